@@ -1,7 +1,4 @@
-"""The values that pass between the stages of the pipeline; no stage hands another anything else.
-
-    Document -> TokenizedDocument -> (shards) -> SegmentPair -> packing.PackedBatch
-"""
+"""The values that pass between the stages of preparation: Document -> TokenizedDocument -> shards."""
 
 from dataclasses import dataclass, field
 
@@ -43,21 +40,3 @@ class TokenizedDocument:
     identifier: str
     sentences: list[list[int]] = field(default_factory=list)
     title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentPair:
-    """One training example before special tokens and masks.
-
-    Attributes:
-        sample: Position of the example in the endless stream; the key of all its random numbers.
-        segment_a: Token ids of the first segment, never empty.
-        segment_b: Token ids of the second segment; empty for the single-segment formats.
-        label: 0 when B really follows A, 1 when it is a random (NSP) or the swapped (SOP) segment,
-            `NO_LABEL` for single-segment formats (Devlin et al., 2019, section 3.1).
-    """
-
-    sample: int
-    segment_a: TokenIds
-    segment_b: TokenIds
-    label: int
