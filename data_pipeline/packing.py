@@ -1,7 +1,7 @@
 """One micro-batch: the real tokens of its examples, one after another, no padding between.
 
-Token counts are rounded up to a multiple so that compiled shapes stay few; the filler at the end is sequences of its own
-that nothing reads. The whole batch crosses the worker boundary as one int32 tensor. `collate` builds batches.
+Token counts are rounded up to a multiple so that compiled shapes stay few; the filler at the end is sequences of its
+own that nothing reads. The whole batch crosses the worker boundary as one int32 tensor. `collate` builds batches.
 """
 
 import hashlib

@@ -1,0 +1,117 @@
+"""bert-inspect: the first examples of a stream in words, its statistics, and its digests."""
+
+import json
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tokenizers import Tokenizer
+
+from bert_lightning.cli import command
+from bert_lightning.config import CONF_DIR
+from data_pipeline.packing import PackedBatch, batch_digest
+from data_pipeline.records import NO_LABEL
+from data_pipeline.samples import PretrainingSamples
+from data_pipeline.statistics import StreamStatistics, unigram_entropy
+from data_pipeline.stream import PretrainingStream
+from data_pipeline.tokenizer import load_tokenizer
+
+PAIR_LABELS = {0: "IsNext", 1: "NotNext", NO_LABEL: "no pair label"}
+
+
+def inspect(cfg: DictConfig) -> dict[str, Any]:
+    """Read `num_batches` global batches, print examples and a table, write JSON and digests where asked.
+
+    Returns:
+        The statistics, by name.
+    """
+    data = cfg.data
+    samples = PretrainingSamples(
+        data.path,
+        cfg.split,
+        instantiate(cfg.pairs),
+        instantiate(cfg.masking),
+        data.seq_len,
+        cfg.seed,
+        data.num_lanes,
+        data.window_shards,
+        cache_dir=data.cache_dir,
+    )
+    stream = PretrainingStream(
+        samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
+    )
+    console = Console()
+    statistics, digests = StreamStatistics(samples.vocabulary), []
+    begin = time.perf_counter()
+    for step, batches in enumerate(islice(stream, cfg.num_batches)):
+        if step == 0:
+            _print_examples(batches, load_tokenizer(samples.folder / "tokenizer"), cfg.num_examples, console)
+        statistics.add(batches)
+        if cfg.digests:
+            digests.append(batch_digest(batches))
+    seconds = time.perf_counter() - begin
+    table: dict[str, Any] = statistics.table()
+    table["tokens_per_second"] = table["tokens"] / seconds
+    table["epochs"] = samples.epoch_of(stream.consumed_samples)
+    table["unigram_entropy"] = unigram_entropy(data.path, cfg.split)
+    _print_table(table, console)
+    if cfg.output:
+        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
+    if cfg.digests:
+        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests))
+    return table
+
+
+def _print_examples(batches: list[PackedBatch], tokenizer: Tokenizer, number: int, console: Console) -> None:
+    """Print the first examples of a global batch: tokens, the segment they are in, masks with what is asked for."""
+    place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
+    for sample in range(min(number, len(place))):
+        batch, row = place[sample]
+        console.print(f"\n[bold]example {sample}[/bold]  {PAIR_LABELS[int(batch.nsp_labels[row])]}")
+        console.print(example_in_words(batch, row, tokenizer))
+
+
+def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
+    """Return one example as text: predictions as `shown->label` in reverse video, segment B underlined."""
+    begin, end = batch.cu_seqlens[row : row + 2].tolist()
+    labels = dict(zip(batch.masked_positions.tolist(), batch.mlm_labels.tolist(), strict=True))
+    text = Text()
+    for position in range(begin, end):
+        shown, label = int(batch.input_ids[position]), labels.get(position, NO_LABEL)
+        style = "underline" if batch.token_type_ids[position] else ""
+        if label != NO_LABEL:
+            text.append(f"{tokenizer.id_to_token(shown)}->{tokenizer.id_to_token(label)}", style=f"{style} reverse")
+        else:
+            text.append(tokenizer.id_to_token(shown), style=style)
+        text.append(" ")
+    return text
+
+
+def _print_table(statistics: dict[str, Any], console: Console) -> None:
+    table = Table("quantity", "value", title="\nthe stream")
+    table.columns[1].justify = "right"
+    for name, value in statistics.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:,.4g}")
+    console.print(table)
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="inspect")
+def _run(cfg: DictConfig) -> None:
+    inspect(cfg)
+
+
+@command
+def main() -> None:
+    """Run bert-inspect."""
+    _run()
+
+
+if __name__ == "__main__":
+    main()

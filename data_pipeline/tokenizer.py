@@ -1,0 +1,146 @@
+"""Tokenizers: trained on the corpus or read from a file, and what the pipeline has to know of their vocabulary."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+CONTINUATION = "##"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Ids of BERT's special tokens."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+
+def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
+    """Return the ids of the special tokens; ValueError naming those the vocabulary lacks."""
+    ids = {name: tokenizer.token_to_id(token) for name, token in SPECIAL_TOKENS.items()}
+    missing = [SPECIAL_TOKENS[name] for name, number in ids.items() if number is None]
+    if missing:
+        raise ValueError(f"the vocabulary has no {', '.join(missing)}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
+    return SpecialTokens(**ids)
+
+
+def continuation_pieces(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Return which ids continue a word (begin with `##`), (vocabulary,)."""
+    table = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
+    for token, number in tokenizer.get_vocab().items():
+        table[number] = token.startswith(CONTINUATION) and token != CONTINUATION
+    return table
+
+
+def wordpiece_tokenizer(model: models.WordPiece, lowercase: bool) -> Tokenizer:
+    """Return BERT's tokenizer around a WordPiece model: its normalisation, word splitting and [CLS] A [SEP] B [SEP]."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
+    return tokenizer
+
+
+def _finish(tokenizer: Tokenizer) -> Tokenizer:
+    special = special_tokens(tokenizer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    tokenizer.post_processor = processors.BertProcessing(
+        (SPECIAL_TOKENS["sep"], special.sep), (SPECIAL_TOKENS["cls"], special.cls)
+    )
+    return tokenizer
+
+
+def train_wordpiece(texts: Iterator[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
+    """Train a WordPiece vocabulary; the special tokens get the first ids.
+
+    Args:
+        texts: The text to learn from, in pieces of any size.
+        vocab_size: Most entries; a small corpus gives fewer.
+        lowercase: Fold case and strip accents, as the uncased BERTs do.
+        min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
+    """
+    tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), lowercase)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        continuing_subword_prefix=CONTINUATION,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _finish(tokenizer)
+
+
+def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
+    """Load a tokenizer from a vocab.txt, a tokenizer.json, or a folder that holds one of them.
+
+    Args:
+        path: The file or folder; in a folder tokenizer.json goes first.
+        lowercase: For a vocab.txt, which does not say.
+
+    Raises:
+        ValueError: where there is no tokenizer, or it lacks a special token.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()]
+        if not found:
+            raise ValueError(f"{path} holds neither tokenizer.json nor vocab.txt")
+        path = found[0]
+    if not path.is_file():
+        raise ValueError(f"tokenizer.path={path} does not exist")
+    if path.suffix == ".json":
+        tokenizer = _load_json(path)
+        special_tokens(tokenizer)
+        return tokenizer
+    vocabulary = models.WordPiece.read_file(str(path))
+    model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
+    return _finish(wordpiece_tokenizer(model, lowercase))
+
+
+def _load_json(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
+
+
+def tokenizer_files(tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the files, by name, that transformers' AutoTokenizer loads as a BERT tokenizer."""
+    ids = tokenizer.get_vocab()
+    lowercase = bool(json.loads(tokenizer.to_str())["normalizer"].get("lowercase", False))
+    settings = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": lowercase,
+        "model_max_length": 512,
+        **{f"{name}_token": token for name, token in SPECIAL_TOKENS.items()},
+    }
+    return {
+        "tokenizer.json": tokenizer.to_str(),
+        "vocab.txt": "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__)),
+        "tokenizer_config.json": json.dumps(settings, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps({f"{n}_token": t for n, t in SPECIAL_TOKENS.items()}, indent=2) + "\n",
+    }
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
+    """Write the tokenizer's files into a folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in tokenizer_files(tokenizer).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def tokenizer_sha256(tokenizer: Tokenizer) -> str:
+    """Return the hash of everything that decides how text becomes ids."""
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()

@@ -1,0 +1,83 @@
+"""The rules of the layout: who imports whom, how large a file or function may grow, that public names are documented."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("data_pipeline", "bert_lightning")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ENTRY_POINTS = {"prepare", "inspect", "pretrain", "export", "fill_mask", "demo"}
+LIGHTNING_USERS = {"modules", "datamodules", "metrics_log", "pretrain", "sharding"}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_rules(path: Path) -> None:
+    used = roots(path)
+    if path.is_relative_to(ROOT / "data_pipeline"):
+        assert not used & {"bert_lightning", "lightning", "hydra", "omegaconf", "wandb", "transformers"}
+    else:
+        assert "transformers" not in used, (
+            "the exports are written without transformers; it is the reference of the tests"
+        )
+    is_callback = "callbacks" in path.parts
+    if "lightning" in used:
+        assert path.stem in LIGHTNING_USERS or is_callback
+    if used & {"hydra", "omegaconf"}:
+        assert path.stem in ENTRY_POINTS | {"config", "cli"}
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    edges = {
+        name: {m for used in imported(path) for m in (used, used.rpartition(".")[0]) if m in modules and m != name}
+        for name, path in modules.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for used in edges[name]:
+                visit(used, (*above, name))
+            done.add(name)
+
+    for name in modules:
+        visit(name, ())
+
+
+def test_module_names_are_unique() -> None:
+    names = Counter(path.stem for path in FILES if path.stem != "__init__")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small_and_public_names_are_documented(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+            assert node.returns is not None, f"{node.name} does not say what it returns"
+
+
+def test_there_is_no_room_for_leftovers() -> None:
+    assert not {path.stem for path in FILES} & {"utils", "util", "helpers", "common", "misc"}
