@@ -30,7 +30,7 @@ class PackedShape:
     @property
     def token_multiple(self) -> int:
         """What the number of tokens is rounded up to: a power of two near num_examples * seq_len / 64, at least 8."""
-        return max(8, 1 << ((self.num_examples * self.seq_len // 64).bit_length() - 1))
+        return 1 << max(3, (self.num_examples * self.seq_len // 64).bit_length() - 1)
 
     @property
     def prediction_multiple(self) -> int:

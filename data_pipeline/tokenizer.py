@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,11 @@ def _finish(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def train_wordpiece(texts: Iterator[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
-    """Train a WordPiece vocabulary; the special tokens get the first ids.
+def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
+    """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
+
+    The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So they
+    are found by a first, merge-free training and handed to the second one in a fixed order.
 
     Args:
         texts: The text to learn from, in pieces of any size.
@@ -69,16 +72,25 @@ def train_wordpiece(texts: Iterator[str], vocab_size: int, lowercase: bool = Tru
         lowercase: Fold case and strip accents, as the uncased BERTs do.
         min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
     """
+    letters = sorted(t for t in _train(texts, 0, lowercase, min_frequency, []) if t.startswith(CONTINUATION))
+    vocabulary = _train(texts, vocab_size, lowercase, min_frequency, letters)
+    model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
+    return _finish(wordpiece_tokenizer(model, lowercase))
+
+
+def _train(
+    texts: Sequence[str], vocab_size: int, lowercase: bool, min_frequency: int, first: list[str]
+) -> dict[str, int]:
     tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), lowercase)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS.values()),
+        special_tokens=[*SPECIAL_TOKENS.values(), *first],
         continuing_subword_prefix=CONTINUATION,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return _finish(tokenizer)
+    return tokenizer.get_vocab()
 
 
 def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:

@@ -1,0 +1,64 @@
+"""A tiny corpus, its tokenizer and a prepared folder, shared by the tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from data_pipeline.manifest import Manifest, SourceEntry
+from data_pipeline.records import TokenizedDocument
+from data_pipeline.shards import write_shard
+from data_pipeline.tokenizer import save_tokenizer, tokenizer_sha256, train_wordpiece
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+WORDS = (
+    "the a king queen city river house old young white red runs walks sees loves leaves to from with of and under over "
+    "morning evening winter summer never always slowly gladly unhappily stone bread water garden mountain"
+).split()
+
+
+def tiny_texts(number: int, seed: int = 0) -> list[list[str]]:
+    """Documents of 1 to 20 sentences; the words of a document come from a third of the vocabulary, so NSP can be learned."""
+    numbers = np.random.default_rng(seed)
+    documents = []
+    for _ in range(number):
+        words = numbers.choice(WORDS, size=len(WORDS) // 3, replace=False)
+        sizes = numbers.integers(3, 14, size=numbers.integers(1, 21))
+        documents.append([" ".join(numbers.choice(words, size=size)) + " ." for size in sizes])
+    return documents
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """A WordPiece tokenizer of about 120 pieces."""
+    return train_wordpiece([" ".join(document) for document in tiny_texts(200)], vocab_size=120)
+
+
+def write_prepared(folder: Path, tokenizer: Tokenizer, shards: list[list[list[str]]], validation: list[list[str]]) -> Path:
+    """Write a prepared folder of given documents: `shards[i]` are the documents of training shard i."""
+
+    def tokenized(documents: list[list[str]], prefix: str) -> list[TokenizedDocument]:
+        return [
+            TokenizedDocument(f"{prefix}-{i}", [tokenizer.encode(s, add_special_tokens=False).ids for s in document])
+            for i, document in enumerate(documents)
+        ]
+
+    size = tokenizer.get_vocab_size()
+    train = [
+        write_shard(folder, f"train/part-{i:05d}.tar", tokenized(documents, f"t{i}"), size)
+        for i, documents in enumerate(shards)
+    ]
+    held_out = [write_shard(folder, "validation/part-00000.tar", tokenized(validation, "v"), size)]
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    source = SourceEntry("tiny", "public domain", "made by the tests", sum(map(len, shards)) + len(validation))
+    splits = {"train": train, "validation": held_out}
+    Manifest(tokenizer_sha256(tokenizer), size, {}, [source], splits).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A prepared folder of 9 training shards of 12 documents each, and 15 held-out documents."""
+    shards = [tiny_texts(12, seed=shard + 1) for shard in range(9)]
+    return write_prepared(tmp_path_factory.mktemp("prepared"), tokenizer, shards, tiny_texts(15, seed=99))
