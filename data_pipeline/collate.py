@@ -131,4 +131,5 @@ def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int6
 
 
 def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+    """Round up to a multiple, at least one of them: a batch of filler alone still has a token for heads to read."""
+    return max(1, -(-number // multiple)) * multiple

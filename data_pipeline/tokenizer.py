@@ -60,11 +60,13 @@ def _finish(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
+def train_wordpiece(
+    texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2
+) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
-    The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So they
-    are found by a first, merge-free training and handed to the second one in a fixed order.
+    The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So
+    they are found by a first, merge-free training and handed to the second one in a fixed order.
 
     Args:
         texts: The text to learn from, in pieces of any size.

@@ -12,14 +12,49 @@ from data_pipeline.shards import write_shard
 from data_pipeline.tokenizer import save_tokenizer, tokenizer_sha256, train_wordpiece
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-WORDS = (
-    "the a king queen city river house old young white red runs walks sees loves leaves to from with of and under over "
-    "morning evening winter summer never always slowly gladly unhappily stone bread water garden mountain"
-).split()
+WORDS = [
+    "the",
+    "a",
+    "king",
+    "queen",
+    "city",
+    "river",
+    "house",
+    "old",
+    "young",
+    "white",
+    "red",
+    "runs",
+    "walks",
+    "sees",
+    "loves",
+    "leaves",
+    "to",
+    "from",
+    "with",
+    "of",
+    "and",
+    "under",
+    "over",
+    "morning",
+    "evening",
+    "winter",
+    "summer",
+    "never",
+    "always",
+    "slowly",
+    "gladly",
+    "unhappily",
+    "stone",
+    "bread",
+    "water",
+    "garden",
+    "mountain",
+]
 
 
 def tiny_texts(number: int, seed: int = 0) -> list[list[str]]:
-    """Documents of 1 to 20 sentences; the words of a document come from a third of the vocabulary, so NSP can be learned."""
+    """Documents of 1 to 20 sentences, each with a third of the words as its own, so that NSP can be learned."""
     numbers = np.random.default_rng(seed)
     documents = []
     for _ in range(number):
@@ -35,7 +70,9 @@ def tokenizer() -> Tokenizer:
     return train_wordpiece([" ".join(document) for document in tiny_texts(200)], vocab_size=120)
 
 
-def write_prepared(folder: Path, tokenizer: Tokenizer, shards: list[list[list[str]]], validation: list[list[str]]) -> Path:
+def write_prepared(
+    folder: Path, tokenizer: Tokenizer, shards: list[list[list[str]]], validation: list[list[str]]
+) -> Path:
     """Write a prepared folder of given documents: `shards[i]` are the documents of training shard i."""
 
     def tokenized(documents: list[list[str]], prefix: str) -> list[TokenizedDocument]:

@@ -1,4 +1,4 @@
-"""The rules of the layout: who imports whom, how large a file or function may grow, that public names are documented."""
+"""The rules of the layout: who imports whom, how large a file or function may grow."""
 
 import ast
 from collections import Counter

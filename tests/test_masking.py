@@ -64,7 +64,7 @@ def test_the_count_is_the_one_of_the_original() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_chosen_tokens_become_mask_random_or_stay_80_10_10(method: Callable[..., Masking]) -> None:
-    before, after, positions, labels, _ = masked(method, number=6000)
+    _before, after, positions, labels, _ = masked(method, number=6000)
     seen, number = after[positions], len(positions)
     # A random token is [MASK] or the original itself once in SIZE draws.
     for share, expected in [((seen == MASK).mean(), 0.8), ((seen == labels).mean(), 0.1)]:

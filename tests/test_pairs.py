@@ -85,7 +85,7 @@ def document_of(lengths: Lengths, tokens: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seq_len", [8, 32, 128, 512])
 def test_pairs_fit_lie_within_documents_and_are_labelled_by_where_b_comes_from(seq_len: int) -> None:
-    lengths, chunks, spans = spans_of(random_documents(300), seq_len)
+    lengths, _chunks, spans = spans_of(random_documents(300), seq_len)
     sizes = spans.stop - spans.start
     assert sizes.min() >= 1
     assert spans.lengths.max() <= seq_len
@@ -100,7 +100,7 @@ def test_pairs_fit_lie_within_documents_and_are_labelled_by_where_b_comes_from(s
 
 
 def test_half_of_the_chunks_of_several_sentences_get_a_random_segment_and_single_ones_always() -> None:
-    lengths, chunks, spans = spans_of(random_documents(4000), 128)
+    _lengths, chunks, _spans = spans_of(random_documents(4000), 128)
     count = chunks.last - chunks.first
     several = count > 1
     assert chunks.is_random[~several].all()
