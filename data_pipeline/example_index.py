@@ -22,7 +22,7 @@ from data_pipeline.pairs import Chunks, Lengths, PairFormat
 
 def plan_shard(pairs: PairFormat, lengths: Lengths, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:
     """Plan the examples of one shard; the same wherever and whenever it is called."""
-    return pairs.plan(lengths, seq_len, rng.fold(seed, shard, variant)[()])
+    return pairs.plan(lengths, seq_len, rng.fold(seed, shard, variant))
 
 
 class ExampleIndex:

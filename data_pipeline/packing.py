@@ -7,6 +7,7 @@ own that nothing reads. The whole batch crosses the worker boundary as one int32
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,8 +80,9 @@ def unpack_buffer(buffer: Tensor) -> PackedBatch:
 
 
 def _views(buffer: Tensor, header: list[int]) -> PackedBatch:
-    parts = buffer[_HEADER_SIZE:].split(header[: len(_TENSORS)])
-    return PackedBatch(*parts, *header[len(_TENSORS) :], buffer=buffer)
+    tensors = dict(zip(_TENSORS, buffer[_HEADER_SIZE:].split(header[: len(_TENSORS)]), strict=True))
+    counts: dict[str, Any] = dict(zip(_COUNTS, header[len(_TENSORS) :], strict=True))
+    return PackedBatch(**tensors, **counts, buffer=buffer)
 
 
 def example_digests(batch: PackedBatch) -> dict[int, bytes]:

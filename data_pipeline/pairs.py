@@ -101,7 +101,7 @@ class PairFormat(Protocol):
 
     dupe_factor: int
 
-    def plan(self, lengths: Lengths, seq_len: int, key: np.uint64) -> Chunks:
+    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks of at most about `seq_len` tokens."""
 
     def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
@@ -141,7 +141,7 @@ class SegmentPairs:
         """Everything that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: np.uint64) -> Chunks:
+    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks (see the class).
 
         Every decision is keyed by where it is taken: the target by its document, the cut and the coin by the sentence
@@ -166,7 +166,7 @@ class SegmentPairs:
         first, split, last, target, is_random = table.T
         return Chunks(first, split, last, target, is_random.astype(bool))
 
-    def _targets(self, num_documents: int, seq_len: int, key: np.uint64) -> NDArray[np.int64]:
+    def _targets(self, num_documents: int, seq_len: int, key: rng.Keys) -> NDArray[np.int64]:
         longest = seq_len - NUM_SPECIAL_TOKENS
         target_key, documents = rng.fold(key, Purpose.TARGET_LENGTH), np.arange(num_documents)
         is_short = rng.uniform(target_key, 2 * documents) < self.short_seq_prob

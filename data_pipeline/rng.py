@@ -61,7 +61,7 @@ def bits(key: ArrayLike, counter: ArrayLike) -> Keys:
 
 def uniform(key: ArrayLike, counter: ArrayLike) -> NDArray[np.float64]:
     """Return uniform numbers in [0, 1) for every (key, counter)."""
-    return (bits(key, counter) >> np.uint64(11)) * _TO_UNIT
+    return (bits(key, counter) >> np.uint64(11)).astype(np.float64) * _TO_UNIT
 
 
 def integers(key: ArrayLike, counter: ArrayLike, bound: ArrayLike) -> NDArray[np.int64]:

@@ -194,10 +194,10 @@ class PretrainingSamples:
         """
         keys = rng.fold(self.seed, samples)
         num_segments = 2
-        spans = Spans(
-            *(np.zeros((len(samples), num_segments), dtype=np.int64) for _ in range(2)), np.zeros_like(samples)
-        )
-        owner, windows = np.zeros_like(samples), []
+        start, stop = np.zeros((2, len(samples), num_segments), dtype=np.int64)
+        spans = Spans(start, stop, np.zeros_like(samples))
+        owner = np.zeros_like(samples)
+        windows: list[LoadedWindow] = []
         for epoch, lane in np.unique(place[:2], axis=1).T.tolist():
             rows = np.flatnonzero((place[0] == epoch) & (place[1] == lane))
             numbers, positions = self.epoch_plan(epoch).window_of(lane, place[2, rows])

@@ -27,9 +27,9 @@ class SpecialTokens:
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     """Return the ids of the special tokens; ValueError naming those the vocabulary lacks."""
-    ids = {name: tokenizer.token_to_id(token) for name, token in SPECIAL_TOKENS.items()}
-    missing = [SPECIAL_TOKENS[name] for name, number in ids.items() if number is None]
-    if missing:
+    found = {name: tokenizer.token_to_id(token) for name, token in SPECIAL_TOKENS.items()}
+    ids = {name: number for name, number in found.items() if number is not None}
+    if missing := [SPECIAL_TOKENS[name] for name in found if name not in ids]:
         raise ValueError(f"the vocabulary has no {', '.join(missing)}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
     return SpecialTokens(**ids)
 
