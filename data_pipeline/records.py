@@ -28,6 +28,13 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something a reader left out, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TokenizedDocument:
     """One document as token ids without special tokens.
 
