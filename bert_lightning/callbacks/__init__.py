@@ -1,0 +1,1 @@
+"""What happens around the steps of a run: saving, measuring, showing, stopping. One concern a file."""

@@ -1,0 +1,83 @@
+"""Show how far a run is: a bar in a terminal, one line every few steps elsewhere."""
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+log = logging.getLogger(__name__)
+SHOWN = {
+    "train/loss": "loss {:.3f}",
+    "train/mlm_accuracy": "mlm {:.1%}",
+    "train/nsp_accuracy": "nsp {:.1%}",
+    "val/loss": "val {:.3f}",
+    "throughput/tokens_per_second": "{:,.0f} tok/s",
+    "throughput/mfu": "mfu {:.0%}",
+    "throughput/data_wait": "wait {:.0%}",
+}
+
+
+def summary(values: dict[str, float]) -> str:
+    """Return the values worth a glance in one line.
+
+    >>> summary({"train/loss": 9.12345, "val/loss": 8.5, "optim/lr": 0.1})
+    'loss 9.123  val 8.500'
+    """
+    return "  ".join(form.format(values[name]) for name, form in SHOWN.items() if name in values)
+
+
+class ProgressReport(L.Callback):
+    """Show the step, the last metrics and the time left, on the first rank.
+
+    Args:
+        every_n_steps: Steps between two lines where the output is not a terminal.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._begin, self._first_step = 0.0, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar where there is a terminal."""
+        self._begin, self._first_step = time.monotonic(), trainer.global_step
+        console = Console(stderr=True)
+        if trainer.is_global_zero and console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, Remaining(), TextColumn("{task.fields[metrics]}"), console=console)
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "training", total=trainer.max_steps, completed=trainer.global_step, metrics=""
+            )
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Advance the bar, or write a line."""
+        step = trainer.global_step
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, metrics=summary(pl_module.latest))
+        elif trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
+            per_step = (time.monotonic() - self._begin) / (step - self._first_step)
+            left = per_step * (trainer.max_steps - step)
+            log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, summary(pl_module.latest), left)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what was found on the held-out split."""
+        if trainer.is_global_zero and self._bar is None:
+            held_out = {name: value for name, value in pl_module.latest.items() if name.startswith("val/")}
+            text = "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
+            log.info("step %d  held-out: %s", trainer.global_step, text)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message is not painted over."""
+        self.on_train_end(trainer, pl_module)

@@ -1,0 +1,67 @@
+"""What an optimizer is given: weight-decay groups, the gradient norm, and an update that can be skipped.
+
+Nothing here waits for the device where the optimizer is fused.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+NORMALISATIONS = (nn.LayerNorm, nn.RMSNorm)
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Split the trainable parameters into those that decay and those that do not.
+
+    Biases and everything inside a normalisation layer do not decay (google-research/bert, optimization.py). The owner
+    and the name decide, never the number of dimensions: a parameter may be flattened or sharded. A tied table is in
+    one group, once.
+
+    Returns:
+        Two groups for a torch optimizer; the first takes the optimizer's own `weight_decay`, the second has 0.
+    """
+    decay: dict[int, nn.Parameter] = {}
+    no_decay: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in decay or id(parameter) in no_decay:
+                continue
+            exempt = name.endswith("bias") or isinstance(module, NORMALISATIONS)
+            (no_decay if exempt else decay)[id(parameter)] = parameter
+    return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the 2-norm of all gradients together as a scalar on their device; of the whole of sharded ones."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def prepare_update(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> Tensor:
+    """Make the next `optimizer.step()` clip the gradients to `max_norm`, or do nothing where they are not finite.
+
+    Fused optimizers divide by `grad_scale` and skip on `found_inf` inside their kernel, so the device is not waited
+    for; for others the norm is read. A skipped step leaves the parameters, the moments and their step counts alone.
+
+    Args:
+        optimizer: The torch optimizer, its gradients reduced over the ranks.
+        norm: The 2-norm of all gradients, the same on every rank.
+        max_norm: Largest norm to pass unchanged; None clips nothing.
+
+    Returns:
+        Whether the step is skipped, a boolean scalar on the device of `norm`.
+    """
+    skipped = ~torch.isfinite(norm)
+    divisor = None if max_norm is None else (norm / max_norm).clamp(min=1.0).float()
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        vars(optimizer).update(found_inf=skipped.float(), grad_scale=divisor)
+    elif bool(skipped):
+        optimizer.zero_grad(set_to_none=True)
+    elif divisor is not None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_div_(gradients, divisor)
+    return skipped

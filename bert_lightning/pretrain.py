@@ -1,0 +1,158 @@
+"""bert-pretrain: train an objective on a prepared corpus, from the start or from the newest whole checkpoint."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
+from omegaconf import DictConfig, OmegaConf
+
+from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
+from bert_lightning.checkpoint import checkpoint_payload, latest_checkpoint
+from bert_lightning.cli import command
+from bert_lightning.collectives import shut_down
+from bert_lightning.config import CONF_DIR, World, describe_world, is_first_process, resolve_precision, validate
+from bert_lightning.datamodules import PretrainingData
+from bert_lightning.flops import parameter_count
+from bert_lightning.modules import PretrainingModule
+from bert_lightning.sharding import FullyShardedStrategy
+from data_pipeline.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(cfg: DictConfig) -> L.Trainer:
+    """Train the configured objective and return the finished trainer.
+
+    Raises:
+        ValueError: for settings that cannot work, before any process is started or any file is written.
+    """
+    _quieten()
+    strategy = instantiate(cfg.strategy)
+    world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
+    cfg.model.vocab_size = Manifest.load(cfg.data.path).vocab_size
+    validate(cfg, world)
+    checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
+    data = PretrainingData(
+        pairs=instantiate(cfg.pairs),
+        masking=instantiate(cfg.masking),
+        max_steps=cfg.trainer.max_steps,
+        seed=cfg.seed,
+        **cfg.data,
+    )
+    if is_first_process():
+        data.prepare_data()
+    module = build_module(cfg)
+    trainer = build_trainer(cfg, strategy, world)
+    _start_run(cfg, module, world, checkpoint)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    shut_down()
+    return trainer
+
+
+def build_module(cfg: DictConfig) -> PretrainingModule:
+    """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it."""
+    L.seed_everything(cfg.seed, verbose=False)
+    model_config = instantiate(cfg.model)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return PretrainingModule(
+        instantiate(cfg.objective, _partial_=True)(config=model_config),
+        instantiate(cfg.optimizer),
+        instantiate(cfg.schedule),
+        cfg.seed,
+        cfg.trainer.max_steps,
+        cfg.trainer.log_every_n_steps,
+        cfg.gradient_clip_val,
+        cfg.max_skipped_steps,
+        checkpoint_payload(model_config, Path(cfg.data.path) / "tokenizer", settings),
+    )
+
+
+def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Trainer:
+    """Build the trainer: one epoch without end, everything shown and saved by our own callbacks."""
+    is_sharded = isinstance(strategy, FullyShardedStrategy)
+    return instantiate(
+        cfg.trainer,
+        strategy=strategy,
+        accelerator=world.accelerator,
+        devices=world.devices,
+        num_nodes=world.num_nodes,
+        precision=resolve_precision(cfg.trainer.precision, world.accelerator),
+        callbacks=list(instantiate(cfg.callbacks).values()),
+        logger=list(instantiate(cfg.logger).values()),
+        plugins=[] if is_sharded else [AtomicCheckpointIO()],
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing="checkpoint" in cfg.callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
+    """Return the checkpoint to continue from, None for a new run.
+
+    Raises:
+        ValueError: where a new run would overwrite one, or the checkpoint asked for does not exist.
+    """
+    if resume == "auto":
+        return latest_checkpoint(run_dir)
+    if resume is not None:
+        if not Path(resume).exists():
+            raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
+        return Path(resume)
+    if is_first_process() and (run_dir / "config.yaml").exists():
+        raise ValueError(f"{run_dir} holds a run; resume=auto continues it, another run_name starts a new one")
+    return None
+
+
+def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpoint: Path | None) -> None:
+    """Write the resolved config into the folder of the run and say what is about to happen."""
+    if not is_first_process():
+        return
+    run_dir = Path(cfg.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    handler = logging.FileHandler(run_dir / "run.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("bert_lightning").addHandler(handler)
+    log.info(
+        "%s: %.1f M parameters, %d x %s, %s, %d steps of %d examples, %s",
+        cfg.run_name,
+        parameter_count(module) / 1e6,
+        world.size,
+        world.accelerator,
+        resolve_precision(cfg.trainer.precision, world.accelerator),
+        cfg.trainer.max_steps,
+        cfg.data.global_batch_size,
+        f"continuing from {checkpoint}" if checkpoint else "from the start",
+    )
+
+
+def _quieten() -> None:
+    """Silence what Lightning says about choices that are made here on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (".*srun.*command is available", ".*does not have many workers", ".*LeafSpec", ".*`isinstance"):
+        warnings.filterwarnings("ignore", message)
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="pretrain")
+def _run(cfg: DictConfig) -> None:
+    pretrain(cfg)
+
+
+@command
+def main() -> None:
+    """Run bert-pretrain."""
+    _run()
+
+
+if __name__ == "__main__":
+    main()
