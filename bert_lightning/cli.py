@@ -1,43 +1,56 @@
-"""How a command ends: a wrong input is one line on standard error and exit status 2, a bug is a traceback."""
+"""How a command begins and ends: a config in, and a wrong input is one line on standard error and exit status 2."""
 
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bert_lightning.config import CONF_DIR
+
+_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 
 
-def command(run: Callable[[], None]) -> Callable[[], None]:
-    """Decorate the main function of a console script.
+def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """Return the main function of a console script: compose a config from the command line and run with it.
 
-    A `ValueError` is a message to the user: one line, status 2, no traceback, unless HYDRA_FULL_ERROR is set. Hydra is
-    asked to let errors through instead of printing them itself; its own errors about configs are shown the same way.
+    A `ValueError`, or an error of Hydra about the config, is a message to the user: one line, status 2, no traceback,
+    unless HYDRA_FULL_ERROR=1 asks for it. Any other error is a bug and shows its traceback.
 
-        @command
-        def main() -> None:
-            _run()
+        main = entry_point("prepare", prepare)
     """
 
     @functools.wraps(run)
+    def job(cfg: DictConfig) -> None:
+        with _messages():
+            run(cfg)
+
+    main = hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(job)
+
     def guarded() -> None:
-        wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
+        # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        try:
-            run()
-        except Exception as error:
-            if wants_traceback or not _is_message(error):
-                raise
-            print(f"error: {_one_line(error)}", file=sys.stderr)
-            sys.exit(2)
+        with _messages():
+            main()
 
     return guarded
 
 
-def _is_message(error: BaseException) -> bool:
-    """Tell errors that say what the user has to change from bugs."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return isinstance(error, ValueError | HydraException | OmegaConfBaseException)
+@contextmanager
+def _messages() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        if _TRACEBACK:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _one_line(error: BaseException) -> str:
@@ -45,3 +58,14 @@ def _one_line(error: BaseException) -> str:
     while isinstance(error.__cause__, ValueError):
         error = error.__cause__
     return " ".join(str(error).split())
+
+
+def command(run: Callable[[], None]) -> Callable[[], None]:
+    """Old form; goes when pretrain uses `entry_point`."""
+
+    def guarded() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        with _messages():
+            run()
+
+    return guarded

@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
@@ -14,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from tokenizers import Tokenizer
 
-from bert_lightning.cli import command
-from bert_lightning.config import CONF_DIR
+from bert_lightning.cli import entry_point
 from data_pipeline.packing import PackedBatch, batch_digest
 from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import PretrainingSamples
@@ -102,16 +100,7 @@ def _print_table(statistics: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="inspect")
-def _run(cfg: DictConfig) -> None:
-    inspect(cfg)
-
-
-@command
-def main() -> None:
-    """Run bert-inspect."""
-    _run()
-
+main = entry_point("inspect", inspect)
 
 if __name__ == "__main__":
     main()

