@@ -116,6 +116,7 @@ class WandbMetrics(WandbLogger):
     def __init__(self, run_name: str, project: str, run_dir: str | Path, **options: Any) -> None:
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_account() else "offline")
         super().__init__(name=run_name, id=run_name, project=project, save_dir=run_dir, mode=mode, **options)
+        del self._wandb_init["anonymous"]  # W&B warns about it even where it is None
 
     @property
     @rank_zero_experiment

@@ -123,7 +123,7 @@ def chart(title: str, unit: str, series: dict[str, tuple[list[int], list[float]]
 
 
 def _decorate(axes: Axes, title: str, unit: str, labels: Sequence[str]) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="semibold")
+    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel("step", fontsize=9, color=INK)
     axes.set_ylabel(unit, fontsize=9, color=INK)
     axes.grid(axis="y", color=RULE, lw=0.8)

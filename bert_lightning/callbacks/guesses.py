@@ -71,10 +71,11 @@ class Guesses(L.Callback):
         """Return one row per example; positions and scores are in the order of the batch."""
         ends, positions = batch.cu_seqlens.tolist(), batch.masked_positions.tolist()
         ids, labels = batch.input_ids.tolist(), batch.mlm_labels.tolist()
+        mask = tokenizer.token_to_id("[MASK]")  # of the predictions, those that show a random or the true token are left out
         rows: list[list[Any]] = []
         for example in range(min(self.num_examples, batch.num_pairs)):
             begin, end = ends[example], ends[example + 1]
-            own = [i for i in range(batch.num_predictions) if begin <= positions[i] < end]
+            own = [i for i in range(batch.num_predictions) if begin <= positions[i] < end and ids[positions[i]] == mask]
             shown = own[: self.num_masks]
             truth = ", ".join(tokenizer.id_to_token(labels[i]) for i in shown)
             guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)

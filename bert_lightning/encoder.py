@@ -1,0 +1,173 @@
+"""The BERT encoder on packed tokens (Devlin et al., 2019): post-LN, learned positions, segment embeddings, GELU.
+
+Shapes: tokens (all sequences of a micro-batch, one after another), hidden, heads, head_dim = hidden / heads. The model file
+knows no loss, no device and no framework; how sequences see only themselves is in `attention`.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bert_lightning.attention import PackedAttention, sdpa_attention
+from data_pipeline.packing import PackedBatch
+
+VOCABULARY_MULTIPLE = 64
+"""Rows of the token table and columns of the logits are padded to it, for the matrix kernels of GPUs."""
+
+ACTIVATIONS = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """Sizes and probabilities, in the terms of the published config.json."""
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"model.hidden_size={self.hidden_size} is not a multiple of "
+                f"model.num_attention_heads={self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(f"model.hidden_act={self.hidden_act} is none of {', '.join(ACTIVATIONS)}")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} is not a probability below 1")
+        for name in ("vocab_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """`vocab_size` rounded up to a multiple of 64."""
+        return -(-self.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+    def check_length(self, seq_len: int) -> None:
+        """Raise a ValueError where the model has no position embedding for a sequence length."""
+        if seq_len > self.max_position_embeddings:
+            raise ValueError(
+                f"data.seq_len={seq_len} is longer than model.max_position_embeddings={self.max_position_embeddings}"
+            )
+
+    def as_dict(self) -> dict[str, int | float | str]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+class Embeddings(nn.Module):
+    """Sum of token, position and segment embeddings, normalised (section 3.2)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(config.padded_vocab_size, config.hidden_size)
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.segment = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Embed a batch; returns (tokens, hidden)."""
+        embedded = self.token(batch.input_ids) + self.position(batch.position_ids) + self.segment(batch.token_type_ids)
+        return self.dropout(self.norm(embedded))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of every sequence to itself; query, key and value in one projection."""
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.dropout_p = config.attention_probs_dropout_prob
+        self.attention = attention
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """Return the context of every token, (tokens, hidden)."""
+        qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (tokens, 3, heads, head_dim)
+        query, key, value = qkv.unbind(1)
+        dropout_p = self.dropout_p if self.training else 0.0
+        return self.attention(query, key, value, batch.cu_seqlens, batch.max_seqlen, dropout_p).flatten(1)
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then a feed-forward network; a residual connection and LayerNorm after each."""
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config, attention)
+        self.attention_output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+        """Return (tokens, hidden), or only some rows of it; all tokens are attended to either way."""
+        context = self.attention(hidden, batch)
+        if rows is not None:
+            context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
+        hidden = self.attention_norm(hidden + self.dropout(self.attention_output(context)))
+        transformed = self.output(self.activation(self.intermediate(hidden)))
+        return self.output_norm(hidden + self.dropout(transformed))
+
+
+class Encoder(nn.Module):
+    """Embeddings and a stack of layers.
+
+    Args:
+        config: Sizes and probabilities.
+        attention: How packed sequences attend to themselves; see `attention.choose_attention`.
+    """
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention = sdpa_attention) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(EncoderLayer(config, attention) for _ in range(config.num_hidden_layers))
+        initialize(self, config)
+
+    def forward(self, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+        """Encode a batch.
+
+        Args:
+            batch: Packed tokens.
+            rows: Tokens whose last hidden state is wanted, (rows,). The last layer's projections and feed-forward network
+                then run on these alone: with 15% masked tokens most of the layer.
+
+        Returns:
+            (tokens, hidden), or (rows, hidden) where rows are given.
+        """
+        hidden = self.embeddings(batch)
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, batch)
+        return self.layers[-1](hidden, batch, rows)
+
+
+def initialize(module: nn.Module, config: EncoderConfig) -> None:
+    """Draw weights from N(0, initializer_range), zero biases and padded rows, as google-research/bert (truncation aside)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=config.initializer_range)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, Embeddings):
+            with torch.no_grad():
+                part.token.weight[config.vocab_size :].zero_()
+                part.token.weight[config.pad_token_id].zero_()
