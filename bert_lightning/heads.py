@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bert_lightning.encoder import ACTIVATIONS, EncoderConfig, initialize
 
@@ -14,7 +15,7 @@ class MaskedLMHead(nn.Module):
 
     padding_bias: Tensor
 
-    def __init__(self, config: EncoderConfig, embedding: nn.Embedding) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.transform = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.hidden_act]
@@ -23,12 +24,15 @@ class MaskedLMHead(nn.Module):
         num_padded = config.padded_vocab_size - config.vocab_size
         self.register_buffer("padding_bias", torch.full((num_padded,), -torch.inf), persistent=False)
         initialize(self, config)
-        self.decoder_weight = embedding.weight
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return scores, (rows, padded vocabulary), for hidden states (rows, hidden)."""
+    def forward(self, hidden: Tensor, token_table: Tensor) -> Tensor:
+        """Score hidden states (rows, hidden) against the token table (padded vocabulary, hidden).
+
+        Returns:
+            Scores, (rows, padded vocabulary).
+        """
         transformed = self.norm(self.activation(self.transform(hidden)))
-        return nn.functional.linear(transformed, self.decoder_weight, torch.cat([self.bias, self.padding_bias]))
+        return F.linear(transformed, token_table, torch.cat([self.bias, self.padding_bias]))
 
 
 class Pooler(nn.Module):

@@ -61,7 +61,7 @@ class MaskedLMWithNSP(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = Encoder(config, attention)
-        self.mlm_head = MaskedLMHead(config, self.encoder.embeddings.token)
+        self.mlm_head = MaskedLMHead(config)
         self.nsp_head = SentencePairHead(config)
         self.loss_weights = {"mlm_loss": mlm_weight, "nsp_loss": nsp_weight}
 
@@ -84,7 +84,8 @@ class MaskedLMWithNSP(nn.Module):
         rows = torch.cat([batch.masked_positions, batch.cls_positions])  # (predictions + pairs,)
         hidden = self.encoder(batch, rows)
         masked, first = hidden.split([len(batch.masked_positions), len(batch.cls_positions)])
-        mlm_scores, nsp_scores = self.mlm_head(masked).float(), self.nsp_head(first).float()
+        mlm_scores = self.mlm_head(masked, self.encoder.embeddings.token.weight).float()
+        nsp_scores = self.nsp_head(first).float()
         mlm_labels, nsp_labels = batch.mlm_labels.long(), batch.nsp_labels.long()
         return ObjectiveOutput(
             losses={"mlm_loss": _summed_loss(mlm_scores, mlm_labels), "nsp_loss": _summed_loss(nsp_scores, nsp_labels)},

@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 from hydra.utils import instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
@@ -13,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.checkpoint import checkpoint_payload, latest_checkpoint
-from bert_lightning.cli import command
+from bert_lightning.cli import entry_point
 from bert_lightning.collectives import shut_down
-from bert_lightning.config import CONF_DIR, World, describe_world, is_first_process, resolve_precision, validate
+from bert_lightning.config import World, describe_world, is_first_process, resolve_precision, validate
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
@@ -58,11 +57,13 @@ def build_module(cfg: DictConfig) -> PretrainingModule:
     """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it."""
     L.seed_everything(cfg.seed, verbose=False)
     model_config = instantiate(cfg.model)
+    schedule = instantiate(cfg.schedule)
+    schedule(0)  # a warm-up that does not fit says so now
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     return PretrainingModule(
         instantiate(cfg.objective, _partial_=True)(config=model_config),
         instantiate(cfg.optimizer),
-        instantiate(cfg.schedule),
+        schedule,
         cfg.seed,
         cfg.trainer.max_steps,
         cfg.trainer.log_every_n_steps,
@@ -143,16 +144,7 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="pretrain")
-def _run(cfg: DictConfig) -> None:
-    pretrain(cfg)
-
-
-@command
-def main() -> None:
-    """Run bert-pretrain."""
-    _run()
-
+main = entry_point("pretrain", pretrain)
 
 if __name__ == "__main__":
     main()

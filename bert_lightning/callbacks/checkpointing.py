@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from bert_lightning.sharding import read_sharded_checkpoint
+
 FILE_PATTERN = "step-*.ckpt"
 
 
@@ -30,6 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load a checkpoint file, or a folder that the sharded strategy has written."""
+        return read_sharded_checkpoint(Path(path)) if Path(path).is_dir() else super().load_checkpoint(path, *args, **kwargs)
 
 
 def validation_follows(trainer: L.Trainer) -> bool:

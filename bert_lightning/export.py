@@ -1,0 +1,40 @@
+"""bert-export: a checkpoint of a run, of whatever strategy, becomes a Hugging Face folder."""
+
+import shutil
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from bert_lightning.checkpoint import load_pretrained
+from bert_lightning.cli import entry_point
+from bert_lightning.huggingface import write_folder
+
+
+def export(cfg: DictConfig) -> Path:
+    """Write `output_dir`, which appears whole or not at all.
+
+    Raises:
+        ValueError: where the checkpoint cannot be read or the folder is not empty.
+    """
+    output = Path(cfg.output_dir)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"output_dir={output} exists and is not empty; choose another folder or remove it")
+    pretrained = load_pretrained(cfg.checkpoint)
+    partial = output.parent / f".{output.name}.exporting"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write_folder(partial, pretrained.config, pretrained.state, pretrained.tokenizer_files)
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(f"{output}: load it with transformers' AutoModelForPreTraining and AutoTokenizer")
+    return output
+
+
+main = entry_point("export", export)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""bert-fill-mask: the quick look at what a model learned: its best guesses for every [MASK] of a sentence."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from bert_lightning.checkpoint import Pretrained, load_pretrained
+from bert_lightning.cli import entry_point
+from bert_lightning.objectives import MaskedLMWithNSP
+from data_pipeline.packing import PackedBatch
+from data_pipeline.records import NO_LABEL
+from data_pipeline.tokenizer import load_tokenizer, special_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A token and how probable the model thinks it is."""
+
+    token: str
+    probability: float
+
+
+class MaskFiller:
+    """A model and its tokenizer, ready to guess.
+
+    Args:
+        checkpoint: A run, a checkpoint, or a Hugging Face folder with an MLM head.
+    """
+
+    def __init__(self, checkpoint: str | Path) -> None:
+        pretrained = load_pretrained(checkpoint)
+        self.config = pretrained.config
+        self.tokenizer = _tokenizer(pretrained)
+        self.objective = MaskedLMWithNSP(pretrained.config).eval()
+        missing = [name for name in self.objective.mlm_head.state_dict() if f"mlm_head.{name}" not in pretrained.state]
+        if missing:
+            raise ValueError(f"checkpoint={checkpoint} has no MLM head: {', '.join(missing)} missing")
+        self.objective.load_state_dict(pretrained.state, strict=False)
+
+    @torch.no_grad()
+    def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
+        """Return the best guesses for every [MASK] of a text, in order.
+
+        Raises:
+            ValueError: where the text has no [MASK] or is longer than the model.
+        """
+        ids = self.tokenizer.encode(text).ids
+        mask = special_tokens(self.tokenizer).mask
+        positions = [place for place, token in enumerate(ids) if token == mask]
+        if not positions:
+            raise ValueError(f"text={text!r} has no [MASK]")
+        if len(ids) > self.config.max_position_embeddings:
+            raise ValueError(
+                f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"
+            )
+        batch = _single(ids, positions)
+        hidden = self.objective.encoder(batch, batch.masked_positions)
+        scores = self.objective.mlm_head(hidden, self.objective.encoder.embeddings.token.weight)
+        best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
+        return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
+
+    def _guesses(self, probabilities: Tensor, tokens: Tensor) -> list[Guess]:
+        pairs = zip(tokens.tolist(), probabilities.tolist(), strict=True)
+        return [Guess(self.tokenizer.id_to_token(token), probability) for token, probability in pairs]
+
+
+def _tokenizer(pretrained: Pretrained) -> Tokenizer:
+    if not pretrained.tokenizer_files:
+        raise ValueError("the checkpoint carries no tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in pretrained.tokenizer_files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        tokenizer = load_tokenizer(folder)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _single(ids: list[int], masked: list[int]) -> PackedBatch:
+    """Return one text as a batch that asks for its masked positions."""
+    size = len(ids)
+    return PackedBatch(
+        input_ids=torch.tensor(ids),
+        position_ids=torch.arange(size),
+        token_type_ids=torch.zeros(size, dtype=torch.int32),
+        cu_seqlens=torch.tensor([0, size], dtype=torch.int32),
+        masked_positions=torch.tensor(masked),
+        mlm_labels=torch.full((len(masked),), NO_LABEL),
+        cls_positions=torch.zeros(1, dtype=torch.int32),
+        nsp_labels=torch.full((1,), NO_LABEL),
+        sample_ids=torch.zeros(1, dtype=torch.int32),
+        num_tokens=size,
+        num_predictions=len(masked),
+        num_pairs=1,
+        num_labelled_pairs=0,
+        max_seqlen=size,
+    )
+
+
+def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
+    """Guess and print a table for every [MASK]."""
+    if cfg.top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {cfg.top_k}")
+    guesses = MaskFiller(cfg.checkpoint)(cfg.text, cfg.top_k)
+    console = Console()
+    for number, best in enumerate(guesses, 1):
+        table = Table("token", "probability", title=f"[MASK] {number}".replace("[", r"\["))
+        for guess in best:
+            table.add_row(guess.token.replace("[", r"\["), f"{guess.probability:.4f}")
+        console.print(table)
+    return guesses
+
+
+main = entry_point("fill_mask", fill_mask)
+
+if __name__ == "__main__":
+    main()
