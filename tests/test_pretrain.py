@@ -22,7 +22,7 @@ from bert_lightning.pretrain import pretrain
 ROOT = Path(__file__).resolve().parents[1]
 NOT_REPEATABLE = ("throughput/",)
 TINY = {
-    "model": "c_tiny",
+    "model": "bert_tiny",
     "model.hidden_size": 32,
     "model.num_hidden_layers": 2,
     "model.num_attention_heads": 2,
