@@ -142,6 +142,12 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(EncoderLayer(config, attention) for _ in range(config.num_hidden_layers))
         initialize(self, config)
+        self._zero_padding()
+
+    def _zero_padding(self) -> None:
+        with torch.no_grad():
+            self.embeddings.token.weight[self.config.vocab_size :] = 0
+            self.embeddings.token.weight[self.config.pad_token_id] = 0
 
     def forward(self, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
         """Encode a batch.
@@ -161,13 +167,9 @@ class Encoder(nn.Module):
 
 
 def initialize(module: nn.Module, config: EncoderConfig) -> None:
-    """Draw weights from N(0, initializer_range), zero biases and padded rows, as google-research/bert (truncation aside)."""
+    """Draw weights from N(0, initializer_range) and zero biases, as google-research/bert does, truncation aside."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, std=config.initializer_range)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
-        if isinstance(part, Embeddings):
-            with torch.no_grad():
-                part.token.weight[config.vocab_size :].zero_()
-                part.token.weight[config.pad_token_id].zero_()
