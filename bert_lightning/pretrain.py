@@ -140,7 +140,7 @@ def _quieten() -> None:
     """Silence what Lightning says about choices that are made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in (".*srun.*command is available", ".*does not have many workers", ".*LeafSpec", ".*`isinstance"):
+    for message in (".*srun.*command is available", ".*does not have many workers", ".*LeafSpec", ".*`isinstance", ".*broadcast_buffers"):
         warnings.filterwarnings("ignore", message)
 
 
