@@ -1,6 +1,10 @@
 """A tiny corpus, its tokenizer and a prepared folder, shared by the tests."""
 
+import os
 from pathlib import Path
+
+# One thread a process: the threads of several processes that wait for each other in spin loops slow each other 30-fold.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest

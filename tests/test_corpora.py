@@ -1,0 +1,186 @@
+"""Readers: what stays, what goes, and what is refused."""
+
+import bz2
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.corpora.books import Books
+from data_pipeline.corpora.demo_corpus import KingJamesBible, WikipediaSummaries
+from data_pipeline.corpora.jsonl import JsonLines
+from data_pipeline.corpora.reader import Mixture, Reader
+from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
+from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
+from data_pipeline.records import Document, Dropped
+from data_pipeline.sentences import split_sentences
+from tests.conftest import SHARED_DATA
+
+PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{redirect}<revision><text>{text}</text></revision></page>"""
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">{pages}</mediawiki>"""
+needs_shared = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
+
+
+def make_reader(kind: type[Reader], path: Path, **extra: str) -> Reader:
+    return kind(name="c", path=path, licence="none", origin="test", **extra)
+
+
+def read(kind: type[Reader], path: Path, **extra: str) -> list[Document | Dropped]:
+    reader = make_reader(kind, path, **extra)
+    return [item for file in reader.files() for item in reader.read(file)]
+
+
+def write_dump(path: Path) -> None:
+    pages = [
+        PAGE.format(title="Bern", ns=0, id=7, redirect="", text="'''Bern''' is the [[capital city|capital]] of Switzerland."),
+        PAGE.format(title="Berne", ns=0, id=8, redirect='<redirect title="Bern"/>', text="#REDIRECT [[Bern]]"),
+        PAGE.format(title="Talk:Bern", ns=1, id=9, redirect="", text="I do not agree with this."),
+        PAGE.format(title="List", ns=0, id=10, redirect="", text="* one\n* two\n"),
+    ]
+    text = DUMP.format(pages="".join(pages)).encode()
+    path.write_bytes(bz2.compress(text[:200]) + bz2.compress(text[200:]) if path.suffix == ".bz2" else text)
+
+
+@pytest.mark.parametrize("name", ["dump.xml", "dump.xml.bz2"])
+def test_a_dump_gives_articles_and_says_what_it_dropped(tmp_path: Path, name: str) -> None:
+    write_dump(tmp_path / name)
+    items = read(WikipediaDump, tmp_path / name)
+    assert items == [
+        Document("c/7", ["Bern is the capital of Switzerland."], "Bern"),
+        Dropped("redirect"),
+        Dropped("not an article"),
+        Dropped("no running text"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "left"),
+    [
+        ("A cat<ref name=x>a {{cite}} b</ref> sat<ref name=y/> here today.", ["A cat sat here today."]),
+        ("A cat {{lang|de|Katze {{x}}}} sat on it.", ["A cat sat on it."]),
+        ("{| class=x\n| a || b\n{|\n|c\n|}\n|}\nThe text comes after it.", ["The text comes after it."]),
+        ("[[File:A.jpg|thumb|A [[cat]] on a mat.]]The mat was quite new.", ["The mat was quite new."]),
+        ("== Title ==\nIt is a short text.\n* list item\n# other\n: indented", ["It is a short text."]),
+        ("See [http://a.org/b the page] for more text.", ["See the page for more text."]),
+        ("It was '''very''' ''good'' &amp; cheap &nbsp;then.", ["It was very good & cheap then."]),
+        ("<!-- a\nb --><math>x^2</math>The number is quite large.", ["The number is quite large."]),
+        ("One is here, at last.\n\nTwo is here, at last.", ["One is here, at last.", "Two is here, at last."]),
+        ("caption without an end", []),
+    ],
+)
+def test_markup_goes_and_prose_stays(wikitext: str, left: list[str]) -> None:
+    assert plain_paragraphs(wikitext) == left
+
+
+@needs_shared
+@pytest.mark.parametrize(("pattern", "articles"), [("*shortened*", 105), ("*table*", 5)])
+def test_almost_no_markup_is_left_of_the_real_dumps(pattern: str, articles: int) -> None:
+    items = read(WikipediaDump, SHARED_DATA / "wikipedia-dump" / pattern)
+    paragraphs = [p for item in items if isinstance(item, Document) for p in item.paragraphs]
+    assert sum(isinstance(item, Document) for item in items) == articles
+    words = sum(len(p.split()) for p in paragraphs)
+    assert words > 15_000
+    markup = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|==|<ref|</|&nbsp;|''|thumb\||https?://|\( |\(\)")
+    left = sum(len(markup.findall(p)) for p in paragraphs)
+    assert left / words < 1e-4
+
+
+@pytest.mark.parametrize("content", [b"plain text", b"<html><body/></html>", b"<mediawiki><page>", b"BZh9 broken"])
+def test_what_is_not_a_dump_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / ("x.bz2" if content.startswith(b"BZ") else "x.xml")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{path.name} is not a MediaWiki XML dump"):
+        read(WikipediaDump, path)
+
+
+EXTRACTED = '<doc id="12" url="u" title="A &amp; B">\nA &amp; B\n\nIt is <b>here</b>.\nSo is that.\n\n</doc>\n'
+
+
+def test_extracted_articles_lose_their_title_line_and_tags(tmp_path: Path) -> None:
+    (tmp_path / "wiki_00").write_text(EXTRACTED + '<doc id="13" url="u" title="E">\nE\n</doc>\n')
+    assert read(WikipediaExtracted, tmp_path) == [
+        Document("c/12", ["It is here.", "So is that."], "A & B"),
+        Dropped("no running text"),
+    ]
+
+
+def test_extracted_json_is_the_same(tmp_path: Path) -> None:
+    article = {"id": "12", "url": "u", "title": "T", "text": "T\nIt is here."}
+    (tmp_path / "wiki_00").write_text(json.dumps(article) + "\n")
+    assert read(WikipediaExtracted, tmp_path) == [Document("c/12", ["It is here."], "T")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("hello", "is not WikiExtractor output"), (EXTRACTED[:40], "ends inside the article"), ('{"id": 1}', "line 1")],
+)
+def test_what_is_not_extracted_is_refused_by_name(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "wiki_00").write_text(content)
+    with pytest.raises(ValueError, match=rf"wiki_00.*{said}"):
+        read(WikipediaExtracted, tmp_path)
+
+
+def test_books_lose_gutenberg_lines_and_byte_order_marks(tmp_path: Path) -> None:
+    body = "Licence.\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\r\n\r\nIt was\r\nfine.\r\n\r\nYes.\n"
+    (tmp_path / "emma.txt").write_text(body + "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nMore.", "utf-8-sig")
+    (tmp_path / "empty.txt").write_text(" \n")
+    assert read(Books, tmp_path) == [Document("c/emma.txt", ["It was fine.", "Yes."], "emma"), Dropped("empty file")]
+
+
+def test_a_book_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"x\.txt is not UTF-8"):
+        read(Books, tmp_path)
+
+
+def test_text_lines_are_sentences_and_blank_lines_part_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n\nOne. Still one.\nTwo.\n\n\n \nThree.\n")
+    documents = read(TextLines, tmp_path)
+    assert [d.paragraphs for d in documents] == [["One. Still one.", "Two."], ["Three."]]
+    assert all(d.presplit for d in documents)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: str) -> None:
+    content = '{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    items = read(JsonLines, tmp_path, text_key="body", title_key="head")
+    assert items == [Document(f"c/{name}/1", ["One.", "Two."], "T"), Dropped("empty text")]
+    with pytest.raises(ValueError, match=rf"{name}, line 1 has no text under 'text'"):
+        read(JsonLines, tmp_path)
+
+
+def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:
+    summaries = tmp_path / "s.json"
+    summaries.write_text(json.dumps({"A": {"title": "A", "extract": "A is\n one."}, "B": {"title": "B", "extract": "B."}}))
+    assert [d.paragraphs for d in read(WikipediaSummaries, summaries)] == [["A is one."], ["B."]]
+    text = "\nIn the beginning [it was].\nSecond verse.\nNext chapter.\n"
+    begins, ends = {1001001: 1, 1001002: 28, 1002001: 42}, {1001001: 27, 1001002: 41, 1002001: 55}
+    module = tmp_path / "bible.py"
+    module.write_text(f"bible = Bible(Version.X, {text!r}, {begins}, {ends}, False)\n")
+    documents = read(KingJamesBible, module)
+    assert [d.paragraphs for d in documents] == [["In the beginning it was.", "Second verse."], ["Next chapter."]]
+
+
+def test_files_are_found_by_name_folder_and_pattern_in_a_fixed_order(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "a/1.txt", "a/.hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = [make_reader(Books, path).files() for path in (tmp_path, tmp_path / "*" / "*.txt", tmp_path / "b" / "2.txt")]
+    both = [tmp_path / "a" / "1.txt", tmp_path / "b" / "2.txt"]
+    assert found == [both, both, both[1:]]
+    with pytest.raises(ValueError, match=r"corpus c: path=.*nowhere names no file"):
+        make_reader(Books, tmp_path / "nowhere").files()
+
+
+def test_a_mixture_keeps_its_sources_in_order(tmp_path: Path) -> None:
+    first, second = make_reader(Books, tmp_path), make_reader(TextLines, tmp_path)
+    assert Mixture(a=first, b=second).sources == [first, second]
+
+
+def test_sentences_end_where_they_end() -> None:
+    text = ["Dr. Smith paid 4.50 dollars. He left at 5 p.m. on Monday!", "New paragraph"]
+    assert split_sentences(text) == ["Dr. Smith paid 4.50 dollars.", "He left at 5 p.m. on Monday!", "New paragraph"]
