@@ -153,14 +153,15 @@ def validate(cfg: DictConfig, world: World) -> None:
     micro_batches_per_step(cfg.data.global_batch_size, cfg.data.micro_batch_size, world.size)
     resolve_precision(cfg.trainer.precision, world.accelerator)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*", str(cfg.run_name)):
-        raise ValueError(f"run_name={cfg.run_name} must be letters, digits and ._=,+- : it names a folder and a W&B run")
+        raise ValueError(
+            f"run_name={cfg.run_name} must be letters, digits and ._=,+- : it names a folder and a W&B run"
+        )
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
         if not isinstance(cfg.trainer[name], int) or cfg.trainer[name] < 1:
             raise ValueError(f"trainer.{name}={cfg.trainer[name]} must be a number of steps, at least 1")
-    if cfg.model.max_position_embeddings < cfg.data.seq_len:
-        raise ValueError(
-            f"data.seq_len={cfg.data.seq_len} is above model.max_position_embeddings={cfg.model.max_position_embeddings}"
-        )
+    longest = cfg.model.max_position_embeddings
+    if longest < cfg.data.seq_len:
+        raise ValueError(f"data.seq_len={cfg.data.seq_len} is above model.max_position_embeddings={longest}")
     sweeps = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeps and world.size > 1 and not world.launched:
         raise ValueError(

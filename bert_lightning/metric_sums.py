@@ -76,6 +76,7 @@ class MetricSums:
     def load_state_dict(self, state: Mapping[str, object], is_first_rank: bool) -> None:
         """Take the saved sums on the first rank, zeros on the others."""
         saved, names = state["sums"], state["names"]
-        assert isinstance(saved, Tensor) and isinstance(names, list)
+        assert isinstance(saved, Tensor)
+        assert isinstance(names, list)
         self._names = names
         self._sums = (saved if is_first_rank else torch.zeros_like(saved)).to(self._device)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -50,6 +49,8 @@ class PretrainingModule(L.LightningModule):
         max_skipped_steps: Steps in a row without finite gradients that end the run.
         payload: What every checkpoint carries besides the training state, as plain containers.
     """
+
+    objective: Any  # an nn.Module that follows objectives.Objective
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class PretrainingModule(L.LightningModule):
         scales = dict(zip(counts, (world_size() / total_counts).unbind(), strict=True))
         sums = self._accumulate_gradients(batch, scales)
 
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
         norm = gradient_norm(self.objective.parameters())
         skipped = prepare_update(optimizer.optimizer, norm, self._gradient_clip_val)
         for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):

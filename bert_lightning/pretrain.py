@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
@@ -76,6 +77,7 @@ def build_module(cfg: DictConfig) -> PretrainingModule:
 def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by our own callbacks."""
     is_sharded = isinstance(strategy, FullyShardedStrategy)
+    callbacks = list(instantiate(cfg.callbacks).values())
     return instantiate(
         cfg.trainer,
         strategy=strategy,
@@ -83,14 +85,14 @@ def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Traine
         devices=world.devices,
         num_nodes=world.num_nodes,
         precision=resolve_precision(cfg.trainer.precision, world.accelerator),
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=callbacks,
         logger=list(instantiate(cfg.logger).values()),
         plugins=[] if is_sharded else [AtomicCheckpointIO()],
         max_epochs=-1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        enable_checkpointing="checkpoint" in cfg.callbacks,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -140,7 +142,13 @@ def _quieten() -> None:
     """Silence what Lightning says about choices that are made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in (".*srun.*command is available", ".*does not have many workers", ".*LeafSpec", ".*`isinstance", ".*broadcast_buffers"):
+    for message in (
+        ".*srun.*command is available",
+        ".*does not have many workers",
+        ".*LeafSpec",
+        ".*`isinstance",
+        ".*broadcast_buffers",
+    ):
         warnings.filterwarnings("ignore", message)
 
 

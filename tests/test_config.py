@@ -77,13 +77,13 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert describe_world(trainer(accelerator="auto"), True, {}) == World("gpu", 2, 1, False)
     assert describe_world(trainer(accelerator="gpu"), False, {}) == World("gpu", 1, 1, False)
-    with pytest.raises(ValueError, match="trainer.devices=3, but this machine has 2 GPUs"):
+    with pytest.raises(ValueError, match=r"trainer.devices=3, but this machine has 2 GPUs"):
         describe_world(trainer(accelerator="gpu", devices=3), True, {})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="trainer.accelerator=gpu, but torch finds no GPU"):
+    with pytest.raises(ValueError, match=r"trainer.accelerator=gpu, but torch finds no GPU"):
         describe_world(trainer(accelerator="gpu"), True, {})
 
 

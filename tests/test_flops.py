@@ -26,7 +26,8 @@ def test_examples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "length", "gigaflops"), [(BASE, 128, 0.545), (BASE, 512, 0.588), (LARGE, 128, 1.879), (LARGE, 512, 1.992)]
+    ("config", "length", "gigaflops"),
+    [(BASE, 128, 0.545), (BASE, 512, 0.588), (LARGE, 128, 1.879), (LARGE, 512, 1.992)],
 )
 def test_full_rows_cost_what_is_published(config: EncoderConfig, length: int, gigaflops: float) -> None:
     per_token = step_flops(config, length, length**2, 0.15 * length) / length / 1e9

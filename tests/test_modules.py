@@ -40,13 +40,17 @@ def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
     return MaskedLMWithNSP(config)
 
 
-def make_module(objective: nn.Module, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any) -> Any:
+def make_module(
+    objective: nn.Module, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
+) -> Any:
     optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
     schedule = partial(constant, max_steps=max_steps)
     return PretrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
 
 
-def fit(module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any) -> L.Trainer:
+def fit(
+    module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
+) -> L.Trainer:
     data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), 48, 32, micro, max_steps, cache_dir=folder)
     trainer = L.Trainer(
         accelerator="cpu",
@@ -167,7 +171,9 @@ def test_windows_and_validation_are_exact_means(prepared: Path, tmp_path: Path) 
         assert columns[f"train/{name}"][1] == pytest.approx(windows, rel=1e-5)
         held_out = mean(list(trainer.datamodule.val_dataloader()), name)
         assert columns[f"val/{name}"] == ([5], [pytest.approx(held_out, rel=1e-5)])
-    assert columns["train/perplexity"][1][0] == pytest.approx(torch.tensor(columns["train/mlm_loss"][1][0]).exp().item())
+    assert columns["train/perplexity"][1][0] == pytest.approx(
+        torch.tensor(columns["train/mlm_loss"][1][0]).exp().item()
+    )
 
 
 def test_dropout_depends_on_the_step_alone(prepared: Path, tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def test_a_one_dimensional_weight_decays_and_a_frozen_one_is_left_out() -> None:
     assert no_decay["params"] == []
 
 
-def trained(fused: bool, gradients: list[Tensor], max_norm: float | None) -> tuple[Tensor, dict[str, Tensor], list[bool]]:
+def trained(
+    fused: bool, gradients: list[Tensor], max_norm: float | None
+) -> tuple[Tensor, dict[str, Tensor], list[bool]]:
     parameter = nn.Parameter(torch.linspace(-1, 1, 6))
     optimizer = torch.optim.AdamW([parameter], lr=0.1, fused=fused)
     skips = []

@@ -30,7 +30,9 @@ def test_a_window_without_an_update_has_no_norm() -> None:
     assert math.isnan(guard.read(2)["optim/grad_norm"])
 
 
-@pytest.mark.parametrize(("windows", "stops"), [(["xx", ".x"], False), (["x.x", "x.."], False), (["..xx", "x..."], True), (["xxx."], True)])
+@pytest.mark.parametrize(
+    ("windows", "stops"), [(["xx", ".x"], False), (["x.x", "x.."], False), (["..xx", "x..."], True), (["xxx."], True)]
+)
 def test_steps_in_a_row_are_counted_across_readings(windows: list[str], stops: bool) -> None:
     guard = StepGuard(3, CPU)
     for window in windows[:-1]:

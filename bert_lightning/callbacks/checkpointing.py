@@ -35,7 +35,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint file, or a folder that the sharded strategy has written."""
-        return read_sharded_checkpoint(Path(path)) if Path(path).is_dir() else super().load_checkpoint(path, *args, **kwargs)
+        return (
+            read_sharded_checkpoint(Path(path))
+            if Path(path).is_dir()
+            else super().load_checkpoint(path, *args, **kwargs)
+        )
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
@@ -65,11 +69,11 @@ class PeriodicCheckpoint(Checkpoint):
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
         self.keep_last = keep_last
-        self._saved_step = -1
+        self.saved_step = -1
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Save where a checkpoint is due and no validation follows."""
-        if self._is_due(trainer) and not validation_follows(trainer) and self._saved_step != trainer.global_step:
+        if self._is_due(trainer) and not validation_follows(trainer) and self.saved_step != trainer.global_step:
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,7 +88,7 @@ class PeriodicCheckpoint(Checkpoint):
         """Save the state after the current step and remove what is too old; all ranks must call it."""
         path = self.dirpath / f"step-{trainer.global_step:07d}.ckpt"
         trainer.save_checkpoint(path)
-        self._saved_step = trainer.global_step
+        self.saved_step = trainer.global_step
         if trainer.is_global_zero:
             self._remove_old()
 

@@ -35,9 +35,7 @@ class Guesses(L.Callback):
         self._scores: Tensor | None = None
         self._listener: RemovableHandle | None = None
 
-    def on_validation_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *args: Any
-    ) -> None:
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *args: Any) -> None:
         """Listen to the head during the first batch."""
         if batch_idx == 0 and trainer.is_global_zero:
             self._listener = pl_module.objective.get_submodule(self.head).register_forward_hook(self._keep)
@@ -47,8 +45,8 @@ class Guesses(L.Callback):
 
     def on_validation_batch_end(
         self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
+        trainer: Any,
+        pl_module: Any,
         outputs: Any,
         batch: list[PackedBatch],
         batch_idx: int,
@@ -71,13 +69,15 @@ class Guesses(L.Callback):
         """Return one row per example; positions and scores are in the order of the batch."""
         ends, positions = batch.cu_seqlens.tolist(), batch.masked_positions.tolist()
         ids, labels = batch.input_ids.tolist(), batch.mlm_labels.tolist()
-        mask = tokenizer.token_to_id("[MASK]")  # of the predictions, those that show a random or the true token are left out
+        mask = tokenizer.token_to_id(
+            "[MASK]"
+        )  # of the predictions, those that show a random or the true token are left out
         rows: list[list[Any]] = []
         for example in range(min(self.num_examples, batch.num_pairs)):
             begin, end = ends[example], ends[example + 1]
             own = [i for i in range(batch.num_predictions) if begin <= positions[i] < end and ids[positions[i]] == mask]
             shown = own[: self.num_masks]
-            truth = ", ".join(tokenizer.id_to_token(labels[i]) for i in shown)
+            truth = ", ".join(tokenizer.id_to_token(labels[i]) or "?" for i in shown)
             guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)
             rows.append([step, sentence(ids[begin:end], tokenizer), truth, guesses])
         return rows

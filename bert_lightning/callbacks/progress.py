@@ -43,7 +43,7 @@ class ProgressReport(L.Callback):
         self._task = TaskID(0)
         self._begin, self._first_step = 0.0, 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Open the bar where there is a terminal."""
         self._begin, self._first_step = time.monotonic(), trainer.global_step
         console = Console(stderr=True)
@@ -55,7 +55,7 @@ class ProgressReport(L.Callback):
                 "training", total=trainer.max_steps, completed=trainer.global_step, metrics=""
             )
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Advance the bar, or write a line."""
         step = trainer.global_step
         if self._bar is not None:
@@ -65,19 +65,19 @@ class ProgressReport(L.Callback):
             left = per_step * (trainer.max_steps - step)
             log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, summary(pl_module.latest), left)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write what was found on the held-out split."""
         if trainer.is_global_zero and self._bar is None:
             held_out = {name: value for name, value in pl_module.latest.items() if name.startswith("val/")}
             text = "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
             log.info("step %d  held-out: %s", trainer.global_step, text)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Close the bar, so that the message is not painted over."""
         self.on_train_end(trainer, pl_module)

@@ -35,7 +35,7 @@ class Throughput(L.Callback):
         self._host = torch.zeros(3, dtype=torch.float64)  # real tokens, computed tokens, predictions of this rank
         self._squares: Tensor | None = None  # sum of squared sequence lengths, on the device
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find the peak of the device."""
         if self.peak_flops is None:
             dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
@@ -45,11 +45,13 @@ class Throughput(L.Callback):
         self._clear()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[PackedBatch], batch_idx: int
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
         """Count the step; log where the module has just logged."""
         for part in batch:
-            self._host += torch.tensor([part.num_tokens, len(part.input_ids), part.num_predictions], dtype=torch.float64)
+            self._host += torch.tensor(
+                [part.num_tokens, len(part.input_ids), part.num_predictions], dtype=torch.float64
+            )
             squares = part.cu_seqlens.diff()[: part.num_pairs].double().square().sum()
             self._squares = squares if self._squares is None else self._squares + squares
             self._tokens_seen += part.num_tokens
@@ -57,17 +59,18 @@ class Throughput(L.Callback):
         if pl_module.is_logging_step():
             self._log(trainer, pl_module)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Stop the clock."""
         self._seconds += time.perf_counter() - self._begin
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock again."""
         self._begin = time.perf_counter()
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _log(self, trainer: Any, pl_module: Any) -> None:
         seconds = self._seconds + time.perf_counter() - self._begin
-        assert self._squares is not None and self.peak_flops is not None
+        assert self._squares is not None
+        assert self.peak_flops is not None
         seen = torch.tensor([self._tokens_seen], dtype=torch.float64)
         sums = torch.cat([torch.cat([self._host, seen]).to(self._device), self._squares.reshape(1)])
         tokens, computed, predictions, tokens_seen, squares = sum_over_ranks(sums).tolist()

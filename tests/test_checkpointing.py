@@ -1,0 +1,74 @@
+"""Files appear whole or not at all; the newest are kept; a killed save leaves nothing that looks like a checkpoint."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint
+from bert_lightning.checkpoint import latest_checkpoint
+
+
+class FakeTrainer(SimpleNamespace):
+    def save_checkpoint(self, path: Path) -> None:
+        AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
+
+
+def train(callback: PeriodicCheckpoint, steps: range, max_steps: int, val_every: int | None) -> list[str]:
+    """Call the hooks as the loop does and return in which of them each checkpoint was saved."""
+    trainer = FakeTrainer(
+        max_steps=max_steps, is_global_zero=True, val_check_batch=val_every, enable_validation=bool(val_every)
+    )
+    saved: list[str] = []
+    for trainer.global_step in steps:
+        for hook in ("batch", "validation"):
+            before = callback.saved_step
+            if hook == "batch":
+                callback.on_train_batch_end(trainer)
+            elif val_every and (trainer.global_step % val_every == 0 or trainer.global_step == max_steps):
+                callback.on_validation_end(trainer, None)
+            saved += [f"{trainer.global_step} {hook}"] * (callback.saved_step != before)
+    return saved
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoints_wait_for_the_validation_that_follows(tmp_path: Path) -> None:
+    saved = train(PeriodicCheckpoint(tmp_path, 4, None), range(1, 15), 14, val_every=8)
+    assert saved == ["4 batch", "8 validation", "12 batch", "14 validation"]
+    assert train(PeriodicCheckpoint(tmp_path / "b", 4, None), range(1, 15), 14, None)[-1] == "14 batch"
+
+
+def test_the_newest_are_kept_and_leftovers_go(tmp_path: Path) -> None:
+    tmp_path.joinpath(".step-0000001.ckpt.partial").write_text("cut short")
+    sharded = tmp_path / "step-0000002.ckpt"
+    sharded.mkdir()
+    (sharded / "meta.pt").write_text("x")
+    train(PeriodicCheckpoint(tmp_path, 5, 2), range(5, 26), 100, None)
+    assert names(tmp_path) == ["step-0000020.ckpt", "step-0000025.ckpt"]
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoints" / "step-0000001.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    for name in ("step-0000001.ckpt", "step-0000002.ckpt"):
+        with pytest.raises(OSError, match="No space"):
+            AtomicCheckpointIO().save_checkpoint({}, path.with_name(name))
+    assert latest_checkpoint(tmp_path) == path
+    assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.ones(3))
+
+
+@pytest.mark.parametrize(("every", "keep"), [(0, 1), (1, 0)])
+def test_numbers_below_one_are_refused(tmp_path: Path, every: int, keep: int) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        PeriodicCheckpoint(tmp_path, every, keep)

@@ -1,0 +1,80 @@
+"""Every block is a unit of its own, nothing is lost, and the optimizer's groups hold the same parameters as before."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from bert_lightning.encoder import EncoderConfig
+from bert_lightning.objectives import MaskedLMWithNSP
+from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.sharding import gradients_are_reduced, parameter_names, shard
+
+CONFIG = EncoderConfig(
+    vocab_size=60,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=64,
+)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
+    """A group of one process; two are in test_pretrain."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_blocks_are_units_and_groups_stay(mesh: DeviceMesh) -> None:
+    torch.manual_seed(0)
+    plain = MaskedLMWithNSP(CONFIG)
+    torch.manual_seed(0)
+    sharded = MaskedLMWithNSP(CONFIG)
+    shard(sharded, mesh)
+    blocks = [m for module in sharded.modules() if isinstance(module, nn.ModuleList) for m in module]
+    assert len(blocks) == 2
+    assert all(isinstance(block, FSDPModule) for block in [*blocks, sharded])
+    assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
+    values = dict(plain.named_parameters())
+    assert all(torch.equal(p.full_tensor(), values[name]) for name, p in sharded.named_parameters())
+    groups = [[parameter_names(model, torch.optim.SGD(parameter_groups(model)))] for model in (plain, sharded)]
+    assert groups[0] == groups[1]
+
+
+def test_clipping_and_skipping_work_on_shards(mesh: DeviceMesh) -> None:
+    model = nn.Module()
+    model.blocks = nn.ModuleList([nn.Linear(4, 4)])
+    model.forward = lambda x: model.blocks[0](x)
+    shard(model, mesh)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(torch.ones(2, 4)).square().sum().backward()
+    norm = gradient_norm(model.parameters())
+    assert type(norm) is torch.Tensor
+    assert norm.item() == pytest.approx(
+        torch.cat([p.grad.full_tensor().flatten() for p in model.parameters()]).norm().item()
+    )
+    before = [p.full_tensor().clone() for p in model.parameters()]
+    assert prepare_update(optimizer, norm * float("nan"), 1.0).item()
+    optimizer.step()
+    assert all(torch.equal(a, p.full_tensor()) for a, p in zip(before, model.parameters(), strict=True))
+    prepare_update(optimizer, norm, 1.0)
+    optimizer.step()
+    assert not any(torch.equal(a, p.full_tensor()) for a, p in zip(before, model.parameters(), strict=True))
+
+
+def test_a_model_without_layers_is_refused(mesh: DeviceMesh) -> None:
+    with pytest.raises(ValueError, match="strategy=fsdp needs an encoder of layers, Linear has no ModuleList"):
+        shard(nn.Linear(2, 2), mesh)
+
+
+def test_a_model_that_is_not_sharded_is_left_alone() -> None:
+    gradients_are_reduced(nn.Linear(2, 2), False)
