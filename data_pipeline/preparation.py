@@ -11,7 +11,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -86,8 +86,8 @@ class Preparation:
             raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
         self._open_work_dir(settings)
         try:
-            manifest, counts = self._prepare(groups, make_tokenizer, executor)
-            self._publish(replace(manifest, settings=settings))
+            manifest, counts = self._prepare(groups, make_tokenizer, executor, settings)
+            self._publish(manifest)
         except ValueError:
             shutil.rmtree(self.work_dir)
             raise
@@ -98,6 +98,7 @@ class Preparation:
         groups: list[InputGroup],
         make_tokenizer: TokenizerSource,
         executor: Executor,
+        settings: dict[str, Any],
     ) -> tuple[Manifest, Counter[str]]:
         work, number = self.work_dir, len(groups)
         for name in ("text", "listings", "output"):
@@ -113,7 +114,7 @@ class Preparation:
         train = [entry for n in range(number) for entry in read_listing(work / "listings" / f"train-{n:05d}.json")]
         splits = {"train": train, "validation": read_listing(work / "listings" / "validation.json")}
         size = tokenizer.get_vocab_size()
-        return Manifest(tokenizer_sha256(tokenizer), size, {}, _sources(groups, reports), splits), counts
+        return Manifest(tokenizer_sha256(tokenizer), size, settings, _sources(groups, reports), splits), counts
 
     def _publish(self, manifest: Manifest) -> None:
         """Write the manifest and give the folder its name: from now on it is prepared."""

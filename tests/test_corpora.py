@@ -35,7 +35,9 @@ def read(kind: type[Reader], path: Path, **extra: str) -> list[Document | Droppe
 
 def write_dump(path: Path) -> None:
     pages = [
-        PAGE.format(title="Bern", ns=0, id=7, redirect="", text="'''Bern''' is the [[capital city|capital]] of Switzerland."),
+        PAGE.format(
+            title="Bern", ns=0, id=7, redirect="", text="'''Bern''' is the [[capital city|capital]] of Switzerland."
+        ),
         PAGE.format(title="Berne", ns=0, id=8, redirect='<redirect title="Bern"/>', text="#REDIRECT [[Bern]]"),
         PAGE.format(title="Talk:Bern", ns=1, id=9, redirect="", text="I do not agree with this."),
         PAGE.format(title="List", ns=0, id=10, redirect="", text="* one\n* two\n"),
@@ -145,7 +147,7 @@ def test_text_lines_are_sentences_and_blank_lines_part_documents(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: str) -> None:
-    content = '{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n'.encode()
+    content = b'{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n'
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     items = read(JsonLines, tmp_path, text_key="body", title_key="head")
     assert items == [Document(f"c/{name}/1", ["One.", "Two."], "T"), Dropped("empty text")]
@@ -155,7 +157,9 @@ def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: 
 
 def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:
     summaries = tmp_path / "s.json"
-    summaries.write_text(json.dumps({"A": {"title": "A", "extract": "A is\n one."}, "B": {"title": "B", "extract": "B."}}))
+    summaries.write_text(
+        json.dumps({"A": {"title": "A", "extract": "A is\n one."}, "B": {"title": "B", "extract": "B."}})
+    )
     assert [d.paragraphs for d in read(WikipediaSummaries, summaries)] == [["A is one."], ["B."]]
     text = "\nIn the beginning [it was].\nSecond verse.\nNext chapter.\n"
     begins, ends = {1001001: 1, 1001002: 28, 1002001: 42}, {1001001: 27, 1001002: 41, 1002001: 55}
@@ -169,7 +173,9 @@ def test_files_are_found_by_name_folder_and_pattern_in_a_fixed_order(tmp_path: P
     for name in ("b/2.txt", "a/1.txt", "a/.hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    found = [make_reader(Books, path).files() for path in (tmp_path, tmp_path / "*" / "*.txt", tmp_path / "b" / "2.txt")]
+    found = [
+        make_reader(Books, path).files() for path in (tmp_path, tmp_path / "*" / "*.txt", tmp_path / "b" / "2.txt")
+    ]
     both = [tmp_path / "a" / "1.txt", tmp_path / "b" / "2.txt"]
     assert found == [both, both, both[1:]]
     with pytest.raises(ValueError, match=r"corpus c: path=.*nowhere names no file"):

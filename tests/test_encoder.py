@@ -24,7 +24,9 @@ def our_losses(model: MaskedLMWithNSP, batch: PackedBatch) -> dict[str, Tensor]:
 def hidden_states(encoder: Encoder, batch: PackedBatch) -> list[Tensor]:
     """The output of the embeddings and of every layer."""
     found: list[Tensor] = []
-    hooks = [m.register_forward_hook(lambda _m, _a, out: found.append(out)) for m in (encoder.embeddings, *encoder.layers)]
+    hooks = [
+        m.register_forward_hook(lambda _m, _a, out: found.append(out)) for m in (encoder.embeddings, *encoder.layers)
+    ]
     encoder(batch)
     for hook in hooks:
         hook.remove()

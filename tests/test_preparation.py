@@ -1,0 +1,217 @@
+"""Preparation: what is in the folder, that it does not depend on how it was made, and that wrong input leaves nothing."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.corpora.books import Books
+from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.executors import LocalExecutor
+from data_pipeline.extraction import group_files, is_held_out
+from data_pipeline.manifest import Manifest
+from data_pipeline.preparation import Preparation
+from data_pipeline.shards import read_shard
+from data_pipeline.tokenizer import load_tokenizer, train_wordpiece
+from tests.conftest import tiny_texts
+from tests.test_inspect import ROOT, run_command
+
+SETTINGS = {"vocab_size": 120}
+
+
+def write_corpus(folder: Path, files: int = 6, documents: int = 20) -> Path:
+    folder.mkdir()
+    for file in range(files):
+        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=file))
+        (folder / f"{file}.txt").write_text(text + "\n")
+    return folder
+
+
+def reader(path: Path, kind: type[Reader] = TextLines) -> Reader:
+    return kind("tiny", path, "public domain", "made by the tests")
+
+
+def prepare(source: Path, output: Path, workers: int = 1, kind: type[Reader] = TextLines, **changes: float) -> Manifest:
+    settings = Preparation(output, validation_fraction=0.2, shard_tokens=2000, group_bytes=4000)
+    manifest, _ = replace(settings, **changes).run(
+        [reader(source, kind)], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(workers)
+    )
+    return manifest
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hashes of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_every_sentence_is_there_once_in_its_split(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    manifest = prepare(source, tmp_path / "out")
+    tokenizer = load_tokenizer(tmp_path / "out" / "tokenizer")
+    expected: dict[str, list[list[int]]] = {"train": [], "validation": []}
+    for file in range(6):
+        for number, document in enumerate(tiny_texts(20, seed=file)):
+            split = "validation" if is_held_out(f"tiny/{file}.txt/{number}", 0.2) else "train"
+            expected[split] += [tokenizer.encode(sentence, add_special_tokens=False).ids for sentence in document]
+    for split, sentences in expected.items():
+        found = []
+        for entry in manifest.splits[split]:
+            shard = read_shard(tmp_path / "out", entry)
+            ends = shard.sentence_offsets.tolist()
+            found += [shard.tokens[a:b].tolist() for a, b in zip(ends, ends[1:], strict=False)]
+        assert found == sentences
+    assert manifest.totals("train")["documents"] + manifest.totals("validation")["documents"] == 120
+    assert len(manifest.splits["train"]) > 6
+    assert min(entry.documents for entry in manifest.splits["train"]) >= 2
+
+
+def test_the_result_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    for workers in (1, 3):
+        prepare(source, tmp_path / f"out{workers}", workers)
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out1", "out3", "text"]
+
+
+def test_the_held_out_split_depends_on_identifiers_alone() -> None:
+    held_out = [is_held_out(f"d{i}", 0.1) for i in range(20_000)]
+    assert abs(sum(held_out) / 20_000 - 0.1) < 4 * (0.09 / 20_000) ** 0.5
+    assert [is_held_out(f"d{i}", 0.2) for i in range(500) if held_out[i]] == [True] * sum(held_out[:500])
+
+
+def test_groups_do_not_split_files_or_mix_sources(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    readers = [reader(source), reader(source, Books)]
+    groups = group_files(readers, 4000)
+    assert [file for group in groups for file in group.files] == readers[0].files() * 2
+    assert all(sum(file.stat().st_size for file in group.files[:-1]) < 4000 for group in groups)
+
+
+def test_preparing_again_does_nothing_and_another_preparation_is_refused(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    first = prepare(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    assert prepare(source, tmp_path / "out") == first
+    with pytest.raises(ValueError, match="holds another preparation, with another shard_tokens"):
+        prepare(source, tmp_path / "out", shard_tokens=3000)
+    (source / "0.txt").write_text("Changed.\n")
+    with pytest.raises(ValueError, match="another input_sha256"):
+        prepare(source, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.write_text("\n\n")
+
+
+def single(folder: Path) -> None:
+    empty(folder)
+    (folder / "0.txt").write_text("The only document.\nIt has two sentences.\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "said"),
+    [
+        (empty, {}, "the corpus is empty"),
+        (single, {}, "a single document"),
+        (lambda folder: None, {"validation_fraction": 0.001}, r"validation_fraction=0\.001 of 120 documents leaves 0"),
+        (lambda folder: (folder / "3.txt").write_bytes(b"\xff\xfe\xff"), {}, r"3\.txt is not UTF-8"),
+    ],
+)
+def test_wrong_input_is_named_and_leaves_nothing(
+    tmp_path: Path, spoil: Callable[[Path], None], changes: dict[str, float], said: str
+) -> None:
+    source = write_corpus(tmp_path / "text")
+    spoil(source)
+    with pytest.raises(ValueError, match=said):
+        prepare(source, tmp_path / "out", **changes)
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    with pytest.raises(ValueError, match="is not empty and not a prepared folder"):
+        prepare(source, source)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"validation_fraction.*1\.5"):
+        Preparation(tmp_path, validation_fraction=1.5)
+    with pytest.raises(ValueError, match="shard_tokens must be positive, not 0"):
+        Preparation(tmp_path, shard_tokens=0)
+    with pytest.raises(ValueError, match=r"executor\.workers.*0"):
+        LocalExecutor(0)
+
+
+def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text", files=24, documents=60)
+    arguments = [
+        "corpus=text",
+        f"corpus.path={source}",
+        "tokenizer.vocab_size=120",
+        "validation_fraction=0.1",
+        "group_bytes=4000",
+        "shard_tokens=3000",
+        "executor.workers=2",
+    ]
+    assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'whole'}", cwd=tmp_path).returncode == 0
+    work = tmp_path / ".killed.preparing"
+    for stage in ("extract", "tokenize"):
+        command = [sys.executable, "-m", "bert_lightning.prepare", *arguments, f"output_dir={tmp_path / 'killed'}"]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+        )
+        finished = work / "tasks" / stage / "completions"
+        while process.poll() is None and not (finished.is_dir() and len(list(finished.iterdir())) >= 2):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed").exists()
+    done = run_command("prepare", *arguments, f"output_dir={tmp_path / 'killed'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not work.exists()
+
+
+def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n")
+    output = f"output_dir={tmp_path / 'out'}"
+    for arguments, said in [
+        (["corpus=text", "corpus.path=/nowhere"], "path=/nowhere names no file"),
+        (["corpus=wikipedia_dump", f"corpus.path={source}"], "is not a MediaWiki XML dump"),
+        (["corpus=text", f"corpus.path={source}", f"tokenizer.path={vocabulary}"], "the vocabulary has no [MASK]"),
+        (["corpus=text", f"corpus.path={source}", "corpus.pth=1"], "corpus.pth"),
+        (["corpus=nothing"], "corpus/nothing"),
+        (["corpus=text"], "corpus.path"),
+    ]:
+        done = run_command("prepare", *arguments, output, cwd=tmp_path)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert done.returncode == 2, done.stderr
+        assert len(errors) == 1
+        assert said in errors[0]
+        assert "Traceback" not in done.stderr
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["text", "vocab.txt"]
+
+
+def test_the_manifest_says_what_a_reader_is_owed(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "books")
+    prepare(source, tmp_path / "out", kind=Books, validation_fraction=0.0)
+    content = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    (about,) = content["sources"]
+    assert (about["licence"], about["documents"]) == ("public domain", 6)
+    assert about["titles"] == ["0", "1", "2", "3", "4", "5"]
+    assert content["splits"]["validation"] == []
