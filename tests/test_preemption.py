@@ -86,7 +86,12 @@ def children(process: int) -> list[int]:
 def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signalled: str) -> None:  # noqa: F811
     settings = base | {"strategy": strategy, "trainer.devices": 2, "trainer.max_steps": 5000, "run_name": "a"}
     process = subprocess.Popen(
-        command(settings), cwd=tmp_path, env=own_environment(), stderr=subprocess.PIPE, text=True
+        command(settings),
+        cwd=tmp_path,
+        env=own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     checkpoints = tmp_path / "runs" / "a" / "checkpoints"
     deadline = time.monotonic() + 60
@@ -96,9 +101,9 @@ def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, 
     for number in {"first": [process.pid], "second": [second], "both": [process.pid, second]}[signalled]:
         os.kill(number, signal.SIGTERM)
     try:
-        _, errors = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, output
     newest = sorted(checkpoints.glob("step-*.ckpt"))[-1]
-    assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in errors
+    assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in output
