@@ -36,7 +36,11 @@ class TimedLoader:
         batches = iter(self.stream)
         while True:
             begin = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except ValueError as error:
+                # A worker process sends its whole traceback as the message; what the user has to know is at its end.
+                raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
             self.wait_seconds += time.perf_counter() - begin
             if batch is None:
                 return

@@ -110,7 +110,7 @@ def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
         if not Path(resume).exists():
             raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
         return Path(resume)
-    if is_first_process() and (run_dir / "config.yaml").exists():
+    if is_first_process() and any((run_dir / name).exists() for name in ("metrics.csv", "checkpoints")):
         raise ValueError(f"{run_dir} holds a run; resume=auto continues it, another run_name starts a new one")
     return None
 
@@ -142,12 +142,15 @@ def _quieten() -> None:
     """Silence what Lightning says about choices that are made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It says that a rank has died, and with which status, before it ends the others.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     for message in (
         ".*srun.*command is available",
         ".*does not have many workers",
         ".*LeafSpec",
         ".*`isinstance",
         ".*broadcast_buffers",
+        ".*smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message)
 

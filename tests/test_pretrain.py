@@ -1,6 +1,7 @@
 """bert-pretrain end to end: real corpus files, real processes, real kills."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,19 @@ def test_wrong_settings_are_refused_before_anything_is_written(
         error = error.__cause__
     assert message in str(error)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_altered_shard_stops_the_run_with_its_name(base: Settings, tmp_path: Path, num_workers: int) -> None:
+    folder = tmp_path / "altered"
+    shutil.copytree(str(base["data.path"]), folder)
+    shard = folder / "train" / "part-00003.tar"
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^shard .*part-00003.tar was altered: .*manifest$"):
+        run_here(base | {"data.path": folder, "data.num_workers": num_workers, "run_name": "a"})
+    run_here(base | {"run_name": "a"})  # nothing was trained, so nothing is in the way of a new run
 
 
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
