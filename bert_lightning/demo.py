@@ -7,16 +7,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bert_lightning.fill_mask import fill_mask
+from bert_lightning.fill_mask import MaskFiller
 from data_pipeline.manifest import Manifest
 from data_pipeline.statistics import unigram_entropy
 
 SENTENCES = (
-    "In the beginning God created the heaven and the [MASK].",
-    "The king of [MASK] sent his servants to the city.",
-    "He was born in [MASK] and died in 1901.",
-    "The city is the capital of the [MASK].",
-    "She was the [MASK] of the king.",
+    "in the beginning god created the heaven and the [MASK].",
+    "and the king said [MASK] him, go in peace.",
+    "he was born in [MASK] and died in 1901.",
+    "the city is the capital [MASK] the country.",
+    "it is one of the [MASK] important works of the century.",
 )
 
 
@@ -33,30 +33,33 @@ def results_table(data: Path, run: Path) -> Table:
     """Compare the held-out losses with guessing: token frequencies for MLM, the larger class for NSP."""
     measured = last_validation(run / "metrics.csv")
     entropy = unigram_entropy(data, "train")
-    table = Table("held-out documents", "this model", "guessing", "better by", title="What it learned")
     mlm, nsp = measured["val/mlm_loss"], measured["val/nsp_accuracy"]
     majority = max(measured["val/random_next"], 1 - measured["val/random_next"])
-    table.add_row("MLM loss (nats)", f"{mlm:.3f}", f"{entropy:.3f}", f"{entropy - mlm:.3f}")
+    table = Table("on held-out documents", "this model", "guessing", "better by", title="What it learned")
+    table.add_row("MLM loss (nats a token)", f"{mlm:.3f}", f"{entropy:.3f}", f"{entropy - mlm:.3f}")
     table.add_row("NSP accuracy", f"{nsp:.3f}", f"{majority:.3f}", f"{nsp - majority:.3f}")
     return table
 
 
-def main() -> None:
-    """Print the page; arguments are data=, run= and model= folders."""
-    folders = {name: Path(value) for name, value in (argument.split("=", 1) for argument in sys.argv[1:])}
-    console = Console()
-    manifest = Manifest.load(folders["data"])
-    console.print(results_table(folders["data"], folders["run"]))
-    guesses = Table("sentence", "the model's five best", title="What it would fill in")
+def guesses_table(model: Path) -> Table:
+    """Fill in a few masks with the exported model."""
+    fill = MaskFiller(model)
+    table = Table("sentence", "its five best guesses", title="What it would fill in")
     for sentence in SENTENCES:
-        best = fill_mask(folders["model"], sentence, top_k=5)[0]
-        guesses.add_row(
-            sentence.replace("[", r"\["), "  ".join(f"{guess.token} {guess.probability:.0%}" for guess in best)
-        )
-    console.print(guesses)
-    console.print("Trained on " + "; ".join(f"{source.name} ({source.licence})" for source in manifest.sources))
-    console.print(f"run: {folders['run']}    report: {folders['run'] / 'report.html'}    model: {folders['model']}")
+        best = fill(sentence, top_k=5)[0]
+        guesses = "  ".join(f"{guess.token} {guess.probability:.0%}" for guess in best)
+        table.add_row(sentence.replace("[", r"\["), guesses)
+    return table
+
+
+def show(data: Path, run: Path, model: Path) -> None:
+    """Print the page for a prepared folder, the run trained on it and the exported model."""
+    console = Console()
+    console.print(results_table(data, run), guesses_table(model))
+    for source in Manifest.load(data).sources:
+        console.print(f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}")
+    console.print(f"run: {run}\nreport: {run / 'report.html'}\nmodel: {model}", style="bold")
 
 
 if __name__ == "__main__":
-    main()
+    show(**{name: Path(value) for name, value in (argument.split("=", 1) for argument in sys.argv[1:])})

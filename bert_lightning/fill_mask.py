@@ -111,7 +111,7 @@ def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     guesses = MaskFiller(cfg.checkpoint)(cfg.text, cfg.top_k)
     console = Console()
     for number, best in enumerate(guesses, 1):
-        table = Table("token", "probability", title=f"[MASK] {number}".replace("[", r"\["))
+        table = Table("token", "probability", title=f"\\[MASK] {number}")
         for guess in best:
             table.add_row(guess.token.replace("[", r"\["), f"{guess.probability:.4f}")
         console.print(table)
