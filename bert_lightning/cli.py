@@ -58,14 +58,3 @@ def _one_line(error: BaseException) -> str:
     while isinstance(error.__cause__, ValueError):
         error = error.__cause__
     return " ".join(str(error).split())
-
-
-def command(run: Callable[[], None]) -> Callable[[], None]:
-    """Old form; goes when pretrain uses `entry_point`."""
-
-    def guarded() -> None:
-        os.environ["HYDRA_FULL_ERROR"] = "1"
-        with _messages():
-            run()
-
-    return guarded

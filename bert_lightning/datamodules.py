@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from tokenizers import Tokenizer
 
+from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
 from data_pipeline.pairs import PairFormat
@@ -36,11 +37,7 @@ class TimedLoader:
         batches = iter(self.stream)
         while True:
             begin = time.perf_counter()
-            try:
-                batch = next(batches, None)
-            except ValueError as error:
-                # A worker process sends its whole traceback as the message; what the user has to know is at its end.
-                raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
+            batch = next(batches, None)
             self.wait_seconds += time.perf_counter() - begin
             if batch is None:
                 return
@@ -117,7 +114,12 @@ class PretrainingData(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
         self._samples("train")
-        self._samples("validation")
+        if self._has_validation:
+            self._samples("validation")
+
+    @property
+    def _has_validation(self) -> bool:
+        return bool(Manifest.load(self.path).splits["validation"])
 
     def _samples(self, split: str) -> PretrainingSamples:
         return PretrainingSamples(split=split, shuffle=split == "train", **self._source)
@@ -139,8 +141,10 @@ class PretrainingData(L.LightningDataModule):
         self._loader = TimedLoader(stream)
         return self._loader
 
-    def val_dataloader(self) -> ValidationStream:
-        """Return this rank's share of the held-out split."""
+    def val_dataloader(self) -> ValidationStream | list[None]:
+        """Return this rank's share of the held-out split, nothing where no document was held out."""
+        if not self._has_validation:
+            return []
         trainer = self._require_trainer()
         return ValidationStream(
             self._samples("validation"),

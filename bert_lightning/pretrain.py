@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.checkpoint import checkpoint_payload, latest_checkpoint
 from bert_lightning.cli import entry_point
@@ -46,7 +47,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     )
     if is_first_process():
         data.prepare_data()
-    module = build_module(cfg)
+    module = build_module(cfg, world)
     trainer = build_trainer(cfg, strategy, world)
     _start_run(cfg, module, world, checkpoint)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -54,15 +55,20 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     return trainer
 
 
-def build_module(cfg: DictConfig) -> PretrainingModule:
+def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
     """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it."""
     L.seed_everything(cfg.seed, verbose=False)
     model_config = instantiate(cfg.model)
     schedule = instantiate(cfg.schedule)
     schedule(0)  # a warm-up that does not fit says so now
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    attention = choose_attention(
+        "cuda" if world.accelerator == "gpu" else "cpu",
+        model_config.attention_probs_dropout_prob,
+        resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
+    )
     return PretrainingModule(
-        instantiate(cfg.objective, _partial_=True)(config=model_config),
+        instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention),
         instantiate(cfg.optimizer),
         schedule,
         cfg.seed,

@@ -5,9 +5,10 @@ rank gets of it is decided by arithmetic alone, so no process has to hear from a
 is `consumed_samples`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from math import gcd
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +19,7 @@ from data_pipeline.packing import PackedBatch, unpack_buffer
 from data_pipeline.samples import Examples, PretrainingSamples
 
 STATE_VERSION = 1
+T = TypeVar("T")
 
 
 class _StepBuffers(Dataset[list[Tensor]]):
@@ -120,7 +122,7 @@ class PretrainingStream:
             pin_memory=self._pin_memory,
             prefetch_factor=4 if self._num_workers else None,
         )
-        for buffers in loader:
+        for buffers in _plain_errors(loader):
             self.consumed_samples += self.global_batch_size
             yield [unpack_buffer(buffer) for buffer in buffers]
 
@@ -140,6 +142,14 @@ class PretrainingStream:
         if not isinstance(saved, dict) or saved != own:
             raise ValueError(_difference(saved if isinstance(saved, dict) else {}, own))
         self.consumed_samples = int(str(state["consumed_samples"]))
+
+
+def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
+    """Pass batches on; of the traceback that a worker process sends as its error only the message is kept."""
+    try:
+        yield from batches
+    except ValueError as error:
+        raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
 
 
 def _difference(saved: dict[str, object], own: dict[str, object]) -> str:
@@ -184,7 +194,7 @@ class ValidationStream:
         loader = DataLoader(
             self._rows, batch_size=None, num_workers=self._num_workers, pin_memory=self._pin_memory, shuffle=False
         )
-        for buffer in loader:
+        for buffer in _plain_errors(loader):
             yield [unpack_buffer(buffer)]
 
 

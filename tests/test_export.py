@@ -64,7 +64,7 @@ def test_what_cannot_be_filled_is_refused(run: Path, tmp_path: Path, tokenizer: 
     fill = MaskFiller(run)
     with pytest.raises(ValueError, match=r"has no \[MASK\]"):
         fill("the king .")
-    with pytest.raises(ValueError, match=r"text has 63 tokens, more than max_position_embeddings=40"):
+    with pytest.raises(ValueError, match=r"text has \d+ tokens, more than max_position_embeddings=40"):
         fill("the " * 60 + "[MASK]")
     headless = {k: v for k, v in our_model(reference_model()).state_dict().items() if not k.startswith("mlm")}
     folder = tmp_path / "headless"

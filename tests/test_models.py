@@ -12,10 +12,10 @@ from bert_lightning.objectives import MaskedLMWithNSP
 CONF = Path(__file__).resolve().parents[1] / "conf"
 # transformers' BertForPreTraining of these sizes, 30,522 words: encoder, pooler and both heads.
 PARAMETERS = {
-    "bert_tiny": 4_416_698,
-    "bert_mini": 11_237_690,
-    "bert_small": 29_058_362,
-    "bert_medium": 41_667_898,
+    "bert_tiny": 4_433_468,
+    "bert_mini": 11_267_900,
+    "bert_small": 29_058_876,
+    "bert_medium": 41_668_412,
     "bert_base": 110_106_428,
     "bert_large": 336_226_108,
 }
