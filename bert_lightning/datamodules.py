@@ -114,11 +114,12 @@ class PretrainingData(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
         self._samples("train")
-        if self._has_validation:
+        if self.has_validation:
             self._samples("validation")
 
     @property
-    def _has_validation(self) -> bool:
+    def has_validation(self) -> bool:
+        """Whether documents were held out when the folder was prepared."""
         return bool(Manifest.load(self.path).splits["validation"])
 
     def _samples(self, split: str) -> PretrainingSamples:
@@ -141,10 +142,8 @@ class PretrainingData(L.LightningDataModule):
         self._loader = TimedLoader(stream)
         return self._loader
 
-    def val_dataloader(self) -> ValidationStream | list[None]:
-        """Return this rank's share of the held-out split, nothing where no document was held out."""
-        if not self._has_validation:
-            return []
+    def val_dataloader(self) -> ValidationStream:
+        """Return this rank's share of the held-out split."""
         trainer = self._require_trainer()
         return ValidationStream(
             self._samples("validation"),

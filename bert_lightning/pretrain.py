@@ -47,6 +47,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     )
     if is_first_process():
         data.prepare_data()
+    if not data.has_validation:
+        cfg.trainer.limit_val_batches = 0
     module = build_module(cfg, world)
     trainer = build_trainer(cfg, strategy, world)
     _start_run(cfg, module, world, checkpoint)

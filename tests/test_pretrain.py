@@ -15,10 +15,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from tokenizers import Tokenizer
 
 from bert_lightning.config import CONF_DIR
 from bert_lightning.metrics_log import read_columns, read_rows
 from bert_lightning.pretrain import pretrain
+from tests.conftest import tiny_texts, write_prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_REPEATABLE = ("throughput/",)
@@ -309,6 +311,17 @@ def test_an_altered_shard_stops_the_run_with_its_name(base: Settings, tmp_path: 
     with pytest.raises(ValueError, match=r"^shard .*part-00003.tar was altered: .*manifest$"):
         run_here(base | {"data.path": folder, "data.num_workers": num_workers, "run_name": "a"})
     run_here(base | {"run_name": "a"})  # nothing was trained, so nothing is in the way of a new run
+
+
+def test_a_corpus_without_a_held_out_split_trains_and_is_saved(
+    base: Settings, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    folder = write_prepared(tmp_path / "all", tokenizer, [tiny_texts(30, seed=1)], [])
+    run_here(base | {"data.path": folder, "run_name": "a"})
+    columns = read_columns(tmp_path / "runs" / "a" / "metrics.csv")
+    assert "train/loss" in columns
+    assert not any(name.startswith("val/") for name in columns)
+    assert (tmp_path / "runs" / "a" / "checkpoints" / "step-0000014.ckpt").is_file()
 
 
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
