@@ -4,6 +4,7 @@ All tensors are (tokens, heads, head_dim); `cu_seqlens` (sequences + 1,) holds t
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,12 +34,22 @@ def sdpa_attention(
 def varlen_attention(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float
 ) -> Tensor:
-    """Attend to all sequences in one flash-attention kernel; CUDA only, half precision only, no dropout."""
+    """Attend to all sequences in one flash-attention kernel; CUDA only, half precision only, no dropout.
+
+    The seven arguments are given by position: what follows them differs between torch 2.11 and 2.13.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    return varlen_attn(query, key, value, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
+    context = varlen_attn(query, key, value, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
+    return cast(Tensor, context)  # a tuple only where more than the context is asked for
 
 
-def choose_attention(device_type: str, dropout_p: float) -> PackedAttention:
-    """Return the fastest attention that a device has for a dropout probability."""
-    return varlen_attention if device_type == "cuda" and dropout_p == 0.0 else sdpa_attention
+def choose_attention(device_type: str, dropout_p: float, is_half_precision: bool) -> PackedAttention:
+    """Return the fastest attention that a device has.
+
+    Args:
+        device_type: "cuda" or "cpu".
+        dropout_p: Attention dropout of the model; the one-kernel attention has none.
+        is_half_precision: Whether queries arrive as bfloat16 or float16, as they do under autocast.
+    """
+    return varlen_attention if device_type == "cuda" and dropout_p == 0.0 and is_half_precision else sdpa_attention
