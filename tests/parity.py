@@ -1,10 +1,11 @@
 """A tiny transformers BERT and ours with the same weights, on the same ragged examples: padded there, packed here."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining
 
 from bert_lightning.encoder import EncoderConfig
@@ -15,6 +16,7 @@ from data_pipeline.collate import PackedShape, pack
 from data_pipeline.masking import TokenMasking, Vocabulary
 from data_pipeline.packing import PackedBatch
 from data_pipeline.pairs import Spans
+from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import Examples, LoadedWindow
 
 CONFIG = EncoderConfig(
@@ -57,7 +59,7 @@ def packed_examples(seed: int = 0, room: int = 8) -> PackedBatch:
 def padded(batch: PackedBatch) -> Padded:
     """Unpack into padded rows."""
     ends = batch.cu_seqlens.tolist()[: batch.num_pairs + 1]
-    longest = max(b - a for a, b in zip(ends, ends[1:], strict=False))
+    longest = max(b - a for a, b in itertools.pairwise(ends))
     ids = torch.zeros(batch.num_pairs, longest, dtype=torch.long)
     types, mask, labels = torch.zeros_like(ids), torch.zeros_like(ids), torch.full_like(ids, -100)
     flat = torch.full((len(batch.input_ids),), -100)
@@ -69,6 +71,41 @@ def padded(batch: PackedBatch) -> Padded:
         mask[row, : end - begin] = 1
         labels[row, : end - begin] = flat[begin:end]
     return Padded(ids, types, mask, labels, batch.nsp_labels[: batch.num_pairs].long())
+
+
+def one_by_one(batch: PackedBatch) -> list[PackedBatch]:
+    """Return every example of a packed batch as a batch of its own, without filler."""
+    ends = batch.cu_seqlens.tolist()
+    singles = []
+    for row in range(batch.num_pairs):
+        begin, end = ends[row : row + 2]
+        own = (batch.masked_positions >= begin) & (batch.masked_positions < end) & (batch.mlm_labels != NO_LABEL)
+        singles.append(
+            PackedBatch(
+                input_ids=batch.input_ids[begin:end],
+                position_ids=batch.position_ids[begin:end],
+                token_type_ids=batch.token_type_ids[begin:end],
+                cu_seqlens=torch.tensor([0, end - begin], dtype=torch.int32),
+                masked_positions=batch.masked_positions[own] - begin,
+                mlm_labels=batch.mlm_labels[own],
+                cls_positions=torch.zeros(1, dtype=torch.int32),
+                nsp_labels=batch.nsp_labels[row : row + 1],
+                sample_ids=batch.sample_ids[row : row + 1],
+                num_tokens=end - begin,
+                num_predictions=int(own.sum()),
+                num_pairs=1,
+                num_labelled_pairs=1,
+                max_seqlen=batch.max_seqlen,
+            )
+        )
+    return singles
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of every gradient and forget them; a parameter without one is missing."""
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
 
 
 def reference_model(config: EncoderConfig = CONFIG) -> BertForPreTraining:

@@ -1,6 +1,7 @@
 """Packed attention against attention computed by hand, sequence by sequence."""
 
 import inspect
+import itertools
 from typing import Any
 
 import pytest
@@ -10,13 +11,13 @@ from torch.nn.attention import varlen
 
 from bert_lightning.attention import choose_attention, sdpa_attention, varlen_attention
 
-# Offsets of ragged sequences, of sequences of no tokens in the middle, and of the filler and empty ones that end a batch.
+# Offsets of ragged sequences, of empty ones in between, and of the filler and the empty ones that end a batch.
 RAGGED = [[0, 7], [0, 3, 4, 11], [0, 5, 5, 9, 9], [0, 0, 6], [0, 4, 9, 12, 12, 12]]
 
 
 def by_hand(query: Tensor, key: Tensor, value: Tensor, ends: list[int]) -> Tensor:
     parts = []
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in itertools.pairwise(ends):
         q, k, v = (tensor[begin:end].transpose(0, 1) for tensor in (query, key, value))
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         parts.append((weights @ v).transpose(0, 1))

@@ -1,35 +1,60 @@
-"""Every model file builds, with its published number of parameters."""
+"""Every model file composes and builds, with its published number of parameters."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from transformers import BertConfig, BertForPreTraining
 
+from bert_lightning.config import CONF_DIR
+from bert_lightning.encoder import EncoderConfig
 from bert_lightning.objectives import MaskedLMWithNSP
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
-# transformers' BertForPreTraining of these sizes, 30,522 words: encoder, pooler and both heads.
-PARAMETERS = {
-    "bert_tiny": 4_433_468,
-    "bert_mini": 11_267_900,
-    "bert_small": 29_058_876,
-    "bert_medium": 41_668_412,
-    "bert_base": 110_106_428,
-    "bert_large": 336_226_108,
+# Millions of parameters: Turc et al. (2019) for the first five; Devlin et al. (2019) round BERT-large to 340.
+PUBLISHED = {
+    "bert_tiny": 4.4,
+    "bert_mini": 11.3,
+    "bert_small": 29.1,
+    "bert_medium": 41.7,
+    "bert_base": 110.1,
+    "bert_large": 336.2,
 }
 
 
+def read(name: str) -> EncoderConfig:
+    """Compose a model file as bert-pretrain does, for BERT's vocabulary."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = compose(f"model/{name}")
+    return instantiate(cfg.model, vocab_size=30_522)
+
+
 def test_every_model_file_is_tested() -> None:
-    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == set(PARAMETERS)
+    assert {path.stem for path in (Path(CONF_DIR) / "model").glob("*.yaml")} == set(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
-    cfg = OmegaConf.merge(OmegaConf.load(CONF / "model" / "bert_base.yaml"), OmegaConf.load(CONF / "model" / f"{name}.yaml"))
-    cfg.pop("defaults", None)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_number_of_parameters_is_the_published_one_and_that_of_the_reference(name: str) -> None:
+    config = read(name)
     with torch.device("meta"):
-        model = MaskedLMWithNSP(instantiate(cfg, vocab_size=30_522))
-    padding = (30_528 - 30_522) * cfg.hidden_size
-    assert sum(parameter.numel() for parameter in model.parameters()) - padding == PARAMETERS[name]
+        ours = MaskedLMWithNSP(config)
+        theirs = BertForPreTraining(BertConfig(**config.as_dict()))
+    number, expected = (sum(p.numel() for p in model.parameters()) for model in (ours, theirs))
+    padding = (config.padded_vocab_size - config.vocab_size) * config.hidden_size
+    assert number - padding == expected
+    assert round(expected / 1e6, 1) == PUBLISHED[name]
+
+
+def test_the_base_model_is_the_default_of_the_reference() -> None:
+    reference = BertConfig().to_dict()
+    assert all(reference[name] == value for name, value in read("bert_base").as_dict().items())
+
+
+def test_the_objective_file_builds_the_joint_objective() -> None:
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = compose("objective/mlm_nsp")
+    with torch.device("meta"):
+        objective = instantiate(cfg.objective, _partial_=True)(config=read("bert_tiny"))
+    assert isinstance(objective, MaskedLMWithNSP)
+    assert objective.loss_weights == {"mlm_loss": 1.0, "nsp_loss": 1.0}
