@@ -132,7 +132,8 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path) -> None:
         assert latest_checkpoint(tmp_path) == folder / "step-0000020.ckpt"
     newest.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))  # as a lost page leaves it
     assert latest_checkpoint(tmp_path) == folder / "step-0000020.ckpt"
-    beyond = folder / "step-10000000.ckpt"  # one digit more than the names are padded to
+    before, beyond = folder / "step-9999999.ckpt", folder / "step-10000000.ckpt"  # names are padded to seven digits
+    before.write_bytes(content)
     beyond.write_bytes(content)
     assert latest_checkpoint(tmp_path) == beyond
 

@@ -76,10 +76,11 @@ def test_a_batch_without_labels_costs_nothing_and_teaches_nothing(model: MaskedL
     assert all((gradient == 0).all() for gradient in found.values())
 
 
-def test_losses_are_in_fp32_under_autocast(model: MaskedLMWithNSP) -> None:
+def test_losses_are_in_fp32_whatever_the_model_computes_in(model: MaskedLMWithNSP) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = model(packed_examples())
-    assert all(loss.dtype == torch.float32 for loss in output.losses.values())
+        autocast = model(packed_examples())
+    for output in (autocast, model.bfloat16()(packed_examples())):
+        assert all(loss.dtype == torch.float32 for loss in output.losses.values())
 
 
 def test_weights_name_the_losses() -> None:
