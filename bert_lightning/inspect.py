@@ -85,11 +85,15 @@ def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text
         shown, label = int(batch.input_ids[position]), labels.get(position, NO_LABEL)
         style = "underline" if batch.token_type_ids[position] else ""
         if label != NO_LABEL:
-            text.append(f"{tokenizer.id_to_token(shown)}->{tokenizer.id_to_token(label)}", style=f"{style} reverse")
+            text.append(f"{_token(tokenizer, shown)}->{_token(tokenizer, label)}", style=f"{style} reverse")
         else:
-            text.append(tokenizer.id_to_token(shown), style=style)
+            text.append(_token(tokenizer, shown), style=style)
         text.append(" ")
     return text
+
+
+def _token(tokenizer: Tokenizer, number: int) -> str:
+    return tokenizer.id_to_token(number) or f"<{number}>"
 
 
 def _print_table(statistics: dict[str, Any], console: Console) -> None:

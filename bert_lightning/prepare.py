@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
@@ -35,7 +35,7 @@ def prepare(cfg: DictConfig) -> Manifest:
     manifest, counts = preparation.run(
         instantiate(cfg.corpus).sources,
         make_tokenizer,
-        dict(OmegaConf.to_container(settings, resolve=True)),  # type: ignore[call-overload]
+        {str(name): settings[name] for name in settings},
         instantiate(cfg.executor),
     )
     _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from data_pipeline.manifest import Manifest
-from data_pipeline.shards import read_shard
 from numpy.typing import NDArray
 
 from data_pipeline import rng
+from data_pipeline.manifest import Manifest
 from data_pipeline.pairs import Chunks, Lengths, PairFormat
+from data_pipeline.shards import read_shard
 
 
 def plan_shard(pairs: PairFormat, lengths: Lengths, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:

@@ -28,7 +28,7 @@ class InputGroup:
 
 
 def group_files(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
-    """Group successive files of each source to at least `group_bytes`; the same on every machine and for any workers."""
+    """Group successive files of each source to at least `group_bytes`; the same for any number of workers."""
     groups = []
     for reader in sources:
         files: list[Path] = []

@@ -2,8 +2,8 @@
 
     input files --extract--> sentences --train--> tokenizer --tokenise--> token shards --> manifest, rename
 
-Everything is put together in a hidden folder beside the output and renamed at the end, so the output is whole or absent.
-A run that was killed continues there with the tasks that had not finished; the result is the same to the byte.
+Everything is put together in a hidden folder beside the output and renamed at the end, so the output is whole or
+absent. A run that was killed continues there with the tasks that had not finished; the result is the same to the byte.
 """
 
 import hashlib

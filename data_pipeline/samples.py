@@ -12,16 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from data_pipeline.manifest import Manifest
-from data_pipeline.shards import read_shard
-from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens
 from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.example_index import ExampleIndex, plan_shard
+from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking, Vocabulary
 from data_pipeline.pairs import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.plan import EpochPlan
+from data_pipeline.shards import read_shard
+from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens
 
 STREAM_VERSION = 1
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""

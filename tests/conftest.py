@@ -90,7 +90,9 @@ def write_prepared(
         write_shard(folder, f"train/part-{i:05d}.tar", tokenized(documents, f"t{i}"), size)
         for i, documents in enumerate(shards)
     ]
-    held_out = [write_shard(folder, "validation/part-00000.tar", tokenized(validation, "v"), size)] if validation else []
+    held_out = []
+    if validation:
+        held_out.append(write_shard(folder, "validation/part-00000.tar", tokenized(validation, "v"), size))
     save_tokenizer(tokenizer, folder / "tokenizer")
     source = SourceEntry("tiny", "public domain", "made by the tests", sum(map(len, shards)) + len(validation))
     splits = {"train": train, "validation": held_out}

@@ -19,7 +19,7 @@ from data_pipeline.records import Document, Dropped
 from data_pipeline.sentences import split_sentences
 from tests.conftest import SHARED_DATA
 
-PAGE = """<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{redirect}<revision><text>{text}</text></revision></page>"""
+PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{redirect}<revision><text>{text}</text></revision></page>"
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">{pages}</mediawiki>"""
 needs_shared = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
 

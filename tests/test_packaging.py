@@ -40,7 +40,8 @@ def test_the_commands_run_from_a_fresh_environment(wheel: Path, prepared: Path, 
     (packages / "others.pth").write_text(f"{site}\n")
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for command in ("bert-prepare", "bert-inspect", "bert-pretrain", "bert-export", "bert-fill-mask"):
-        done = subprocess.run([environment / "bin" / command, "--help"], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        asked = [environment / "bin" / command, "--help"]
+        done = subprocess.run(asked, cwd=tmp_path, env=clean, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "powered by hydra" in done.stdout.lower()
     arguments = [f"data.path={prepared}", "num_batches=1", "data.seq_len=32", "data.num_workers=0"]

@@ -17,7 +17,10 @@ from data_pipeline.corpora.reader import Reader
 from data_pipeline.records import Document, Dropped
 
 ARTICLES = "0"
-_DROPPED_TAGS = "ref|references|gallery|math|chem|score|timeline|imagemap|source|syntaxhighlight|code|pre|graph|hiero|table|ul|ol|dl"
+_DROPPED_TAGS = (
+    "ref|references|gallery|math|chem|score|timeline|imagemap|source|syntaxhighlight|code|pre|graph|hiero"
+    "|table|ul|ol|dl"
+)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ELEMENT = re.compile(rf"<({_DROPPED_TAGS})\b(?:[^<>]*?/>|[^<>]*?>.*?</\1\s*>)", re.DOTALL | re.IGNORECASE)
 _TEMPLATE = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
@@ -70,9 +73,9 @@ class WikipediaDump(Reader):
 
 
 def plain_paragraphs(wikitext: str) -> list[str]:
-    """Return the running prose of a page, one string a paragraph.
+    r"""Return the running prose of a page, one string a paragraph.
 
-    >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\\n* a list\\n== H ==\\n{{box}}")
+    >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\n* a list\n== H ==\n{{box}}")
     ['Bern is a town.']
     """
     paragraphs = []
@@ -102,7 +105,7 @@ def _tidy(line: str) -> str:
 
 
 def _is_prose(line: str) -> bool:
-    """Tell a paragraph from captions, leftovers of infoboxes and single words: it has words and ends like a sentence."""
+    """Tell a paragraph from captions, leftovers of infoboxes and headings: it has words and ends like a sentence."""
     return len(line.split()) > 3 and line.rstrip("\"')]\u201d\u2019")[-1:] in {
         ".",
         "!",

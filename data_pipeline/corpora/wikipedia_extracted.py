@@ -39,7 +39,8 @@ class WikipediaExtracted(Reader):
                     raise ValueError(f"corpus {self.name}: {file}, line {number} is not an article: {error}") from error
 
     def _from_tags(self, file: Path) -> Iterator[Document | Dropped]:
-        begin, body = None, []
+        begin: re.Match[str] | None = None
+        body: list[str] = []
         with file.open(encoding="utf-8-sig") as lines:
             for line in lines:
                 if match := _BEGIN.match(line):
