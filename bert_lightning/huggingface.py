@@ -7,6 +7,7 @@ rows of the vocabulary exist here only; the decoder is the token table on both s
 
 import json
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -213,6 +214,7 @@ def write_folder(
     """
     (folder / CONFIG).write_text(json.dumps(to_config_json(config), indent=2) + "\n", encoding="utf-8")
     save_file(to_huggingface(state, config), folder / WEIGHTS, metadata={"format": "pt"})
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
     for name, text in tokenizer_files.items():
         if name == _TOKENIZER_CONFIG:
             settings = json.loads(text) | {"model_max_length": config.max_position_embeddings}

@@ -58,6 +58,7 @@ def test_an_export_reads_back_and_exports_to_the_same_files(run: Path, tmp_path:
     assert before.config == after.config
     assert_same(after.state, before.state)
     again = export(settings(output, tmp_path / "again"))
+    assert len({path.stat().st_mode for path in output.iterdir()}) == 1  # whoever may read one file may read them all
     names = sorted(path.name for path in output.iterdir())
     assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt"} < set(names)
     assert names == sorted(path.name for path in again.iterdir())
