@@ -78,7 +78,7 @@ class WikipediaSummaries(Reader):
 
 
 class KingJamesBible(Reader):
-    """The Bible, a chapter a document, out of the literals of a Python file: the text, and where its verses are in it."""
+    """The Bible, a chapter a document, out of the literals of a Python file: the text and where its verses are."""
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield 1,189 chapters; the brackets around the translators' additions are left out."""
