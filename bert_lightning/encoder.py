@@ -73,13 +73,6 @@ class EncoderConfig:
         """`vocab_size` rounded up to a multiple of 64."""
         return -(-self.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
-    def check_length(self, seq_len: int) -> None:
-        """Raise a ValueError where the model has no position embedding for a sequence length."""
-        if seq_len > self.max_position_embeddings:
-            raise ValueError(
-                f"data.seq_len={seq_len} is longer than model.max_position_embeddings={self.max_position_embeddings}"
-            )
-
     def as_dict(self) -> dict[str, int | float | str]:
         """Return the fields as plain values."""
         return asdict(self)

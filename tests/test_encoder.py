@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bert_lightning.encoder import Encoder, EncoderConfig
+from bert_lightning.encoder import Encoder
 from bert_lightning.huggingface import from_huggingface, to_huggingface
 from bert_lightning.objectives import MaskedLMWithNSP
 from data_pipeline.packing import PackedBatch
@@ -231,9 +231,3 @@ def test_new_weights_have_the_published_distribution() -> None:
 def test_impossible_sizes_are_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         replace(CONFIG, **change)
-
-
-def test_a_sequence_longer_than_the_positions_is_refused() -> None:
-    EncoderConfig(vocab_size=10).check_length(512)
-    with pytest.raises(ValueError, match=r"data\.seq_len=513.*max_position_embeddings=512"):
-        EncoderConfig(vocab_size=10).check_length(513)
