@@ -65,6 +65,17 @@ def test_filler_is_marked_everywhere_and_lies_in_sequences_of_its_own() -> None:
     assert batch.position_ids.max() < 32
 
 
+def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
+    """Shards hold uint16; -100 in it would become 65,436, and a view as int16 would turn ids negative."""
+    examples = make_examples(SIZES)
+    examples.windows[0].tokens[:] = np.arange(2000) + 63_000
+    vocabulary = Vocabulary(65_536, MASK, (CLS, SEP, PAD), np.zeros(65_536, dtype=bool))
+    batch = pack(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
+    assert (batch.mlm_labels[: batch.num_predictions] >= 63_000).all()
+    assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
+    assert batch.input_ids.min() >= 0
+
+
 def test_a_batch_of_filler_alone_is_possible() -> None:
     batch = pack(make_examples([]), PackedShape(4, 32), TokenMasking(), VOCABULARY, 0)
     assert batch.num_pairs == batch.num_predictions == batch.num_tokens == batch.num_labelled_pairs == 0
