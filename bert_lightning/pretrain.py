@@ -10,10 +10,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
+from tokenizers import Tokenizer
 
 from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
-from bert_lightning.checkpoint import checkpoint_payload, latest_checkpoint
+from bert_lightning.checkpoint import Pretrained, checkpoint_payload, latest_checkpoint, load_pretrained
 from bert_lightning.cli import entry_point
 from bert_lightning.collectives import shut_down
 from bert_lightning.config import World, describe_world, is_first_process, resolve_precision, validate
@@ -22,6 +23,7 @@ from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
 from bert_lightning.sharding import FullyShardedStrategy
 from data_pipeline.manifest import Manifest
+from data_pipeline.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,11 @@ def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
         model_config.attention_probs_dropout_prob,
         resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
     )
+    objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
+    if cfg.init_from:
+        start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(Path(cfg.data.path) / "tokenizer"))
     return PretrainingModule(
-        instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention),
+        objective,
         instantiate(cfg.optimizer),
         schedule,
         cfg.seed,
@@ -80,6 +85,23 @@ def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
         cfg.max_skipped_steps,
         checkpoint_payload(model_config, Path(cfg.data.path) / "tokenizer", settings),
     )
+
+
+def start_from(objective: Any, pretrained: Pretrained, tokenizer: Tokenizer) -> None:
+    """Take the weights of another model; heads that it lacks keep their new ones.
+
+    Raises:
+        ValueError: where sizes or vocabularies differ.
+    """
+    own, given = objective.encoder.config.as_dict(), pretrained.config.as_dict()
+    for name in own:
+        if not name.endswith(("_prob", "_range")) and own[name] != given[name]:
+            raise ValueError(f"model.{name}={own[name]}, but init_from has {given[name]}")
+    if pretrained.tokenizer().get_vocab() != tokenizer.get_vocab():
+        raise ValueError("init_from has another vocabulary than the prepared data; prepare with its tokenizer.path")
+    objective.load_state_dict(pretrained.state, strict=False)
+    if pretrained.absent_heads:
+        log.info("init_from has no %s; they begin anew", ", ".join(pretrained.absent_heads))
 
 
 def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Trainer:

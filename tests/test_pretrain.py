@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.config import CONF_DIR
+from bert_lightning.export import export
 from bert_lightning.metrics_log import read_columns, read_rows
 from bert_lightning.pretrain import pretrain
 from tests.conftest import tiny_texts, write_prepared
@@ -322,6 +323,16 @@ def test_a_corpus_without_a_held_out_split_trains_and_is_saved(
     assert "train/loss" in columns
     assert not any(name.startswith("val/") for name in columns)
     assert (tmp_path / "runs" / "a" / "checkpoints" / "step-0000014.ckpt").is_file()
+
+
+def test_a_new_run_can_begin_with_the_weights_of_another(base: Settings, tmp_path: Path) -> None:
+    run_here(base | {"run_name": "a", "trainer.max_steps": 60})
+    output = export(OmegaConf.create({"checkpoint": str(tmp_path / "runs" / "a"), "output_dir": str(tmp_path / "hf")}))
+    run_here(base | {"run_name": "b", "init_from": output, "optimizer.lr": 1e-9})
+    first, second = (read_columns(tmp_path / "runs" / name / "metrics.csv")["val/loss"][1] for name in "ab")
+    assert second == pytest.approx([first[-1]] * len(second), rel=1e-5)
+    with pytest.raises(ValueError, match=r"model\.hidden_size=16, but init_from has 32"):
+        run_here(base | {"run_name": "c", "init_from": output, "model.hidden_size": 16})
 
 
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
