@@ -71,9 +71,17 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = Tru
         vocab_size: Most entries; a small corpus gives fewer.
         lowercase: Fold case and strip accents, as the uncased BERTs do.
         min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
+
+    Raises:
+        ValueError: where the special tokens and the letters of the texts alone are more than `vocab_size`.
     """
     letters = sorted(t for t in _train(texts, 0, lowercase, min_frequency, []) if t.startswith(CONTINUATION))
     vocabulary = _train(texts, vocab_size, lowercase, min_frequency, letters)
+    if len(vocabulary) > vocab_size:
+        raise ValueError(
+            f"tokenizer.vocab_size={vocab_size} is too small: the special tokens and letters of the corpus are "
+            f"{len(vocabulary)}"
+        )
     model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
     return _finish(wordpiece_tokenizer(model, lowercase))
 
@@ -101,7 +109,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
         lowercase: For a vocab.txt, which does not say.
 
     Raises:
-        ValueError: where there is no tokenizer, or it lacks a special token.
+        ValueError: where there is no tokenizer, it lacks a special token, or its ids are not 0, 1, 2, ...
     """
     path = Path(path)
     if path.is_dir():
@@ -112,25 +120,45 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     if not path.is_file():
         raise ValueError(f"tokenizer.path={path} does not exist")
     if path.suffix == ".json":
-        tokenizer = _load_json(path)
-        special_tokens(tokenizer)
-        return tokenizer
-    vocabulary = models.WordPiece.read_file(str(path))
-    model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
+        return _load_json(path)
+    model = models.WordPiece(
+        _read_vocabulary(path), unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION
+    )
     return _finish(wordpiece_tokenizer(model, lowercase))
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    """Return the tokens of a vocab.txt, numbered by line; each may be there once."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
+    vocabulary: dict[str, int] = {}
+    for number, token in enumerate(lines):
+        if vocabulary.setdefault(token, number) != number:
+            raise ValueError(f"{path} lists {token!r} twice, in lines {vocabulary[token] + 1} and {number + 1}")
+    return vocabulary
 
 
 def _load_json(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
+    special_tokens(tokenizer)
+    highest, size = max(tokenizer.get_vocab().values()), tokenizer.get_vocab_size()
+    if highest != size - 1:
+        raise ValueError(f"{path} has {size} tokens but ids up to {highest}; BERT needs 0, 1, 2, ... without gaps")
+    # Many published files carry the length their model was used at: sentences would be cut and filled up to it.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def tokenizer_files(tokenizer: Tokenizer) -> dict[str, str]:
     """Return the files, by name, that transformers' AutoTokenizer loads as a BERT tokenizer."""
     ids = tokenizer.get_vocab()
-    lowercase = bool(json.loads(tokenizer.to_str())["normalizer"].get("lowercase", False))
+    lowercase = bool((json.loads(tokenizer.to_str())["normalizer"] or {}).get("lowercase", False))
     settings = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": lowercase,

@@ -103,6 +103,56 @@ def test_a_vocabulary_without_mask_is_refused_by_name(tmp_path: Path) -> None:
         load_tokenizer(path)
 
 
+SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"{SPECIAL}a\nb\na\n".encode(), r"lists 'a' twice, in lines 6 and 8"),
+        (b"\xff\xfe\x00", "is not a vocabulary of UTF-8 text"),
+    ],
+)
+def test_a_vocabulary_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"vocab\.txt {said}"):
+        load_tokenizer(path)
+
+
+def test_a_vocabulary_may_have_a_byte_order_mark_and_any_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_text(f"{SPECIAL}a\nb\n\n", encoding="utf-8-sig", newline="\r\n")
+    loaded = load_tokenizer(path)
+    assert (special_tokens(loaded).pad, loaded.get_vocab_size()) == (0, 7)
+    assert loaded.encode("b a", add_special_tokens=False).ids == [6, 5]
+
+
+def test_a_file_that_cuts_and_fills_up_does_so_no_more(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    sentences = ["the king sees the queen and the old city", "a"]
+    expected = [tokenizer.encode(sentence, add_special_tokens=False).ids for sentence in sentences]
+    published = Tokenizer.from_str(tokenizer.to_str())
+    published.enable_truncation(4)
+    published.enable_padding(length=4)
+    published.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(tmp_path)
+    assert [e.ids for e in loaded.encode_batch_fast(sentences, add_special_tokens=False)] == expected
+    assert tokenizer_sha256(loaded) == tokenizer_sha256(tokenizer)
+
+
+def test_ids_with_gaps_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    content = json.loads(tokenizer.to_str())
+    content["model"]["vocab"]["far"] = 100_000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"ids up to 100000.*without gaps"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_smaller_than_the_alphabet_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"tokenizer\.vocab_size=12 is too small: .* are \d\d"):
+        train_wordpiece([" ".join(document) for document in tiny_texts(20)], 12)
+
+
 def test_ids_fit_the_table(tokenizer: Tokenizer) -> None:
     ids = np.array(list(tokenizer.get_vocab().values()))
     assert sorted(ids.tolist()) == list(range(tokenizer.get_vocab_size()))
