@@ -71,6 +71,21 @@ def test_a_dump_gives_articles_and_says_what_it_dropped(tmp_path: Path, name: st
         ("<!-- a\nb --><math>x^2</math>The number is quite large.", ["The number is quite large."]),
         ("One is here, at last.\n\nTwo is here, at last.", ["One is here, at last.", "Two is here, at last."]),
         ("caption without an end", []),
+        (
+            "A line that was\nwrapped by hand.\n* list\nIt goes on here.",
+            ["A line that was wrapped by hand.", "It goes on here."],
+        ),
+        ("He was in [[Mission: Impossible]] and [[wikt:foo|others]].", ["He was in Mission: Impossible and others."]),
+        ("[[de:Katze]][[zh-min-nan:X]][[:Category:Cats|Cats]] are a kind of animal.", ["Cats are a kind of animal."]),
+        ("[[File:A.jpg|thumb|See [http://a.org b] and [[c]].]]The cat sat here.", ["The cat sat here."]),
+        (
+            "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3042\u308b\u3002",
+            ["\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3042\u308b\u3002"],
+        ),
+        (
+            "\u092f\u0939 \u090f\u0915 \u092c\u0921\u093c\u093e \u0936\u0939\u0930 \u0939\u0948\u0964",
+            ["\u092f\u0939 \u090f\u0915 \u092c\u0921\u093c\u093e \u0936\u0939\u0930 \u0939\u0948\u0964"],
+        ),
     ],
 )
 def test_markup_goes_and_prose_stays(wikitext: str, left: list[str]) -> None:
@@ -98,29 +113,54 @@ def test_what_is_not_a_dump_is_refused_by_name(tmp_path: Path, content: bytes) -
         read(WikipediaDump, path)
 
 
-EXTRACTED = '<doc id="12" url="u" title="A &amp; B">\nA &amp; B\n\nIt is <b>here</b>.\nSo is that.\n\n</doc>\n'
+def test_the_dump_says_what_its_wiki_calls_files_and_categories(tmp_path: Path) -> None:
+    names = '<namespace key="0"/><namespace key="6">Datei</namespace><namespace key="14">Kategorie</namespace>'
+    text = "[[Datei:A.jpg|mini|Ein Bild.]]Berlin ist die Hauptstadt. [[Star Trek: Picard]] auch. [[Kategorie:Ort]]"
+    page = PAGE.format(title="Berlin", ns=0, id=1, redirect="", text=text)
+    siteinfo = f"<siteinfo><namespaces>{names}</namespaces></siteinfo>"
+    (tmp_path / "dewiki.xml").write_text(DUMP.format(pages=siteinfo + page))
+    (article,) = read(WikipediaDump, tmp_path)
+    assert isinstance(article, Document)
+    assert article.paragraphs == ["Berlin ist die Hauptstadt. Star Trek: Picard auch."]
+
+
+EXTRACTED = (
+    '<doc id="12" url="u" title="A &amp; B">\nA &amp; B\n\nIt is <b>right</b> here.\nSo is that one.\n\n</doc>\n'
+)
 
 
 def test_extracted_articles_lose_their_title_line_and_tags(tmp_path: Path) -> None:
-    (tmp_path / "wiki_00").write_text(EXTRACTED + '<doc id="13" url="u" title="E">\nE\n</doc>\n')
+    debris = "| date = {{#if: 1|2}} was here today.\nA heading without an end\nIt ( ; ) is tidy now."
+    other = f'<doc id="13" url="u" title="E">\nE\n{debris}\n</doc>\n<doc id="14" url="u" title="F">\nF\n</doc>\n'
+    (tmp_path / "wiki_00").write_text(EXTRACTED + other)
+    (tmp_path / "wiki_01").write_text("\n")
     assert read(WikipediaExtracted, tmp_path) == [
-        Document("c/12", ["It is here.", "So is that."], "A & B"),
+        Document("c/12", ["It is right here.", "So is that one."], "A & B"),
+        Document("c/13", ["It is tidy now."], "E"),
         Dropped("no running text"),
+        Dropped("empty file"),
     ]
 
 
 def test_extracted_json_is_the_same(tmp_path: Path) -> None:
-    article = {"id": "12", "url": "u", "title": "T", "text": "T\nIt is here."}
-    (tmp_path / "wiki_00").write_text(json.dumps(article) + "\n")
-    assert read(WikipediaExtracted, tmp_path) == [Document("c/12", ["It is here."], "T")]
+    article = {"id": "12", "url": "u", "title": "T", "text": "T\nIt is right here."}
+    (tmp_path / "wiki_00").write_text("\n" + json.dumps(article) + "\n\n")
+    assert read(WikipediaExtracted, tmp_path) == [Document("c/12", ["It is right here."], "T")]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("hello", "is not WikiExtractor output"), (EXTRACTED[:40], "ends inside the article"), ('{"id": 1}', "line 1")],
+    [
+        (b"hello", "is not WikiExtractor output"),
+        (EXTRACTED[:40].encode(), "ends inside the article"),
+        (EXTRACTED.replace("</doc>", "").encode() + EXTRACTED.encode(), "line 8: no </doc> after 'A &amp; B'"),
+        (b'{"id": 1}', "line 1 is not an article"),
+        (b'{"id": 1, "title": "T", "text": null}', "line 1 is not an article"),
+        (b"\xff\xfe<doc", "is not UTF-8 text"),
+    ],
 )
-def test_what_is_not_extracted_is_refused_by_name(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "wiki_00").write_text(content)
+def test_what_is_not_extracted_is_refused_by_name(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "wiki_00").write_bytes(content)
     with pytest.raises(ValueError, match=rf"wiki_00.*{said}"):
         read(WikipediaExtracted, tmp_path)
 
@@ -155,6 +195,22 @@ def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: 
         read(JsonLines, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"text": null}', "line 1 has no text under 'text'"),
+        ("a.jsonl", b"[1]", "line 1 has no text under 'text'"),
+        ("a.jsonl", b'{"text": "\xff"}', "is not UTF-8 text"),
+        ("a.jsonl.gz", b'{"text": "x"}', "is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 99)[:40], "is not a whole gzip file"),
+    ],
+)
+def test_damaged_json_lines_are_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}.*{said}"):
+        read(JsonLines, tmp_path)
+
+
 def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:
     summaries = tmp_path / "s.json"
     summaries.write_text(
@@ -183,8 +239,23 @@ def test_files_are_found_by_name_folder_and_pattern_in_a_fixed_order(tmp_path: P
 
 
 def test_a_mixture_keeps_its_sources_in_order(tmp_path: Path) -> None:
-    first, second = make_reader(Books, tmp_path), make_reader(TextLines, tmp_path)
-    assert Mixture(a=first, b=second).sources == [first, second]
+    first, second = Books("a", tmp_path, "", ""), TextLines("b", tmp_path, "", "")
+    mixture = Mixture(x=first, y=second)
+    assert mixture.sources == [first, second]
+    assert Mixture(inner=mixture).sources == [first, second]
+    with pytest.raises(ValueError, match="need different names, not a, b, a"):
+        Mixture(x=mixture, y=first)
+
+
+def test_identifiers_are_unique_and_the_same_wherever_the_corpus_lies(tmp_path: Path) -> None:
+    for root in ("here", "there/[1]"):
+        for name in ("a/1.txt", "b/1.txt", ".git/x.txt"):
+            (tmp_path / root / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / root / name).write_text("Some text.")
+    paths = (tmp_path / "here", tmp_path / "here" / "*" / "*.txt", tmp_path / "there" / "[1]")
+    for path in paths:
+        assert [d.identifier for d in read(Books, path)] == ["c/a/1.txt", "c/b/1.txt"]
+    assert [d.identifier for d in read(Books, tmp_path / "there" / "[1]" / "a" / "1.txt")] == ["c/1.txt"]
 
 
 def test_sentences_end_where_they_end() -> None:

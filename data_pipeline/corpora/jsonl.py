@@ -1,10 +1,8 @@
 """JSON lines, plain or gzipped: one document a line."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from data_pipeline.corpora.reader import Reader, paragraphs_of
 from data_pipeline.records import Document, Dropped
@@ -26,18 +24,17 @@ class JsonLines(Reader):
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield the documents of a file, one line at a time."""
-        with self._open(file) as lines:
+        with self.opened(file) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield self._document(file, number, line)
-
-    def _open(self, file: Path) -> TextIO:
-        return gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
 
     def _document(self, file: Path, number: int, line: str) -> Document | Dropped:
         try:
             content = json.loads(line)
             text = content[self.text_key]
+            if not isinstance(text, str):
+                raise TypeError(f"it is {text!r:.40}")
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"corpus {self.name}: {file}, line {number} has no text under {self.text_key!r}: {error!r}"
@@ -45,4 +42,4 @@ class JsonLines(Reader):
         paragraphs = paragraphs_of(text)
         if not paragraphs:
             return Dropped("empty text")
-        return Document(f"{self.name}/{file.name}/{number}", paragraphs, str(content.get(self.title_key, "")))
+        return Document(f"{self.name}/{self.label(file)}/{number}", paragraphs, str(content.get(self.title_key) or ""))

@@ -13,11 +13,8 @@ class TextLines(Reader):
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield the documents of a file, one line at a time."""
-        try:
-            with file.open(encoding="utf-8-sig") as lines:
-                stripped = (line.strip() for line in lines)
-                blocks = (list(block) for has_text, block in groupby(stripped, key=bool) if has_text)
-                for number, sentences in enumerate(blocks):
-                    yield Document(f"{self.name}/{file.name}/{number}", sentences, presplit=True)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
+        with self.opened(file) as lines:
+            stripped = (line.strip() for line in lines)
+            blocks = (list(block) for has_text, block in groupby(stripped, key=bool) if has_text)
+            for number, sentences in enumerate(blocks):
+                yield Document(f"{self.name}/{self.label(file)}/{number}", sentences, presplit=True)

@@ -5,14 +5,16 @@ What stays is running prose, as for BERT: templates, tables, references, heading
 
 import bz2
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
 
 import mwparserfromhell
 
+from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import Reader
 from data_pipeline.records import Document, Dropped
 
@@ -25,12 +27,25 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ELEMENT = re.compile(rf"<({_DROPPED_TAGS})\b(?:[^<>]*?/>|[^<>]*?>.*?</\1\s*>)", re.DOTALL | re.IGNORECASE)
 _TEMPLATE = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 _TABLE = re.compile(r"\{\|(?:(?!\{\|).)*?\n\s*\|\}", re.DOTALL)
-_NAMESPACED_LINK = re.compile(r"\[\[\s*[A-Za-z][\w -]*:[^\[\]]*(?:\[\[[^\[\]]*\]\][^\[\]]*)*\]\]")
 _EXTERNAL_LINK = re.compile(r"\[(?:https?:)?//[^\s\]]+\s*([^\]]*)\]")
 _DROPPED_LINE = re.compile(r"\s*([*#:;|!{}=]|__[A-Z]+__\s*$)")
-_LEFTOVER = re.compile(r"<[^<>\n]{1,200}>|\{\{|\}\}|\[\[|\]\]|'{2,}|__[A-Z]+__")
-_EMPTY_BRACKETS = re.compile(r"\s*\(\s*[,;:\s]*\)")
-_SPACED = re.compile(r"\s+([,.;:)])|(\()[\s,;]+")
+_SHOWN_APART = {"-2": "Media", "6": "File|Image", "14": "Category"}
+
+
+def links_shown_apart(names: Iterable[str] = ()) -> re.Pattern[str]:
+    """Return a pattern of the links that are no part of the sentence they stand in: images, categories, languages.
+
+    A title may hold a colon too ([[Mission: Impossible]]), so only known prefixes count.
+
+    Args:
+        names: What a wiki calls the namespaces of media, files and categories, beside the English names.
+    """
+    prefixes = "|".join([*_SHOWN_APART.values(), *(re.escape(name) for name in names)])
+    inside = r"(?:[^\[\]]++|\[\[[^\[\]]*+\]\]|\[[^\[\]]*+\])*+"
+    return re.compile(rf"\[\[\s*(?:(?i:{prefixes})\s*|[a-z]{{2,3}}(?:-[a-z-]+)?):{inside}\]\]")
+
+
+_ENGLISH_LINKS = links_shown_apart()
 
 
 class WikipediaDump(Reader):
@@ -54,64 +69,45 @@ class WikipediaDump(Reader):
         if tag != "mediawiki":
             raise ValueError(f"corpus {self.name}: {file} is not a MediaWiki XML dump: its root is <{tag}>")
         prefix = f"{namespace}}}" if namespace else ""
+        links = _ENGLISH_LINKS
         for event, element in events:
-            if event == "end" and element.tag == f"{prefix}page":
-                yield self._document(element, prefix)
+            if event == "end" and element.tag == f"{prefix}namespaces":
+                links = links_shown_apart(e.text for e in element if e.text and e.get("key") in _SHOWN_APART)
+            elif event == "end" and element.tag == f"{prefix}page":
+                yield self._document(element, prefix, links)
                 root.clear()
 
-    def _document(self, page: ElementTree.Element, prefix: str) -> Document | Dropped:
+    def _document(self, page: ElementTree.Element, prefix: str, links: re.Pattern[str]) -> Document | Dropped:
         if page.find(f"{prefix}redirect") is not None:
             return Dropped("redirect")
         if page.findtext(f"{prefix}ns", ARTICLES) != ARTICLES:
             return Dropped("not an article")
         wikitext = page.findtext(f"{prefix}revision/{prefix}text") or ""
-        paragraphs = plain_paragraphs(wikitext)
+        paragraphs = plain_paragraphs(wikitext, links)
         if not paragraphs:
             return Dropped("no running text")
         identifier = f"{self.name}/{page.findtext(f'{prefix}id')}"
         return Document(identifier, paragraphs, page.findtext(f"{prefix}title") or "")
 
 
-def plain_paragraphs(wikitext: str) -> list[str]:
+def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS) -> list[str]:
     r"""Return the running prose of a page, one string a paragraph.
 
     >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\n* a list\n== H ==\n{{box}}")
     ['Bern is a town.']
     """
-    paragraphs = []
-    for line in _without_blocks(wikitext).split("\n"):
-        if not line.strip() or _DROPPED_LINE.match(line):
-            continue
-        clean = _tidy(mwparserfromhell.parse(line).strip_code(normalize=True, collapse=True))
-        if _is_prose(clean):
-            paragraphs.append(clean)
-    return paragraphs
+    lines = _without_blocks(wikitext, dropped_links).split("\n")
+    blocks = groupby(lines, key=lambda line: bool(line.strip()) and not _DROPPED_LINE.match(line))
+    wrapped = (" ".join(block) for is_text, block in blocks if is_text)  # a single line break does not end a paragraph
+    cleaned = (tidy(mwparserfromhell.parse(text).strip_code(normalize=True, collapse=True)) for text in wrapped)
+    return [text for text in cleaned if is_prose(text)]
 
 
-def _without_blocks(wikitext: str) -> str:
+def _without_blocks(wikitext: str, dropped_links: re.Pattern[str]) -> str:
     """Remove what spans lines and nests, from the inside out, where the parser is slow and keeps the inside of some."""
     text = _ELEMENT.sub("", _COMMENT.sub("", wikitext))
-    for pattern in (_TEMPLATE, _TABLE, _NAMESPACED_LINK):
+    for pattern in (_TEMPLATE, _TABLE, dropped_links):
         before = None
         while before != text:
             before, text = text, pattern.sub("", text)
     return _EXTERNAL_LINK.sub(r"\1", text)
-
-
-def _tidy(line: str) -> str:
-    """Remove markup that was left unbalanced, brackets that lost their content, and the spaces around them."""
-    line = _EMPTY_BRACKETS.sub("", _LEFTOVER.sub("", line))
-    return " ".join(_SPACED.sub(r"\1\2", line).split())
-
-
-def _is_prose(line: str) -> bool:
-    """Tell a paragraph from captions, leftovers of infoboxes and headings: it has words and ends like a sentence."""
-    return len(line.split()) > 3 and line.rstrip("\"')]\u201d\u2019")[-1:] in {
-        ".",
-        "!",
-        "?",
-        ":",
-        ";",
-        "\u2026",
-        "\u3002",
-    }

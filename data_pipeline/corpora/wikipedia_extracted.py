@@ -3,59 +3,70 @@
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
+from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import Reader
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)" url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
 _TAG = re.compile(r"</?[a-zA-Z][^>\n]{0,200}>")
+_DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft")
 
 
 class WikipediaExtracted(Reader):
-    """The articles WikiExtractor found; each line is a paragraph, the first one repeats the title."""
+    """The articles WikiExtractor found; each line is a paragraph, the first one repeats the title.
+
+    Headings, list entries and pieces of templates that WikiExtractor left in are dropped.
+    """
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield every article of a file."""
-        with file.open(encoding="utf-8-sig") as lines:
-            first = next((line for line in lines if line.strip()), "")
-            if first.startswith("{"):
-                yield from self._from_json(file)
-            elif _BEGIN.match(first):
-                yield from self._from_tags(file)
+        with self.opened(file) as opened:
+            lines = ((number, line) for number, line in enumerate(opened, 1) if line.strip())
+            first = next(lines, None)
+            if first is None:
+                yield Dropped("empty file")
+            elif first[1].startswith("{"):
+                yield from self._from_json(chain([first], lines), file)
+            elif _BEGIN.match(first[1]):
+                yield from self._from_tags(chain([first], lines), file)
             else:
                 raise ValueError(
                     f"corpus {self.name}: {file} is not WikiExtractor output: no <doc ...> in its first line"
                 )
 
-    def _from_json(self, file: Path) -> Iterator[Document | Dropped]:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    article = json.loads(line)
-                    yield self._document(article["id"], article["title"], article["text"].split("\n"))
-                except (json.JSONDecodeError, KeyError, TypeError) as error:
-                    raise ValueError(f"corpus {self.name}: {file}, line {number} is not an article: {error}") from error
+    def _from_json(self, lines: Iterable[tuple[int, str]], file: Path) -> Iterator[Document | Dropped]:
+        for number, line in lines:
+            try:
+                article = json.loads(line)
+                yield self._document(article["id"], article["title"], article["text"].split("\n"))
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"corpus {self.name}: {file}, line {number} is not an article: {error!r}") from error
 
-    def _from_tags(self, file: Path) -> Iterator[Document | Dropped]:
+    def _from_tags(self, lines: Iterable[tuple[int, str]], file: Path) -> Iterator[Document | Dropped]:
         begin: re.Match[str] | None = None
         body: list[str] = []
-        with file.open(encoding="utf-8-sig") as lines:
-            for line in lines:
-                if match := _BEGIN.match(line):
-                    begin, body = match, []
-                elif line.startswith("</doc>") and begin:
-                    yield self._document(begin["id"], html.unescape(begin["title"]), body)
-                    begin = None
-                else:
-                    body.append(line)
+        for number, line in lines:
+            match = _BEGIN.match(line)
+            if match and begin:
+                raise ValueError(f"corpus {self.name}: {file}, line {number}: no </doc> after {begin['title']!r}")
+            if match:
+                begin, body = match, []
+            elif line.startswith("</doc>") and begin:
+                yield self._document(begin["id"], html.unescape(begin["title"]), body)
+                begin = None
+            else:
+                body.append(line)
         if begin:
             raise ValueError(f"corpus {self.name}: {file} ends inside the article {begin['title']!r}")
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
-        cleaned = (" ".join(_TAG.sub("", html.unescape(line)).split()) for line in lines)
-        paragraphs = [line for line in cleaned if line and line != title]
+        unescaped = (html.unescape(line) for line in lines)
+        cleaned = (tidy(_TAG.sub("", line)) for line in unescaped if not _DEBRIS.search(line))
+        paragraphs = [line for line in cleaned if line != title and is_prose(line)]
         if not paragraphs:
             return Dropped("no running text")
         return Document(f"{self.name}/{identifier}", paragraphs, title)
