@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from bert_lightning.cli import entry_point
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
-from data_pipeline.tokenizer import load_tokenizer, train_wordpiece
+from data_pipeline.tokenizer import load_tokenizer, tokenizer_sha256, train_wordpiece
 
 
 def prepare(cfg: DictConfig) -> Manifest:
@@ -27,24 +28,31 @@ def prepare(cfg: DictConfig) -> Manifest:
     preparation = Preparation(
         Path(cfg.output_dir), cfg.validation_fraction, cfg.shard_tokens, cfg.group_bytes, cfg.sample_bytes
     )
-    settings = cfg.tokenizer
-    make_tokenizer: Callable[[Callable[[], Sequence[str]]], Tokenizer] = partial(_trained, settings)
-    if settings.path:
-        make_tokenizer = partial(_given, load_tokenizer(settings.path, settings.lowercase))
+    settings: dict[str, Any] = {str(name): value for name, value in cfg.tokenizer.items()}
+    make_tokenizer: Callable[[Callable[[], Sequence[str]]], Tokenizer] = partial(_trained, cfg.tokenizer)
+    if cfg.tokenizer.path:
+        given = load_tokenizer(cfg.tokenizer.path, cfg.tokenizer.lowercase)
+        make_tokenizer, settings["sha256"] = partial(_given, given), tokenizer_sha256(given)
+    else:
+        _check_training(cfg.tokenizer)
     begin = time.perf_counter()
     manifest, counts = preparation.run(
         instantiate(cfg.corpus).sources,
         make_tokenizer,
-        {str(name): settings[name] for name in settings},
+        settings,
         instantiate(cfg.executor),
     )
     _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)
     return manifest
 
 
+def _check_training(settings: DictConfig) -> None:
+    for name in ("vocab_size", "min_frequency"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise ValueError(f"tokenizer.{name} must be a positive whole number, not {settings[name]!r}")
+
+
 def _trained(settings: DictConfig, texts: Callable[[], Sequence[str]]) -> Tokenizer:
-    if settings.vocab_size < 1:
-        raise ValueError(f"tokenizer.vocab_size must be positive, not {settings.vocab_size}")
     return train_wordpiece(texts(), settings.vocab_size, settings.lowercase, settings.min_frequency)
 
 
@@ -53,7 +61,7 @@ def _given(tokenizer: Tokenizer, texts: Callable[[], Sequence[str]]) -> Tokenize
 
 
 def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, seconds: float) -> None:
-    console = Console()
+    console = Console(markup=False, soft_wrap=True)
     if not counts:
         console.print(f"{output_dir} already holds this preparation; nothing to do")
     table = Table("", "documents", "sentences", "tokens", "bytes", "shards", title=str(output_dir))

@@ -30,15 +30,15 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise ValueError(f"executor.workers must be at least 1 or null, not {workers}")
-        self.workers = workers or os.cpu_count() or 1
+        if workers is not None and not (isinstance(workers, int) and workers >= 1):
+            raise ValueError(f"executor.workers must be a whole number from 1, or null, not {workers!r}")
+        self.workers = workers or _num_cores()
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
         """Run the tasks and show how many are done; the first error ends the run and is raised."""
         workers = min(self.workers, num_tasks)
         executor = _QuietExecutor(
-            [_Step(task, threads=max(1, (os.cpu_count() or 1) // workers))],
+            [_Step(task, threads=max(1, _num_cores() // workers))],
             tasks=num_tasks,
             workers=workers,
             logging_dir=str(folder),
@@ -88,6 +88,11 @@ def _progress(name: str, total: int, completions: Path) -> Iterator[None]:
             finished.set()
             thread.join()
             progress.update(bar, completed=_num_files(completions))
+
+
+def _num_cores() -> int:
+    """Return the cores this process may use: a job on a cluster has fewer than its node."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _num_files(folder: Path) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,26 +52,29 @@ def is_held_out(identifier: str, validation_fraction: float) -> bool:
 
 
 def extract_group(group: InputGroup, number: int, folder: Path, validation_fraction: float) -> None:
-    """Read one group of files and write `<split>-<number>.jsonl` and `counts-<number>.json` into a folder."""
+    """Read one group of files; write `<split>-<number>.jsonl`, `counts-<number>.json` and `titles-<number>.json`."""
     counts: Counter[str] = Counter(bytes=sum(file.stat().st_size for file in group.files))
     titles: list[str] = []
-    paths = {split: folder / f"{split}-{number:05d}.jsonl" for split in SPLITS}
-    with (
-        paths["train"].open("w", encoding="utf-8") as train,
-        paths["validation"].open("w", encoding="utf-8") as held_out,
-    ):
+    with ExitStack() as stack:
+        paths = {split: folder / f"{split}-{number:05d}.jsonl" for split in SPLITS}
+        files = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in paths.items()}
         for document in _documents(group, counts):
             sentences = document.paragraphs
             if not document.presplit:
                 sentences = split_sentences(document.paragraphs, group.reader.language)
+            if not sentences:
+                counts["dropped: no text"] += 1
+                continue
+            split = "validation" if is_held_out(document.identifier, validation_fraction) else "train"
             counts["documents"] += 1
+            counts[f"documents for {split}"] += 1
             counts["sentences"] += len(sentences)
-            titles.append(document.title)
-            file = held_out if is_held_out(document.identifier, validation_fraction) else train
+            if document.title:
+                titles.append(document.title)
             record = {"identifier": document.identifier, "title": document.title, "sentences": sentences}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    about = {"source": group.reader.name, "counts": counts, "titles": [title for title in titles if title]}
-    (folder / f"counts-{number:05d}.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+            files[split].write(json.dumps(record, ensure_ascii=False) + "\n")
+    (folder / f"counts-{number:05d}.json").write_text(json.dumps(counts))
+    (folder / f"titles-{number:05d}.json").write_text(json.dumps(titles, ensure_ascii=False), encoding="utf-8")
 
 
 def _documents(group: InputGroup, counts: Counter[str]) -> Iterator[Document]:

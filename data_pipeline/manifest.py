@@ -13,7 +13,7 @@ FILE_NAME = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard; `name` is its path inside the prepared folder."""
+    """One shard; `name` is its path inside the prepared folder, `source` the one its text is from ("": several)."""
 
     name: str
     bytes: int
@@ -22,6 +22,7 @@ class ShardEntry:
     documents: int
     sentences: int
     tokens: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Manifest:
             sources = [SourceEntry(**entry) for entry in content.pop("sources")]
             splits = {name: [ShardEntry(**entry) for entry in shards] for name, shards in content.pop("splits").items()}
             return cls(sources=sources, splits=splits, **content)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
 
     def save(self, folder: str | Path) -> None:

@@ -9,8 +9,10 @@ absent. A run that was killed continues there with the tasks that had not finish
 import hashlib
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,7 +25,7 @@ from data_pipeline.corpora.reader import Reader
 from data_pipeline.executors import Executor
 from data_pipeline.extraction import InputGroup, extract_group, group_files, read_extracted
 from data_pipeline.manifest import FILE_NAME, Manifest, SourceEntry
-from data_pipeline.tokenization import read_listing, tokenize_files
+from data_pipeline.tokenization import MIN_DOCUMENTS, Tokenized, tokenization_groups, tokenize_files
 from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 
 TITLES_LISTED = 20_000
@@ -52,11 +54,12 @@ class Preparation:
     sample_bytes: int = 200_000_000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction}")
+        if not isinstance(self.validation_fraction, float | int) or not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
         for name in ("shard_tokens", "group_bytes", "sample_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
 
     @property
     def work_dir(self) -> Path:
@@ -82,14 +85,17 @@ class Preparation:
         settings = self._settings(groups, tokenizer_settings)
         if (self.output_dir / FILE_NAME).exists():
             return self._existing(settings), Counter()
-        if self.output_dir.exists() and any(self.output_dir.iterdir()):
+        if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
             raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
-        self._open_work_dir(settings)
+        new_parents = [parent for parent in self.work_dir.parents if not parent.exists()]
+        self._open_work_dir({**settings, "input_times": _times_sha256(groups)})
         try:
             manifest, counts = self._prepare(groups, make_tokenizer, executor, settings)
             self._publish(manifest)
         except ValueError:
             shutil.rmtree(self.work_dir)
+            for parent in new_parents:
+                parent.rmdir()
             raise
         return manifest, counts
 
@@ -100,25 +106,29 @@ class Preparation:
         executor: Executor,
         settings: dict[str, Any],
     ) -> tuple[Manifest, Counter[str]]:
-        work, number = self.work_dir, len(groups)
-        for name in ("text", "listings", "output"):
-            (work / name).mkdir(exist_ok=True)
-        extract = partial(_extract, groups, work / "text", self.validation_fraction)
-        executor.run("reading", extract, number, work / "tasks" / "extract")
-        reports = [json.loads((work / "text" / f"counts-{n:05d}.json").read_text()) for n in range(number)]
-        counts = sum((Counter(report["counts"]) for report in reports), Counter())
-        self._check_documents(counts, number)
-        tokenizer = self._tokenizer(make_tokenizer, number)
-        tokenize = partial(_tokenize, work, self.shard_tokens, number)
-        executor.run("tokenising", tokenize, number + 1, work / "tasks" / "tokenize")
-        train = [entry for n in range(number) for entry in read_listing(work / "listings" / f"train-{n:05d}.json")]
-        splits = {"train": train, "validation": read_listing(work / "listings" / "validation.json")}
-        size = tokenizer.get_vocab_size()
-        return Manifest(tokenizer_sha256(tokenizer), size, settings, _sources(groups, reports), splits), counts
+        work = self.work_dir
+        for name in ("scratch", "text", "listings", "output/train", "output/validation"):
+            (work / name).mkdir(parents=True, exist_ok=True)
+        extract = partial(_extract, groups, work, self.validation_fraction)
+        executor.run("reading", extract, len(groups), work / "tasks" / "extract")
+        reports = [_read_counts(work, number) for number in range(len(groups))]
+        counts = sum(reports, Counter())
+        self._check_documents(counts)
+        tokenizer = self._tokenizer(make_tokenizer, len(groups))
+        tasks = tokenization_groups([report["documents for train"] for report in reports])
+        tokenize = partial(_tokenize, work, self.shard_tokens, tasks, [group.reader.name for group in groups])
+        executor.run("tokenising", tokenize, len(tasks) + 1, work / "tasks" / "tokenize")
+        *train, validation = (Tokenized.load(_listing(work, number)) for number in range(len(tasks) + 1))
+        counts = sum((part.counts for part in train), counts + validation.counts)
+        splits = {"train": [entry for part in train for entry in part.entries], "validation": validation.entries}
+        size, sources = tokenizer.get_vocab_size(), _sources(groups, reports, work)
+        return Manifest(tokenizer_sha256(tokenizer), size, settings, sources, splits), counts
 
     def _publish(self, manifest: Manifest) -> None:
         """Write the manifest and give the folder its name: from now on it is prepared."""
         output = self.work_dir / "output"
+        if not manifest.splits["validation"]:
+            (output / "validation").rmdir()
         manifest.save(output)
         self.output_dir.parent.mkdir(parents=True, exist_ok=True)
         if self.output_dir.exists():
@@ -160,7 +170,7 @@ class Preparation:
         self.work_dir.mkdir(parents=True)
         record.write_text(json.dumps(settings))
 
-    def _check_documents(self, counts: Counter[str], num_groups: int) -> None:
+    def _check_documents(self, counts: Counter[str]) -> None:
         number = counts["documents"]
         if number == 0:
             raise ValueError("the corpus is empty: its files hold no document with text")
@@ -168,9 +178,11 @@ class Preparation:
             raise ValueError(
                 "the corpus has a single document: sentence pairs need a second one, and a held-out split as well"
             )
-        for split, least in (("train", 2), ("validation", 2 if self.validation_fraction else 0)):
-            found = sum(1 for path in _texts(self.work_dir, split, num_groups) for _ in islice(read_extracted(path), 2))
-            if found < least:
+        for split, least in (
+            ("train", MIN_DOCUMENTS),
+            ("validation", MIN_DOCUMENTS if self.validation_fraction else 0),
+        ):
+            if (found := counts[f"documents for {split}"]) < least:
                 raise ValueError(
                     f"validation_fraction={self.validation_fraction} of {number} documents leaves {found} for {split}; "
                     "a split needs two for sentence pairs"
@@ -179,31 +191,57 @@ class Preparation:
     def _tokenizer(self, make: TokenizerSource, num_groups: int) -> Tokenizer:
         folder, done = self.work_dir / "output" / "tokenizer", self.work_dir / "tasks" / "tokenizer"
         if not done.exists():
-            save_tokenizer(make(lambda: _sample(_texts(self.work_dir, "train", num_groups), self.sample_bytes)), folder)
+            texts = [_text(self.work_dir, "train", number) for number in range(num_groups)]
+            save_tokenizer(make(lambda: _sample(texts, self.sample_bytes)), folder)
             done.touch()
         return load_tokenizer(folder)
 
 
-def _texts(work_dir: Path, split: str, num_groups: int) -> list[Path]:
-    return [work_dir / "text" / f"{split}-{number:05d}.jsonl" for number in range(num_groups)]
+def _text(work_dir: Path, split: str, number: int) -> Path:
+    return work_dir / "text" / f"{split}-{number:05d}.jsonl"
 
 
-def _extract(groups: list[InputGroup], texts: Path, validation_fraction: float, number: int) -> None:
-    extract_group(groups[number], number, texts, validation_fraction)
+def _listing(work_dir: Path, number: int) -> Path:
+    return work_dir / "listings" / f"{number:05d}.json"
 
 
-def _tokenize(work_dir: Path, shard_tokens: int, num_groups: int, number: int) -> None:
+def _read_counts(work_dir: Path, number: int) -> Counter[str]:
+    return Counter(json.loads((work_dir / "text" / f"counts-{number:05d}.json").read_text()))
+
+
+@contextmanager
+def _delivered(work_dir: Path) -> Iterator[Path]:
+    """Yield a folder of the caller's own; its files move to the same places in `work_dir` at the end, each whole.
+
+    Where only the parent was killed, a process may still be at a task that the next run does again. Each then delivers
+    the same bytes, and neither sees a file the other has half written.
+    """
+    folder = Path(tempfile.mkdtemp(dir=work_dir / "scratch"))
+    yield folder
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        file.replace(work_dir / file.relative_to(folder))
+    shutil.rmtree(folder)
+
+
+def _extract(groups: list[InputGroup], work_dir: Path, validation_fraction: float, number: int) -> None:
+    with _delivered(work_dir) as folder:
+        (folder / "text").mkdir()
+        extract_group(groups[number], number, folder / "text", validation_fraction)
+
+
+def _tokenize(work_dir: Path, shard_tokens: int, tasks: list[range], names: list[str], number: int) -> None:
     """Tokenise one group of training text; the last task does all held-out text."""
-    output, listings = work_dir / "output", work_dir / "listings"
-    inputs, prefix, listing = (
-        _texts(work_dir, "validation", num_groups),
-        "validation/part",
-        listings / "validation.json",
-    )
-    if number < num_groups:
-        inputs = [work_dir / "text" / f"train-{number:05d}.jsonl"]
-        prefix, listing = f"train/part-{number:05d}", listings / f"train-{number:05d}.json"
-    tokenize_files(inputs, prefix, output, listing, load_tokenizer(output / "tokenizer"), shard_tokens)
+    split, files, prefix = "validation", range(len(names)), "validation/part"
+    if number < len(tasks):
+        split, files, prefix = "train", tasks[number], f"train/part-{number:05d}"
+    sources = {names[file] for file in files}
+    source = sources.pop() if len(sources) == 1 else ""
+    inputs = [_text(work_dir, split, file) for file in files]
+    tokenizer = load_tokenizer(work_dir / "output" / "tokenizer")
+    with _delivered(work_dir) as folder:
+        done = tokenize_files(inputs, prefix, folder / "output", tokenizer, shard_tokens, source)
+        (folder / "listings").mkdir()
+        done.save(_listing(folder, number))
 
 
 def _sample(paths: Sequence[Path], sample_bytes: int) -> list[str]:
@@ -223,12 +261,19 @@ def _first_texts(path: Path, num_bytes: float) -> Iterator[str]:
         yield text
 
 
-def _sources(groups: list[InputGroup], reports: list[dict[str, Any]]) -> list[SourceEntry]:
+def _sources(groups: list[InputGroup], reports: list[Counter[str]], work_dir: Path) -> list[SourceEntry]:
     """Return what the manifest says of every source; titles beyond the first are in the shards only."""
     sources = []
     for reader in {group.reader.name: group.reader for group in groups}.values():
-        own = [report for report in reports if report["source"] == reader.name]
-        documents = sum(report["counts"].get("documents", 0) for report in own)
-        titles = [title for report in own for title in report["titles"]][:TITLES_LISTED]
-        sources.append(SourceEntry(reader.name, reader.licence, reader.origin, documents, titles))
+        own = [number for number, group in enumerate(groups) if group.reader.name == reader.name]
+        files = (work_dir / "text" / f"titles-{number:05d}.json" for number in own)
+        titles = islice((title for file in files for title in json.loads(file.read_text("utf-8"))), TITLES_LISTED)
+        documents = sum(reports[number]["documents"] for number in own)
+        sources.append(SourceEntry(reader.name, reader.licence, reader.origin, documents, list(titles)))
     return sources
+
+
+def _times_sha256(groups: list[InputGroup]) -> str:
+    """Return a hash of when the input files were last changed: a killed run goes on only with files left alone."""
+    times = [file.stat().st_mtime_ns for group in groups for file in group.files]
+    return hashlib.sha256(json.dumps(times).encode()).hexdigest()

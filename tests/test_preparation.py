@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.reader import Reader
@@ -150,10 +151,8 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"validation_fraction.*1\.5"):
         Preparation(tmp_path, validation_fraction=1.5)
-    with pytest.raises(ValueError, match="shard_tokens must be positive, not 0"):
+    with pytest.raises(ValueError, match="shard_tokens must be a positive whole number, not 0"):
         Preparation(tmp_path, shard_tokens=0)
-    with pytest.raises(ValueError, match=r"executor\.workers.*0"):
-        LocalExecutor(0)
 
 
 def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
@@ -186,6 +185,105 @@ def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: P
     assert not work.exists()
 
 
+def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -> None:
+    """kill -9 of the command alone: its workers finish what they are at while the next run does the same tasks."""
+    source = write_corpus(tmp_path / "text", files=24, documents=60)
+    arguments = [
+        *("corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "validation_fraction=0.1"),
+        *("group_bytes=4000", "shard_tokens=3000", "executor.workers=2"),
+    ]
+    assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'whole'}", cwd=tmp_path).returncode == 0
+    again = [*arguments, f"output_dir={tmp_path / 'killed'}"]
+    work = tmp_path / ".killed.preparing"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bert_lightning.prepare", *again],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    finished = work / "tasks" / "tokenize" / "completions"
+    while process.poll() is None and not (finished.is_dir() and any(finished.iterdir())):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = run_command("prepare", *again, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not work.exists()
+
+
+def test_a_killed_preparation_does_not_continue_with_files_changed_since(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+
+    def interrupted(texts: Callable[[], Sequence[str]]) -> Tokenizer:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Preparation(tmp_path / "out", validation_fraction=0.2, shard_tokens=2000, group_bytes=4000).run(
+            [reader(source)], interrupted, SETTINGS, LocalExecutor(1)
+        )
+    assert (tmp_path / ".out.preparing" / "text" / "train-00000.jsonl").exists()
+    old = (source / "0.txt").read_text()
+    (source / "0.txt").write_text(old.replace("the king", "the QUIN"))
+    prepare(source, tmp_path / "out")
+    prepare(source, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_every_shard_has_two_documents_though_every_file_has_one(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "books", files=9)
+    manifest = prepare(source, tmp_path / "out", kind=Books, validation_fraction=0.0, group_bytes=1)
+    assert [entry.documents for entry in manifest.splits["train"]] == [2, 2, 2, 3]
+    assert not (tmp_path / "out" / "validation").exists()
+
+
+def test_what_had_no_text_or_no_token_is_counted(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text", files=1)
+    (source / "1.txt").write_text("\u200b\n\u200b\n\nThe king.\n\u200b\n")
+    manifest, counts = Preparation(tmp_path / "out", validation_fraction=0.2).run(
+        [reader(source)], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
+    )
+    assert counts["documents"] == 22
+    assert counts["dropped: sentence without a token"] == 3
+    assert counts["dropped: document without a token"] == 1
+    assert sum(manifest.totals(split)["documents"] for split in manifest.splits) == 21
+
+
+def test_shards_say_which_source_they_are_from(tmp_path: Path) -> None:
+    first, second = write_corpus(tmp_path / "a", files=3), write_corpus(tmp_path / "b", files=2)
+    sources = [TextLines("one", first, "public domain", ""), Books("two", second, "public domain", "")]
+    manifest, _ = Preparation(tmp_path / "out", validation_fraction=0.0, group_bytes=1).run(
+        sources, lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
+    )
+    assert [entry.source for entry in manifest.splits["train"]] == ["one", "one", "one", "two"]
+    assert Manifest.load(tmp_path / "out") == manifest
+
+
+def test_folders_made_for_the_output_go_again_where_the_input_is_wrong(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    empty(source)
+    with pytest.raises(ValueError, match="the corpus is empty"):
+        prepare(source, tmp_path / "new" / "deep" / "out")
+    with pytest.raises(ValueError, match=r"0\.txt is not empty and not a prepared folder"):
+        prepare(source, source / "0.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_another_vocabulary_under_the_same_name_is_another_preparation(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    vocabulary = tmp_path / "vocab.txt"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "king"]
+    arguments = ["corpus=text", f"corpus.path={source}", "validation_fraction=0.2", "executor.workers=1"]
+    arguments += [f"tokenizer.path={vocabulary}", f"output_dir={tmp_path / 'out'}"]
+    vocabulary.write_text("\n".join(tokens))
+    assert run_command("prepare", *arguments, cwd=tmp_path).returncode == 0
+    again = run_command("prepare", *arguments, cwd=tmp_path)
+    assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+    vocabulary.write_text("\n".join([*tokens[:5], "king", "the"]))
+    other = run_command("prepare", *arguments, cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another preparation, with another tokenizer" in other.stderr
+
+
 def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text")
     vocabulary = tmp_path / "vocab.txt"
@@ -198,6 +296,11 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
         (["corpus=text", f"corpus.path={source}", "corpus.pth=1"], "corpus.pth"),
         (["corpus=nothing"], "corpus/nothing"),
         (["corpus=text"], "corpus.path"),
+        (["corpus=text", f"corpus.path={source}", "shard_tokens=many"], "shard_tokens must be a positive whole number"),
+        (
+            ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=no"],
+            "tokenizer.vocab_size must be a positive",
+        ),
     ]:
         done = run_command("prepare", *arguments, output, cwd=tmp_path)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,0 +1,58 @@
+"""From sentences to shards: how files and documents are grouped, and what is left out."""
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from data_pipeline.shards import read_shard
+from data_pipeline.tokenization import MIN_DOCUMENTS, Tokenized, tokenization_groups, tokenize_files
+
+
+@given(st.lists(st.integers(0, 3)))
+def test_groups_cover_all_files_in_order_and_hold_two_documents(documents: list[int]) -> None:
+    groups = tokenization_groups(documents)
+    assert [number for group in groups for number in group] == list(range(len(documents)))
+    if sum(documents) >= MIN_DOCUMENTS:
+        assert all(sum(documents[number] for number in group) >= MIN_DOCUMENTS for group in groups)
+
+
+def test_groups_are_single_files_where_files_are_large() -> None:
+    assert tokenization_groups([50, 2, 900]) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert tokenization_groups([]) == []
+
+
+def write_text(path: Path, documents: list[list[str]]) -> Path:
+    records = ({"identifier": f"d{i}", "title": "", "sentences": sentences} for i, sentences in enumerate(documents))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_shards_close_with_the_document_that_fills_them_and_hold_two(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    lengths = [30, 1, 1, 1, 9, 9, 9, 40, 2]
+    inputs = [write_text(tmp_path / "text.jsonl", [["a " * length] for length in lengths])]
+    done = tokenize_files(inputs, "train/part", tmp_path, tokenizer, shard_tokens=10, source="s")
+    assert [entry.documents for entry in done.entries] == [2, 3, 2, 2]
+    assert [entry.tokens for entry in done.entries] == [31, 11, 18, 42]
+    assert [entry.name for entry in done.entries] == [f"train/part-{n:05d}.tar" for n in range(4)]
+    assert {entry.source for entry in done.entries} == {"s"}
+    done.save(tmp_path / "listing.json")
+    assert Tokenized.load(tmp_path / "listing.json") == done
+
+
+def test_a_last_document_alone_joins_the_shard_before(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    inputs = [write_text(tmp_path / "text.jsonl", [["a"] * 10] * 5)]
+    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=15)
+    assert [entry.documents for entry in done.entries] == [2, 3]
+
+
+def test_sentences_and_documents_without_a_token_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    inputs = [write_text(tmp_path / "text.jsonl", [["a", "\u200b", "t"], ["\u200b"], ["o"]])]
+    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=100)
+    assert done.counts == {"dropped: sentence without a token": 2, "dropped: document without a token": 1}
+    shard = read_shard(tmp_path, done.entries[0])
+    words = [tokenizer.id_to_token(int(token)) for token in shard.tokens]
+    assert words == ["a", "t", "o"]
+    assert shard.document_offsets.tolist() == [0, 2, 3]
