@@ -154,6 +154,22 @@ def _read_huggingface(folder: Path) -> Pretrained:
     return pretrained
 
 
+def read_about(checkpoint: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: its payload, step and loops; tensors of a file are mapped, not read.
+
+    Raises:
+        ValueError: where it cannot be read or was not written by bert-pretrain.
+    """
+    try:
+        file = checkpoint / "meta.pt" if checkpoint.is_dir() else checkpoint
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"checkpoint={checkpoint} cannot be read: it is damaged or not a checkpoint") from error
+    if not isinstance(content, dict) or PAYLOAD_KEY not in content:
+        raise ValueError(f"checkpoint={checkpoint} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
+    return content
+
+
 def _read_checkpoint(path: Path) -> Pretrained:
     try:
         content = _read_sharded(path) if path.is_dir() else _read_tensors(path)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -142,6 +143,33 @@ def micro_batches_per_step(global_batch_size: int, micro_batch_size: int, world_
             f"times {world_size} processes = {together}"
         )
     return global_batch_size // together
+
+
+LEAST = {
+    "seq_len": 8,
+    "global_batch_size": 1,
+    "micro_batch_size": 1,
+    "validation_micro_batch_size": 1,
+    "validation_samples": 1,
+    "num_workers": 0,
+    "num_lanes": 1,
+    "window_shards": 1,
+}
+"""The smallest number that each key of the data group may have."""
+
+
+def check_numbers(data: DictConfig, seed: Any) -> None:
+    """Check that the numbers of the data group are whole and large enough; null is checked where it is not allowed.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    for name, least in LEAST.items():
+        value = data[name]
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"data.{name}={value} must be a whole number, at least {least}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed={seed} must be a whole number, at least 0")
 
 
 def validate(cfg: DictConfig, world: World) -> None:

@@ -125,6 +125,10 @@ class PretrainingData(L.LightningDataModule):
     def _samples(self, split: str) -> PretrainingSamples:
         return PretrainingSamples(split=split, shuffle=split == "train", **self._source)
 
+    def check_state(self, state: dict[str, object]) -> None:
+        """Raise a ValueError with the differences where a saved state is of another training stream."""
+        PretrainingStream(self._samples("train"), 1, 1, self._max_steps).load_state_dict(state)
+
     def train_dataloader(self) -> TimedLoader:
         """Return this rank's share of the training stream."""
         trainer = self._require_trainer()

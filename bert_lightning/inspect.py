@@ -14,6 +14,7 @@ from rich.text import Text
 from tokenizers import Tokenizer
 
 from bert_lightning.cli import entry_point
+from bert_lightning.config import check_numbers
 from data_pipeline.packing import PackedBatch, batch_digest
 from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import PretrainingSamples
@@ -31,6 +32,9 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         The statistics, by name.
     """
     data = cfg.data
+    check_numbers(data, cfg.seed)
+    if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
+        raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
     samples = PretrainingSamples(
         data.path,
         cfg.split,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
@@ -14,10 +15,17 @@ from tokenizers import Tokenizer
 
 from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
-from bert_lightning.checkpoint import Pretrained, checkpoint_payload, latest_checkpoint, load_pretrained
+from bert_lightning.checkpoint import (
+    PAYLOAD_KEY,
+    Pretrained,
+    checkpoint_payload,
+    latest_checkpoint,
+    load_pretrained,
+    read_about,
+)
 from bert_lightning.cli import entry_point
 from bert_lightning.collectives import shut_down
-from bert_lightning.config import World, describe_world, is_first_process, resolve_precision, validate
+from bert_lightning.config import World, check_numbers, describe_world, is_first_process, resolve_precision, validate
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
@@ -25,7 +33,7 @@ from bert_lightning.sharding import FullyShardedStrategy
 from data_pipeline.manifest import Manifest
 from data_pipeline.tokenizer import load_tokenizer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("bert_lightning.pretrain")
 
 
 def pretrain(cfg: DictConfig) -> L.Trainer:
@@ -35,6 +43,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
     _quieten()
+    check_numbers(cfg.data, cfg.seed)
     strategy = instantiate(cfg.strategy)
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
     cfg.model.vocab_size = Manifest.load(cfg.data.path).vocab_size
@@ -52,6 +61,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     if not data.has_validation:
         cfg.trainer.limit_val_batches = 0
     module = build_module(cfg, world)
+    if checkpoint is not None:
+        check_resume(cfg, data, checkpoint)
     trainer = build_trainer(cfg, strategy, world)
     _start_run(cfg, module, world, checkpoint)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -64,7 +75,8 @@ def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
     L.seed_everything(cfg.seed, verbose=False)
     model_config = instantiate(cfg.model)
     schedule = instantiate(cfg.schedule)
-    schedule(0)  # a warm-up that does not fit says so now
+    schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
+    instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     attention = choose_attention(
         "cuda" if world.accelerator == "gpu" else "cpu",
@@ -143,6 +155,31 @@ def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
     if is_first_process() and any((run_dir / name).exists() for name in ("metrics.csv", "checkpoints")):
         raise ValueError(f"{run_dir} holds a run; resume=auto continues it, another run_name starts a new one")
     return None
+
+
+def check_resume(cfg: DictConfig, data: PretrainingData, checkpoint: Path) -> None:
+    """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
+
+    Raises:
+        ValueError: with what the checkpoint has and what the settings say.
+    """
+    about = read_about(checkpoint)
+    model = about[PAYLOAD_KEY]["model"]
+    for name, value in instantiate(cfg.model).as_dict().items():
+        if not name.endswith(("_prob", "_range")) and value != model[name]:
+            raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
+    if about["global_step"] > cfg.trainer.max_steps:
+        raise ValueError(
+            f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={cfg.trainer.max_steps}"
+        )
+    state = about["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+    data.check_state(state)
+    if state["global_batch_size"] != cfg.data.global_batch_size:
+        log.warning(
+            "data.global_batch_size was %d and is %d: the order of the examples stays, the batches differ",
+            state["global_batch_size"],
+            cfg.data.global_batch_size,
+        )
 
 
 def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpoint: Path | None) -> None:

@@ -66,8 +66,8 @@ class ExampleIndex:
 
     def _read_or_count(self, variant: int) -> NDArray[np.int64]:
         path = self._cache_dir / f"{self._name}-{variant:03d}.json"
-        if path.is_file():
-            return np.array(json.loads(path.read_text()), dtype=np.int64)
+        if (kept := _read_counts(path, len(self._entries))) is not None:
+            return kept
         counts = [self._count(shard, variant) for shard in range(len(self._entries))]
         _write_if_possible(path, json.dumps(counts))
         return np.array(counts, dtype=np.int64)
@@ -76,6 +76,15 @@ class ExampleIndex:
         read = read_shard(self._folder, self._entries[shard])
         lengths = Lengths(read.sentence_offsets, read.document_offsets)
         return len(plan_shard(self._pairs, lengths, self._seq_len, self._seed, shard, variant))
+
+
+def _read_counts(path: Path, num_shards: int) -> NDArray[np.int64] | None:
+    """Return kept counts; None where there are none, or a damaged file, which is written anew."""
+    try:
+        counts = np.array(json.loads(path.read_text()), dtype=np.int64)
+    except (OSError, ValueError, TypeError):
+        return None
+    return counts if counts.shape == (num_shards,) else None
 
 
 def _write_if_possible(path: Path, text: str) -> None:

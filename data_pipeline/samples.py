@@ -20,8 +20,8 @@ from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking, Vocabulary
 from data_pipeline.pairs import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.plan import EpochPlan
-from data_pipeline.shards import read_shard
-from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens
+from data_pipeline.shards import check_size, read_shard
+from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens, tokenizer_sha256
 
 STREAM_VERSION = 1
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
@@ -99,8 +99,11 @@ class PretrainingSamples:
                 raise ValueError(f"data.{name} must be at least 1, not {value}")
         self.folder = Path(folder)
         self.manifest = Manifest.load(self.folder)
+        if split not in self.manifest.splits:
+            raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
         self.split = split
         self.entries = self.manifest.splits[split]
+        self._check_folder()
         self.pairs = pairs
         self.masking = masking
         self.seq_len = seq_len
@@ -113,6 +116,13 @@ class PretrainingSamples:
             raise ValueError(f"the {split} split of {self.folder} gives no example of data.seq_len={seq_len}")
         self._plans: dict[int, EpochPlan] = {}
         self._windows: OrderedDict[tuple[int, int, int], LoadedWindow] = OrderedDict()
+
+    def _check_folder(self) -> None:
+        """Find what is missing or cut short at once, not hours later; contents are hashed when they are read."""
+        for entry in self.entries:
+            check_size(self.folder, entry)
+        if tokenizer_sha256(load_tokenizer(self.folder / "tokenizer")) != self.manifest.tokenizer_sha256:
+            raise ValueError(f"the tokenizer in {self.folder} is not the one that its shards were made with")
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -118,14 +118,8 @@ def read_shard(folder: str | Path, entry: ShardEntry) -> TokenShard:
     Raises:
         ValueError: naming the shard, where it is missing, truncated, altered, or is not what the manifest counted.
     """
-    path = Path(folder) / entry.name
-    if not path.is_file():
-        raise ValueError(f"shard {path} is missing")
+    path = check_size(folder, entry)
     content = path.read_bytes()
-    if len(content) != entry.bytes:
-        raise ValueError(
-            f"shard {path} is truncated or overwritten: {len(content)} bytes, the manifest says {entry.bytes}"
-        )
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise ValueError(f"shard {path} was altered: its sha256 is not the one in the manifest")
     parts = [[_parse(block[f"{name}.npy"]) for name in _ARRAYS] for block in _read_blocks(path, content)]
@@ -135,6 +129,17 @@ def read_shard(folder: str | Path, entry: ShardEntry) -> TokenShard:
     shard = TokenShard(entry.name, tokens, _offsets(sentences), _offsets(documents))
     _check_counts(path, shard, entry)
     return shard
+
+
+def check_size(folder: str | Path, entry: ShardEntry) -> Path:
+    """Return the path of a shard; ValueError where the file is missing or of another size than the manifest says."""
+    path = Path(folder) / entry.name
+    if not path.is_file():
+        raise ValueError(f"shard {path} is missing")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise ValueError(f"shard {path} is truncated or overwritten: {size} bytes, the manifest says {entry.bytes}")
+    return path
 
 
 def _read_blocks(path: Path, content: bytes) -> Iterator[dict[str, bytes]]:

@@ -96,7 +96,7 @@ class PretrainingStream:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        if global_batch_size % (micro_batch_size * world_size):
+        if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
                 f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size="
                 f"{micro_batch_size} times {world_size} processes"

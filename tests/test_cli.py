@@ -12,11 +12,13 @@ from tests.test_inspect import ROOT
 PROGRAM = """
 import os, subprocess, sys
 from bert_lightning.cli import entry_point
+from hydra.errors import InstantiationException
 
 def run(cfg):
     if cfg.output_dir == "value": raise ValueError("batch=3 does not divide\\nby 2")
     if cfg.output_dir == "wrapped": raise RuntimeError("in call") from ValueError("x")
-    if cfg.output_dir == "nested": raise ValueError("outer") from ValueError("inner")
+    if cfg.output_dir == "built": raise InstantiationException("outer") from ValueError("inner")
+    if cfg.output_dir == "nested": raise ValueError("file x is not text") from ValueError("byte 7")
     if cfg.output_dir == "bug": raise KeyError("a bug")
     if cfg.output_dir == "file": open("/nowhere/at/all")
     if cfg.output_dir == "environment": print(subprocess.check_output(["printenv"], text=True))
@@ -40,7 +42,8 @@ def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None)
     ("output_dir", "line"),
     [
         ("value", "error: batch=3 does not divide by 2"),
-        ("nested", "error: inner"),
+        ("built", "error: inner"),
+        ("nested", "error: file x is not text"),
         ("file", "error: [Errno 2] No such file or directory: '/nowhere/at/all'"),
     ],
 )

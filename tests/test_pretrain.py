@@ -335,6 +335,59 @@ def test_a_new_run_can_begin_with_the_weights_of_another(base: Settings, tmp_pat
         run_here(base | {"run_name": "c", "init_from": output, "model.hidden_size": 16})
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model.num_hidden_layers": 1}, r"has model\.num_hidden_layers=2, the settings say 1"),
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"masking": "whole_word"}, "masking was"),
+        ({"trainer.max_steps": 3}, r"is at step 14, past trainer\.max_steps=3"),
+    ],
+)
+def test_a_refused_resume_changes_nothing(base: Settings, tmp_path: Path, changes: Settings, said: str) -> None:
+    run_here(base | {"run_name": "a"})
+    run_dir = tmp_path / "runs" / "a"
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=said):
+        run_here(base | {"run_name": "a", "resume": "auto"} | changes)
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(base: Settings, tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_text("nothing of the kind")
+    with pytest.raises(ValueError, match=r"x\.ckpt cannot be read"):
+        run_here(base | {"run_name": "a", "resume": tmp_path / "x.ckpt"})
+    for changes, said in [
+        ({"data.validation_samples": 0}, r"data\.validation_samples=0"),
+        ({"data.num_workers": -1}, r"data\.num_workers=-1"),
+        ({"optimizer.lr": -1}, "learning rate"),
+        ({"seed": -1}, "seed=-1"),
+    ]:
+        with pytest.raises((ValueError, InstantiationException), match=f"(?i){said}"):
+            run_here(base | {"run_name": "a"} | changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_or_short_shard_and_another_tokenizer_are_found_at_once(base: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(str(base["data.path"]), folder)
+    settings = base | {"data.path": folder, "run_name": "a"}
+    shard = folder / "train" / "part-00003.tar"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"part-00003\.tar is truncated"):
+        run_here(settings)
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"part-00003\.tar is missing"):
+        run_here(settings)
+    shard.write_bytes(content)
+    tokenizer = folder / "tokenizer" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"##s"', '"##Z"'))
+    with pytest.raises(ValueError, match="is not the one that its shards were made with"):
+        run_here(settings)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
     run_here(base | {"run_name": "a"})
     with pytest.raises(ValueError, match="holds a run; resume=auto continues it"):
