@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 POLL_SECONDS = 0.2
+_at_work = threading.Event()
+
+
+def _end_with_parent() -> None:
+    """In a process forked while tasks run: end as soon as the parent has.
+
+    datatrove's executor forks one that waits for orders (a multiprocessing Manager); after a kill -9 it would wait for
+    ever.
+    """
+
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_SECONDS)
+        os._exit(1)
+
+    if _at_work.is_set():
+        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_with_parent)
 
 
 class Executor(Protocol):
@@ -44,8 +66,12 @@ class LocalExecutor:
             logging_dir=str(folder),
         )
         logger.disable("datatrove")
-        with _progress(name, num_tasks, folder / "completions"):
-            executor.run()
+        _at_work.set()
+        try:
+            with _progress(name, num_tasks, folder / "completions"):
+                executor.run()
+        finally:
+            _at_work.clear()
 
 
 class _QuietExecutor(LocalPipelineExecutor):

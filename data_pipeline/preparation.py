@@ -185,7 +185,7 @@ class Preparation:
             if (found := counts[f"documents for {split}"]) < least:
                 raise ValueError(
                     f"validation_fraction={self.validation_fraction} of {number} documents leaves {found} for {split}; "
-                    "a split needs two for sentence pairs"
+                    "a split needs two for sentence pairs (0 holds none out)"
                 )
 
     def _tokenizer(self, make: TokenizerSource, num_groups: int) -> Tokenizer:

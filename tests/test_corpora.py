@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,18 @@ def test_the_dump_says_what_its_wiki_calls_files_and_categories(tmp_path: Path) 
     (article,) = read(WikipediaDump, tmp_path)
     assert isinstance(article, Document)
     assert article.paragraphs == ["Berlin ist die Hauptstadt. Star Trek: Picard auch."]
+
+
+def test_a_dump_is_read_one_page_at_a_time(tmp_path: Path) -> None:
+    page = PAGE.format(title="A", ns=0, id=1, redirect='<redirect title="B"/>', text="text " * 1000)
+    (tmp_path / "dump.xml").write_text(DUMP.format(pages=page * 1000))
+    reader = make_reader(WikipediaDump, tmp_path / "dump.xml")
+    tracemalloc.start()
+    number = sum(1 for _ in reader.read(tmp_path / "dump.xml"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert number == 1000
+    assert peak < 1_000_000 < (tmp_path / "dump.xml").stat().st_size
 
 
 EXTRACTED = (

@@ -185,6 +185,14 @@ def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: P
     assert not work.exists()
 
 
+def group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -> None:
     """kill -9 of the command alone: its workers finish what they are at while the next run does the same tasks."""
     source = write_corpus(tmp_path / "text", files=24, documents=60)
@@ -199,6 +207,7 @@ def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -
         [sys.executable, "-m", "bert_lightning.prepare", *again],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     finished = work / "tasks" / "tokenize" / "completions"
     while process.poll() is None and not (finished.is_dir() and any(finished.iterdir())):
@@ -209,6 +218,10 @@ def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not work.exists()
+    deadline = time.monotonic() + 30
+    while group_exists(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not group_exists(process.pid)
 
 
 def test_a_killed_preparation_does_not_continue_with_files_changed_since(tmp_path: Path) -> None:
