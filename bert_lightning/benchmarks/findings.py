@@ -1,0 +1,55 @@
+"""What a part of the benchmark has found: tables for the screen, the same figures by name for JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FigureTable:
+    """A table of figures.
+
+    Attributes:
+        title: What was measured, in which unit.
+        columns: Names; the first says what a row is about.
+        rows: Values, one for each column; None where there is none.
+        note: How to read it, in a sentence.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[Sequence[Cell]] = field(default_factory=list)
+    note: str = ""
+
+    def as_records(self) -> list[dict[str, Cell]]:
+        """Return the rows by column name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def show(self, console: Console) -> None:
+        """Print the table."""
+        table = Table(*self.columns, title=f"\n{self.title}", caption=self.note or None)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in self.rows:
+            table.add_row(*map(_in_words, row))
+        console.print(table)
+
+
+class Part(Protocol):
+    """One subject of the benchmark; one class each, chosen by the `part` config group."""
+
+    def __call__(self, console: Console) -> list[FigureTable]:
+        """Measure, and say on the console what is going on."""
+
+
+def _in_words(value: Cell) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.3g}"
