@@ -1,7 +1,7 @@
 """The streams of a prepared folder for the ranks of a trainer."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
-from data_pipeline.pairs import PairFormat
+from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.stream import PretrainingStream, ValidationStream
 from data_pipeline.tokenizer import load_tokenizer
@@ -70,6 +70,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
         cache_dir: Where the example index is kept; None for inside `path`.
+        quarantine: Shards to leave out.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: int = 16,
         window_shards: int = 16,
         cache_dir: str | Path | None = None,
+        quarantine: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.path = Path(path)
@@ -107,6 +109,7 @@ class PretrainingData(L.LightningDataModule):
             "num_lanes": num_lanes,
             "window_shards": window_shards,
             "cache_dir": cache_dir,
+            "quarantine": quarantine,
         }
         self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
@@ -120,7 +123,7 @@ class PretrainingData(L.LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
-        return bool(Manifest.load(self.path).splits["validation"])
+        return bool(Manifest.load(self.path).without(self._source["quarantine"]).splits["validation"])
 
     def _samples(self, split: str) -> PretrainingSamples:
         return PretrainingSamples(split=split, shuffle=split == "train", **self._source)

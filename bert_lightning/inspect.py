@@ -45,6 +45,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         data.num_lanes,
         data.window_shards,
         cache_dir=data.cache_dir,
+        quarantine=list(data.quarantine),
     )
     stream = PretrainingStream(
         samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
@@ -62,7 +63,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     table: dict[str, Any] = statistics.table()
     table["tokens_per_second"] = table["tokens"] / seconds
     table["epochs"] = samples.epoch_of(stream.consumed_samples)
-    table["unigram_entropy"] = unigram_entropy(data.path, cfg.split)
+    table["unigram_entropy"] = unigram_entropy(data.path, cfg.split, samples.quarantine)
     _print_table(table, console)
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")

@@ -103,19 +103,20 @@ def pack(
 def _join(
     examples: Examples, cu_seqlens: NDArray[np.int64], vocabulary: Vocabulary
 ) -> tuple[TokenIds, NDArray[np.int64]]:
-    """Write [CLS] A [SEP] B [SEP] of every example; return ids and token types, both (tokens,)."""
+    """Write [CLS] A [SEP] B [SEP] ... of every example; return ids and token types, both (tokens,)."""
     cls, sep, _ = vocabulary.unmaskable
     input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)
     token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
     input_ids[cu_seqlens[:-1]] = cls
-    starts, stops = examples.spans.start.tolist(), examples.spans.stop.tolist()
+    spans = examples.spans
+    starts, stops, types = spans.start.tolist(), spans.stop.tolist(), spans.token_types.tolist()
     for row, (begin, window) in enumerate(zip(cu_seqlens.tolist(), examples.window.tolist(), strict=False)):
         tokens, place = examples.windows[window].tokens, begin + 1
-        for segment, (start, stop) in enumerate(zip(starts[row], stops[row], strict=True)):
+        for start, stop, token_type in zip(starts[row], stops[row], types[row], strict=True):
             if stop > start:
                 end = place + stop - start
                 input_ids[place:end] = tokens[start:stop]
-                token_type_ids[place : end + 1] = segment
+                token_type_ids[place : end + 1] = token_type
                 place = end + 1
     return input_ids, token_type_ids
 

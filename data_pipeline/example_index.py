@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.manifest import Manifest
-from data_pipeline.pairs import Chunks, Lengths, PairFormat
+from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.shards import read_shard
 
 

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 FORMAT_VERSION = 1
@@ -85,6 +85,14 @@ class Manifest:
         """Hash of everything that decides the token stream: the tokenizer and every shard, in order."""
         shards = {name: [entry.sha256 for entry in entries] for name, entries in sorted(self.splits.items())}
         return hashlib.sha256(json.dumps([self.tokenizer_sha256, shards]).encode()).hexdigest()
+
+    def without(self, names: Collection[str]) -> "Manifest":
+        """Return the manifest without some shards; ValueError where it has no shard of a name."""
+        known = {entry.name for entries in self.splits.values() for entry in entries}
+        if unknown := sorted(set(names) - known):
+            raise ValueError(f"data.quarantine names shards that the manifest does not have: {', '.join(unknown)}")
+        left = {split: [e for e in entries if e.name not in names] for split, entries in self.splits.items()}
+        return replace(self, splits=left)
 
     def totals(self, split: str) -> Mapping[str, int]:
         """Return documents, sentences, tokens and bytes of a split."""

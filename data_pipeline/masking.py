@@ -38,6 +38,8 @@ class Vocabulary:
 class Masking(Protocol):
     """How positions are chosen; one class a method, chosen by the `masking` config group."""
 
+    static_masks: int | None
+
     def __call__(
         self, input_ids: TokenIds, cu_seqlens: Positions, keys: Keys, vocabulary: Vocabulary
     ) -> tuple[Positions, TokenIds]:
@@ -51,13 +53,17 @@ class TokenMasking:
     """Choose tokens one by one, a fixed share of every example (Devlin et al., 2019, section 3.1).
 
     An example of n tokens, [CLS] and [SEP] included, gets min(max_predictions, max(1, round(n * mask_prob)))
-    predictions, as in google-research/bert.
+    predictions, as in google-research/bert. With `exact_count=False` the number is drawn from the binomial distribution
+    over its ordinary tokens, which is what choosing every token by itself with `mask_prob` gives.
 
     Args:
         mask_prob: Share of the tokens to predict.
         mask_token_prob: Share of the chosen tokens that become [MASK].
         random_token_prob: Share of the chosen tokens that become a token drawn from the whole vocabulary.
         max_predictions: Most predictions of one example; None for no limit.
+        exact_count: False draws the number of predictions of an example.
+        static_masks: Number of masks that an example goes through, epoch by epoch, for ever; None masks anew each time
+            (Liu et al., 2019, section 4.1, compares 10 with new ones).
     """
 
     def __init__(
@@ -66,6 +72,8 @@ class TokenMasking:
         mask_token_prob: float = 0.8,
         random_token_prob: float = 0.1,
         max_predictions: int | None = None,
+        exact_count: bool = True,
+        static_masks: int | None = None,
     ) -> None:
         if not 0 < mask_prob <= 1:
             raise ValueError(f"masking.mask_prob must be in (0, 1], not {mask_prob}")
@@ -74,12 +82,15 @@ class TokenMasking:
                 "masking.mask_token_prob and masking.random_token_prob are shares of one whole, "
                 f"not {mask_token_prob} and {random_token_prob}"
             )
-        if max_predictions is not None and max_predictions < 1:
-            raise ValueError(f"masking.max_predictions must be at least 1 or null, not {max_predictions}")
+        for name, value in (("max_predictions", max_predictions), ("static_masks", static_masks)):
+            if value is not None and value < 1:
+                raise ValueError(f"masking.{name} must be at least 1 or null, not {value}")
         self.mask_prob = mask_prob
         self.mask_token_prob = mask_token_prob
         self.random_token_prob = random_token_prob
         self.max_predictions = max_predictions
+        self.exact_count = exact_count
+        self.static_masks = static_masks
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the masks, for the fingerprint of the stream."""
@@ -103,13 +114,19 @@ class TokenMasking:
         owner = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(input_ids)) - cu_seqlens[owner]
         maskable = np.flatnonzero(~np.isin(input_ids, vocabulary.unmaskable))
-        chosen = self._choose(input_ids, maskable, owner, place, self._budgets(lengths), keys, vocabulary)
+        budgets = self._budgets(lengths, owner[maskable], place[maskable], keys)
+        chosen = self._choose(input_ids, maskable, owner, place, budgets, keys, vocabulary)
         labels = input_ids[chosen]
         self._replace(input_ids, chosen, keys[owner[chosen]], place[chosen], vocabulary)
         return chosen, labels
 
-    def _budgets(self, lengths: Positions) -> Positions:
-        budgets = np.maximum(np.rint(lengths * self.mask_prob).astype(np.int64), 1)
+    def _budgets(self, lengths: Positions, owner: Positions, place: Positions, keys: Keys) -> Positions:
+        """Return the number of predictions of every example; `owner` and `place` are those of the maskable tokens."""
+        if self.exact_count:
+            budgets = np.maximum(np.rint(lengths * self.mask_prob).astype(np.int64), 1)
+        else:
+            heads = rng.uniform(rng.fold(keys, Purpose.MASK_COUNT)[owner], place) < self.mask_prob
+            budgets = np.bincount(owner[heads], minlength=len(lengths))
         return budgets if self.max_predictions is None else np.minimum(budgets, self.max_predictions)
 
     def _choose(
@@ -138,51 +155,9 @@ class TokenMasking:
         input_ids[chosen[to_random]] = drawn.astype(np.int32)
 
 
-class WholeWordMasking(TokenMasking):
-    """Choose whole words: a piece and the `##` pieces that follow it are predicted together or not at all.
-
-    Words come in random order until the example's budget of tokens is used; a word that would exceed it is passed
-    over, as google-research/bert does. What a chosen piece becomes is still drawn piece by piece. A word never crosses
-    [CLS] or [SEP].
-    """
-
-    def _choose(
-        self,
-        input_ids: TokenIds,
-        maskable: Positions,
-        owner: Positions,
-        place: Positions,
-        budgets: Positions,
-        keys: Keys,
-        vocabulary: Vocabulary,
-    ) -> Positions:
-        begins = ~vocabulary.is_continuation[input_ids[maskable]]
-        begins[1:] |= np.diff(maskable) > 1  # a [CLS] or [SEP] stands between
-        begins[:1] = True
-        heads = np.flatnonzero(begins)
-        sizes = np.diff(np.append(heads, len(maskable)))
-        word_owner = owner[maskable[heads]]
-        draws = rng.uniform(rng.fold(keys, Purpose.MASK_CHOICE)[word_owner], place[maskable[heads]])
-        order = np.argsort(word_owner + draws, kind="stable")
-        taken = _fill(word_owner[order].tolist(), sizes[order].tolist(), budgets.tolist())
-        is_taken = np.zeros(len(heads), dtype=bool)
-        is_taken[order[taken]] = True
-        return maskable[np.repeat(is_taken, sizes)]
-
-
 def _lowest(groups: Positions, draws: NDArray[np.float64], budgets: Positions) -> Positions:
     """Return the indices of the `budgets[g]` lowest draws of every group g, draws in [0, 1), groups ascending."""
     order = np.argsort(groups + draws, kind="stable")
     ordered = groups[order]
     begin = np.searchsorted(ordered, np.arange(len(budgets)))
     return order[np.arange(len(order)) - begin[ordered] < budgets[ordered]]
-
-
-def _fill(groups: list[int], sizes: list[int], budgets: list[int]) -> list[int]:
-    """Return the indices that fit when items, in the order given, are put into the budget of their group."""
-    left, taken = list(budgets), []
-    for index, (group, size) in enumerate(zip(groups, sizes, strict=True)):
-        if size <= left[group]:
-            left[group] -= size
-            taken.append(index)
-    return taken

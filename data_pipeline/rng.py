@@ -31,6 +31,9 @@ class Purpose(IntEnum):
     MASK_ACTION = 9
     MASK_TOKEN = 10
     SEGMENT_ORDER = 11
+    MASK_COUNT = 12
+    SPAN_LENGTH = 13
+    STATIC_MASK = 14
 
 
 def _mix(words: Keys) -> Keys:

@@ -6,6 +6,7 @@ This module finds examples; `packing` makes batches of them and `stream` hands t
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,8 +19,9 @@ from data_pipeline import rng
 from data_pipeline.example_index import ExampleIndex, plan_shard
 from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking, Vocabulary
-from data_pipeline.pairs import Chunks, Lengths, PairFormat, Spans
+from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.plan import EpochPlan
+from data_pipeline.rng import Purpose
 from data_pipeline.shards import check_size, read_shard
 from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens, tokenizer_sha256
 
@@ -29,11 +31,15 @@ STREAM_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class LoadedWindow:
-    """The shards of a window as one run of tokens, and its examples in reading order."""
+    """The shards of a window as one run of tokens, and its examples in reading order.
+
+    `identities` are keys of the chunks that do not depend on where in which epoch they are read, (examples,).
+    """
 
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
     lengths: Lengths
     chunks: Chunks
+    identities: rng.Keys
     order: NDArray[np.int64]
 
 
@@ -77,6 +83,7 @@ class PretrainingSamples:
         window_shards: Shards of a lane in memory at a time; more mixes better and takes more memory.
         shuffle: False reads shards and examples in their stored order.
         cache_dir: Where the example index is kept; inside the prepared folder by default.
+        quarantine: Names of shards, as the manifest has them, to leave out; another stream than one with them.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class PretrainingSamples:
         window_shards: int = 16,
         shuffle: bool = True,
         cache_dir: str | Path | None = None,
+        quarantine: Sequence[str] = (),
     ) -> None:
         if seq_len < 8:
             raise ValueError(f"data.seq_len must be at least 8 to hold a pair of segments, not {seq_len}")
@@ -98,7 +106,8 @@ class PretrainingSamples:
             if value < 1:
                 raise ValueError(f"data.{name} must be at least 1, not {value}")
         self.folder = Path(folder)
-        self.manifest = Manifest.load(self.folder)
+        self.manifest = Manifest.load(self.folder).without(quarantine)
+        self.quarantine = sorted(quarantine)
         if split not in self.manifest.splits:
             raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
         self.split = split
@@ -141,6 +150,7 @@ class PretrainingSamples:
         return {
             "stream_version": STREAM_VERSION,
             "corpus": self.manifest.content_sha256,
+            "quarantine": self.quarantine,
             "split": self.split,
             "seq_len": self.seq_len,
             "seed": self.seed,
@@ -203,22 +213,23 @@ class PretrainingSamples:
             The examples, in the order given.
         """
         keys = rng.fold(self.seed, samples)
-        num_segments = 2
-        start, stop = np.zeros((2, len(samples), num_segments), dtype=np.int64)
-        spans = Spans(start, stop, np.zeros_like(samples))
+        parts: list[tuple[NDArray[np.int64], Spans]] = []
         owner = np.zeros_like(samples)
         windows: list[LoadedWindow] = []
         for epoch, lane in np.unique(place[:2], axis=1).T.tolist():
             rows = np.flatnonzero((place[0] == epoch) & (place[1] == lane))
             numbers, positions = self.epoch_plan(epoch).window_of(lane, place[2, rows])
             for number in np.unique(numbers).tolist():
-                here = numbers == number
+                here = rows[numbers == number]
                 window = self._window(epoch, lane, number)
-                chunks = window.chunks.take(window.order[positions[here]])
-                spans[rows[here]] = self.pairs.spans(chunks, window.lengths, self.seq_len, keys[rows[here]])
-                owner[rows[here]] = len(windows)
+                chosen = window.order[positions[numbers == number]]
+                if self.masking.static_masks:
+                    keys[here] = rng.fold(window.identities[chosen], epoch % self.masking.static_masks)
+                chunks = window.chunks.take(chosen)
+                parts.append((here, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[here])))
+                owner[here] = len(windows)
                 windows.append(window)
-        return Examples(samples, keys, spans, owner, windows)
+        return Examples(samples, keys, Spans.gather(parts, len(samples)), owner, windows)
 
     def _variant(self, epoch: int) -> int:
         return epoch % self.pairs.dupe_factor
@@ -245,12 +256,20 @@ class PretrainingSamples:
             for number, shard_lengths in zip(numbers, lengths, strict=True)
         ]
         sentences = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in shards])
+        identities = [
+            rng.fold(self.seed, Purpose.STATIC_MASK, number, self._variant(epoch), np.arange(len(part)))
+            for number, part in zip(numbers, chunks, strict=True)
+        ]
         joined = Lengths(
             _join_offsets([part.sentence_offsets for part in lengths]),
             _join_offsets([part.document_offsets for part in lengths]),
         )
         return LoadedWindow(
-            np.concatenate([shard.tokens for shard in shards]), joined, Chunks.join(chunks, sentences[:-1]), order
+            np.concatenate([shard.tokens for shard in shards]),
+            joined,
+            Chunks.join(chunks, sentences[:-1]),
+            np.concatenate(identities),
+            order,
         )
 
     def __getstate__(self) -> dict[str, object]:

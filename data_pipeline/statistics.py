@@ -1,6 +1,6 @@
 """What a stream of batches is made of, counted, beside what it should be made of."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +61,9 @@ class StreamStatistics:
         }
 
 
-def unigram_entropy(folder: str | Path, split: str) -> float:
+def unigram_entropy(folder: str | Path, split: str, quarantine: Collection[str] = ()) -> float:
     """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
-    manifest = Manifest.load(Path(folder))
+    manifest = Manifest.load(folder).without(quarantine)
     counts = np.zeros(manifest.vocab_size, dtype=np.int64)
     for entry in manifest.splits[split]:
         counts += np.bincount(read_shard(Path(folder), entry).tokens, minlength=manifest.vocab_size)

@@ -15,7 +15,7 @@ from data_pipeline import rng
 from data_pipeline.collate import PackedShape, pack
 from data_pipeline.masking import TokenMasking, Vocabulary
 from data_pipeline.packing import PackedBatch
-from data_pipeline.pairs import Spans
+from data_pipeline.pairs.chunks import Spans
 from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import Examples, LoadedWindow
 
@@ -48,10 +48,10 @@ def packed_examples(seed: int = 0, room: int = 8) -> PackedBatch:
     """Ragged masked pairs in one packed batch, with room for more, so that there is filler at its end."""
     numbers = np.random.default_rng(seed)
     start = numbers.integers(0, 400, size=(len(SEGMENTS), 2))
-    spans = Spans(start, start + np.array(SEGMENTS), numbers.integers(0, 2, size=len(SEGMENTS)))
+    spans = Spans.of_pairs(start, start + np.array(SEGMENTS), numbers.integers(0, 2, size=len(SEGMENTS)) == 1)
     tokens = numbers.integers(5, 101, size=500).astype(np.uint16)
     samples = np.arange(len(SEGMENTS))
-    window = LoadedWindow(tokens, None, None, None)  # type: ignore[arg-type]
+    window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     return pack(examples, PackedShape(room, 40), TokenMasking(), VOCABULARY, 0)
 

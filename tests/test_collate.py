@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data_pipeline import rng
 from data_pipeline.collate import PackedShape, deal, pack
 from data_pipeline.masking import TokenMasking, Vocabulary
-from data_pipeline.pairs import Spans
+from data_pipeline.pairs.chunks import Spans
 from data_pipeline.samples import Examples, LoadedWindow
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
@@ -19,9 +19,9 @@ def make_examples(sizes: list[tuple[int, int]], seed: int = 0) -> Examples:
     """Examples whose segments have the given sizes, out of one window of random tokens."""
     tokens = np.random.default_rng(seed).integers(5, 500, size=2000).astype(np.uint16)
     start = np.array([[7 * i, 900 + 11 * i] for i in range(len(sizes))], dtype=int).reshape(-1, 2)
-    spans = Spans(start, start + np.array(sizes, dtype=int).reshape(-1, 2), np.arange(len(sizes)) % 2)
+    spans = Spans.of_pairs(start, start + np.array(sizes, dtype=int).reshape(-1, 2), np.arange(len(sizes)) % 2 == 1)
     samples = np.arange(100, 100 + len(sizes))
-    window = LoadedWindow(tokens, None, None, None)  # type: ignore[arg-type]
+    window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
     return Examples(samples, rng.fold(seed, samples), spans, np.zeros(len(sizes), dtype=int), [window])
 
 

@@ -11,7 +11,7 @@ import pytest
 from bert_lightning.datamodules import PretrainingData, TimedLoader
 from data_pipeline.masking import TokenMasking
 from data_pipeline.packing import batch_digest, example_digests, global_digest
-from data_pipeline.pairs import SegmentPairs
+from data_pipeline.pairs.segment_pair import SegmentPairs
 
 
 def make_data(prepared: Path, cache: Path, rank: int = 0, world_size: int = 1, **changes: Any) -> PretrainingData:

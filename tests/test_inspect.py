@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.inspect import example_in_words
 from data_pipeline.packing import batch_digest
-from data_pipeline.pairs import SegmentPairs
+from data_pipeline.pairs.segment_pair import SegmentPairs
 from tests.test_stream import make_samples, make_stream
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from data_pipeline import rng
-from data_pipeline.masking import Masking, TokenMasking, Vocabulary, WholeWordMasking
+from data_pipeline.masking import Masking, TokenMasking, Vocabulary
+from data_pipeline.word_masking import SpanMasking, WholeWordMasking
 
 PAD, CLS, SEP, MASK, SIZE = 0, 2, 3, 4, 1000
 VOCABULARY = Vocabulary(SIZE, MASK, (CLS, SEP, PAD), np.arange(SIZE) >= 700)
-METHODS = [TokenMasking, WholeWordMasking]
+METHODS = [TokenMasking, WholeWordMasking, SpanMasking]
 
 
 def packed_examples(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

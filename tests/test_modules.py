@@ -22,7 +22,7 @@ from bert_lightning.schedules import constant
 from data_pipeline.manifest import Manifest
 from data_pipeline.masking import TokenMasking
 from data_pipeline.packing import PackedBatch
-from data_pipeline.pairs import SegmentPairs
+from data_pipeline.pairs.segment_pair import SegmentPairs
 
 
 def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:

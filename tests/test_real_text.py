@@ -10,13 +10,14 @@ import pytest
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
 from data_pipeline.executors import LocalExecutor
-from data_pipeline.masking import TokenMasking, WholeWordMasking
-from data_pipeline.pairs import SegmentPairs
+from data_pipeline.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.preparation import Preparation
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.statistics import StreamStatistics
 from data_pipeline.stream import PretrainingStream
 from data_pipeline.tokenizer import load_tokenizer
+from data_pipeline.word_masking import WholeWordMasking
 from tests.conftest import SHARED_DATA
 
 pytestmark = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
@@ -68,8 +69,8 @@ def test_half_of_the_chunks_of_several_sentences_are_random(folder: Path) -> Non
             chunks = samples._window(0, lane, number).chunks
             count = chunks.last - chunks.first
             several += int((count > 1).sum())
-            random += int(chunks.is_random[count > 1].sum())
-            assert chunks.is_random[count == 1].all()
+            random += int(chunks.is_changed[count > 1].sum())
+            assert chunks.is_changed[count == 1].all()
     assert several > 3000
     assert abs(random / several - 0.5) < 4 * 0.5 / math.sqrt(several)
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from data_pipeline.masking import TokenMasking, WholeWordMasking
+from data_pipeline.masking import TokenMasking
 from data_pipeline.packing import PackedBatch, batch_digest, example_digests, global_digest
-from data_pipeline.pairs import SegmentPairs
+from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.stream import PretrainingStream, ValidationStream
+from data_pipeline.word_masking import WholeWordMasking
 from tests.conftest import tiny_texts, write_prepared
 
 GLOBAL_BATCH = 48

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline import rng
-from data_pipeline.pairs import Chunks, Lengths, SegmentPairs, Spans, truncate
+from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.segments import target_lengths, truncate
 from data_pipeline.rng import Purpose
 
 
@@ -39,9 +41,9 @@ def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uin
                     draw = rng.uniform(rng.fold(key, Purpose.SEGMENT_SPLIT), at)
                     split = 1 + int(draw * (len(current) - 1))
                 coin = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), at) < probability
-                is_random = len(current) == 1 or bool(coin)
-                chunks.append((at, at + split, at + len(current), target, is_random))
-                if is_random:
+                is_changed = len(current) == 1 or bool(coin)
+                chunks.append((at, at + split, at + len(current), target, is_changed))
+                if is_changed:
                     i -= len(current) - split
                 current = []
             i += 1
@@ -58,14 +60,14 @@ def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uin
 def test_plan_is_the_loop_of_the_original(documents: list[list[int]], seq_len: int, seed: int) -> None:
     pairs, lengths, key = SegmentPairs(), make_lengths(documents), rng.fold(seed)[()]
     chunks = pairs.plan(lengths, seq_len, key)
-    targets = pairs._targets(len(documents), seq_len, key).tolist()
+    targets = target_lengths(len(documents), seq_len, 0.1, key).tolist()
     planned = list(
         zip(
             chunks.first.tolist(),
             chunks.split.tolist(),
             chunks.last.tolist(),
             chunks.target.tolist(),
-            chunks.is_random.tolist(),
+            chunks.is_changed.tolist(),
             strict=True,
         )
     )
@@ -103,8 +105,8 @@ def test_half_of_the_chunks_of_several_sentences_get_a_random_segment_and_single
     _lengths, chunks, _spans = spans_of(random_documents(4000), 128)
     count = chunks.last - chunks.first
     several = count > 1
-    assert chunks.is_random[~several].all()
-    share, number = chunks.is_random[several].mean(), several.sum()
+    assert chunks.is_changed[~several].all()
+    share, number = chunks.is_changed[several].mean(), several.sum()
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(number)
 
 
@@ -112,13 +114,13 @@ def test_every_sentence_is_in_the_first_part_of_a_chunk_or_in_its_true_continuat
     documents = random_documents(200)
     lengths, chunks, _ = spans_of(documents, 64)
     covered = np.zeros(len(lengths.sentence_offsets) - 1, dtype=int)
-    for first, split, last, is_random in zip(chunks.first, chunks.split, chunks.last, chunks.is_random, strict=True):
-        covered[first : split if is_random else last] += 1
+    for first, split, last, is_changed in zip(chunks.first, chunks.split, chunks.last, chunks.is_changed, strict=True):
+        covered[first : split if is_changed else last] += 1
     assert (covered == 1).all()
 
 
 def test_a_tenth_of_the_documents_aims_at_a_uniform_shorter_length() -> None:
-    targets = SegmentPairs()._targets(50_000, 128, rng.fold(0)[()])
+    targets = target_lengths(50_000, 128, 0.1, rng.fold(0)[()])
     short = targets[targets < 125]
     assert abs(len(short) / 50_000 - 0.1 * 123 / 124) < 4 * np.sqrt(0.1 * 0.9 / 50_000)
     assert short.min() == 2
