@@ -86,22 +86,6 @@ def test_token_choice_is_uniform_over_places() -> None:
     assert np.abs(counts - number * 3 / 20).max() < 4.5 * np.sqrt(number * 0.15 * 0.85)
 
 
-def test_words_are_chosen_whole_and_within_the_budget() -> None:
-    before, _, positions, _, cu_seqlens = masked(WholeWordMasking)
-    chosen = np.zeros(len(before), dtype=bool)
-    chosen[positions] = True
-    special = np.isin(before, VOCABULARY.unmaskable)
-    for index in range(1, len(before)):
-        continues = VOCABULARY.is_continuation[before[index]] and not special[index - 1] and not special[index]
-        if continues:
-            assert chosen[index] == chosen[index - 1]
-    lengths = np.diff(cu_seqlens)
-    budgets = np.maximum(np.rint(lengths * 0.15), 1)
-    used = np.histogram(positions, bins=cu_seqlens)[0]
-    assert (used <= budgets).all()
-    assert used.sum() > 0.93 * budgets.sum()
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_mask_depends_on_the_key_of_its_example_alone(method: Callable[..., Masking]) -> None:
     before, cu_seqlens = packed_examples(30)
@@ -119,10 +103,28 @@ def test_a_mask_depends_on_the_key_of_its_example_alone(method: Callable[..., Ma
     assert len(np.intersect1d(positions, other)) < 0.4 * len(positions)
 
 
+def test_without_an_exact_count_every_token_is_chosen_by_itself() -> None:
+    number, length = 20_000, 22
+    ids = np.tile(np.concatenate([[CLS], np.arange(10, 30), [SEP]]).astype(np.int32), number)
+    positions, _ = TokenMasking(exact_count=False)(
+        ids, np.arange(number + 1) * length, rng.fold(1, np.arange(number)), VOCABULARY
+    )
+    counts = np.bincount(positions // length, minlength=number)
+    assert abs(counts.mean() - 3) < 4 * np.sqrt(20 * 0.15 * 0.85 / number)
+    assert abs(counts.var() - 20 * 0.15 * 0.85) < 0.1
+    assert abs((counts == 0).mean() - 0.85**20) < 4 * np.sqrt(0.85**20 / number)
+    chosen = np.zeros(len(ids), dtype=bool)
+    chosen[positions] = True
+    both = chosen[5::length] & chosen[12::length]
+    assert abs(both.mean() - 0.15**2) < 4 * np.sqrt(0.15**2 / number)
+
+
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"mask_prob.*0"):
-        TokenMasking(mask_prob=0)
-    with pytest.raises(ValueError, match=r"0\.9 and 0\.2"):
-        TokenMasking(mask_token_prob=0.9, random_token_prob=0.2)
-    with pytest.raises(ValueError, match=r"max_predictions.*0"):
-        TokenMasking(max_predictions=0)
+    for settings, named in [
+        ({"mask_prob": 0}, "mask_prob"),
+        ({"random_token_prob": 0.3}, "0.8 and 0.3"),
+        ({"max_predictions": 0}, "max_predictions"),
+        ({"static_masks": 0}, "static_masks"),
+    ]:
+        with pytest.raises(ValueError, match=named):
+            TokenMasking(**settings)

@@ -10,20 +10,7 @@ from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.segments import target_lengths, truncate
 from data_pipeline.rng import Purpose
-
-
-def make_lengths(documents: list[list[int]]) -> Lengths:
-    """Describe documents given as sentence lengths."""
-    sentences = [length for document in documents for length in document]
-    return Lengths(
-        np.concatenate([[0], np.cumsum(sentences, dtype=np.int64)]).astype(np.int64),
-        np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64),
-    )
-
-
-def random_documents(count: int, seed: int = 0, longest: int = 60) -> list[list[int]]:
-    numbers = np.random.default_rng(seed)
-    return [numbers.integers(1, longest, size=max(1, int(numbers.lognormal(2, 1)))).tolist() for _ in range(count)]
+from tests.lengths import document_of, make_lengths, random_documents
 
 
 def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uint64, probability: float) -> list[tuple]:
@@ -78,11 +65,6 @@ def spans_of(documents: list[list[int]], seq_len: int, seed: int = 0, **kwargs: 
     pairs, lengths = SegmentPairs(**kwargs), make_lengths(documents)
     chunks = pairs.plan(lengths, seq_len, rng.fold(seed)[()])
     return lengths, chunks, pairs.spans(chunks, lengths, seq_len, rng.fold(seed, np.arange(len(chunks))))
-
-
-def document_of(lengths: Lengths, tokens: np.ndarray) -> np.ndarray:
-    begins = lengths.sentence_offsets[lengths.document_offsets]
-    return np.searchsorted(begins, tokens, side="right") - 1
 
 
 @pytest.mark.parametrize("seq_len", [8, 32, 128, 512])

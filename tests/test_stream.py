@@ -1,6 +1,9 @@
 """The promise of the pipeline: the same global batches for any ranks, workers, micro-batches, and after any resume."""
 
-import pickle
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,13 +15,18 @@ from tokenizers import Tokenizer
 
 from data_pipeline.masking import TokenMasking
 from data_pipeline.packing import PackedBatch, batch_digest, example_digests, global_digest
+from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.sentence_order import SentenceOrder
+from data_pipeline.pairs.sentence_pair import SentencePairs
+from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.stream import PretrainingStream, ValidationStream
-from data_pipeline.word_masking import WholeWordMasking
+from data_pipeline.word_masking import SpanMasking, WholeWordMasking
 from tests.conftest import tiny_texts, write_prepared
 
 GLOBAL_BATCH = 48
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def make_samples(folder: Path, split: str = "train", **changes: object) -> PretrainingSamples:
@@ -38,11 +46,18 @@ def make_stream(samples: PretrainingSamples, micro_batch_size: int = 8, **change
     return PretrainingStream(samples, micro_batch_size=micro_batch_size, **(settings | changes))
 
 
-def digests(folder: Path, steps: int, world_size: int = 1, start: int = 0, **changes: int) -> list[str]:
+def digests(
+    folder: Path,
+    steps: int,
+    world_size: int = 1,
+    start: int = 0,
+    source: dict[str, object] | None = None,
+    **changes: int,
+) -> list[str]:
     """Digests of global batches put together from the shares of all ranks."""
     streams: list[Iterator[list[PackedBatch]]] = []
     for rank in range(world_size):
-        stream = make_stream(make_samples(folder), rank=rank, world_size=world_size, **changes)
+        stream = make_stream(make_samples(folder, **source or {}), rank=rank, world_size=world_size, **changes)
         stream.consumed_samples = start * GLOBAL_BATCH
         streams.append(iter(stream))
     found = []
@@ -81,9 +96,70 @@ def test_global_batches_do_not_depend_on_workers(prepared: Path, reference: list
     assert digests(prepared, 5, 2, num_workers=num_workers) == reference[:5]
 
 
-def test_a_stream_can_be_sent_to_a_spawned_process(prepared: Path, reference: list[str]) -> None:
-    stream = pickle.loads(pickle.dumps(make_stream(make_samples(prepared), GLOBAL_BATCH)))
-    assert [batch_digest(batches) for batches in islice(stream, 3)] == reference[:3]
+SPAWNED = """
+import sys, torch
+from itertools import islice
+from pathlib import Path
+from data_pipeline.packing import batch_digest
+from tests.test_stream import GLOBAL_BATCH, make_samples, make_stream
+
+if __name__ == "__main__":
+    torch.multiprocessing.set_start_method("spawn")
+    stream = make_stream(make_samples(Path(sys.argv[1])), GLOBAL_BATCH, num_workers=2)
+    print(*[batch_digest(batches) for batches in islice(stream, 4)])
+"""
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_spawned_workers_and_hash_seeds_change_nothing(
+    prepared: Path, reference: list[str], tmp_path: Path, hash_seed: str
+) -> None:
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, str(script), str(prepared)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == reference[:4]
+
+
+FORMATS = [SegmentPairs(), SentencePairs(), SentenceOrder(), FullSentences(), DocSentences()]
+MASKINGS = [
+    TokenMasking(exact_count=False),
+    TokenMasking(static_masks=2),
+    WholeWordMasking(),
+    SpanMasking(exact_count=False),
+]
+
+
+@pytest.mark.parametrize("pairs", FORMATS, ids=lambda pairs: type(pairs).__name__)
+def test_every_format_gives_the_same_batches_whoever_reads_and_wherever_it_resumes(
+    prepared: Path, pairs: PairFormat
+) -> None:
+    source = {"pairs": pairs}
+    epoch = make_samples(prepared, **source).epoch_plan(0).size // GLOBAL_BATCH
+    whole = digests(prepared, epoch + 3, micro_batch_size=GLOBAL_BATCH, source=source)
+    assert digests(prepared, 2, 3, micro_batch_size=4, source=source) == whole[:2]
+    assert digests(prepared, 3, 8, epoch, micro_batch_size=6, source=source) == whole[epoch:]
+    assert len(set(whole)) == len(whole)
+
+
+@pytest.mark.parametrize("masking", MASKINGS, ids=lambda masking: type(masking).__name__)
+def test_every_masking_gives_the_same_batches_whoever_reads_and_wherever_it_resumes(
+    prepared: Path, masking: TokenMasking
+) -> None:
+    source = {"masking": masking}
+    whole = digests(prepared, 6, micro_batch_size=GLOBAL_BATCH, source=source)
+    assert digests(prepared, 3, 4, 3, micro_batch_size=4, source=source) == whole[3:]
+
+
+def test_static_masks_come_again_after_as_many_epochs(prepared: Path) -> None:
+    source = {"pairs": DocSentences(), "masking": TokenMasking(static_masks=2)}
+    samples = make_samples(prepared, **source)
+    size = samples.epoch_plan(0).size
+    stream = iter(PretrainingStream(samples, size, size, 10))
+    epochs = [sorted(example_digests(next(stream)[0]).values()) for _ in range(4)]
+    assert epochs[0] == epochs[2] != epochs[1] == epochs[3]
+    assert len(set(epochs[0]) & set(epochs[1])) < 0.1 * size
 
 
 @pytest.mark.parametrize("where", ["1", "epoch - 1", "epoch", "epoch + 1", "second epoch"])
@@ -115,6 +191,7 @@ def test_the_state_is_one_integer_and_the_same_on_every_rank(prepared: Path, ref
         ({"seed": 4}, "seed was 3 and is 4"),
         ({"masking": WholeWordMasking()}, "masking was"),
         ({"pairs": SegmentPairs(short_seq_prob=0.2)}, "pairs was"),
+        ({"quarantine": ["train/part-00003.tar"]}, r"quarantine was \[\] and is \['train/part-00003.tar'\]"),
     ],
 )
 def test_the_state_of_another_stream_is_refused_with_the_difference(
@@ -130,6 +207,19 @@ def test_the_state_of_another_corpus_is_refused(prepared: Path, tokenizer: Token
     state = make_stream(make_samples(prepared)).state_dict()
     with pytest.raises(ValueError, match="corpus was"):
         make_stream(make_samples(other)).load_state_dict(state)
+
+
+def test_a_quarantined_shard_is_never_read(prepared: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+    damaged = "train/part-00003.tar"
+    (folder / damaged).write_bytes(b"no tar")
+    with pytest.raises(ValueError, match=damaged):
+        make_samples(folder)
+    samples = make_samples(folder, quarantine=[damaged])
+    assert samples.epoch_plan(0).size < make_samples(prepared).epoch_plan(0).size
+    assert len(digests(folder, 12, 2, source={"quarantine": [damaged]})) == 12
+    with pytest.raises(ValueError, match=r"quarantine.*train/part-99\.tar"):
+        make_samples(folder, quarantine=["train/part-99.tar"])
 
 
 def read_back(batches: list[PackedBatch]) -> list[tuple[tuple[int, ...], int]]:

@@ -1,0 +1,26 @@
+"""Documents as sentence lengths, for the tests of the pair formats."""
+
+import numpy as np
+
+from data_pipeline.pairs.chunks import Lengths
+
+
+def make_lengths(documents: list[list[int]]) -> Lengths:
+    """Describe documents given as sentence lengths."""
+    sentences = [length for document in documents for length in document]
+    return Lengths(
+        np.concatenate([[0], np.cumsum(sentences, dtype=np.int64)]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64),
+    )
+
+
+def random_documents(count: int, seed: int = 0, longest: int = 60) -> list[list[int]]:
+    """Return documents of log-normal numbers of sentences of uniform lengths."""
+    numbers = np.random.default_rng(seed)
+    return [numbers.integers(1, longest, size=max(1, int(numbers.lognormal(2, 1)))).tolist() for _ in range(count)]
+
+
+def document_of(lengths: Lengths, tokens: np.ndarray) -> np.ndarray:
+    """Return the document each token lies in."""
+    begins = lengths.sentence_offsets[lengths.document_offsets]
+    return np.searchsorted(begins, tokens, side="right") - 1
