@@ -1,15 +1,19 @@
 """Examples -> packed micro-batches: dealt by length, read, joined, masked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from data_pipeline.masking import Masking, Vocabulary
-from data_pipeline.packing import PackedBatch, unpack_buffer
 from data_pipeline.records import NO_LABEL, TokenIds
 from data_pipeline.samples import Examples
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class PackedShape:
         return self.num_examples + -(-self.token_multiple // self.seq_len)
 
 
-def deal(lengths: NDArray[np.int64], num_hands: int) -> list[NDArray[np.int64]]:
+def deal(lengths: NDArray[np.int64], num_hands: int) -> list[Rows]:
     """Deal examples into hands of equal size and nearly equal token counts: longest first, back and forth.
 
     Args:
@@ -59,65 +63,101 @@ def deal(lengths: NDArray[np.int64], num_hands: int) -> list[NDArray[np.int64]]:
 
 
 def pack(
-    examples: Examples, shape: PackedShape, masking: Masking, vocabulary: Vocabulary, first_sample: int
-) -> PackedBatch:
-    """Read, join and mask examples.
+    examples: Examples,
+    hands: Sequence[Rows],
+    shape: PackedShape,
+    masking: Masking,
+    vocabulary: Vocabulary,
+    first_sample: int,
+) -> Tensor:
+    """Read, join and mask examples, all at once, and lay them out as micro-batches.
 
     Args:
-        examples: At most `shape.num_examples` of them; missing ones become filler.
-        shape: Sizes of the batch.
+        examples: Those of a step that this rank reads.
+        hands: The examples of each micro-batch, at most `shape.num_examples`; missing ones become filler.
+        shape: Sizes of a micro-batch.
         masking: Chooses what is to be predicted.
         vocabulary: Facts about token ids.
         first_sample: Sample with which the global batch begins; `sample_ids` count from it.
 
     Returns:
-        The batch, on the host, backed by one buffer.
+        One int32 buffer on the host with all micro-batches; `unpack_buffers` shows them.
     """
-    lengths = examples.spans.lengths
-    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
-    input_ids, token_type_ids = _join(examples, cu_seqlens, vocabulary)
-    positions, labels = masking(input_ids, cu_seqlens, examples.keys, vocabulary)
-    num_tokens, pad = len(input_ids), vocabulary.unmaskable[-1]
-    filler = _round_up(num_tokens, shape.token_multiple) - num_tokens
-    ends = _sequence_ends(cu_seqlens, filler, shape)
+    dealt = examples.take(np.concatenate(hands))
+    cu_seqlens = np.concatenate([[0], np.cumsum(dealt.spans.lengths)])
+    input_ids, token_type_ids = _join(dealt, cu_seqlens, vocabulary)
+    positions, labels = masking(input_ids, cu_seqlens, dealt.keys, vocabulary)
+    sections, first = [], 0
+    for last in np.cumsum([len(hand) for hand in hands]).tolist():
+        begin, end = cu_seqlens[first], cu_seqlens[last]
+        low, high = np.searchsorted(positions, [begin, end])
+        sections += _lay_out(
+            cu_seqlens[first : last + 1] - begin,
+            (input_ids[begin:end], token_type_ids[begin:end]),
+            (positions[low:high] - begin, labels[low:high]),
+            (dealt.spans.labels[first:last], dealt.samples[first:last] - first_sample),
+            shape,
+            vocabulary.unmaskable[-1],
+        )
+        first = last
+    return torch.from_numpy(np.concatenate(sections, dtype=np.int32, casting="unsafe"))
+
+
+def _lay_out(
+    cu_seqlens: NDArray[np.int64],
+    tokens: tuple[TokenIds, NDArray[np.int64]],
+    predictions: tuple[NDArray[np.int64], TokenIds],
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    shape: PackedShape,
+    pad: int,
+) -> list[NDArray[np.integer]]:
+    """Return the header and the arrays of one micro-batch, in the order of `PackedBatch`, filled up to their sizes."""
+    (input_ids, token_type_ids), (positions, mlm_labels), (pair_labels, sample_ids) = tokens, predictions, pairs
+    num_tokens = _round_up(len(input_ids), shape.token_multiple)
     num_predictions = _round_up(len(positions), shape.prediction_multiple)
-    begins = np.repeat(ends[:-1], np.diff(ends))
-    arrays = (
-        _pad(input_ids, num_tokens + filler, pad),
-        np.arange(num_tokens + filler) - begins,
-        _pad(token_type_ids, num_tokens + filler, 0),
+    ends = _sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
+    arrays: list[NDArray[np.integer]] = [
+        _pad(input_ids, num_tokens, pad),
+        np.arange(num_tokens) - np.repeat(ends[:-1], np.diff(ends)),
+        _pad(token_type_ids, num_tokens, 0),
         ends,
         _pad(positions, num_predictions, 0),
-        _pad(labels, num_predictions, NO_LABEL),
+        _pad(mlm_labels, num_predictions, NO_LABEL),
         _pad(cu_seqlens[:-1], shape.num_examples, 0),
-        _pad(examples.spans.labels, shape.num_examples, NO_LABEL),
-        _pad(examples.samples - first_sample, shape.num_examples, -1),
-    )
-    labelled = int((examples.spans.labels != NO_LABEL).sum())
-    counts = (num_tokens, len(positions), len(examples), labelled, shape.seq_len)
-    header = [*(len(array) for array in arrays), *counts]
-    buffer = np.concatenate([np.array(header), *arrays]).astype(np.int32)
-    return unpack_buffer(torch.from_numpy(buffer))
+        _pad(pair_labels, shape.num_examples, NO_LABEL),
+        _pad(sample_ids, shape.num_examples, -1),
+    ]
+    labelled = np.count_nonzero(pair_labels != NO_LABEL)
+    counts = (len(input_ids), len(positions), len(sample_ids), labelled, shape.seq_len)
+    return [np.array([*(len(array) for array in arrays), *counts]), *arrays]
 
 
 def _join(
     examples: Examples, cu_seqlens: NDArray[np.int64], vocabulary: Vocabulary
 ) -> tuple[TokenIds, NDArray[np.int64]]:
-    """Write [CLS] A [SEP] B [SEP] ... of every example; return ids and token types, both (tokens,)."""
+    """Write [CLS] A [SEP] B [SEP] ... of every example; return ids and token types, both (tokens,).
+
+    Where each token is read and written is worked out for all examples at once, those of a window one after another;
+    then each window is read in one go.
+    """
     cls, sep, _ = vocabulary.unmaskable
     input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)
     token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
     input_ids[cu_seqlens[:-1]] = cls
-    spans = examples.spans
-    starts, stops, types = spans.start.tolist(), spans.stop.tolist(), spans.token_types.tolist()
-    for row, (begin, window) in enumerate(zip(cu_seqlens.tolist(), examples.window.tolist(), strict=False)):
-        tokens, place = examples.windows[window].tokens, begin + 1
-        for start, stop, token_type in zip(starts[row], stops[row], types[row], strict=True):
-            if stop > start:
-                end = place + stop - start
-                input_ids[place:end] = tokens[start:stop]
-                token_type_ids[place : end + 1] = token_type
-                place = end + 1
+    rows = np.argsort(examples.window, kind="stable")
+    spans = examples.spans[rows]
+    sizes = spans.stop - spans.start  # (examples, segments)
+    room = sizes + (sizes > 0)
+    begins = cu_seqlens[rows, None] + 1 + np.cumsum(room, axis=1) - room
+    flat = sizes.ravel()
+    target = np.arange(flat.sum()) + np.repeat(begins.ravel() - np.cumsum(flat) + flat, flat)  # (ordinary tokens,)
+    source = target + np.repeat((spans.start - begins).ravel(), flat)
+    ends = np.concatenate([[0], np.cumsum(sizes.sum(axis=1))])
+    owners = np.searchsorted(examples.window[rows], np.arange(len(examples.windows) + 1))
+    for window, (low, high) in zip(examples.windows, pairwise(ends[owners].tolist()), strict=True):
+        input_ids[target[low:high]] = window.tokens[source[low:high]]
+    token_type_ids[target] = np.repeat(spans.token_types.ravel(), flat)
+    token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
     return input_ids, token_type_ids
 
 
@@ -127,8 +167,10 @@ def _sequence_ends(cu_seqlens: NDArray[np.int64], filler: int, shape: PackedShap
     return np.concatenate([cu_seqlens, cu_seqlens[-1] + ends])
 
 
-def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int64]:
-    return np.concatenate([values, np.full(size - len(values), filler)])
+def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int32]:
+    padded = np.full(size, filler, dtype=np.int32)
+    padded[: len(values)] = values
+    return padded
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -16,6 +16,8 @@ from data_pipeline.records import TokenIds
 from data_pipeline.rng import Keys, Purpose
 
 Positions = NDArray[np.int64]
+LONGEST_EXAMPLE = 1 << 14
+"""Tokens of an example at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,25 @@ class Vocabulary:
     mask: int
     unmaskable: tuple[int, ...]
     is_continuation: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The tokens of a packed batch that may be predicted, in reading order.
+
+    Attributes:
+        positions: Where they are in the batch, (candidates,).
+        owner: The example each is in, (candidates,).
+        place: Position in its example, (candidates,).
+        begins: Where each example begins, (examples,).
+        keys: One key an example, (examples,).
+    """
+
+    positions: Positions
+    owner: Positions
+    place: Positions
+    begins: Positions
+    keys: Keys
 
 
 class Masking(Protocol):
@@ -113,36 +134,34 @@ class TokenMasking:
         lengths = np.diff(cu_seqlens)
         owner = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(input_ids)) - cu_seqlens[owner]
-        maskable = np.flatnonzero(~np.isin(input_ids, vocabulary.unmaskable))
-        budgets = self._budgets(lengths, owner[maskable], place[maskable], keys)
-        chosen = self._choose(input_ids, maskable, owner, place, budgets, keys, vocabulary)
+        is_maskable = np.ones(vocabulary.size, dtype=bool)
+        is_maskable[list(vocabulary.unmaskable)] = False
+        positions = np.flatnonzero(is_maskable[input_ids])
+        candidates = Candidates(positions, owner[positions], place[positions], cu_seqlens[:-1], keys)
+        budgets = self._budgets(lengths, candidates)
+        chosen = self._choose(input_ids, candidates, budgets, vocabulary)
         labels = input_ids[chosen]
         self._replace(input_ids, chosen, keys[owner[chosen]], place[chosen], vocabulary)
         return chosen, labels
 
-    def _budgets(self, lengths: Positions, owner: Positions, place: Positions, keys: Keys) -> Positions:
-        """Return the number of predictions of every example; `owner` and `place` are those of the maskable tokens."""
+    def _budgets(self, lengths: Positions, candidates: Candidates) -> Positions:
+        """Return the number of predictions of every example."""
         if self.exact_count:
             budgets = np.maximum(np.rint(lengths * self.mask_prob).astype(np.int64), 1)
         else:
-            heads = rng.uniform(rng.fold(keys, Purpose.MASK_COUNT)[owner], place) < self.mask_prob
-            budgets = np.bincount(owner[heads], minlength=len(lengths))
+            count_keys = rng.fold(candidates.keys, Purpose.MASK_COUNT)
+            heads = rng.uniform(count_keys[candidates.owner], candidates.place) < self.mask_prob
+            budgets = np.bincount(candidates.owner[heads], minlength=len(lengths))
         return budgets if self.max_predictions is None else np.minimum(budgets, self.max_predictions)
 
     def _choose(
-        self,
-        input_ids: TokenIds,
-        maskable: Positions,
-        owner: Positions,
-        place: Positions,
-        budgets: Positions,
-        keys: Keys,
-        vocabulary: Vocabulary,
+        self, input_ids: TokenIds, candidates: Candidates, budgets: Positions, vocabulary: Vocabulary
     ) -> Positions:
-        """Return the positions of the `budget` lowest draws of every example, ascending."""
-        candidates = owner[maskable]
-        draws = rng.uniform(rng.fold(keys, Purpose.MASK_CHOICE)[candidates], place[maskable])
-        return np.sort(maskable[_lowest(candidates, draws, budgets)])
+        """Return the positions of as many random candidates of every example as its budget says, ascending."""
+        owner, place = shuffled(candidates.owner, candidates.place, candidates.keys)
+        begin = np.searchsorted(owner, np.arange(len(budgets)))
+        kept = np.flatnonzero(np.arange(len(owner)) - begin[owner] < budgets[owner])
+        return np.sort(candidates.begins[owner[kept]] + place[kept])
 
     def _replace(
         self, input_ids: TokenIds, chosen: Positions, keys: Keys, place: Positions, vocabulary: Vocabulary
@@ -155,9 +174,19 @@ class TokenMasking:
         input_ids[chosen[to_random]] = drawn.astype(np.int32)
 
 
-def _lowest(groups: Positions, draws: NDArray[np.float64], budgets: Positions) -> Positions:
-    """Return the indices of the `budgets[g]` lowest draws of every group g, draws in [0, 1), groups ascending."""
-    order = np.argsort(groups + draws, kind="stable")
-    ordered = groups[order]
-    begin = np.searchsorted(ordered, np.arange(len(budgets)))
-    return order[np.arange(len(order)) - begin[ordered] < budgets[ordered]]
+def shuffled(owner: Positions, place: Positions, keys: Keys) -> tuple[Positions, Positions]:
+    """Put the entries of every example in a random order that its key alone decides.
+
+    One sort of numbers that hold the example, 30 random bits and the place (which also settles equal draws).
+
+    Args:
+        owner: The example of each entry, ascending, (entries,).
+        place: The position of each entry in its example, (entries,).
+        keys: One key an example, (examples,).
+
+    Returns:
+        Owner and place of the entries in their new order.
+    """
+    draws = rng.bits(rng.fold(keys, Purpose.MASK_CHOICE)[owner], place) >> np.uint64(34)
+    words = np.sort(owner.astype(np.uint64) << np.uint64(44) | draws << np.uint64(14) | place.astype(np.uint64))
+    return (words >> np.uint64(44)).astype(np.int64), (words & np.uint64(LONGEST_EXAMPLE - 1)).astype(np.int64)

@@ -74,9 +74,15 @@ def pack_buffer(batch: PackedBatch) -> Tensor:
     return torch.cat([header, *(getattr(batch, name).to("cpu", torch.int32) for name in _TENSORS)])
 
 
-def unpack_buffer(buffer: Tensor) -> PackedBatch:
-    """Return the batch that `pack_buffer` packed, its tensors views of the buffer, which is on the host."""
-    return _views(buffer, buffer[:_HEADER_SIZE].tolist())
+def unpack_buffers(buffer: Tensor) -> list[PackedBatch]:
+    """Return the batches that lie one after another in a buffer on the host; their tensors are views of it."""
+    batches, begin = [], 0
+    while begin < len(buffer):
+        header = buffer[begin : begin + _HEADER_SIZE].tolist()
+        end = begin + _HEADER_SIZE + sum(header[: len(_TENSORS)])
+        batches.append(_views(buffer[begin:end], header))
+        begin = end
+    return batches
 
 
 def _views(buffer: Tensor, header: list[int]) -> PackedBatch:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.example_index import ExampleIndex, plan_shard
 from data_pipeline.manifest import Manifest
-from data_pipeline.masking import Masking, Vocabulary
+from data_pipeline.masking import LONGEST_EXAMPLE, Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.plan import EpochPlan
 from data_pipeline.rng import Purpose
@@ -100,8 +100,10 @@ class PretrainingSamples:
         cache_dir: str | Path | None = None,
         quarantine: Sequence[str] = (),
     ) -> None:
-        if seq_len < 8:
-            raise ValueError(f"data.seq_len must be at least 8 to hold a pair of segments, not {seq_len}")
+        if not 8 <= seq_len <= LONGEST_EXAMPLE:
+            raise ValueError(
+                f"data.seq_len must be between 8, to hold a pair of segments, and {LONGEST_EXAMPLE}, not {seq_len}"
+            )
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
             if value < 1:
                 raise ValueError(f"data.{name} must be at least 1, not {value}")

@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_pipeline.collate import PackedShape, deal, pack
-from data_pipeline.packing import PackedBatch, unpack_buffer
+from data_pipeline.packing import PackedBatch, unpack_buffers
 from data_pipeline.samples import Examples, PretrainingSamples
 
 STATE_VERSION = 1
 T = TypeVar("T")
 
 
-class _StepBuffers(Dataset[list[Tensor]]):
-    """Map a first sample to this rank's micro-batches of the global batch that begins there, as packed buffers."""
+class _StepBuffers(Dataset[Tensor]):
+    """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer."""
 
     def __init__(
         self, samples: PretrainingSamples, global_batch_size: int, micro_batch_size: int, rank: int, world_size: int
@@ -34,13 +34,9 @@ class _StepBuffers(Dataset[list[Tensor]]):
         self.rank = rank
         self.world_size = world_size
 
-    def __getitem__(self, first_sample: int) -> list[Tensor]:
+    def __getitem__(self, first_sample: int) -> Tensor:
         examples, hands = self._share(first_sample)
-        source = self.samples
-        batches = [
-            pack(examples.take(hand), self.shape, source.masking, source.vocabulary, first_sample) for hand in hands
-        ]
-        return [batch.buffer for batch in batches if batch.buffer is not None]
+        return pack(examples, hands, self.shape, self.samples.masking, self.samples.vocabulary, first_sample)
 
     def _share(self, first_sample: int) -> tuple[Examples, list[np.ndarray]]:
         """Return the examples of this rank's group of ranks, and the rows of each of its own micro-batches.
@@ -122,9 +118,9 @@ class PretrainingStream:
             pin_memory=self._pin_memory,
             prefetch_factor=4 if self._num_workers else None,
         )
-        for buffers in _plain_errors(loader):
+        for buffer in _plain_errors(loader):
             self.consumed_samples += self.global_batch_size
-            yield [unpack_buffer(buffer) for buffer in buffers]
+            yield unpack_buffers(buffer)
 
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
@@ -195,7 +191,7 @@ class ValidationStream:
             self._rows, batch_size=None, num_workers=self._num_workers, pin_memory=self._pin_memory, shuffle=False
         )
         for buffer in _plain_errors(loader):
-            yield [unpack_buffer(buffer)]
+            yield unpack_buffers(buffer)
 
 
 class _ValidationBuffers(Dataset[Tensor]):
@@ -218,7 +214,5 @@ class _ValidationBuffers(Dataset[Tensor]):
         numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
         place = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
         examples = self.samples.find(numbers, place)
-        batch = pack(examples, self.shape, self.samples.masking, self.samples.vocabulary, begin)
-        if batch.buffer is None:
-            raise AssertionError("a packed batch is backed by its buffer")
-        return batch.buffer
+        every = np.arange(len(examples))
+        return pack(examples, [every], self.shape, self.samples.masking, self.samples.vocabulary, begin)

@@ -1,14 +1,15 @@
 """Masks of whole words, one by one or several in a row; `data_pipeline.masking` says what stands in their place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
-from data_pipeline.masking import Positions, TokenMasking, Vocabulary
+from data_pipeline.masking import Candidates, Positions, TokenMasking, Vocabulary, shuffled
 from data_pipeline.records import TokenIds
 from data_pipeline.rng import Keys, Purpose
 
@@ -30,14 +31,19 @@ class Words:
     begins_run: NDArray[np.bool_]
 
     @staticmethod
-    def find(
-        input_ids: TokenIds, maskable: Positions, owner: Positions, place: Positions, vocabulary: Vocabulary
-    ) -> "Words":
+    def find(input_ids: TokenIds, candidates: Candidates, vocabulary: Vocabulary) -> "Words":
         """Join pieces that continue a word with what stands before them; a word never crosses [CLS] or [SEP]."""
-        after_gap = np.diff(maskable, prepend=-2) > 1
-        heads = np.flatnonzero(~vocabulary.is_continuation[input_ids[maskable]] | after_gap)
-        sizes = np.diff(np.append(heads, len(maskable)))
-        return Words(sizes, owner[maskable[heads]], place[maskable[heads]], after_gap[heads])
+        after_gap = np.diff(candidates.positions, prepend=-2) > 1
+        heads = np.flatnonzero(~vocabulary.is_continuation[input_ids[candidates.positions]] | after_gap)
+        sizes = np.diff(np.append(heads, len(candidates.positions)))
+        return Words(sizes, candidates.owner[heads], candidates.place[heads], after_gap[heads])
+
+    def in_random_order(self, candidates: Candidates) -> Positions:
+        """Return the words, example by example in random order, (words,)."""
+        owner, place = shuffled(self.owner, self.place, candidates.keys)
+        number = np.zeros(int(candidates.positions[-1]) + 1 if len(owner) else 0, dtype=np.int64)
+        number[candidates.begins[self.owner] + self.place] = np.arange(len(owner))
+        return number[candidates.begins[owner] + place]
 
 
 class WholeWordMasking(TokenMasking):
@@ -48,32 +54,24 @@ class WholeWordMasking(TokenMasking):
     """
 
     def _choose(
-        self,
-        input_ids: TokenIds,
-        maskable: Positions,
-        owner: Positions,
-        place: Positions,
-        budgets: Positions,
-        keys: Keys,
-        vocabulary: Vocabulary,
+        self, input_ids: TokenIds, candidates: Candidates, budgets: Positions, vocabulary: Vocabulary
     ) -> Positions:
-        words = Words.find(input_ids, maskable, owner, place, vocabulary)
-        draws = rng.uniform(rng.fold(keys, Purpose.MASK_CHOICE)[words.owner], words.place)
-        order = np.argsort(words.owner + draws, kind="stable")
-        is_taken = self._fill(words, order, budgets, keys)
-        return maskable[np.repeat(is_taken, words.sizes)]
+        words = Words.find(input_ids, candidates, vocabulary)
+        is_taken = self._fill(words, words.in_random_order(candidates), budgets, candidates.keys)
+        return candidates.positions[np.repeat(is_taken, words.sizes)]
 
     def _fill(self, words: Words, order: Positions, budgets: Positions, keys: Keys) -> NDArray[np.bool_]:
-        """Return which words are taken when they are tried in the order given."""
-        left = budgets.tolist()
-        is_taken = np.zeros(len(order), dtype=bool)
-        for word, owner, size in zip(
-            order.tolist(), words.owner[order].tolist(), words.sizes[order].tolist(), strict=True
-        ):
-            if size <= left[owner]:
-                left[owner] -= size
-                is_taken[word] = True
-        return is_taken
+        """Return which words are taken when those of each example are tried in the order given."""
+        sizes, taken = words.sizes[order].tolist(), []
+        for budget, tries in zip(budgets.tolist(), _tries(words.owner, len(budgets)), strict=True):
+            left = budget
+            for turn in tries:
+                if sizes[turn] <= left:
+                    left -= sizes[turn]
+                    taken.append(turn)
+                if not left:
+                    break
+        return _marked(order[taken], len(order))
 
 
 class SpanMasking(WholeWordMasking):
@@ -97,15 +95,33 @@ class SpanMasking(WholeWordMasking):
     def _fill(self, words: Words, order: Positions, budgets: Positions, keys: Keys) -> NDArray[np.bool_]:
         shares = np.cumsum(self.span_weights) / sum(self.span_weights)
         draws = rng.uniform(rng.fold(keys, Purpose.SPAN_LENGTH)[words.owner], words.place)
-        run_ends = np.append(np.flatnonzero(words.begins_run), len(order))
-        end_of_run = run_ends[np.searchsorted(run_ends, np.arange(len(order)), side="right")]
-        lasts = np.minimum(np.arange(len(order)) + 1 + np.searchsorted(shares, draws, side="right"), end_of_run)
+        drawn = 1 + sum((draws >= share).astype(np.int64) for share in shares[:-1])
+        run_ends = np.append(np.flatnonzero(words.begins_run)[1:], len(order))
+        lasts = np.minimum(np.arange(len(order)) + drawn, run_ends[np.cumsum(words.begins_run) - 1])
         begins = np.concatenate([[0], np.cumsum(words.sizes)]).tolist()
-        left, is_taken = budgets.tolist(), [False] * len(order)
-        for word, owner, last in zip(order.tolist(), words.owner[order].tolist(), lasts[order].tolist(), strict=True):
-            while last > word and begins[last] - begins[word] > left[owner]:
-                last -= 1
-            if last > word and not any(is_taken[word:last]):
-                left[owner] -= begins[last] - begins[word]
-                is_taken[word:last] = [True] * (last - word)
+        words_in_turn, lasts_in_turn = order.tolist(), lasts[order].tolist()
+        is_taken = [False] * len(order)
+        for budget, tries in zip(budgets.tolist(), _tries(words.owner, len(budgets)), strict=True):
+            left = budget
+            for turn in tries:
+                word, last = words_in_turn[turn], lasts_in_turn[turn]
+                while last > word and begins[last] - begins[word] > left:
+                    last -= 1
+                if last > word and True not in is_taken[word:last]:
+                    left -= begins[last] - begins[word]
+                    is_taken[word:last] = [True] * (last - word)
+                if not left:
+                    break
         return np.array(is_taken, dtype=bool)
+
+
+def _tries(owner: Positions, num_examples: int) -> Iterator[range]:
+    """Yield the turns that each example has in an order of words by example."""
+    ends = np.searchsorted(owner, np.arange(num_examples + 1)).tolist()
+    return (range(begin, end) for begin, end in pairwise(ends))
+
+
+def _marked(rows: Positions, size: int) -> NDArray[np.bool_]:
+    marks = np.zeros(size, dtype=bool)
+    marks[rows] = True
+    return marks

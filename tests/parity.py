@@ -14,7 +14,7 @@ from bert_lightning.objectives import MaskedLMWithNSP
 from data_pipeline import rng
 from data_pipeline.collate import PackedShape, pack
 from data_pipeline.masking import TokenMasking, Vocabulary
-from data_pipeline.packing import PackedBatch
+from data_pipeline.packing import PackedBatch, unpack_buffers
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import Examples, LoadedWindow
@@ -53,7 +53,8 @@ def packed_examples(seed: int = 0, room: int = 8) -> PackedBatch:
     samples = np.arange(len(SEGMENTS))
     window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
-    return pack(examples, PackedShape(room, 40), TokenMasking(), VOCABULARY, 0)
+    buffer = pack(examples, [samples], PackedShape(room, 40), TokenMasking(), VOCABULARY, 0)
+    return unpack_buffers(buffer)[0]
 
 
 def padded(batch: PackedBatch) -> Padded:

@@ -7,12 +7,21 @@ from hypothesis import strategies as st
 
 from data_pipeline import rng
 from data_pipeline.collate import PackedShape, deal, pack
-from data_pipeline.masking import TokenMasking, Vocabulary
+from data_pipeline.masking import Masking, TokenMasking, Vocabulary
+from data_pipeline.packing import PackedBatch, unpack_buffers
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.samples import Examples, LoadedWindow
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
 VOCABULARY = Vocabulary(500, MASK, (CLS, SEP, PAD), np.zeros(500, dtype=bool))
+
+
+def pack_one(
+    examples: Examples, shape: PackedShape, masking: Masking, vocabulary: Vocabulary, first_sample: int
+) -> PackedBatch:
+    """Pack all examples as one micro-batch."""
+    every = np.arange(len(examples))
+    return unpack_buffers(pack(examples, [every], shape, masking, vocabulary, first_sample))[0]
 
 
 def make_examples(sizes: list[tuple[int, int]], seed: int = 0) -> Examples:
@@ -31,7 +40,7 @@ SIZES = [(5, 9), (1, 1), (20, 9), (0, 0), (3, 26), (12, 0)]
 def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
     examples = make_examples(SIZES)
     shape = PackedShape(8, 32)
-    batch = pack(examples, shape, TokenMasking(), VOCABULARY, 100)
+    batch = pack_one(examples, shape, TokenMasking(), VOCABULARY, 100)
     ids = batch.input_ids.clone()
     ids[batch.masked_positions[: batch.num_predictions].long()] = batch.mlm_labels[: batch.num_predictions]
     tokens = examples.windows[0].tokens.tolist()
@@ -52,7 +61,7 @@ def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
 
 def test_filler_is_marked_everywhere_and_lies_in_sequences_of_its_own() -> None:
     shape = PackedShape(8, 32)
-    batch = pack(make_examples(SIZES), shape, TokenMasking(), VOCABULARY, 100)
+    batch = pack_one(make_examples(SIZES), shape, TokenMasking(), VOCABULARY, 100)
     assert batch.num_tokens == sum(a + b + (a > 0) + (b > 0) + 1 for a, b in SIZES)
     assert len(batch.input_ids) % shape.token_multiple == 0
     assert (batch.input_ids[batch.num_tokens :] == PAD).all()
@@ -70,14 +79,14 @@ def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
     examples = make_examples(SIZES)
     examples.windows[0].tokens[:] = np.arange(2000) + 63_000
     vocabulary = Vocabulary(65_536, MASK, (CLS, SEP, PAD), np.zeros(65_536, dtype=bool))
-    batch = pack(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
+    batch = pack_one(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
     assert (batch.mlm_labels[: batch.num_predictions] >= 63_000).all()
     assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
     assert batch.input_ids.min() >= 0
 
 
 def test_a_batch_of_filler_alone_is_possible() -> None:
-    batch = pack(make_examples([]), PackedShape(4, 32), TokenMasking(), VOCABULARY, 0)
+    batch = pack_one(make_examples([]), PackedShape(4, 32), TokenMasking(), VOCABULARY, 0)
     assert batch.num_pairs == batch.num_predictions == batch.num_tokens == batch.num_labelled_pairs == 0
     assert (batch.nsp_labels == -100).all()
     assert len(batch.input_ids) > max(batch.cls_positions.max(), batch.masked_positions.max())
@@ -86,7 +95,7 @@ def test_a_batch_of_filler_alone_is_possible() -> None:
 def test_segments_without_a_pair_label_are_counted_apart() -> None:
     examples = make_examples([(5, 0), (6, 0), (7, 8)])
     examples.spans.labels[:2] = -100
-    batch = pack(examples, PackedShape(4, 32), TokenMasking(), VOCABULARY, 100)
+    batch = pack_one(examples, PackedShape(4, 32), TokenMasking(), VOCABULARY, 100)
     assert (batch.num_pairs, batch.num_labelled_pairs) == (3, 1)
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from data_pipeline.collate import PackedShape, pack
+from data_pipeline.collate import PackedShape
 from data_pipeline.masking import TokenMasking
-from data_pipeline.packing import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffer
-from tests.test_collate import SIZES, VOCABULARY, make_examples
+from data_pipeline.packing import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffers
+from tests.test_collate import SIZES, VOCABULARY, make_examples, pack_one
 
 TENSORS = [name for name in PackedBatch.__slots__ if name.endswith(("ids", "seqlens", "positions", "labels"))]
 
@@ -16,7 +16,7 @@ def make_batch(rows: list[int] | None = None) -> PackedBatch:
     examples = make_examples(SIZES)
     if rows is not None:
         examples = examples.take(torch.tensor(rows).numpy())
-    return pack(examples, PackedShape(8, 32), TokenMasking(), VOCABULARY, 100)
+    return pack_one(examples, PackedShape(8, 32), TokenMasking(), VOCABULARY, 100)
 
 
 def assert_equal(first: PackedBatch, second: PackedBatch) -> None:
@@ -32,7 +32,7 @@ def test_a_batch_survives_its_buffer_and_tensors_are_views() -> None:
     buffer = pack_buffer(batch)
     assert buffer.dtype == torch.int32
     assert buffer.dim() == 1
-    restored = unpack_buffer(buffer)
+    restored = unpack_buffers(buffer)[0]
     assert_equal(batch, restored)
     buffer.fill_(7)
     assert (restored.input_ids == 7).all()
