@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "manifest.json"
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +51,50 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Manifest":
-        """Read the manifest of a prepared folder.
-
-        Raises:
-            ValueError: where there is none, or it is not one this version reads.
-        """
+        """Read the manifest of a folder on this machine; the errors are those of `parse`."""
         path = Path(folder) / FILE_NAME
         if not path.is_file():
             raise ValueError(f"{folder} is not a folder prepared by bert-prepare: it has no {FILE_NAME}")
+        return cls.parse(path.read_bytes(), str(path))
+
+    @classmethod
+    def parse(cls, text: bytes, where: str) -> "Manifest":
+        """Return the manifest that a file holds.
+
+        Args:
+            text: The whole file.
+            where: Its path or URL, for errors.
+
+        Raises:
+            ValueError: where it is not a manifest, not one this version reads, or was changed after it was written.
+        """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(text)
             version = content.pop("format_version")
             if version != FORMAT_VERSION:
                 raise ValueError(
-                    f"{path} has format_version {version}, this version of bert-lightning reads {FORMAT_VERSION}"
+                    f"{where} has format_version {version}, this version of bert-lightning reads {FORMAT_VERSION}; "
+                    "prepare the data again"
                 )
+            if content.pop("sha256") != _checksum(content):
+                raise ValueError(f"{where} was edited or damaged after it was written: its sha256 is another one")
             sources = [SourceEntry(**entry) for entry in content.pop("sources")]
             splits = {name: [ShardEntry(**entry) for entry in shards] for name, shards in content.pop("splits").items()}
-            return cls(sources=sources, splits=splits, **content)
+            manifest = cls(sources=sources, splits=splits, **content)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            raise ValueError(f"{where} is damaged: {error!r}") from error
+        _check_entries([entry for entries in splits.values() for entry in entries], where)
+        return manifest
 
     def save(self, folder: str | Path) -> None:
-        """Write the manifest atomically."""
+        """Write the manifest atomically, with the hash of its own content."""
+        content = asdict(self)
+        version = content.pop("format_version")
         path = Path(folder) / FILE_NAME
         temporary = path.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, ensure_ascii=False)
+            whole = {"format_version": version, "sha256": _checksum(content), **content}
+            json.dump(whole, file, indent=1, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -101,3 +120,25 @@ class Manifest:
             name: sum(getattr(entry, name) for entry in entries)
             for name in ("documents", "sentences", "tokens", "bytes")
         }
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_entries(entries: Sequence[ShardEntry], where: str) -> None:
+    """Check that names stay inside the folder and are plain text to any shell, and that counts are counts."""
+    seen: set[str] = set()
+    for entry in entries:
+        if not isinstance(entry.name, str) or not _SHARD_NAME.fullmatch(entry.name):
+            raise ValueError(
+                f"{where} has a shard named {entry.name!r}; a name is letters, digits and ._- with / between folders, "
+                "and no part of it begins with . or -"
+            )
+        if entry.name in seen:
+            raise ValueError(f"{where} lists shard {entry.name} twice")
+        seen.add(entry.name)
+        for name in ("bytes", "blocks", "documents", "sentences", "tokens"):
+            value = getattr(entry, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{where} says that shard {entry.name} has {value!r} {name}")

@@ -1,21 +1,26 @@
 """Token shards: tar files of blocks of whole documents, about two bytes a token, nothing in them that could run.
 
-000000.tokens.npy     ids of the block's documents, one after another, without special tokens
-000000.sentences.npy  tokens of each sentence
 000000.documents.npy  sentences of each document
 000000.json           identifiers and titles of the documents
+000000.sentences.npy  tokens of each sentence
+000000.tokens.npy     ids of the block's documents, one after another, without special tokens
+
+webdataset writes them and can read them. Reading here is stricter: exactly these members in this order, and of an
+array only its numbers, so that whatever else a file holds is refused by its name and never looked into.
 """
 
 import hashlib
 import io
 import json
+import re
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from webdataset.tariterators import group_by_keys, tar_file_expander
 from webdataset.writer import TarWriter
 
 from data_pipeline.manifest import ShardEntry
@@ -24,7 +29,18 @@ from data_pipeline.records import TokenizedDocument
 BLOCK_TOKENS = 65_536
 """A block closes with the document that fills it."""
 
-_ARRAYS = ("tokens", "sentences", "documents")
+_MEMBERS = ("documents.npy", "json", "sentences.npy", "tokens.npy")
+_DTYPES = {
+    "documents.npy": ("|u1", "<u2", "<u4"),
+    "sentences.npy": ("|u1", "<u2", "<u4"),
+    "tokens.npy": ("<u2", "<u4"),
+}
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\0..\{'descr': '(?P<dtype>[^']+)', 'fortran_order': False, 'shape': \((?P<size>\d+),\), \} *\n",
+    re.DOTALL,
+)
+Offsets = NDArray[np.int64]
+Unsigned = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +56,8 @@ class TokenShard:
 
     name: str
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
-    sentence_offsets: NDArray[np.int64]
-    document_offsets: NDArray[np.int64]
+    sentence_offsets: Offsets
+    document_offsets: Offsets
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument], vocab_size: int) -> ShardEntry:
@@ -112,23 +128,10 @@ def _npy(array: NDArray[np.unsignedinteger]) -> bytes:
     return buffer.getvalue()
 
 
-def read_shard(folder: str | Path, entry: ShardEntry) -> TokenShard:
-    """Read a shard and check it against the manifest.
-
-    Raises:
-        ValueError: naming the shard, where it is missing, truncated, altered, or is not what the manifest counted.
-    """
+def read_shard(folder: str | Path, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
+    """Read a shard of a folder on this machine and check it; errors are those of `parse_shard`."""
     path = check_size(folder, entry)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ValueError(f"shard {path} was altered: its sha256 is not the one in the manifest")
-    parts = [[_parse(block[f"{name}.npy"]) for name in _ARRAYS] for block in _read_blocks(path, content)]
-    if len(parts) != entry.blocks:
-        raise ValueError(f"shard {path} has {len(parts)} blocks, the manifest says {entry.blocks}")
-    tokens, sentences, documents = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    shard = TokenShard(entry.name, tokens, _offsets(sentences), _offsets(documents))
-    _check_counts(path, shard, entry)
-    return shard
+    return parse_shard(path.read_bytes(), str(path), entry, vocab_size)
 
 
 def check_size(folder: str | Path, entry: ShardEntry) -> Path:
@@ -142,27 +145,117 @@ def check_size(folder: str | Path, entry: ShardEntry) -> Path:
     return path
 
 
-def _read_blocks(path: Path, content: bytes) -> Iterator[dict[str, bytes]]:
-    source = [{"url": str(path), "stream": io.BytesIO(content)}]
-    yield from group_by_keys(tar_file_expander(source))
+def parse_shard(content: bytes, where: str, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
+    """Return what the bytes of a shard hold, checked against the manifest and against themselves.
+
+    Args:
+        content: The whole file.
+        where: Its path or URL, for errors.
+        entry: What the manifest says of it.
+        vocab_size: Ids from here on are refused; None where it is not known.
+
+    Raises:
+        ValueError: naming the shard and what is wrong with it.
+    """
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ValueError(f"shard {where} was altered: its sha256 is not the one in the manifest")
+    blocks = _read_blocks(io.BytesIO(content), where, tuple(_DTYPES))
+    sentences, documents = _join_lengths(blocks, where, entry)
+    for number, block in enumerate(blocks):
+        if len(block["tokens.npy"]) != (total := int(block["sentences.npy"].sum(dtype=np.int64))):
+            raise ValueError(
+                f"shard {where} contradicts itself: the sentences of block {number} have {total} tokens, "
+                f"the block has {len(block['tokens.npy'])}"
+            )
+    tokens = np.concatenate([block["tokens.npy"] for block in blocks])
+    if vocab_size is not None and (highest := int(tokens.max())) >= vocab_size:
+        raise ValueError(f"shard {where} has token id {highest}, the vocabulary has {vocab_size} entries")
+    return TokenShard(entry.name, tokens, sentences, documents)
 
 
-def _parse(content: bytes) -> NDArray[np.unsignedinteger]:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+def parse_lengths(file: BinaryIO, where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
+    """Return the sentence and document offsets of a shard; its tokens, 19 of 20 bytes, are passed over unread.
+
+    The bytes are not hashed, so this finds damage only where it changes a count.
+
+    Raises:
+        ValueError: naming the shard and what is wrong with it.
+    """
+    return _join_lengths(_read_blocks(file, where, ("sentences.npy", "documents.npy")), where, entry)
 
 
-def _offsets(lengths: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+def _read_blocks(file: BinaryIO, where: str, wanted: Sequence[str]) -> list[dict[str, Unsigned]]:
+    """Return the wanted arrays of every block, by the name of the member."""
+    blocks: list[dict[str, Unsigned]] = []
+    number = -1
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for number, member in enumerate(tar):
+                block, kind = divmod(number, len(_MEMBERS))
+                expected = f"{block:06d}.{_MEMBERS[kind]}"
+                if member.name != expected or member.type != tarfile.REGTYPE or member.sparse:
+                    raise ValueError(f"holds {_describe(member)} where the file {expected} belongs")
+                if kind == 0:
+                    blocks.append({})
+                if _MEMBERS[kind] in wanted:
+                    file.seek(member.offset_data)
+                    content = file.read(member.size)
+                    blocks[-1][_MEMBERS[kind]] = _parse_array(content, expected, _DTYPES[_MEMBERS[kind]])
+    except (tarfile.TarError, ValueError) as error:
+        raise ValueError(f"shard {where} {error}") from None
+    if (number + 1) % len(_MEMBERS):
+        raise ValueError(f"shard {where} ends inside block {number // len(_MEMBERS)}: {number + 1} members")
+    return blocks
 
 
-def _check_counts(path: Path, shard: TokenShard, entry: ShardEntry) -> None:
+def _describe(member: tarfile.TarInfo) -> str:
+    kinds = {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link", tarfile.DIRTYPE: "folder"}
+    kind = kinds.get(member.type, "file" if member.type == tarfile.REGTYPE and not member.sparse else "special file")
+    return f"the {kind} {member.name!r}"
+
+
+def _parse_array(content: bytes, name: str, dtypes: Sequence[str]) -> Unsigned:
+    """Return the numbers of an .npy file of one dimension, without a copy.
+
+    numpy's own loader would also open archives and pickles, and evaluates the header.
+    """
+    header = _NPY_HEADER.match(content)
+    if header is None:
+        raise ValueError(f"holds {name} that is not an .npy file of a row of numbers")
+    dtype, size = header["dtype"].decode("ascii", "replace"), int(header["size"])
+    if dtype not in dtypes:
+        raise ValueError(f"holds {name} of dtype {dtype}, not {' or '.join(dtypes)}")
+    found, needed = len(content) - header.end(), size * np.dtype(dtype).itemsize
+    if found != needed:
+        raise ValueError(f"holds {name} with {found} bytes of numbers, its header says {needed}")
+    return np.frombuffer(content, dtype, offset=header.end())
+
+
+def _join_lengths(blocks: list[dict[str, Unsigned]], where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
+    """Return the offsets of sentences and documents over all blocks, if they agree with the manifest."""
+    if len(blocks) != entry.blocks or not blocks:
+        raise ValueError(f"shard {where} has {len(blocks)} blocks, the manifest says {entry.blocks}")
+    for number, block in enumerate(blocks):
+        sentences, documents = block["sentences.npy"], block["documents.npy"]
+        if not (sentences.all() and documents.all() and len(documents)):
+            raise ValueError(f"shard {where} has an empty sentence or document in block {number}")
+        if len(sentences) != (total := int(documents.sum(dtype=np.int64))):
+            raise ValueError(
+                f"shard {where} contradicts itself: the documents of block {number} have {total} sentences, "
+                f"the block has {len(sentences)}"
+            )
+    sentence_offsets = _offsets([block["sentences.npy"] for block in blocks])
+    document_offsets = _offsets([block["documents.npy"] for block in blocks])
     found = {
-        "tokens": len(shard.tokens),
-        "sentences": len(shard.sentence_offsets) - 1,
-        "documents": len(shard.document_offsets) - 1,
+        "documents": len(document_offsets) - 1,
+        "sentences": len(sentence_offsets) - 1,
+        "tokens": int(sentence_offsets[-1]),
     }
-    for name, number in found.items():
-        if number != getattr(entry, name):
-            raise ValueError(f"shard {path} has {number} {name}, the manifest says {getattr(entry, name)}")
-    if shard.sentence_offsets[-1] != len(shard.tokens) or shard.document_offsets[-1] != found["sentences"]:
-        raise ValueError(f"shard {path} contradicts itself: its lengths do not add up to its tokens")
+    for name, count in found.items():
+        if count != getattr(entry, name):
+            raise ValueError(f"shard {where} has {count} {name}, the manifest says {getattr(entry, name)}")
+    return sentence_offsets, document_offsets
+
+
+def _offsets(lengths: list[Unsigned]) -> Offsets:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])

@@ -45,6 +45,26 @@ def test_imports_follow_the_rules(path: Path) -> None:
         assert path.stem in ENTRY_POINTS | {"config", "cli"}
 
 
+RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "runpy", "code", "codeop"}
+STARTS_PROGRAMS = {"storage": "what the user wrote after pipe:", "demo_corpus": "pip"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "data_pipeline" in path.parts], ids=lambda path: path.stem)
+def test_nothing_the_pipeline_reads_can_run(path: Path) -> None:
+    """No unpickling, no evaluation, nothing of webdataset but its writer; programs only where the table says so."""
+    assert not roots(path) & RUNS_CODE
+    assert "subprocess" not in roots(path) or path.stem in STARTS_PROGRAMS
+    assert {name for name in imported(path) if name.startswith("webdataset")} <= {"webdataset.writer.TarWriter"}
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert name not in {"eval", "exec", "compile", "__import__"}, name
+        assert not name.startswith(("os.system", "os.popen", "os.exec", "os.spawn", "torch.load")), name
+        assert not name.endswith(("read_pickle", "to_pickle")), name
+        assert keywords.get("shell", "False") == "False", name
+        assert name not in {"np.load", "np.save"} or keywords["allow_pickle"] == "False", name
+
+
 def test_nothing_imports_in_a_circle() -> None:
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
     edges = {
