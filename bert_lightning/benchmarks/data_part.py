@@ -91,8 +91,8 @@ class DataPart:
         table = FigureTable(
             f"stream, seq_len {seq_len}",
             ("what", "loader processes", "million real tokens/s", "the same as padded rows", "filler %"),
-            note="the same as padded rows: million tokens a second were every example padded to seq_len; filler: of the tokens "
-            "computed. One thread a process; the median of the repeats, all rows measured in turn.",
+            note="the same as padded rows: million tokens a second were every example padded to seq_len; filler: of "
+            "the tokens computed. One thread a process; the median of the repeats, all rows measured in turn.",
         )
         measures: dict[tuple[str, int], Callable[[], tuple[float, float, float]]] = {}
         for name, masking in MASKINGS.items():
