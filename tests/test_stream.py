@@ -1,9 +1,11 @@
 """The promise of the pipeline: the same global batches for any ranks, workers, micro-batches, and after any resume."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.conftest import tiny_texts, write_prepared
 
 GLOBAL_BATCH = 48
 ROOT = Path(__file__).resolve().parents[1]
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def make_samples(folder: Path, split: str = "train", **changes: object) -> PretrainingSamples:
@@ -318,3 +321,42 @@ def test_the_first_batches_of_the_tiny_corpus_never_change(reference: list[str])
 
 
 GOLDEN = ["e2c3b04ce117ee29", "8f8d8c6eff0cf8d5", "fb75d2035f5dbc21"]
+
+
+def test_memory_does_not_grow_with_what_was_read(prepared: Path) -> None:
+    samples = make_samples(prepared, num_lanes=2, window_shards=1)
+    stream = iter(make_stream(samples, GLOBAL_BATCH))
+    epoch = samples.epoch_plan(0).size // GLOBAL_BATCH
+    list(islice(stream, epoch))
+    tracemalloc.start()
+    held = []
+    for _ in range(4):
+        list(islice(stream, epoch))
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[-1] < held[0] + 2 * max(entry.bytes for entry in samples.entries)
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="the system does not list open files")
+def test_streams_leave_no_file_open(prepared: Path) -> None:
+    held = []
+    for _ in range(3):
+        list(islice(make_stream(make_samples(prepared), num_workers=2), 2))
+        gc.collect()
+        held.append(len(list(OPEN_FILES.iterdir())))
+    assert held[2] <= held[0]
+
+
+def test_what_a_worker_finds_wrong_reaches_the_reader_as_one_line(prepared: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+    samples = make_samples(folder)
+    shard = folder / samples.entries[0].name
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 255
+    shard.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"^[^\n]*part-00000\.tar[^\n]*$"):
+        list(islice(make_stream(samples, num_workers=1), 40))
+
+
+def test_another_seed_is_another_stream(prepared: Path, reference: list[str]) -> None:
+    assert not set(digests(prepared, 3, source={"seed": 4})) & set(reference)
