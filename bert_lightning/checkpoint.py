@@ -9,7 +9,7 @@ import logging
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
 
 def _read_checkpoint(path: Path) -> Pretrained:
     try:
-        content = _read_sharded(path) if path.is_dir() else _read_tensors(path)
+        content = read_checkpoint(path, with_optimizer=False)
     except pickle.UnpicklingError as error:  # torch's own message advises to run whatever is in the file
         raise ValueError(
             f"checkpoint={path} cannot be read: it holds more than tensors and plain containers"
@@ -190,15 +190,31 @@ def _read_checkpoint(path: Path) -> Pretrained:
     return Pretrained(EncoderConfig(**payload["model"]), state, payload["tokenizer"])
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:
+    """Return the content of a checkpoint file, or of a folder as the file of the same run would hold it.
+
+    Needs no process group and holds the whole model in memory.
+    """
+    if not path.is_dir():
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # Slow to import, and only folders need it.
+    from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+
+    tensors: dict[str, Any] = {}
+    planner = _EmptyStateDictLoadPlanner(keys=None if with_optimizer else {"state_dict"})
+    _load_state_dict(tensors, FileSystemReader(path), planner=planner, no_dist=True)
+    content: dict[str, Any] = torch.load(path / "meta.pt", map_location="cpu", weights_only=True)
+    content["state_dict"] = tensors["state_dict"]
+    if with_optimizer:
+        state = tensors["optimizer_0"]
+        names = [name for group in state["param_groups"] for name in group["params"]]
+        content["optimizer_states"] = [renumber(state, {name: number for number, name in enumerate(names)})]
+    return content
 
 
-def _read_sharded(folder: Path) -> dict[str, Any]:
-    """Put the shards of a torch.distributed.checkpoint folder together, in one process."""
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save  # slow to import, and only folders need it
-
-    with tempfile.TemporaryDirectory() as temporary:
-        joined = Path(temporary) / "joined.pt"
-        dcp_to_torch_save(folder, joined)
-        return {**_read_tensors(folder / "meta.pt"), **_read_tensors(joined)}
+def renumber(state: Mapping[str, Any], keys: Mapping[Any, Any] | Sequence[Any]) -> dict[str, Any]:
+    """Return an optimizer state with other keys for the parameters: names for numbers, or numbers for names."""
+    groups = [group | {"params": [keys[key] for key in group["params"]]} for group in state["param_groups"]]
+    return {"state": {keys[key]: value for key, value in state["state"].items()}, "param_groups": groups}

@@ -1,8 +1,12 @@
 """Sums and maxima over all processes, which cost nothing where there is one process."""
 
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -24,6 +28,15 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     agreed = torch.tensor(int(flag), device=device)
     dist.all_reduce(agreed, dist.ReduceOp.MAX)
     return bool(agreed)
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return the values of all ranks, in their order; small ones, they are pickled."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def shut_down() -> None:

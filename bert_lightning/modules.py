@@ -12,14 +12,16 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from bert_lightning.collectives import sum_over_ranks, world_size
 from bert_lightning.metric_sums import MetricSums
 from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
-from bert_lightning.sharding import gradients_are_reduced, shard
+from bert_lightning.sharding import gradients_are_reduced
 from bert_lightning.step_guard import StepGuard, poison
+from bert_lightning.strategies import FullyShardedStrategy
 from data_pipeline import rng
 from data_pipeline.packing import PackedBatch
 
@@ -80,10 +82,10 @@ class PretrainingModule(L.LightningModule):
         self._restored: Mapping[str, Any] | None = None
 
     def configure_model(self) -> None:
-        """Shard the objective where the strategy has a device mesh; called again, it does nothing."""
-        mesh = self.device_mesh
-        if mesh is not None and not hasattr(self.objective, "set_requires_gradient_sync"):
-            shard(self.objective, mesh["data_parallel"])
+        """Shard the objective where the strategy does that; called again, it does nothing."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FullyShardedStrategy) and not isinstance(self.objective, FSDPModule):
+            strategy.shard(self.objective)
 
     def configure_optimizers(self) -> Optimizer:
         """Build the optimizer over the decay and no-decay groups."""

@@ -29,7 +29,8 @@ from bert_lightning.config import World, check_numbers, describe_world, is_first
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
-from bert_lightning.sharding import FullyShardedStrategy
+from bert_lightning.sharding import blocks_of, recompute_activations
+from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
 from data_pipeline.manifest import Manifest
 from data_pipeline.tokenizer import load_tokenizer
 
@@ -48,6 +49,9 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
     cfg.model.vocab_size = Manifest.load(cfg.data.path).vocab_size
     validate(cfg, world)
+    is_sharded = isinstance(strategy, FullyShardedStrategy)
+    if is_sharded:
+        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator))
     checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
     data = PretrainingData(
         pairs=instantiate(cfg.pairs),
@@ -60,7 +64,9 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
         data.prepare_data()
     if not data.has_validation:
         cfg.trainer.limit_val_batches = 0
-    module = build_module(cfg, world)
+    module = build_module(cfg, world, on_meta=is_sharded and not is_first_process())
+    if is_sharded:
+        blocks_of(module.objective)
     if checkpoint is not None:
         check_resume(cfg, data, checkpoint)
     trainer = build_trainer(cfg, strategy, world)
@@ -70,8 +76,23 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     return trainer
 
 
-def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
-    """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it."""
+def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str) -> None:
+    """Raise a ValueError where the settings of strategy=fsdp do not fit the processes or the precision."""
+    if world.size == 1:
+        raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
+    ranks_of_one_copy(strategy.shard_size, world.devices, world.num_nodes)
+    if strategy.options.param_dtype == torch.bfloat16 and precision != "bf16-mixed":
+        raise ValueError(f"strategy.param_dtype=bfloat16 needs trainer.precision=bf16-mixed, not {precision}")
+
+
+def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> PretrainingModule:
+    """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it.
+
+    Args:
+        cfg: The settings.
+        world: The processes.
+        on_meta: Leave the weights out; the first rank's are taken when the model is sharded.
+    """
     L.seed_everything(cfg.seed, verbose=False)
     model_config = instantiate(cfg.model)
     schedule = instantiate(cfg.schedule)
@@ -83,9 +104,12 @@ def build_module(cfg: DictConfig, world: World) -> PretrainingModule:
         model_config.attention_probs_dropout_prob,
         resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
     )
-    objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
-    if cfg.init_from:
+    with torch.device("meta" if on_meta else "cpu"):
+        objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
+    if cfg.init_from and not on_meta:
         start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(Path(cfg.data.path) / "tokenizer"))
+    if cfg.activation_checkpointing:
+        recompute_activations(objective)
     return PretrainingModule(
         objective,
         instantiate(cfg.optimizer),

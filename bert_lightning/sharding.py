@@ -4,41 +4,89 @@ The blocks of the encoder are one unit each and gather while the block before th
 and the decoder tied to the embeddings stay together in the root unit.
 """
 
-import shutil
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy, SingleDeviceStrategy
+import torch.distributed as dist
 from torch import nn
-from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
-from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
 
 
-def single_device(accelerator: str) -> SingleDeviceStrategy:
-    """Return the strategy of one process on the first device."""
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return SingleDeviceStrategy(torch.device("cuda", 0) if on_gpu else torch.device("cpu"))
+@dataclass(frozen=True, slots=True)
+class ShardingOptions:
+    """How a model is split.
+
+    Attributes:
+        reshard_after_forward: Drop the gathered parameters of a block after its forward pass and gather them again for
+            its backward pass: less memory, half as much communication again.
+        param_dtype: Of the gathered parameters; gradients are reduced in fp32 either way.
+    """
+
+    reshard_after_forward: bool = True
+    param_dtype: torch.dtype = torch.float32
 
 
-def shard(objective: nn.Module, mesh: DeviceMesh) -> None:
-    """Shard an objective in place over a one-dimensional mesh: every block of a ModuleList, then the rest.
+def blocks_of(objective: nn.Module) -> list[nn.Module]:
+    """Return the blocks of an objective: the elements of its ModuleLists.
+
+    Raises:
+        ValueError: where there are none, so nothing that could be sharded or recomputed piece by piece.
+    """
+    blocks = [block for module in objective.modules() if isinstance(module, nn.ModuleList) for block in module]
+    if not blocks:
+        raise ValueError(f"{type(objective).__name__} has no layers (no nn.ModuleList) to shard or recompute")
+    return list(dict.fromkeys(blocks))
+
+
+def recompute_activations(objective: nn.Module) -> None:
+    """Keep only the inputs of every block for the backward pass and compute the rest anew there (Chen et al., 2016).
+
+    Names of parameters stay as they are, dropout draws the same noise again.
+    """
+    for block in blocks_of(objective):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def shard(objective: nn.Module, mesh: DeviceMesh, options: ShardingOptions | None = None) -> None:
+    """Shard an objective in place: every block, then the rest; with the values that the first rank has.
+
+    On the other ranks it may be on the meta device. No device ever holds more than its shard and one whole tensor.
+
+    Args:
+        objective: Has at least one ModuleList.
+        mesh: One dimension to shard over; or two, to keep copies over the first and shard over the second.
+        options: How.
 
     Raises:
         ValueError: where there is no ModuleList.
     """
-    blocks = [block for module in objective.modules() if isinstance(module, nn.ModuleList) for block in module]
-    if not blocks:
-        raise ValueError(f"strategy=fsdp needs an encoder of layers, {type(objective).__name__} has no ModuleList")
+    options = options or ShardingOptions()
+    policy = MixedPrecisionPolicy(param_dtype=options.param_dtype, reduce_dtype=torch.float32)
+    blocks = blocks_of(objective)
+    is_first = dist.get_rank() == 0
+    values: dict[str, Any] = objective.state_dict() if is_first else {}
+    buffers = [buffer for _, buffer in objective.named_buffers()] if is_first else []
+    objective.to("meta")
     for block in blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(objective, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=options.reshard_after_forward)
+    fully_shard(objective, mesh=mesh, mp_policy=policy)
+    objective.to_empty(device=_device_of(mesh))
+    set_model_state_dict(objective, values, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
+    for number, buffer in enumerate(objective.buffers()):  # those that are not in the state
+        if is_first:
+            buffer.copy_(buffers[number])
+        dist.broadcast(buffer, src=0)
+
+
+def _device_of(mesh: DeviceMesh) -> torch.device:
+    """Return the device of this process."""
+    return torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else torch.device("cpu")
 
 
 def gradients_are_reduced(objective: nn.Module, reduced: bool) -> None:
@@ -51,69 +99,3 @@ def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[str]:
     """Return the names of an optimizer's parameters in the order in which its state numbers them."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _renumber(state: dict[str, Any], keys: Mapping[Any, Any] | Sequence[Any]) -> dict[str, Any]:
-    """Return an optimizer state with other keys for the parameters: names for numbers, or numbers for names."""
-    groups = [group | {"params": [keys[key] for key in group["params"]]} for group in state["param_groups"]]
-    return {"state": {keys[key]: value for key, value in state["state"].items()}, "param_groups": groups}
-
-
-def read_sharded_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint folder as the dictionary that a checkpoint file of the same run would hold.
-
-    Needs no process group and holds the whole model in memory.
-    """
-    tensors: dict[str, Any] = {}
-    _load_state_dict(tensors, FileSystemReader(path), planner=_EmptyStateDictLoadPlanner(), no_dist=True)
-    checkpoint: dict[str, Any] = torch.load(path / "meta.pt", map_location="cpu", weights_only=True)
-    state = tensors["optimizer_0"]
-    names = [name for group in state["param_groups"] for name in group["params"]]
-    numbers = {name: number for number, name in enumerate(names)}
-    return checkpoint | {"state_dict": tensors["state_dict"], "optimizer_states": [_renumber(state, numbers)]}
-
-
-class FullyShardedStrategy(ModelParallelStrategy):
-    """ModelParallelStrategy over all ranks as one data-parallel group, with whole-or-nothing checkpoints.
-
-    A checkpoint is a folder that all ranks write into. It gets its name when every rank is done, so a folder with the
-    name of a checkpoint is whole.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(data_parallel_size=1, tensor_parallel_size=1, **options)
-
-    def setup_environment(self) -> None:
-        """Take all ranks of all nodes as the data-parallel group."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
-        super().setup_environment()
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = True) -> dict[str, Any]:
-        """Load a folder, or a file that another strategy has written.
-
-        Lightning's own reading of a file takes the order of the parameters in the model for that in the optimizer,
-        which is another one as soon as there are two groups.
-        """
-        path = Path(self.broadcast(checkpoint_path))
-        if path.is_dir():
-            return super().load_checkpoint(path, weights_only)
-        checkpoint: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
-        assert self.model is not None
-        options = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
-        for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
-            named = _renumber(state, parameter_names(self.model, optimizer))
-            set_optimizer_state_dict(self.model, optimizer, named, options=options)
-        return checkpoint
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint folder beside its place and move it there."""
-        path = Path(self.broadcast(filepath))
-        partial = path.with_name(f".{path.name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        self.barrier()
-        if self.is_global_zero:
-            if path.is_dir():  # an earlier part of the run made the same step; older checkpoints are still there
-                shutil.rmtree(path)
-            partial.rename(path)
-        self.barrier()

@@ -1,6 +1,7 @@
 """Every block is a unit of its own, nothing is lost, and the optimizer's groups hold the same parameters as before."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from bert_lightning.encoder import EncoderConfig
 from bert_lightning.objectives import MaskedLMWithNSP
 from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
-from bert_lightning.sharding import gradients_are_reduced, parameter_names, shard
+from bert_lightning.sharding import gradients_are_reduced, parameter_names, recompute_activations, shard
 
 CONFIG = EncoderConfig(
     vocab_size=60,
@@ -72,9 +73,37 @@ def test_clipping_and_skipping_work_on_shards(mesh: DeviceMesh) -> None:
 
 
 def test_a_model_without_layers_is_refused(mesh: DeviceMesh) -> None:
-    with pytest.raises(ValueError, match="strategy=fsdp needs an encoder of layers, Linear has no ModuleList"):
+    with pytest.raises(ValueError, match=r"Linear has no layers \(no nn.ModuleList\) to shard or recompute"):
         shard(nn.Linear(2, 2), mesh)
 
 
 def test_a_model_that_is_not_sharded_is_left_alone() -> None:
     gradients_are_reduced(nn.Linear(2, 2), False)
+
+
+def keep(saved: list[torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:
+    saved.append(tensor)
+    return tensor
+
+
+def test_recomputing_changes_memory_and_nothing_else() -> None:
+    """Dropout included: the second forward pass of a block draws the noise of the first."""
+    gradients, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = nn.Module()
+        model.blocks = nn.ModuleList(nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Dropout(0.5)) for _ in range(4))
+        names = [name for name, _ in model.named_parameters()]
+        if recompute:
+            recompute_activations(model)
+        assert [name for name, _ in model.named_parameters()] == names
+        saved: list[torch.Tensor] = []
+        hidden = torch.ones(8, 64)
+        with torch.autograd.graph.saved_tensors_hooks(partial(keep, saved), lambda x: x):
+            for block in model.blocks:
+                hidden = block(hidden)
+        hidden.square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        kept.append(sum(tensor.numel() for tensor in saved))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert kept[1] < kept[0] / 2

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bert_lightning.sharding import read_sharded_checkpoint
+from bert_lightning.checkpoint import read_checkpoint
 
 FILE_PATTERN = "step-*.ckpt"
 
@@ -35,11 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint file, or a folder that the sharded strategy has written."""
-        return (
-            read_sharded_checkpoint(Path(path))
-            if Path(path).is_dir()
-            else super().load_checkpoint(path, *args, **kwargs)
-        )
+        return read_checkpoint(Path(path))
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
