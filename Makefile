@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-slow check format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,8 +34,11 @@ check: $(VENV)/.dev  ## Lint, format check, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(VENV)/.dev  ## Every test but those that need a GPU
+test: $(VENV)/.dev  ## Every test but the slow ones and those that need a GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+test-slow: $(VENV)/.dev  ## The slow tests: many processes, kills, SLURM and two nodes where their packages are installed
+	$(BIN)/python -m pytest -m slow
 
 format: $(VENV)/.dev  ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.config import CONF_DIR
@@ -71,9 +71,13 @@ def overrides(settings: Settings) -> list[str]:
     ]
 
 
-def run_here(settings: Settings) -> L.Trainer:
+def compose_here(command: str, settings: Settings) -> DictConfig:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        return pretrain(compose("pretrain", overrides(settings)))
+        return compose(command, overrides(settings))
+
+
+def run_here(settings: Settings) -> L.Trainer:
+    return pretrain(compose_here("pretrain", settings))
 
 
 def command(settings: Settings, launcher: tuple[str, ...] = ("-m",)) -> list[str]:
