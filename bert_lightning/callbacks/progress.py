@@ -1,6 +1,7 @@
 """Show how far a run is: a bar in a terminal, one line every few steps elsewhere."""
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -68,7 +69,8 @@ class ProgressReport(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write what was found on the held-out split."""
         if trainer.is_global_zero and self._bar is None:
-            held_out = {name: value for name, value in pl_module.latest.items() if name.startswith("val/")}
+            latest = pl_module.latest.items()
+            held_out = {name: value for name, value in latest if name.startswith("val/") and not math.isnan(value)}
             text = "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
             log.info("step %d  held-out: %s", trainer.global_step, text)
 
