@@ -1,93 +1,100 @@
-"""First half of preparation, file by file: input files -> sentences, in JSON lines, one document each.
+"""First half of preparation, part by part: input -> sentences, in JSON lines, one document each.
 
-What is left out is counted with its reason. Held-out documents go to a file of their own; which documents are held out
-depends on nothing but their identifiers.
+What is left out is counted with its reason. Held-out documents go to a file of their own; which documents are held out,
+and how often one is trained on, depends on nothing but their identifiers.
 """
 
 import hashlib
-import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import Part, Reader
+from data_pipeline.document_filters import DocumentFilters
+from data_pipeline.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.records import Document, Dropped
 from data_pipeline.sentences import split_sentences
-
-SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True, slots=True)
 class InputGroup:
-    """Files of one source that are read as one task."""
+    """Parts of one source that are read as one task."""
 
     reader: Reader
-    files: tuple[Path, ...]
+    parts: tuple[Part, ...]
 
 
-def group_files(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
-    """Group successive files of each source to at least `group_bytes`; the same for any number of workers."""
+def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
+    """Group successive parts of each source to at least `group_bytes`; the same for any number of workers."""
     groups = []
     for reader in sources:
-        files: list[Path] = []
+        parts: list[Part] = []
         size = 0
-        for file in reader.files():
-            files.append(file)
-            size += file.stat().st_size
+        for part in reader.parts(group_bytes):
+            parts.append(part)
+            size += group_bytes if part.bytes is None else part.bytes
             if size >= group_bytes:
-                groups.append(InputGroup(reader, tuple(files)))
-                files, size = [], 0
-        if files:
-            groups.append(InputGroup(reader, tuple(files)))
+                groups.append(InputGroup(reader, tuple(parts)))
+                parts, size = [], 0
+        if parts:
+            groups.append(InputGroup(reader, tuple(parts)))
     return groups
+
+
+def _unit_hashes(identifier: str) -> tuple[float, float]:
+    """Return two independent numbers in [0, 1) that a document always has."""
+    digest = hashlib.sha256(identifier.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
 
 def is_held_out(identifier: str, validation_fraction: float) -> bool:
     """Tell whether a document goes to the validation split, by the hash of its identifier."""
-    digest = hashlib.sha256(identifier.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < validation_fraction * 2**64
+    return _unit_hashes(identifier)[0] < validation_fraction
 
 
-def extract_group(group: InputGroup, number: int, folder: Path, validation_fraction: float) -> None:
-    """Read one group of files; write `<split>-<number>.jsonl`, `counts-<number>.json` and `titles-<number>.json`."""
-    counts: Counter[str] = Counter(bytes=sum(file.stat().st_size for file in group.files))
-    titles: list[str] = []
+def num_copies(identifier: str, weight: float) -> int:
+    """Return how often a document of a source with this weight is seen: a weight of 2.5 is twice or three times.
+
+    >>> [num_copies("a", weight) for weight in (1, 2, 3.0)]
+    [1, 2, 3]
+    """
+    return math.floor(weight) + (_unit_hashes(identifier)[1] < weight % 1)
+
+
+def extract_group(
+    group: InputGroup, number: int, text: ExtractedText, validation_fraction: float, filters: DocumentFilters
+) -> None:
+    """Read one group of parts; write a file a split and the report."""
+    report = ExtractionReport(Counter(bytes=sum(part.bytes or 0 for part in group.parts)))
     with ExitStack() as stack:
-        paths = {split: folder / f"{split}-{number:05d}.jsonl" for split in SPLITS}
-        files = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in paths.items()}
-        for document in _documents(group, counts):
+        files = {split: stack.enter_context(text.path(split, number).open("w", encoding="utf-8")) for split in SPLITS}
+        for document in _documents(group, filters, report.counts):
             sentences = document.paragraphs
             if not document.presplit:
                 sentences = split_sentences(document.paragraphs, group.reader.language)
             if not sentences:
-                counts["dropped: no text"] += 1
+                report.counts["dropped: no text"] += 1
                 continue
-            split = "validation" if is_held_out(document.identifier, validation_fraction) else "train"
-            counts["documents"] += 1
-            counts[f"documents for {split}"] += 1
-            counts["sentences"] += len(sentences)
-            if document.title:
-                titles.append(document.title)
-            record = {"identifier": document.identifier, "title": document.title, "sentences": sentences}
-            files[split].write(json.dumps(record, ensure_ascii=False) + "\n")
-    (folder / f"counts-{number:05d}.json").write_text(json.dumps(counts))
-    (folder / f"titles-{number:05d}.json").write_text(json.dumps(titles, ensure_ascii=False), encoding="utf-8")
+            held_out = is_held_out(document.identifier, validation_fraction)
+            copies = 1 if held_out else num_copies(document.identifier, group.reader.weight)
+            record = {"identifier": document.identifier, "title": document.title, "copies": copies}
+            files["validation" if held_out else "train"].write(record_line({**record, "sentences": sentences}))
+            report.add(document.title, len(sentences), 0 if held_out else copies)
+    text.save_report(number, report)
 
 
-def _documents(group: InputGroup, counts: Counter[str]) -> Iterator[Document]:
-    for file in group.files:
-        for item in group.reader.read(file):
+def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]) -> Iterator[Document]:
+    """Yield what is to be kept, and count what is not."""
+    fresh = filters.fresh()
+    for part in group.parts:
+        for item in group.reader.read_part(part):
             if isinstance(item, Dropped):
                 counts[f"dropped: {item.reason}"] += 1
+            elif num_copies(item.identifier, group.reader.weight) == 0:
+                counts[f"dropped: weight {group.reader.weight:g}"] += 1
+            elif reason := fresh.reason_to_drop(item):
+                counts[f"dropped: {reason}"] += 1
             else:
                 yield item
-
-
-def read_extracted(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a file that `extract_group` wrote."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)

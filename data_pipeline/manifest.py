@@ -29,13 +29,15 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """Where text came from: what a reader of the model is owed."""
+    """Where text came from: what a reader of the model is owed; `dropped` counts what was left out, by reason."""
 
     name: str
     licence: str
     origin: str
     documents: int
     titles: list[str] = field(default_factory=list)
+    weight: float = 1.0
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Text in, a prepared folder out.
 
-    input files --extract--> sentences --train--> tokenizer --tokenise--> token shards --> manifest, rename
+    input --extract--> sentences --deduplicate--> --train--> tokenizer --tokenise--> token shards --> manifest, rename
 
 Everything is put together in a hidden folder beside the output and renamed at the end, so the output is whole or
 absent. A run that was killed continues there with the tasks that had not finished; the result is the same to the byte.
@@ -9,27 +9,27 @@ absent. A run that was killed continues there with the tasks that had not finish
 import hashlib
 import json
 import shutil
-import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from data_pipeline.corpora.reader import Reader
+from data_pipeline.deduplication import MinHashDeduplication
+from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.executors import Executor
-from data_pipeline.extraction import InputGroup, extract_group, group_files, read_extracted
+from data_pipeline.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport
+from data_pipeline.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.manifest import FILE_NAME, Manifest, SourceEntry
-from data_pipeline.tokenization import MIN_DOCUMENTS, Tokenized, tokenization_groups, tokenize_files
+from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_groups, tokenize_files
 from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
-
-TITLES_LISTED = 20_000
-"""Most titles of a source that the manifest lists; all are in the shards."""
+from data_pipeline.work_folder import WorkFolder
 
 TokenizerSource = Callable[[Callable[[], Sequence[str]]], Tokenizer]
 """Makes the tokenizer; given a function that returns texts to train on, called only where there is training."""
@@ -45,6 +45,8 @@ class Preparation:
         shard_tokens: Tokens of a shard; about two bytes each.
         group_bytes: Input read by one task.
         sample_bytes: Text the tokenizer is trained on.
+        filters: Which documents are kept.
+        deduplication: How near duplicates are found; None keeps them.
     """
 
     output_dir: Path
@@ -52,6 +54,8 @@ class Preparation:
     shard_tokens: int = 1_000_000
     group_bytes: int = 16_000_000
     sample_bytes: int = 200_000_000
+    filters: DocumentFilters = field(default_factory=DocumentFilters)
+    deduplication: MinHashDeduplication | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.validation_fraction, float | int) or not 0 <= self.validation_fraction < 1:
@@ -62,9 +66,9 @@ class Preparation:
                 raise ValueError(f"{name} must be a positive whole number, not {value!r}")
 
     @property
-    def work_dir(self) -> Path:
+    def work(self) -> WorkFolder:
         """Where the output is put together: a hidden folder beside it."""
-        return self.output_dir.parent / f".{self.output_dir.name}.preparing"
+        return WorkFolder(self.output_dir.parent / f".{self.output_dir.name}.preparing")
 
     def run(
         self,
@@ -81,19 +85,19 @@ class Preparation:
         Raises:
             ValueError: where input is missing or not what it should be, or the folder holds something else.
         """
-        groups = group_files(sources, self.group_bytes)
-        settings = self._settings(groups, tokenizer_settings)
+        groups = group_parts(sources, self.group_bytes)
+        settings = self._settings(sources, groups, tokenizer_settings)
         if (self.output_dir / FILE_NAME).exists():
             return self._existing(settings), Counter()
         if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
             raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
-        new_parents = [parent for parent in self.work_dir.parents if not parent.exists()]
-        self._open_work_dir({**settings, "input_times": _times_sha256(groups)})
+        new_parents = [parent for parent in self.work.path.parents if not parent.exists()]
+        self.work.open(settings)
         try:
             manifest, counts = self._prepare(groups, make_tokenizer, executor, settings)
             self._publish(manifest)
         except ValueError:
-            shutil.rmtree(self.work_dir)
+            shutil.rmtree(self.work.path)
             for parent in new_parents:
                 parent.rmdir()
             raise
@@ -106,53 +110,58 @@ class Preparation:
         executor: Executor,
         settings: dict[str, Any],
     ) -> tuple[Manifest, Counter[str]]:
-        work = self.work_dir
-        for name in ("scratch", "text", "listings", "output/train", "output/validation"):
-            (work / name).mkdir(parents=True, exist_ok=True)
-        extract = partial(_extract, groups, work, self.validation_fraction)
-        executor.run("reading", extract, len(groups), work / "tasks" / "extract")
-        reports = [_read_counts(work, number) for number in range(len(groups))]
-        counts = sum(reports, Counter())
-        self._check_documents(counts)
-        tokenizer = self._tokenizer(make_tokenizer, len(groups))
-        tasks = tokenization_groups([report["documents for train"] for report in reports])
-        tokenize = partial(_tokenize, work, self.shard_tokens, tasks, [group.reader.name for group in groups])
-        executor.run("tokenising", tokenize, len(tasks) + 1, work / "tasks" / "tokenize")
-        *train, validation = (Tokenized.load(_listing(work, number)) for number in range(len(tasks) + 1))
-        counts = sum((part.counts for part in train), counts + validation.counts)
+        work, names = self.work, [group.reader.name for group in groups]
+        extract = partial(_extract, groups, work, self.validation_fraction, self.filters)
+        executor.run("reading", extract, len(groups), work.tasks("extract"))
+        text = work.text("text")
+        if self.deduplication is not None:
+            text = self.deduplication.run(work, text, len(groups), executor)
+        reports = [text.report(number) for number in range(len(groups))]
+        self._check_documents(reports)
+        tokenizer = self._tokenizer(make_tokenizer, text, len(groups))
+        tasks = _tokenization_tasks(text, reports, names)
+        tokenize = partial(_tokenize, work, self.shard_tokens, tasks)
+        executor.run("tokenising", tokenize, len(tasks), work.tasks("tokenize"))
+        *train, validation = (Tokenized.load(work.listing(number)) for number in range(len(tasks)))
         splits = {"train": [entry for part in train for entry in part.entries], "validation": validation.entries}
-        size, sources = tokenizer.get_vocab_size(), _sources(groups, reports, work)
-        return Manifest(tokenizer_sha256(tokenizer), size, settings, sources, splits), counts
+        entries = _source_entries(groups, reports, [*train, validation])
+        manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits)
+        counts = sum((report.counts for report in reports), Counter())
+        for entry in entries:
+            counts.update({f"dropped: {reason}": number for reason, number in entry.dropped.items()})
+        return manifest, counts
 
     def _publish(self, manifest: Manifest) -> None:
         """Write the manifest and give the folder its name: from now on it is prepared."""
-        output = self.work_dir / "output"
-        if not manifest.splits["validation"]:
-            (output / "validation").rmdir()
+        output = self.work.output
         manifest.save(output)
         self.output_dir.parent.mkdir(parents=True, exist_ok=True)
         if self.output_dir.exists():
             self.output_dir.rmdir()
         output.rename(self.output_dir)
-        shutil.rmtree(self.work_dir)
+        shutil.rmtree(self.work.path)
 
-    def _settings(self, groups: list[InputGroup], tokenizer_settings: dict[str, Any]) -> dict[str, Any]:
-        files = [[str(file), file.stat().st_size] for group in groups for file in group.files]
-        sources = [
-            [group.reader.name, {k: v for k, v in vars(group.reader).items() if k != "path"}, len(group.files)]
-            for group in groups
-        ]
-        return {
-            "input_sha256": hashlib.sha256(json.dumps([files, sources], default=str).encode()).hexdigest(),
+    def _settings(
+        self, sources: Sequence[Reader], groups: list[InputGroup], tokenizer_settings: dict[str, Any]
+    ) -> dict[str, Any]:
+        contents = [reader.content_sha256() for reader in sources]
+        readers = [{name: value for name, value in vars(reader).items() if name != "path"} for reader in sources]
+        parts = [[group.reader.name, *map(str, group.parts)] for group in groups]
+        content = json.dumps([contents, readers, parts], default=str)
+        settings = {
+            "input_sha256": hashlib.sha256(content.encode()).hexdigest(),
             "validation_fraction": self.validation_fraction,
             "shard_tokens": self.shard_tokens,
             "sample_bytes": self.sample_bytes,
+            "filters": dict(self.filters.settings),
+            "deduplication": self.deduplication and self.deduplication.settings,
             "tokenizer": tokenizer_settings,
         }
+        return dict(json.loads(json.dumps(settings, default=str)))
 
     def _existing(self, settings: dict[str, Any]) -> Manifest:
         manifest = Manifest.load(self.output_dir)
-        shutil.rmtree(self.work_dir, ignore_errors=True)
+        shutil.rmtree(self.work.path, ignore_errors=True)
         if manifest.settings != settings:
             differing = [name for name in settings if manifest.settings.get(name) != settings[name]]
             raise ValueError(
@@ -161,119 +170,95 @@ class Preparation:
             )
         return manifest
 
-    def _open_work_dir(self, settings: dict[str, Any]) -> None:
-        """Continue in the hidden folder where it is of the same preparation, else begin there."""
-        record = self.work_dir / "settings.json"
-        if record.is_file() and json.loads(record.read_text()) == settings:
-            return
-        shutil.rmtree(self.work_dir, ignore_errors=True)
-        self.work_dir.mkdir(parents=True)
-        record.write_text(json.dumps(settings))
-
-    def _check_documents(self, counts: Counter[str]) -> None:
-        number = counts["documents"]
+    def _check_documents(self, reports: Sequence[ExtractionReport]) -> None:
+        number = sum(report.counts["documents"] for report in reports)
+        dropped = [reason for reason in sum((r.counts for r in reports), Counter()) if reason.startswith("dropped: ")]
         if number == 0:
-            raise ValueError("the corpus is empty: its files hold no document with text")
+            why = f" ({', '.join(sorted(dropped))})" if dropped else ""
+            raise ValueError(f"the corpus is empty: its files hold no document with text that is kept{why}")
         if number == 1:
             raise ValueError(
                 "the corpus has a single document: sentence pairs need a second one, and a held-out split as well"
             )
-        for split, least in (
-            ("train", MIN_DOCUMENTS),
-            ("validation", MIN_DOCUMENTS if self.validation_fraction else 0),
+        held_out = sum(report.held_out for report in reports)
+        for split, found, least in (
+            ("train", number - held_out, MIN_DOCUMENTS),
+            ("validation", held_out, MIN_DOCUMENTS if self.validation_fraction else 0),
         ):
-            if (found := counts[f"documents for {split}"]) < least:
+            if found < least:
                 raise ValueError(
                     f"validation_fraction={self.validation_fraction} of {number} documents leaves {found} for {split}; "
                     "a split needs two for sentence pairs (0 holds none out)"
                 )
 
-    def _tokenizer(self, make: TokenizerSource, num_groups: int) -> Tokenizer:
-        folder, done = self.work_dir / "output" / "tokenizer", self.work_dir / "tasks" / "tokenizer"
+    def _tokenizer(self, make: TokenizerSource, text: ExtractedText, num_files: int) -> Tokenizer:
+        folder, done = self.work.output / "tokenizer", self.work.folder("tasks") / "tokenizer"
         if not done.exists():
-            texts = [_text(self.work_dir, "train", number) for number in range(num_groups)]
-            save_tokenizer(make(lambda: _sample(texts, self.sample_bytes)), folder)
+            paths = [text.path("train", number) for number in range(num_files)]
+            save_tokenizer(make(lambda: _sample(paths, self.sample_bytes)), folder)
             done.touch()
         return load_tokenizer(folder)
 
 
-def _text(work_dir: Path, split: str, number: int) -> Path:
-    return work_dir / "text" / f"{split}-{number:05d}.jsonl"
+def _extract(
+    groups: list[InputGroup], work: WorkFolder, validation_fraction: float, filters: DocumentFilters, number: int
+) -> None:
+    with work.delivered() as own:
+        extract_group(groups[number], number, own.text("text"), validation_fraction, filters)
 
 
-def _listing(work_dir: Path, number: int) -> Path:
-    return work_dir / "listings" / f"{number:05d}.json"
+def _tokenization_tasks(
+    text: ExtractedText, reports: Sequence[ExtractionReport], names: Sequence[str]
+) -> list[tuple[str, list[TextInput]]]:
+    """Return what each task tokenises and how its shards' names begin; the last task does all held-out text.
 
-
-def _read_counts(work_dir: Path, number: int) -> Counter[str]:
-    return Counter(json.loads((work_dir / "text" / f"counts-{number:05d}.json").read_text()))
-
-
-@contextmanager
-def _delivered(work_dir: Path) -> Iterator[Path]:
-    """Yield a folder of the caller's own; its files move to the same places in `work_dir` at the end, each whole.
-
-    Where only the parent was killed, a process may still be at a task that the next run does again. Each then delivers
-    the same bytes, and neither sees a file the other has half written.
+    Copies of a document come after all that is there once, in shards of their own.
     """
-    folder = Path(tempfile.mkdtemp(dir=work_dir / "scratch"))
-    yield folder
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        file.replace(work_dir / file.relative_to(folder))
-    shutil.rmtree(folder)
+    passes = range(max(len(report.passes) for report in reports))
+    seen = [
+        (n, report.passes[n], file) for n in passes for file, report in enumerate(reports) if n < len(report.passes)
+    ]
+    train = [TextInput(text.path("train", file), names[file], n) for n, _, file in seen]
+    groups = tokenization_groups([documents for _, documents, _ in seen])
+    held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
+    tasks = [(f"train/part-{number:05d}", [train[i] for i in group]) for number, group in enumerate(groups)]
+    return [*tasks, ("validation/part", held_out)]
 
 
-def _extract(groups: list[InputGroup], work_dir: Path, validation_fraction: float, number: int) -> None:
-    with _delivered(work_dir) as folder:
-        (folder / "text").mkdir()
-        extract_group(groups[number], number, folder / "text", validation_fraction)
-
-
-def _tokenize(work_dir: Path, shard_tokens: int, tasks: list[range], names: list[str], number: int) -> None:
-    """Tokenise one group of training text; the last task does all held-out text."""
-    split, files, prefix = "validation", range(len(names)), "validation/part"
-    if number < len(tasks):
-        split, files, prefix = "train", tasks[number], f"train/part-{number:05d}"
-    sources = {names[file] for file in files}
-    source = sources.pop() if len(sources) == 1 else ""
-    inputs = [_text(work_dir, split, file) for file in files]
-    tokenizer = load_tokenizer(work_dir / "output" / "tokenizer")
-    with _delivered(work_dir) as folder:
-        done = tokenize_files(inputs, prefix, folder / "output", tokenizer, shard_tokens, source)
-        (folder / "listings").mkdir()
-        done.save(_listing(folder, number))
+def _tokenize(work: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int) -> None:
+    prefix, inputs = tasks[number]
+    tokenizer = load_tokenizer(work.output / "tokenizer")
+    with work.delivered() as own:
+        tokenize_files(inputs, prefix, own.output, tokenizer, shard_tokens).save(own.listing(number))
 
 
 def _sample(paths: Sequence[Path], sample_bytes: int) -> list[str]:
-    """Return the first part of every file, shared out by size, one string a document."""
+    """Return about `sample_bytes` of text, whole documents chosen by their hash, each as often as it is seen."""
     total = sum(path.stat().st_size for path in paths)
-    share = min(1.0, sample_bytes / max(total, 1))
-    return [text for path in paths for text in _first_texts(path, share * path.stat().st_size)]
+    limit = 2**32 if total <= sample_bytes else int(sample_bytes / total * 2**32)
+    return list(chain.from_iterable(_sampled(path, limit) for path in paths))
 
 
-def _first_texts(path: Path, num_bytes: float) -> Iterator[str]:
-    taken = 0
-    for record in read_extracted(path):
-        if taken >= num_bytes:
-            return
-        text = " ".join(record["sentences"])
-        taken += len(text.encode())
-        yield text
+def _sampled(path: Path, limit: int) -> Iterator[str]:
+    with path.open("rb") as lines:
+        for line in lines:
+            if zlib.crc32(line) < limit:
+                record = json.loads(line)
+                yield from [" ".join(record["sentences"])] * record["copies"]
 
 
-def _sources(groups: list[InputGroup], reports: list[Counter[str]], work_dir: Path) -> list[SourceEntry]:
+def _source_entries(
+    groups: list[InputGroup], reports: Sequence[ExtractionReport], tokenized: Sequence[Tokenized]
+) -> list[SourceEntry]:
     """Return what the manifest says of every source; titles beyond the first are in the shards only."""
-    sources = []
+    entries = []
     for reader in {group.reader.name: group.reader for group in groups}.values():
-        own = [number for number, group in enumerate(groups) if group.reader.name == reader.name]
-        files = (work_dir / "text" / f"titles-{number:05d}.json" for number in own)
-        titles = islice((title for file in files for title in json.loads(file.read_text("utf-8"))), TITLES_LISTED)
-        documents = sum(reports[number]["documents"] for number in own)
-        sources.append(SourceEntry(reader.name, reader.licence, reader.origin, documents, list(titles)))
-    return sources
-
-
-def _times_sha256(groups: list[InputGroup]) -> str:
-    """Return a hash of when the input files were last changed: a killed run goes on only with files left alone."""
-    times = [file.stat().st_mtime_ns for group in groups for file in group.files]
-    return hashlib.sha256(json.dumps(times).encode()).hexdigest()
+        own = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
+        counts = sum((report.counts for report in own), Counter())
+        dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
+        for part in tokenized:
+            dropped.update(part.dropped.get(reader.name, {}))
+        titles = list(islice(chain.from_iterable(report.titles for report in own), TITLES_LISTED))
+        about = (reader.name, reader.licence, reader.origin, counts["documents"], titles, reader.weight)
+        entries.append(SourceEntry(*about, dropped=dict(sorted(dropped.items()))))
+    return entries

@@ -4,37 +4,51 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from data_pipeline.extraction import read_extracted
+from data_pipeline.extracted_text import read_records
 from data_pipeline.manifest import ShardEntry
 from data_pipeline.records import TokenizedDocument
 from data_pipeline.shards import write_shard
 
-DOCUMENTS_AT_A_TIME = 64
+CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
+class TextInput:
+    """A file of extracted text to tokenise.
+
+    Attributes:
+        path: The file.
+        source: Name of the source that the text is from.
+        number: Which pass over the file this is: pass n takes the documents that are seen more than n times.
+    """
+
+    path: Path
+    source: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tokenized:
-    """The shards that a task wrote, and how many things it left out, by reason."""
+    """The shards that a task wrote, and how many things it left out, by source and reason."""
 
     entries: list[ShardEntry]
-    counts: Counter[str]
+    dropped: dict[str, Counter[str]]
 
     def save(self, path: Path) -> None:
         """Write the list to a file."""
-        path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.counts]))
+        path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.dropped]))
 
     @classmethod
     def load(cls, path: Path) -> "Tokenized":
         """Read what `save` wrote."""
-        entries, counts = json.loads(path.read_text())
-        return cls([ShardEntry(**entry) for entry in entries], Counter(counts))
+        entries, dropped = json.loads(path.read_text())
+        return cls([ShardEntry(**entry) for entry in entries], {name: Counter(dropped[name]) for name in dropped})
 
 
 def tokenization_groups(documents: Sequence[int]) -> list[range]:
@@ -65,47 +79,56 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
 
 
 def tokenize_files(
-    inputs: Iterable[Path], prefix: str, folder: Path, tokenizer: Tokenizer, shard_tokens: int, source: str = ""
+    inputs: Sequence[TextInput], prefix: str, folder: Path, tokenizer: Tokenizer, shard_tokens: int
 ) -> Tokenized:
     """Tokenise extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
     A shard closes with the document that fills it, but not with fewer than two: a random second segment always exists.
 
     Args:
-        inputs: Files that `extract_group` wrote.
+        inputs: What to tokenise, in order.
         prefix: Of the shards' names.
         folder: Where the shards are written.
         tokenizer: Used without its special tokens.
         shard_tokens: Size of a shard.
-        source: What the manifest says of the shards' source.
     """
-    counts: Counter[str] = Counter()
-    documents = (document for path in inputs for document in _tokenized(path, tokenizer, counts))
+    dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
+    documents = (document for text in inputs for document in _tokenized(text, tokenizer, dropped[text.source]))
+    source = inputs[0].source if len(dropped) == 1 else ""
     entries = [
         replace(write_shard(folder, f"{prefix}-{n:05d}.tar", shard, tokenizer.get_vocab_size()), source=source)
         for n, shard in enumerate(_shards(documents, shard_tokens))
     ]
-    return Tokenized(entries, counts)
+    return Tokenized(entries, {name: counts for name, counts in dropped.items() if counts})
 
 
-def _tokenized(path: Path, tokenizer: Tokenizer, counts: Counter[str]) -> Iterator[TokenizedDocument]:
-    """Tokenise without special tokens; sentences and documents that have no token are left out and counted."""
-    for group in _grouped(read_extracted(path)):
+def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
+    """Tokenise without special tokens; sentences and documents that have no token are left out, and counted once."""
+    records = (record for record in read_records(text.path) if record["copies"] > text.number)
+    for group in _grouped(records):
         flat = [sentence for record in group for sentence in record["sentences"]]
         ids = iter(encoding.ids for encoding in tokenizer.encode_batch_fast(flat, add_special_tokens=False))
         for record in group:
             sentences = [next(ids) for _ in record["sentences"]]
             kept = [sentence for sentence in sentences if sentence]
-            counts["dropped: sentence without a token"] += len(sentences) - len(kept)
+            if text.number == 0 and len(kept) < len(sentences):
+                dropped["sentence without a token"] += len(sentences) - len(kept)
+                dropped["document without a token"] += not kept
             if kept:
                 yield TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
-            else:
-                counts["dropped: document without a token"] += 1
 
 
-def _grouped(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Group documents so that one call to the tokenizer has work for all its threads."""
-    while group := list(islice(records, DOCUMENTS_AT_A_TIME)):
+def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Group documents so that a call to the tokenizer has work for all its threads and never much to remember."""
+    group: list[dict[str, Any]] = []
+    characters = 0
+    for record in records:
+        group.append(record)
+        characters += sum(map(len, record["sentences"]))
+        if characters >= CHARACTERS_AT_A_TIME:
+            yield group
+            group, characters = [], 0
+    if group:
         yield group
 
 

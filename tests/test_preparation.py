@@ -16,10 +16,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from data_pipeline.corpora.books import Books
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.executors import LocalExecutor
-from data_pipeline.extraction import group_files, is_held_out
+from data_pipeline.extraction import group_parts, is_held_out
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
 from data_pipeline.shards import read_shard
@@ -38,11 +38,13 @@ def write_corpus(folder: Path, files: int = 6, documents: int = 20) -> Path:
     return folder
 
 
-def reader(path: Path, kind: type[Reader] = TextLines) -> Reader:
-    return kind("tiny", path, "public domain", "made by the tests")
+def reader(path: Path, kind: type[FileReader] = TextLines, name: str = "tiny") -> FileReader:
+    return kind(name=name, path=path, licence="public domain", origin="made by the tests")
 
 
-def prepare(source: Path, output: Path, workers: int = 1, kind: type[Reader] = TextLines, **changes: float) -> Manifest:
+def prepare(
+    source: Path, output: Path, workers: int = 1, kind: type[FileReader] = TextLines, **changes: float
+) -> Manifest:
     settings = Preparation(output, validation_fraction=0.2, shard_tokens=2000, group_bytes=4000)
     manifest, _ = replace(settings, **changes).run(
         [reader(source, kind)], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(workers)
@@ -94,9 +96,9 @@ def test_the_held_out_split_depends_on_identifiers_alone() -> None:
 def test_groups_do_not_split_files_or_mix_sources(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text")
     readers = [reader(source), reader(source, Books)]
-    groups = group_files(readers, 4000)
-    assert [file for group in groups for file in group.files] == readers[0].files() * 2
-    assert all(sum(file.stat().st_size for file in group.files[:-1]) < 4000 for group in groups)
+    groups = group_parts(readers, 4000)
+    assert [part.name for group in groups for part in group.parts] == [str(f) for f in readers[0].files() * 2]
+    assert all(sum(part.bytes or 0 for part in group.parts[:-1]) < 4000 for group in groups)
 
 
 def test_preparing_again_does_nothing_and_another_preparation_is_refused(tmp_path: Path) -> None:
@@ -263,11 +265,11 @@ def test_what_had_no_text_or_no_token_is_counted(tmp_path: Path) -> None:
 
 def test_shards_say_which_source_they_are_from(tmp_path: Path) -> None:
     first, second = write_corpus(tmp_path / "a", files=3), write_corpus(tmp_path / "b", files=2)
-    sources = [TextLines("one", first, "public domain", ""), Books("two", second, "public domain", "")]
+    sources = [reader(first), reader(second, Books, "two")]
     manifest, _ = Preparation(tmp_path / "out", validation_fraction=0.0, group_bytes=1).run(
         sources, lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
     )
-    assert [entry.source for entry in manifest.splits["train"]] == ["one", "one", "one", "two"]
+    assert [entry.source for entry in manifest.splits["train"]] == ["tiny", "tiny", "tiny", "two"]
     assert Manifest.load(tmp_path / "out") == manifest
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from data_pipeline.shards import read_shard
-from data_pipeline.tokenization import MIN_DOCUMENTS, Tokenized, tokenization_groups, tokenize_files
+from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_groups, tokenize_files
 
 
 @given(st.lists(st.integers(0, 3)))
@@ -25,15 +25,16 @@ def test_groups_are_single_files_where_files_are_large() -> None:
 
 
 def write_text(path: Path, documents: list[list[str]]) -> Path:
-    records = ({"identifier": f"d{i}", "title": "", "sentences": sentences} for i, sentences in enumerate(documents))
+    about = {"title": "", "copies": 1}
+    records = ({"identifier": f"d{i}", **about, "sentences": sentences} for i, sentences in enumerate(documents))
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 
 
 def test_shards_close_with_the_document_that_fills_them_and_hold_two(tmp_path: Path, tokenizer: Tokenizer) -> None:
     lengths = [30, 1, 1, 1, 9, 9, 9, 40, 2]
-    inputs = [write_text(tmp_path / "text.jsonl", [["a " * length] for length in lengths])]
-    done = tokenize_files(inputs, "train/part", tmp_path, tokenizer, shard_tokens=10, source="s")
+    inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a " * length] for length in lengths]), "s")]
+    done = tokenize_files(inputs, "train/part", tmp_path, tokenizer, shard_tokens=10)
     assert [entry.documents for entry in done.entries] == [2, 3, 2, 2]
     assert [entry.tokens for entry in done.entries] == [31, 11, 18, 42]
     assert [entry.name for entry in done.entries] == [f"train/part-{n:05d}.tar" for n in range(4)]
@@ -43,15 +44,15 @@ def test_shards_close_with_the_document_that_fills_them_and_hold_two(tmp_path: P
 
 
 def test_a_last_document_alone_joins_the_shard_before(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    inputs = [write_text(tmp_path / "text.jsonl", [["a"] * 10] * 5)]
+    inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a"] * 10] * 5))]
     done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=15)
     assert [entry.documents for entry in done.entries] == [2, 3]
 
 
 def test_sentences_and_documents_without_a_token_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    inputs = [write_text(tmp_path / "text.jsonl", [["a", "\u200b", "t"], ["\u200b"], ["o"]])]
+    inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a", "\u200b", "t"], ["\u200b"], ["o"]]), "s")]
     done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=100)
-    assert done.counts == {"dropped: sentence without a token": 2, "dropped: document without a token": 1}
+    assert done.dropped == {"s": {"sentence without a token": 2, "document without a token": 1}}
     shard = read_shard(tmp_path, done.entries[0])
     words = [tokenizer.id_to_token(int(token)) for token in shard.tokens]
     assert words == ["a", "t", "o"]

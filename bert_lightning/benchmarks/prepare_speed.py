@@ -86,14 +86,14 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def _read(sources: Sequence[Reader], text_bytes: int) -> tuple[list[tuple[Document, str]], int]:
-    """Return documents with their language, and the bytes of the files they are from."""
+    """Return documents with their language, and the bytes of what they are read from."""
     documents: list[tuple[Document, str]] = []
     total = 0
     for reader in sources:
         read = 0
-        for file in reader.files():
-            documents += [(item, reader.language) for item in reader.read(file) if isinstance(item, Document)]
-            read += file.stat().st_size
+        for part in reader.parts(text_bytes):
+            documents += [(item, reader.language) for item in reader.read_part(part) if isinstance(item, Document)]
+            read += part.bytes or 0
             if read >= text_bytes / len(sources):
                 break
         total += read

@@ -1,28 +1,87 @@
-"""Folders of books, one plain text file each; Project Gutenberg's header and footer are cut off."""
+"""Folders of books, one plain text file each: Project Gutenberg's header and footer, headings and captions go."""
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from data_pipeline.corpora.reader import Reader, paragraphs_of
+from data_pipeline.corpora.reader import FileReader, paragraphs_of
 from data_pipeline.records import Document, Dropped
 
 _START = re.compile(r"^\s*\*\*\*\s*START OF (THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE | re.IGNORECASE)
-_END = re.compile(r"^\s*\*\*\*\s*END OF (THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE | re.IGNORECASE)
+_END = re.compile(
+    r"^\s*(\*\*\*\s*END OF (THE|THIS) PROJECT GUTENBERG|End of (the )?Project Gutenberg).*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_UNITS = "one|two|three|four|five|six|seven|eight|nine"
+_TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+_ORDINALS = "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last"
+_NUMBER = rf"([ivxlcdm]+|\d+|({_TENS})([- ]({_UNITS}))?|{_TEENS}|{_UNITS}|(the )?({_ORDINALS}))"
+_HEADING = re.compile(
+    rf"\s*((?-i:(?=[A-Z]))(chapter|book|part|volume|vol\.|letter|stave|act|scene|canto)\s+{_NUMBER}\b(\W[^\"]{{0,60}})?"
+    r"|(?-i:[IVXLC]+)\.?|contents|(the )?end|finis)\s*",
+    re.IGNORECASE,
+)
+_CAPTION = re.compile(r"\[Illustration[^\]]*\]", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
 
-class Books(Reader):
-    """Every file of a folder as one document."""
+class Books(FileReader):
+    """Every file of a folder as one document, or every chapter.
+
+    A heading is a line of its own: "CHAPTER IV. The Letter", "Book the First", "XII.". It ends a paragraph and is
+    dropped, as are `[Illustration ...]` and the underscores that stand for italics in Project Gutenberg's texts.
+
+    Args:
+        name: What the manifest calls the source.
+        path: A file, a folder (all files below it), or a glob pattern.
+        licence: Of the text.
+        origin: Where the text comes from, for people.
+        chapters: Make a document of every chapter instead of the whole book.
+        **reader: As for every `FileReader`.
+    """
+
+    def __init__(
+        self, name: str, path: str | Path, licence: str, origin: str, chapters: bool = False, **reader: Any
+    ) -> None:
+        super().__init__(name, path, licence, origin, **reader)
+        self.chapters = chapters
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield the book in a file."""
-        text = self.text_of(file)
-        if start := _START.search(text):
-            text = text[start.end() :]
-        if end := _END.search(text):
-            text = text[: end.start()]
-        paragraphs = paragraphs_of(text)
-        if paragraphs:
-            yield Document(f"{self.name}/{self.label(file)}", paragraphs, file.stem)
-        else:
+        label = self.label(file)
+        chapters = [paragraphs for chapter in _split(_body(self.text_of(file))) if (paragraphs := _clean(chapter))]
+        if not chapters:
             yield Dropped("empty file")
+        elif self.chapters:
+            for number, paragraphs in enumerate(chapters, 1):
+                yield Document(f"{self.name}/{label}/{number}", paragraphs, f"{file.stem}, {number}")
+        else:
+            yield Document(f"{self.name}/{label}", [text for chapter in chapters for text in chapter], file.stem)
+
+
+def _body(text: str) -> str:
+    """Return what stands between Project Gutenberg's markers, where they are there."""
+    if start := _START.search(text):
+        text = text[start.end() :]
+    if end := _END.search(text):
+        text = text[: end.start()]
+    return text
+
+
+def _split(text: str) -> list[str]:
+    r"""Cut a book at its headings, which are left out.
+
+    >>> _split("CHAPTER I.\nIt was.\n\nII\nPart of it is so.")
+    ['It was.\n', 'Part of it is so.']
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    blocks = groupby(lines, key=lambda line: _HEADING.fullmatch(line) is None)
+    return ["\n".join(block) for is_text, block in blocks if is_text]
+
+
+def _clean(text: str) -> list[str]:
+    paragraphs = paragraphs_of(_EMPHASIS.sub(r"\1", _CAPTION.sub("", text)))
+    return [paragraph for paragraph in paragraphs if any(map(str.isalnum, paragraph))]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import FileReader, Reader
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump
 from data_pipeline.records import Document, Dropped
 
@@ -68,7 +68,7 @@ class DemoCorpus:
         ]
 
 
-class WikipediaSummaries(Reader):
+class WikipediaSummaries(FileReader):
     """First paragraphs of articles: a JSON object of objects with `title` and `extract`."""
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
@@ -77,7 +77,7 @@ class WikipediaSummaries(Reader):
             yield Document(f"{self.name}/{number}", [" ".join(article["extract"].split())], article["title"])
 
 
-class KingJamesBible(Reader):
+class KingJamesBible(FileReader):
     """The Bible, a chapter a document, out of the literals of a Python file: the text and where its verses are."""
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:

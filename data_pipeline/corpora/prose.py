@@ -4,6 +4,9 @@ import re
 
 _LEFTOVER = re.compile(r"<[^<>\n]{1,200}>|\{\{|\}\}|\[\[|\]\]|'{2,}|__[A-Z]+__")
 _EMPTY_BRACKETS = re.compile(r"\s*\(\s*[,;:\s]*\)")
+_EMPTY_QUOTES = re.compile(r'\s*(?:""|\u201c\s*\u201d)(?=[\s,.;:)])')
+_REPEATED = re.compile(r"[,;](?:\s*[,;])+")
+_COMMA_AND_STOP = re.compile(r"[,;]\s*(?=\.(?!\w))")
 _SPACED = re.compile(r"\s+([,.;:)])|(\()[\s,;]+")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _CLOSING = "\"')]\u201d\u2019\u00bb\u300d\u300f\uff09"
@@ -11,12 +14,15 @@ _ENDINGS = frozenset(".!?:;\u2026\u3002\uff01\uff1f\uff1a\uff1b\u061f\u06d4\u096
 
 
 def tidy(text: str) -> str:
-    """Remove markup that was left unbalanced, brackets that lost their content, and the spaces around them.
+    """Remove markup that was left unbalanced, brackets, quotes and lists that lost their content, and spaces around.
 
     >>> tidy("Bern ( ; ) is ''the\u00a0 capital .")
     'Bern is the capital.'
+    >>> tidy("It is called, , and; a vowel such as,. Then it goes on.")
+    'It is called, and; a vowel such as. Then it goes on.'
     """
-    text = _EMPTY_BRACKETS.sub("", _LEFTOVER.sub("", text))
+    text = _EMPTY_QUOTES.sub("", _EMPTY_BRACKETS.sub("", _LEFTOVER.sub("", text)))
+    text = _COMMA_AND_STOP.sub("", _REPEATED.sub(",", text))
     return " ".join(_SPACED.sub(r"\1\2", text).split())
 
 

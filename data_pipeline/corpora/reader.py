@@ -1,17 +1,53 @@
-"""What every reader is: a name, files, a licence, and a function from a file to documents."""
+"""What every reader is: a name, a licence, parts that tasks read alone, and a function from a part to documents."""
 
+import bz2
 import glob
 import gzip
 import io
+import math
+import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+import pyarrow
+
+from data_pipeline.content_hashes import sha256_of_files
 from data_pipeline.records import Document, Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one task can read alone: a file, a piece of one, or a shard of a stream.
+
+    Attributes:
+        name: Path of the file, or what else the reader finds it by.
+        bytes: How large it is, None where that is not known; tasks are made of about as much each.
+        begin: Where it begins, in a unit of the reader's own.
+        end: Where it ends; None for the end of the file.
+    """
+
+    name: str
+    bytes: int | None
+    begin: int = 0
+    end: int | None = None
+
+
+def _open_zstd(file: Path, mode: str) -> pyarrow.CompressedInputStream:
+    """Open with Arrow: the zstandard package ends a file that was cut short without an error."""
+    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(file), mode), "zstd")
+
+
+_COMPRESSED: dict[str, tuple[str, Callable[..., Any]]] = {
+    ".gz": ("gzip", gzip.open),
+    ".bz2": ("bz2", bz2.open),
+    ".zst": ("zstd", _open_zstd),
+}
 
 
 class Reader(ABC):
@@ -19,23 +55,63 @@ class Reader(ABC):
 
     Args:
         name: What the manifest calls the source.
-        path: A file, a folder (all files below it), or a glob pattern.
         licence: Of the text.
         origin: Where the text comes from, for people.
         language: ISO 639-1 code, for sentence splitting.
+        weight: How often a document is in the training split: 2 is twice, 0.5 is half of the documents.
     """
 
-    def __init__(self, name: str, path: str | Path, licence: str, origin: str, language: str = "en") -> None:
+    def __init__(self, name: str, licence: str, origin: str, language: str = "en", weight: float = 1.0) -> None:
+        if not (isinstance(weight, float | int) and 0 < weight < math.inf):
+            raise ValueError(f"corpus {name}: weight must be a number above 0, not {weight!r}")
+        if not re.fullmatch("[a-z]{2,3}", language):
+            raise ValueError(f"corpus {name}: language must be an ISO 639 code such as en, not {language!r}")
         self.name = name
-        self.path = str(path)
         self.licence = licence
         self.origin = origin
         self.language = language
+        self.weight = float(weight)
 
     @property
     def sources(self) -> list["Reader"]:
         """The readers of a corpus; a reader is a corpus of itself alone."""
         return [self]
+
+    @abstractmethod
+    def content_sha256(self) -> str:
+        """Return a hash that changes when anything that is read has changed."""
+
+    @abstractmethod
+    def parts(self, part_bytes: int) -> list[Part]:
+        """Cut the source into parts, which together are all of it, in order; ValueError where there is nothing.
+
+        Args:
+            part_bytes: The size to cut to, where the format lets a file be cut at all.
+        """
+
+    @abstractmethod
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+        """Yield the documents of a part, and a `Dropped` for everything left out.
+
+        Raises:
+            ValueError: naming the file, where it is not what the reader reads.
+        """
+
+
+class FileReader(Reader):
+    """A source that lies in files.
+
+    Args:
+        name: What the manifest calls the source.
+        path: A file, a folder (all files below it), or a glob pattern.
+        licence: Of the text.
+        origin: Where the text comes from, for people.
+        **reader: As for every `Reader`.
+    """
+
+    def __init__(self, name: str, path: str | Path, licence: str, origin: str, **reader: Any) -> None:
+        super().__init__(name, licence, origin, **reader)
+        self.path = str(path)
 
     def files(self) -> list[Path]:
         """Return the input files in a fixed order; ValueError where there are none."""
@@ -51,13 +127,17 @@ class Reader(ABC):
             raise ValueError(f"corpus {self.name}: path={self.path} names no file")
         return files
 
-    def label(self, file: Path) -> str:
-        """Return an input file's path from where `path` begins to vary: unique, the same wherever the corpus lies."""
-        path = Path(self.path)
-        if not path.is_dir():
-            fixed = takewhile(lambda part: path.is_file() or not glob.has_magic(part), path.parts[:-1])
-            path = Path(*fixed)
-        return file.relative_to(path).as_posix()
+    def content_sha256(self) -> str:
+        """Return a hash of the names and contents of all files."""
+        return sha256_of_files(self.files())
+
+    def parts(self, part_bytes: int) -> list[Part]:
+        """Return the files; readers whose format can be entered in the middle cut large ones."""
+        return [Part(str(file), file.stat().st_size) for file in self.files()]
+
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+        """Yield the documents of a part."""
+        return self.read(Path(part.name))
 
     @abstractmethod
     def read(self, file: Path) -> Iterator[Document | Dropped]:
@@ -67,16 +147,28 @@ class Reader(ABC):
             ValueError: naming the file, where it is not what the reader reads.
         """
 
+    def label(self, file: Path) -> str:
+        """Return an input file's path from where `path` begins to vary: unique, the same wherever the corpus lies."""
+        path = Path(self.path)
+        if not path.is_dir():
+            fixed = takewhile(lambda part: path.is_file() or not glob.has_magic(part), path.parts[:-1])
+            path = Path(*fixed)
+        return file.relative_to(path).as_posix()
+
     @contextmanager
     def opened(self, file: Path) -> Iterator[TextIO]:
-        """Open a text file, plain or gzipped, past its byte-order mark; ValueError where it is cut or not UTF-8."""
+        """Open a text file, plain, gz, bz2 or zst, past its byte-order mark; ValueError where it is cut or no UTF-8."""
         try:
-            with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as content:
+            _, open_bytes = _COMPRESSED.get(file.suffix, ("", Path.open))
+            with open_bytes(file, "rb") as content:
                 yield io.TextIOWrapper(content, encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"corpus {self.name}: {file} is not a whole gzip file: {error}") from error
+        except (EOFError, zlib.error, OSError) as error:
+            if file.suffix not in _COMPRESSED or not file.is_file():
+                raise
+            kind, _ = _COMPRESSED[file.suffix]
+            raise ValueError(f"corpus {self.name}: {file} is not a whole {kind} file: {error}") from error
 
     def text_of(self, file: Path) -> str:
         """Return the whole text of a file."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import FileReader
 from data_pipeline.records import Document, Dropped
 
 
-class TextLines(Reader):
+class TextLines(FileReader):
     """Documents whose sentences are already split."""
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:

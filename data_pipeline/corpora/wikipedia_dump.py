@@ -6,19 +6,21 @@ What stays is running prose, as for BERT: templates, tables, references, heading
 import bz2
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import IO
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import mwparserfromhell
 
+from data_pipeline.corpora.bz2_streams import next_stream, open_range
 from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import FileReader, Part
 from data_pipeline.records import Document, Dropped
 
 ARTICLES = "0"
+CHUNK_BYTES = 1 << 16
+HEAD_BYTES = 1 << 18
 _DROPPED_TAGS = (
     "ref|references|gallery|math|chem|score|timeline|imagemap|source|syntaxhighlight|code|pre|graph|hiero"
     "|table|ul|ol|dl"
@@ -48,30 +50,37 @@ def links_shown_apart(names: Iterable[str] = ()) -> re.Pattern[str]:
 _ENGLISH_LINKS = links_shown_apart()
 
 
-class WikipediaDump(Reader):
-    """The articles of a pages-articles XML dump."""
+class WikipediaDump(FileReader):
+    """The articles of a pages-articles XML dump; a multistream bz2 file is cut into parts for tasks side by side."""
+
+    def parts(self, part_bytes: int) -> list[Part]:
+        """Return the files, multistream ones in pieces of about `part_bytes` compressed bytes."""
+        return [part for file in self.files() for part in _cut(file, part_bytes)]
 
     def read(self, file: Path) -> Iterator[Document | Dropped]:
         """Yield every article as running text; redirects and other namespaces are dropped."""
-        with closing(self._open(file)) as stream:
-            try:
-                yield from self._pages(stream, file)
-            except (ElementTree.ParseError, OSError, EOFError) as error:
-                raise ValueError(f"corpus {self.name}: {file} is not a MediaWiki XML dump: {error}") from error
+        return self.read_part(Part(str(file), 0))
 
-    def _open(self, file: Path) -> IO[bytes]:
-        return bz2.open(file, "rb") if file.suffix == ".bz2" else file.open("rb")
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+        """Yield every article whose page begins in the part."""
+        parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("start", "end"))
+        try:
+            yield from self._pages(parser, _chunks(part), part.name)
+        except (ElementTree.ParseError, OSError, EOFError) as error:
+            raise ValueError(f"corpus {self.name}: {part.name} is not a MediaWiki XML dump: {error}") from error
 
-    def _pages(self, stream: IO[bytes], file: Path) -> Iterator[Document | Dropped]:
-        events = ElementTree.iterparse(stream, events=("start", "end"))
-        _, root = next(events)
-        namespace, _, tag = root.tag.rpartition("}")
-        if tag != "mediawiki":
-            raise ValueError(f"corpus {self.name}: {file} is not a MediaWiki XML dump: its root is <{tag}>")
-        prefix = f"{namespace}}}" if namespace else ""
-        links = _ENGLISH_LINKS
-        for event, element in events:
-            if event == "end" and element.tag == f"{prefix}namespaces":
+    def _pages(
+        self, parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes], file: str
+    ) -> Iterator[Document | Dropped]:
+        root, prefix, links = None, "", _ENGLISH_LINKS
+        for event, element in _events(parser, chunks):
+            if root is None:
+                root = element
+                namespace, _, tag = root.tag.rpartition("}")
+                if tag != "mediawiki":
+                    raise ValueError(f"corpus {self.name}: {file} is not a MediaWiki XML dump: its root is <{tag}>")
+                prefix = f"{namespace}}}" if namespace else ""
+            elif event == "end" and element.tag == f"{prefix}namespaces":
                 links = links_shown_apart(e.text for e in element if e.text and e.get("key") in _SHOWN_APART)
             elif event == "end" and element.tag == f"{prefix}page":
                 yield self._document(element, prefix, links)
@@ -88,6 +97,50 @@ class WikipediaDump(Reader):
             return Dropped("no running text")
         identifier = f"{self.name}/{page.findtext(f'{prefix}id')}"
         return Document(identifier, paragraphs, page.findtext(f"{prefix}title") or "")
+
+
+def _events(
+    parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes]
+) -> Iterator[tuple[str, ElementTree.Element]]:
+    for chunk in chunks:
+        parser.feed(chunk)
+        yield from cast(Iterator[tuple[str, ElementTree.Element]], parser.read_events())
+    parser.close()
+
+
+def _chunks(part: Part) -> Iterator[bytes]:
+    """Yield XML that is whole: a piece of a file gets the head of the file and the end of its root."""
+    file = Path(part.name)
+    if part.begin:
+        with bz2.open(file) as stream:
+            head = stream.read(HEAD_BYTES)
+        yield head[: head.index(b"<page>")]
+    with open_range(file, part.begin, part.end) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+    if part.end is not None:
+        yield b"</mediawiki>"
+
+
+def _cut(file: Path, part_bytes: int) -> Iterator[Part]:
+    """Cut a bz2 file where one of its streams begins with a page; in other files there is no such place."""
+    size = file.stat().st_size
+    begin = 0
+    if file.suffix == ".bz2":
+        for wanted in range(part_bytes, size, part_bytes):
+            place = next_stream(file, wanted)
+            if place is not None and place > begin and _begins_page(file, place):
+                yield Part(str(file), place - begin, begin, place)
+                begin = place
+    yield Part(str(file), size - begin, begin)
+
+
+def _begins_page(file: Path, place: int) -> bool:
+    try:
+        with open_range(file, place, None) as stream:
+            return stream.read1(HEAD_BYTES).lstrip().startswith(b"<page>")
+    except (OSError, EOFError):
+        return False  # said when it is read
 
 
 def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS) -> list[str]:

@@ -8,15 +8,15 @@ from itertools import chain
 from pathlib import Path
 
 from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import Reader
+from data_pipeline.corpora.reader import FileReader
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)" url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
 _TAG = re.compile(r"</?[a-zA-Z][^>\n]{0,200}>")
-_DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft")
+_DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
 
 
-class WikipediaExtracted(Reader):
+class WikipediaExtracted(FileReader):
     """The articles WikiExtractor found; each line is a paragraph, the first one repeats the title.
 
     Headings, list entries and pieces of templates that WikiExtractor left in are dropped.

@@ -1,0 +1,45 @@
+"""Quality filters of datatrove, applied to documents as they are read."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from datatrove.data import Document as FilterDocument
+from datatrove.pipeline.filters.base_filter import BaseFilter, get_filter_result
+
+from data_pipeline.records import Document
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFilters:
+    """Filters in their order; the first that does not keep a document says why.
+
+    Attributes:
+        filters: datatrove's filters by any name; each judges one document by itself.
+        settings: What tells them from other filters, for the manifest.
+    """
+
+    filters: Mapping[str, BaseFilter] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, filter in self.filters.items():
+            if not isinstance(filter, BaseFilter):
+                raise ValueError(f"filters.{name} must be a filter of datatrove, not {type(filter).__name__}")
+
+    def fresh(self) -> "DocumentFilters":
+        """Return a copy as it was made: some filters draw random numbers, and no task may depend on another."""
+        return deepcopy(self)
+
+    def reason_to_drop(self, document: Document) -> str:
+        """Return which filter drops a document and why; "" where all keep it."""
+        if not self.filters:
+            return ""
+        between = "\n" if document.presplit else "\n\n"
+        candidate = FilterDocument(between.join(document.paragraphs), document.identifier)
+        for filter in self.filters.values():
+            kept, reason = get_filter_result(filter.filter(candidate))
+            if not kept:
+                return f"{type(filter).__name__}: {reason}" if reason else type(filter).__name__
+        return ""

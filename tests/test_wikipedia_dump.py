@@ -1,0 +1,77 @@
+"""Multistream dumps: pieces of one file, read by themselves, are the file."""
+
+import bz2
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.corpora.bz2_streams import next_stream
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump
+from data_pipeline.records import Document
+
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo><namespaces>
+<namespace key="0"/><namespace key="6">Datei</namespace></namespaces></siteinfo>
+"""
+PAGE = """<page><title>T{0}</title><ns>0</ns><id>{0}</id><revision><text>[[Datei:A.jpg|Bild]]Dies ist der Artikel \
+{0}, und er ist kurz.</text></revision></page>
+"""
+WHOLE = HEAD + "".join(map(PAGE.format, range(60))) + "</mediawiki>"
+
+
+def write(path: Path, pieces: list[str]) -> Path:
+    path.write_bytes(b"".join(bz2.compress(piece.encode()) for piece in pieces))
+    return path
+
+
+def multistream(path: Path) -> Path:
+    """The layout of Wikimedia: a stream for the head, one for every few pages, one for the end."""
+    pages = ["".join(map(PAGE.format, range(first, first + 5))) for first in range(0, 60, 5)]
+    return write(path, [HEAD, *pages, "</mediawiki>"])
+
+
+def make_reader(path: Path) -> WikipediaDump:
+    return WikipediaDump("c", path, "none", "test", language="de")
+
+
+def read(reader: WikipediaDump, part_bytes: int) -> list[Document]:
+    items = [item for part in reader.parts(part_bytes) for item in reader.read_part(part)]
+    return [item for item in items if isinstance(item, Document)]
+
+
+@pytest.mark.parametrize("part_bytes", [1, 200, 333, 1000, 1 << 20])
+def test_pieces_are_the_whole_dump_in_order(tmp_path: Path, part_bytes: int) -> None:
+    reader = make_reader(multistream(tmp_path / "dewiki-multistream.xml.bz2"))
+    parts = reader.parts(part_bytes)
+    expected = [Document(f"c/{i}", [f"Dies ist der Artikel {i}, und er ist kurz."], f"T{i}") for i in range(60)]
+    assert read(reader, part_bytes) == expected
+    assert sum(part.bytes or 0 for part in parts) == reader.files()[0].stat().st_size
+    assert len(parts) == {1: 13, 1 << 20: 1}.get(part_bytes, len(parts))
+    assert len(parts) > 1 or part_bytes == 1 << 20
+
+
+def test_streams_that_cut_pages_are_read_as_one(tmp_path: Path) -> None:
+    """Parallel compressors begin a stream every so many bytes, wherever these are."""
+    pieces = [WHOLE[begin : begin + 500] for begin in range(0, len(WHOLE), 500)]
+    reader = make_reader(write(tmp_path / "dump.xml.bz2", pieces))
+    assert len(reader.parts(100)) < 4
+    assert len(read(reader, 100)) == 60
+
+
+@pytest.mark.parametrize("part_bytes", [300, 1 << 20])
+def test_a_dump_that_is_cut_short_is_refused_by_name(tmp_path: Path, part_bytes: int) -> None:
+    path = multistream(tmp_path / "dump.xml.bz2")
+    content = path.read_bytes()
+    for size in (len(content) - 5, len(content) // 2, content.rindex(b"BZh9")):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r"dump\.xml\.bz2 is not a MediaWiki XML dump"):
+            read(make_reader(path), part_bytes)
+
+
+def test_streams_are_found_across_the_edges_of_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.bz2", ["a" * 50, "b" * 50, "c" * 50])
+    content = path.read_bytes()
+    starts = [i for i in range(len(content)) if content[i : i + 4] == b"BZh9"]
+    for size in (1, 3, 10, 11, 1 << 20):
+        monkeypatch.setattr("data_pipeline.corpora.bz2_streams._SEARCH_BYTES", size)
+        expected = [min((start for start in starts if start >= begin), default=None) for begin in range(len(content))]
+        assert [next_stream(path, begin) for begin in range(len(content))] == expected
