@@ -60,7 +60,7 @@ class LocalExecutor:
         """Run the tasks and show how many are done; the first error ends the run and is raised."""
         workers = min(self.workers, num_tasks)
         executor = _QuietExecutor(
-            [_Step(task, threads=max(1, _num_cores() // workers))],
+            [Step(task, threads=max(1, _num_cores() // workers))],
             tasks=num_tasks,
             workers=workers,
             logging_dir=str(folder),
@@ -68,7 +68,7 @@ class LocalExecutor:
         logger.disable("datatrove")
         _at_work.set()
         try:
-            with _progress(name, num_tasks, folder / "completions"):
+            with progress(name, num_tasks, folder / "completions"):
                 executor.run()
         finally:
             _at_work.clear()
@@ -82,20 +82,34 @@ class _QuietExecutor(LocalPipelineExecutor):
         return super()._run_for_rank(rank, local_rank, node_rank)
 
 
-class _Step:
-    """A pipeline step that runs the task of its rank, sharing the cores among the processes."""
+class Step:
+    """A pipeline step that runs the task of its rank.
 
-    def __init__(self, task: Callable[[int], None], threads: int) -> None:
+    Args:
+        task: The task.
+        threads: Threads that the tokenizer uses, so that processes share the cores.
+        errors: Folder in which the message of an error is left, for those who do not see it raised.
+    """
+
+    def __init__(self, task: Callable[[int], None], threads: int, errors: Path | None = None) -> None:
         self.task = task
         self.threads = threads
+        self.errors = errors
 
     def __call__(self, data: None, rank: int = 0, world_size: int = 1) -> None:
+        """Run task number `rank`."""
         os.environ.setdefault("RAYON_NUM_THREADS", str(self.threads))
-        self.task(rank)
+        try:
+            self.task(rank)
+        except Exception as error:
+            if self.errors is not None:
+                self.errors.mkdir(parents=True, exist_ok=True)
+                (self.errors / f"{rank:05d}").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            raise
 
 
 @contextmanager
-def _progress(name: str, total: int, completions: Path) -> Iterator[None]:
+def progress(name: str, total: int, completions: Path) -> Iterator[None]:
     """Show a bar that follows the files that mark finished tasks."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     finished = threading.Event()

@@ -46,7 +46,7 @@ def test_imports_follow_the_rules(path: Path) -> None:
 
 
 RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "runpy", "code", "codeop"}
-STARTS_PROGRAMS = {"storage": "what the user wrote after pipe:", "demo_corpus": "pip"}
+STARTS_PROGRAMS = {"storage": "what the user wrote after pipe:", "demo_corpus": "pip", "cluster_executors": "SLURM"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "data_pipeline" in path.parts], ids=lambda path: path.stem)
