@@ -15,6 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from data_pipeline.prepared_folder import PreparedFolder
+
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -154,6 +156,8 @@ LEAST = {
     "num_workers": 0,
     "num_lanes": 1,
     "window_shards": 1,
+    "cache_bytes": 1,
+    "retries": 0,
 }
 """The smallest number that each key of the data group may have."""
 
@@ -170,6 +174,11 @@ def check_numbers(data: DictConfig, seed: Any) -> None:
             raise ValueError(f"data.{name}={value} must be a whole number, at least {least}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed} must be a whole number, at least 0")
+
+
+def prepared_folder(data: DictConfig) -> PreparedFolder:
+    """Return the prepared folder of the data group, wherever it is."""
+    return PreparedFolder(data.path, data.cache_dir, data.cache_bytes, data.retries)
 
 
 def validate(cfg: DictConfig, world: World) -> None:

@@ -9,10 +9,10 @@ import lightning as L
 import torch
 from tokenizers import Tokenizer
 
-from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
 from data_pipeline.pairs.chunks import PairFormat
+from data_pipeline.prepared_folder import PreparedFolder
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.stream import PretrainingStream, ValidationStream
 from data_pipeline.tokenizer import load_tokenizer
@@ -56,7 +56,7 @@ class PretrainingData(L.LightningDataModule):
     """Training and held-out streams of one prepared folder.
 
     Args:
-        path: A folder written by bert-prepare.
+        path: A folder written by bert-prepare, or its address.
         pairs: How documents become examples.
         masking: Which tokens are to be predicted.
         seq_len: Most tokens of an example.
@@ -69,8 +69,10 @@ class PretrainingData(L.LightningDataModule):
         validation_samples: Held-out examples to use; None for all.
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
-        cache_dir: Where the example index is kept; None for inside `path`.
+        cache_dir: Where the example index and what is fetched are kept; see `PreparedFolder`.
         quarantine: Shards to leave out.
+        cache_bytes: Most bytes of fetched shards to keep; None for all.
+        retries: How often a broken transfer is tried again.
     """
 
     def __init__(
@@ -90,25 +92,26 @@ class PretrainingData(L.LightningDataModule):
         window_shards: int = 16,
         cache_dir: str | Path | None = None,
         quarantine: Sequence[str] = (),
+        cache_bytes: int | None = None,
+        retries: int = 5,
     ) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
         self.global_batch_size = global_batch_size
-        self.tokenizer: Tokenizer = load_tokenizer(self.path / "tokenizer")
+        self.tokenizer: Tokenizer = load_tokenizer(self.folder.tokenizer_dir)
         self._micro_batch_size = micro_batch_size
         self._validation_micro_batch_size = validation_micro_batch_size or micro_batch_size
         self._validation_samples = validation_samples
         self._max_steps = max_steps
         self._num_workers = num_workers
         self._source: dict[str, Any] = {
-            "folder": self.path,
+            "folder": self.folder,
             "pairs": pairs,
             "masking": masking,
             "seq_len": seq_len,
             "seed": seed,
             "num_lanes": num_lanes,
             "window_shards": window_shards,
-            "cache_dir": cache_dir,
             "quarantine": quarantine,
         }
         self._train: PretrainingSamples | None = None
@@ -123,7 +126,7 @@ class PretrainingData(L.LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
-        return bool(Manifest.load(self.path).without(self._source["quarantine"]).splits["validation"])
+        return bool(self.folder.manifest.without(self._source["quarantine"]).splits["validation"])
 
     def _samples(self, split: str) -> PretrainingSamples:
         return PretrainingSamples(split=split, shuffle=split == "train", **self._source)

@@ -14,7 +14,7 @@ from rich.text import Text
 from tokenizers import Tokenizer
 
 from bert_lightning.cli import entry_point
-from bert_lightning.config import check_numbers
+from bert_lightning.config import check_numbers, prepared_folder
 from data_pipeline.packing import PackedBatch, batch_digest
 from data_pipeline.records import NO_LABEL
 from data_pipeline.samples import PretrainingSamples
@@ -36,7 +36,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
         raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
     samples = PretrainingSamples(
-        data.path,
+        prepared_folder(data),
         cfg.split,
         instantiate(cfg.pairs),
         instantiate(cfg.masking),
@@ -44,7 +44,6 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         cfg.seed,
         data.num_lanes,
         data.window_shards,
-        cache_dir=data.cache_dir,
         quarantine=list(data.quarantine),
     )
     stream = PretrainingStream(
@@ -55,7 +54,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     begin = time.perf_counter()
     for step, batches in enumerate(islice(stream, cfg.num_batches)):
         if step == 0:
-            _print_examples(batches, load_tokenizer(samples.folder / "tokenizer"), cfg.num_examples, console)
+            _print_examples(batches, load_tokenizer(samples.folder.tokenizer_dir), cfg.num_examples, console)
         statistics.add(batches)
         if cfg.digests:
             digests.append(batch_digest(batches))
@@ -63,7 +62,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     table: dict[str, Any] = statistics.table()
     table["tokens_per_second"] = table["tokens"] / seconds
     table["epochs"] = samples.epoch_of(stream.consumed_samples)
-    table["unigram_entropy"] = unigram_entropy(data.path, cfg.split, samples.quarantine)
+    table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.quarantine)
     _print_table(table, console)
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")

@@ -25,13 +25,20 @@ from bert_lightning.checkpoint import (
 )
 from bert_lightning.cli import entry_point
 from bert_lightning.collectives import shut_down
-from bert_lightning.config import World, check_numbers, describe_world, is_first_process, resolve_precision, validate
+from bert_lightning.config import (
+    World,
+    check_numbers,
+    describe_world,
+    is_first_process,
+    prepared_folder,
+    resolve_precision,
+    validate,
+)
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
 from bert_lightning.sharding import blocks_of, recompute_activations
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
-from data_pipeline.manifest import Manifest
 from data_pipeline.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
@@ -47,7 +54,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     check_numbers(cfg.data, cfg.seed)
     strategy = instantiate(cfg.strategy)
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
-    cfg.model.vocab_size = Manifest.load(cfg.data.path).vocab_size
+    cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
     validate(cfg, world)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
     if is_sharded:
@@ -104,10 +111,11 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         model_config.attention_probs_dropout_prob,
         resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
     )
+    tokenizer_dir = prepared_folder(cfg.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
         objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
     if cfg.init_from and not on_meta:
-        start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(Path(cfg.data.path) / "tokenizer"))
+        start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(tokenizer_dir))
     if cfg.activation_checkpointing:
         recompute_activations(objective)
     return PretrainingModule(
@@ -119,7 +127,7 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         cfg.trainer.log_every_n_steps,
         cfg.gradient_clip_val,
         cfg.max_skipped_steps,
-        checkpoint_payload(model_config, Path(cfg.data.path) / "tokenizer", settings),
+        checkpoint_payload(model_config, tokenizer_dir, settings),
     )
 
 

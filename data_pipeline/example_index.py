@@ -1,14 +1,15 @@
 """How many examples each shard gives: the one thing about the whole corpus that the order of the stream needs.
 
-Counting reads every shard once for each cut of the corpus (`dupe_factor`), so the counts are kept in a file named by
-all that decides them. Writing is atomic and the content a pure function of the name: processes may do it at the same
-time.
+Counting reads the lengths of every shard once for each cut of the corpus (`dupe_factor`), so the counts are kept in a
+file named by all that decides them. Writing is atomic and the content a pure function of the name: processes may do it
+at the same time.
 """
 
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.manifest import Manifest
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
-from data_pipeline.shards import read_shard
+from data_pipeline.prepared_folder import PreparedFolder
+
+READ_TOGETHER = 16
 
 
 def plan_shard(pairs: PairFormat, lengths: Lengths, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:
@@ -29,31 +32,28 @@ class ExampleIndex:
     """Counts of examples a shard, made on first use and kept in a cache folder.
 
     Args:
-        folder: The prepared folder.
+        folder: The prepared folder; its `index_dir` is where the counts are kept, if it can be written to.
         split: "train" or "validation".
-        manifest: Its manifest.
+        manifest: Its manifest, without the shards that are left out.
         pairs: How documents become examples.
         seq_len: Most tokens of an example.
         seed: Of the plan.
-        cache_dir: Where to keep the counts; `<folder>/index` by default. Where it cannot be written nothing is kept.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: PreparedFolder,
         split: str,
         manifest: Manifest,
         pairs: PairFormat,
         seq_len: int,
         seed: int,
-        cache_dir: str | Path | None = None,
     ) -> None:
         self._folder = folder
         self._entries = manifest.splits[split]
         self._pairs = pairs
         self._seq_len = seq_len
         self._seed = seed
-        self._cache_dir = Path(cache_dir) if cache_dir else folder / "index"
         self._counts: dict[int, NDArray[np.int64]] = {}
         decides = [1, manifest.content_sha256, split, pairs.describe(), seq_len, seed]
         self._name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
@@ -65,17 +65,32 @@ class ExampleIndex:
         return self._counts[variant]
 
     def _read_or_count(self, variant: int) -> NDArray[np.int64]:
-        path = self._cache_dir / f"{self._name}-{variant:03d}.json"
+        path = self._folder.index_dir / f"{self._name}-{variant:03d}.json"
         if (kept := _read_counts(path, len(self._entries))) is not None:
             return kept
-        counts = [self._count(shard, variant) for shard in range(len(self._entries))]
+        counts = self._count(variant)
         _write_if_possible(path, json.dumps(counts))
         return np.array(counts, dtype=np.int64)
 
-    def _count(self, shard: int, variant: int) -> int:
-        read = read_shard(self._folder, self._entries[shard])
-        lengths = Lengths(read.sentence_offsets, read.document_offsets)
-        return len(plan_shard(self._pairs, lengths, self._seq_len, self._seed, shard, variant))
+    def _count(self, variant: int) -> list[int]:
+        counts: list[int] = []
+        for begin in range(0, len(self._entries), READ_TOGETHER):
+            middle, end = begin + READ_TOGETHER, begin + 2 * READ_TOGETHER
+            self._folder.prefetch(self._entries[middle:end])
+            for offsets in self._folder.read_lengths(self._entries[begin:middle]):
+                chunks = plan_shard(self._pairs, Lengths(*offsets), self._seq_len, self._seed, len(counts), variant)
+                counts.append(len(chunks))
+        return counts
+
+    def check(self, shards: Sequence[int], variant: int, found: Sequence[int]) -> None:
+        """Compare what shards really gave with what was counted, so that a spoilt index cannot shift the stream."""
+        counts = self.counts(variant)
+        for shard, number in zip(shards, found, strict=True):
+            if counts[shard] != number:
+                raise ValueError(
+                    f"the example index in {self._folder.index_dir} says that shard {self._entries[shard].name} gives "
+                    f"{counts[shard]} examples, it gives {number}; delete the index"
+                )
 
 
 def _read_counts(path: Path, num_shards: int) -> NDArray[np.int64] | None:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.example_index import ExampleIndex, plan_shard
-from data_pipeline.manifest import Manifest
 from data_pipeline.masking import LONGEST_EXAMPLE, Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.plan import EpochPlan
+from data_pipeline.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
-from data_pipeline.shards import check_size, read_shard
 from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens, tokenizer_sha256
 
 STREAM_VERSION = 1
@@ -73,7 +72,7 @@ class PretrainingSamples:
     """The examples of one split of a prepared folder, in their order.
 
     Args:
-        folder: A folder written by bert-prepare.
+        folder: A folder written by bert-prepare, or its path.
         split: "train" or "validation".
         pairs: How documents become examples.
         masking: Which tokens are to be predicted.
@@ -82,13 +81,12 @@ class PretrainingSamples:
         num_lanes: Streams of shards read side by side (`plan`); the same for every number of ranks.
         window_shards: Shards of a lane in memory at a time; more mixes better and takes more memory.
         shuffle: False reads shards and examples in their stored order.
-        cache_dir: Where the example index is kept; inside the prepared folder by default.
         quarantine: Names of shards, as the manifest has them, to leave out; another stream than one with them.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: PreparedFolder | str | Path,
         split: str,
         pairs: PairFormat,
         masking: Masking,
@@ -97,7 +95,6 @@ class PretrainingSamples:
         num_lanes: int = 16,
         window_shards: int = 16,
         shuffle: bool = True,
-        cache_dir: str | Path | None = None,
         quarantine: Sequence[str] = (),
     ) -> None:
         if not 8 <= seq_len <= LONGEST_EXAMPLE:
@@ -107,8 +104,8 @@ class PretrainingSamples:
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
             if value < 1:
                 raise ValueError(f"data.{name} must be at least 1, not {value}")
-        self.folder = Path(folder)
-        self.manifest = Manifest.load(self.folder).without(quarantine)
+        self.folder = open_folder(folder)
+        self.manifest = self.folder.manifest.without(quarantine)
         self.quarantine = sorted(quarantine)
         if split not in self.manifest.splits:
             raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
@@ -122,7 +119,7 @@ class PretrainingSamples:
         self.num_lanes = num_lanes
         self.window_shards = window_shards
         self.shuffle = shuffle
-        self.index = ExampleIndex(self.folder, split, self.manifest, pairs, seq_len, seed, cache_dir)
+        self.index = ExampleIndex(self.folder, split, self.manifest, pairs, seq_len, seed)
         if not self.index.counts(0).sum():
             raise ValueError(f"the {split} split of {self.folder} gives no example of data.seq_len={seq_len}")
         self._plans: dict[int, EpochPlan] = {}
@@ -130,15 +127,14 @@ class PretrainingSamples:
 
     def _check_folder(self) -> None:
         """Find what is missing or cut short at once, not hours later; contents are hashed when they are read."""
-        for entry in self.entries:
-            check_size(self.folder, entry)
-        if tokenizer_sha256(load_tokenizer(self.folder / "tokenizer")) != self.manifest.tokenizer_sha256:
+        self.folder.check(self.entries)
+        if tokenizer_sha256(load_tokenizer(self.folder.tokenizer_dir)) != self.manifest.tokenizer_sha256:
             raise ValueError(f"the tokenizer in {self.folder} is not the one that its shards were made with")
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What masking has to know about the tokenizer of the prepared folder."""
-        tokenizer = load_tokenizer(self.folder / "tokenizer")
+        tokenizer = load_tokenizer(self.folder.tokenizer_dir)
         special = special_tokens(tokenizer)
         return Vocabulary(
             tokenizer.get_vocab_size(),
@@ -248,15 +244,18 @@ class PretrainingSamples:
         self._windows[key] = self._load_window(
             plan.windows[lane][number].shards, epoch, plan.example_order(lane, number)
         )
+        if number + 1 < len(plan.windows[lane]):
+            self.folder.prefetch([self.entries[shard] for shard in plan.windows[lane][number + 1].shards])
         return self._windows[key]
 
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
-        shards = [read_shard(self.folder, self.entries[number]) for number in numbers]
+        shards = self.folder.read([self.entries[number] for number in numbers])
         lengths = [Lengths(shard.sentence_offsets, shard.document_offsets) for shard in shards]
         chunks = [
             plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, self._variant(epoch))
             for number, shard_lengths in zip(numbers, lengths, strict=True)
         ]
+        self.index.check(numbers, self._variant(epoch), [len(part) for part in chunks])
         sentences = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in shards])
         identities = [
             rng.fold(self.seed, Purpose.STATIC_MASK, number, self._variant(epoch), np.arange(len(part)))

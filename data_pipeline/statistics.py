@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.manifest import Manifest
 from data_pipeline.masking import Vocabulary
 from data_pipeline.packing import PackedBatch
-from data_pipeline.shards import read_shard
+from data_pipeline.prepared_folder import PreparedFolder, open_folder
 
 
 class StreamStatistics:
@@ -61,11 +60,12 @@ class StreamStatistics:
         }
 
 
-def unigram_entropy(folder: str | Path, split: str, quarantine: Collection[str] = ()) -> float:
+def unigram_entropy(folder: PreparedFolder | str | Path, split: str, quarantine: Collection[str] = ()) -> float:
     """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
-    manifest = Manifest.load(folder).without(quarantine)
+    source = open_folder(folder)
+    manifest = source.manifest.without(quarantine)
     counts = np.zeros(manifest.vocab_size, dtype=np.int64)
     for entry in manifest.splits[split]:
-        counts += np.bincount(read_shard(Path(folder), entry).tokens, minlength=manifest.vocab_size)
+        counts += np.bincount(source.read([entry])[0].tokens, minlength=manifest.vocab_size)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())

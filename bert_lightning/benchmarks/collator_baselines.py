@@ -12,7 +12,6 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFas
 
 from bert_lightning.benchmarks.stream_speed import Share
 from data_pipeline.samples import PretrainingSamples
-from data_pipeline.shards import read_shard
 
 NUM_BATCHES = 64
 DOCUMENTS_OF_A_TAR = 2000
@@ -98,7 +97,7 @@ def _write_documents(samples: PretrainingSamples, tar: Path) -> None:
     written = 0
     with wds.TarWriter(str(tar)) as writer:
         for entry in samples.entries:
-            shard = read_shard(samples.folder, entry)
+            shard = samples.folder.read([entry])[0]
             begins = shard.sentence_offsets[shard.document_offsets].tolist()
             for begin, end in pairwise(begins):
                 writer.write({"__key__": f"{written:09d}", "npy": shard.tokens[begin:end]})
@@ -109,6 +108,6 @@ def _write_documents(samples: PretrainingSamples, tar: Path) -> None:
 
 def _tokenizer(samples: PretrainingSamples) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
-        tokenizer_file=str(samples.folder / "tokenizer" / "tokenizer.json"),
+        tokenizer_file=str(samples.folder.tokenizer_dir / "tokenizer.json"),
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
     )
