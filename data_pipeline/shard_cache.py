@@ -51,11 +51,16 @@ class ShardCache:
         path = self._path(storage, entry)
         if (file := _open_whole(path, entry.bytes)) is not None:
             return file
-        with self._lock(path.name[:2]):
-            if (file := _open_whole(path, entry.bytes)) is not None:
-                return file
-            file = self._fetch(storage, entry, path)
-        self._make_room()
+        try:
+            for part in ("shards", "locks"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+            with self._lock(path.name[:2]):
+                if (file := _open_whole(path, entry.bytes)) is not None:
+                    return file
+                file = self._fetch(storage, entry, path)
+            self._make_room()
+        except OSError as error:  # of this machine: those of the transfer end as a ValueError
+            raise ValueError(f"data.cache_dir={self.folder} cannot be written to: {error}") from error
         return file
 
     def discard(self, storage: Storage, entry: ShardEntry) -> None:
@@ -67,11 +72,6 @@ class ShardCache:
         return self.folder / "shards" / f"{hashlib.sha256(key.encode()).hexdigest()}.tar"
 
     def _lock(self, name: str) -> FileLock:
-        try:
-            for part in ("shards", "locks"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"data.cache_dir={self.folder} cannot be written to: {error}") from error
         return FileLock(self.folder / "locks" / f"{name}.lock")
 
     def _fetch(self, storage: Storage, entry: ShardEntry, path: Path) -> BinaryIO:
@@ -94,7 +94,10 @@ class ShardCache:
         if self.max_bytes is None:
             return
         with self._lock("room"):
-            found = [(path.stat(), path) for path in (self.folder / "shards").iterdir()]
+            found = []
+            for path in (self.folder / "shards").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # finished and renamed in the meantime
+                    found.append((path.stat(), path))
             shards = sorted((about.st_mtime_ns, about.st_size, path) for about, path in found if path.suffix == ".tar")
             excess = sum(size for _, size, _ in shards) - self.max_bytes
             for _, size, path in shards:

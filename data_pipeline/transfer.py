@@ -54,6 +54,7 @@ def _append(chunks: Iterator[bytes], file: BinaryIO, size: int | None) -> None:
     for chunk in chunks:
         try:
             file.write(chunk)
+            file.flush()
         except OSError as error:
             raise ValueError(f"data.cache_dir cannot be written to: {error}") from error
         if size is not None and file.tell() > size:
