@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
 from bert_lightning.cli import entry_point
+from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
 from data_pipeline.tokenizer import load_tokenizer, tokenizer_sha256, train_wordpiece
@@ -25,8 +26,11 @@ def prepare(cfg: DictConfig) -> Manifest:
     Returns:
         The manifest of the prepared folder.
     """
+    numbers = {name: cfg[name] for name in ("validation_fraction", "shard_tokens", "group_bytes", "sample_bytes")}
+    filter_settings = cast(dict[str, Any], OmegaConf.to_container(cfg.filters, resolve=True))
+    filters = DocumentFilters(instantiate(cfg.filters), filter_settings)
     preparation = Preparation(
-        Path(cfg.output_dir), cfg.validation_fraction, cfg.shard_tokens, cfg.group_bytes, cfg.sample_bytes
+        Path(cfg.output_dir), **numbers, filters=filters, deduplication=instantiate(cfg.deduplication) or None
     )
     settings: dict[str, Any] = {str(name): value for name, value in cfg.tokenizer.items()}
     make_tokenizer: Callable[[Callable[[], Sequence[str]]], Tokenizer] = partial(_trained, cfg.tokenizer)
@@ -74,10 +78,10 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
         )
     console.print(table)
     for source in manifest.sources:
-        console.print(f"{source.name}: {source.documents:,} documents; {source.licence}; {source.origin}")
-    for reason, number in sorted(counts.items()):
-        if reason.startswith("dropped: "):
-            console.print(f"{reason}: {number:,}")
+        weight = "" if source.weight == 1 else f", weight {source.weight:g}"
+        console.print(f"{source.name}: {source.documents:,} documents{weight}; {source.licence}; {source.origin}")
+        for reason, number in source.dropped.items():
+            console.print(f"    dropped: {number:,} ({reason})")
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")

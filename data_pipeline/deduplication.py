@@ -9,8 +9,9 @@ sorted on disk; what is in memory are the pairs of near duplicates, whatever the
 import resource
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from functools import partial
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from datatrove.pipeline.dedup.minhash import (
     MinhashDedupFilter,
     MinhashDedupSignature,
 )
+from datatrove.utils.hashing import create_hash_func
 from datatrove.utils.word_tokenizers import WordTokenizer
 from numpy.typing import NDArray
 from tokenizers import normalizers, pre_tokenizers
@@ -41,7 +43,8 @@ class MinHashDeduplication:
 
     Two documents that share a part s of their n-grams agree in a bucket with probability s^hashes_per_bucket, and are a
     pair where they agree in one bucket or more: with the values given here 56% of the pairs at s = 0.7, 92% at 0.8 and
-    all but 0.04% at 0.9. Documents shorter than `n_grams` words are left alone.
+    all but 0.04% at 0.9. Case, punctuation, accents and which numbers stand in a text do not count. Documents shorter
+    than `n_grams` words are left alone.
 
     Args:
         n_grams: Words of an n-gram.
@@ -103,6 +106,8 @@ class _Signatures(MinhashDedupSignature):
     def __init__(self, folder: str, config: MinhashConfig) -> None:
         super().__init__(folder, config, _WITHOUT_PACKAGES)
         self.word_tokenizer = _Words()
+        hash_bytes = create_hash_func(config.hash_config, bytes)
+        self._hash_func = lambda words: hash_bytes(words.encode())  # xxhash 4 takes no strings
 
     def get_signature(self, shingles: NDArray[np.uint64]) -> list[list[int]]:
         """Return the smallest hash of all shingles, taken a few thousand at a time."""
@@ -137,7 +142,7 @@ def _match(work: WorkFolder, text: ExtractedText, config: MinhashConfig, bucket:
 
 
 def _cluster(work: WorkFolder, text: ExtractedText, config: MinhashConfig, number: int) -> None:
-    with work.delivered() as own:
+    with work.delivered() as own, redirect_stderr(StringIO()):  # it shows a bar of its own
         MinhashDedupCluster(str(work.folder("matches")), str(own.folder("duplicates")), config).run()
 
 

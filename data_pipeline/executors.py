@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import multiprocess
 from datatrove.executor.local import LocalPipelineExecutor
 from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 POLL_SECONDS = 0.2
+_PRELOADED = "data_pipeline.preparation"
 _at_work = threading.Event()
 
 
@@ -66,6 +68,8 @@ class LocalExecutor:
             logging_dir=str(folder),
         )
         logger.disable("datatrove")
+        # Processes are forked from one that has imported what they need, instead of each importing it for every stage.
+        multiprocess.get_context("forkserver").set_forkserver_preload(["__main__", _PRELOADED])
         _at_work.set()
         try:
             with progress(name, num_tasks, folder / "completions"):
