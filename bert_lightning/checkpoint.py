@@ -9,7 +9,7 @@ import logging
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
 CHECKPOINTS = "checkpoints"
+FILE_PATTERN = "step-*.ckpt"
 _PREFIX = "objective."
 
 
@@ -90,12 +91,20 @@ def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping
 
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
     """Return the newest whole checkpoint of a run, None where there is none; one that was cut short is passed over."""
-    folder = Path(run_dir) / CHECKPOINTS
-    found = sorted(folder.glob("step-*.ckpt"), key=_step, reverse=True)
-    return next((path for path in found if is_whole(path)), None)
+    for path in reversed(checkpoints_of(Path(run_dir) / CHECKPOINTS)):
+        if is_whole(path):
+            return path
+        log.warning("%s is damaged or was cut short; it is passed over", path)
+    return None
 
 
-def _step(checkpoint: Path) -> int:
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder by step, the newest last."""
+    return sorted(folder.glob(FILE_PATTERN), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in the name of a checkpoint, -1 where there is none."""
     digits = checkpoint.stem.removeprefix("step-")
     return int(digits) if digits.isdecimal() else -1
 
@@ -107,18 +116,15 @@ def is_whole(checkpoint: Path) -> bool:
             return _has_its_shards(checkpoint)
         with zipfile.ZipFile(checkpoint) as archive:  # the directory is what is written last
             return bool(archive.namelist())
-    except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError):
+    except Exception:  # whatever reading a damaged pickle ends in
         return False
 
 
 def _has_its_shards(folder: Path) -> bool:
     """Tell whether every file that the metadata of a sharded checkpoint names is as long as it says."""
-    from torch.distributed.checkpoint.filesystem import FileSystemReader  # slow to import, and only folders need it
+    from bert_lightning.sharded_checkpoint import META, parts  # slow to import, and only folders need it
 
-    if not is_whole(folder / "meta.pt"):
-        return False
-    parts = FileSystemReader(folder).read_metadata().storage_data.values()
-    return all((folder / part.relative_path).stat().st_size >= part.offset + part.length for part in parts)
+    return is_whole(folder / META) and all(file.stat().st_size >= least for file, least in parts(folder).items())
 
 
 def load_pretrained(path: str | Path) -> Pretrained:
@@ -191,30 +197,9 @@ def _read_checkpoint(path: Path) -> Pretrained:
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:
-    """Return the content of a checkpoint file, or of a folder as the file of the same run would hold it.
-
-    Needs no process group and holds the whole model in memory.
-    """
+    """Return the content of a checkpoint file, or of a folder as the file of the same run would hold it."""
     if not path.is_dir():
         return torch.load(path, map_location="cpu", weights_only=True)
-    # Slow to import, and only folders need it.
-    from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+    from bert_lightning.sharded_checkpoint import read_folder  # slow to import, and only folders need it
 
-    tensors: dict[str, Any] = {}
-    planner = _EmptyStateDictLoadPlanner(keys=None if with_optimizer else {"state_dict"})
-    _load_state_dict(tensors, FileSystemReader(path), planner=planner, no_dist=True)
-    content: dict[str, Any] = torch.load(path / "meta.pt", map_location="cpu", weights_only=True)
-    content["state_dict"] = tensors["state_dict"]
-    if with_optimizer:
-        state = tensors["optimizer_0"]
-        names = [name for group in state["param_groups"] for name in group["params"]]
-        content["optimizer_states"] = [renumber(state, {name: number for number, name in enumerate(names)})]
-    return content
-
-
-def renumber(state: Mapping[str, Any], keys: Mapping[Any, Any] | Sequence[Any]) -> dict[str, Any]:
-    """Return an optimizer state with other keys for the parameters: names for numbers, or numbers for names."""
-    groups = [group | {"params": [keys[key] for key in group["params"]]} for group in state["param_groups"]]
-    return {"state": {keys[key]: value for key, value in state["state"].items()}, "param_groups": groups}
+    return read_folder(path, with_optimizer)

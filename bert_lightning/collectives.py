@@ -21,12 +21,12 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
+def any_rank(flag: bool, device: torch.device, group: dist.ProcessGroup | None = None) -> bool:
     """Return on every rank whether the flag is set on any; waits for the device."""
     if world_size() == 1:
         return flag
     agreed = torch.tensor(int(flag), device=device)
-    dist.all_reduce(agreed, dist.ReduceOp.MAX)
+    dist.all_reduce(agreed, dist.ReduceOp.MAX, group)
     return bool(agreed)
 
 

@@ -60,7 +60,10 @@ class MetricsCsv(Logger):
             self._rows = {number: row for number, row in read_rows(self.path).items() if number <= step}
         row = self._rows.setdefault(step, {STEP: str(step)})
         row.update({name: repr(float(value)) for name, value in metrics.items()})
-        self._write(self._rows)
+        try:
+            self._write(self._rows)
+        except OSError as error:  # all rows are written again with the next
+            log.warning("%s is not up to date: %s", self.path, error)
 
     def _write(self, rows: Mapping[int, Mapping[str, str]]) -> None:
         columns = [STEP, *sorted({name for row in rows.values() for name in row} - {STEP})]

@@ -179,7 +179,12 @@ def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
         ValueError: where a new run would overwrite one, or the checkpoint asked for does not exist.
     """
     if resume == "auto":
-        return latest_checkpoint(run_dir)
+        newest = latest_checkpoint(run_dir)
+        if newest is None and is_first_process() and (run_dir / "metrics.csv").exists():
+            log.warning(
+                "%s holds metrics but no whole checkpoint: the run begins again, its metrics are replaced", run_dir
+            )
+        return newest
     if resume is not None:
         if not Path(resume).exists():
             raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")

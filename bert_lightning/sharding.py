@@ -14,7 +14,6 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 
@@ -93,9 +92,3 @@ def gradients_are_reduced(objective: nn.Module, reduced: bool) -> None:
     """Say whether the next backward pass reduces gradients over the ranks; a model that is not sharded has no say."""
     if isinstance(objective, FSDPModule):
         objective.set_requires_gradient_sync(reduced)
-
-
-def parameter_names(model: nn.Module, optimizer: Optimizer) -> list[str]:
-    """Return the names of an optimizer's parameters in the order in which its state numbers them."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,6 +1,6 @@
 """How many processes hold and update one model: one, each a whole copy (DDP), or each a part (FSDP2)."""
 
-import shutil
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +11,15 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
-from bert_lightning.checkpoint import renumber
-from bert_lightning.sharding import ShardingOptions, parameter_names, shard
+from bert_lightning.collectives import any_rank
+from bert_lightning.sharded_checkpoint import FolderWriter, load_file, load_folder
+from bert_lightning.sharding import ShardingOptions, shard
+
+log = logging.getLogger(__name__)
 
 Hook = Callable[[Any, Any], Future[Tensor]]
 
@@ -88,6 +90,16 @@ class ReplicatedStrategy(DDPStrategy):
             model.reducer.prepare_for_forward()
         super().pre_backward(closure_loss)
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint file on the first rank; OSError on every rank where it could not."""
+        problem = None
+        try:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+        except OSError as error:
+            problem = error
+        if any_rank(problem is not None, self.root_device):
+            raise problem or OSError(f"the first rank could not save {filepath}")
+
     def post_backward(self, closure_loss: Tensor) -> None:
         """With a static graph, send the first gradients once they are complete, not after the first micro-batch."""
         if isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync:
@@ -95,16 +107,14 @@ class ReplicatedStrategy(DDPStrategy):
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
-    """FSDP2: parameters, gradients and optimizer state split over the ranks, with whole-or-nothing checkpoints.
-
-    A checkpoint is a folder that all ranks write into. It gets its name when every rank is done, so a folder with the
-    name of a checkpoint is whole.
+    """FSDP2: parameters, gradients and optimizer state split over the ranks; a checkpoint is a folder.
 
     Args:
         shard_size: Ranks that hold one copy of the model together: null for all, "node" for those of a node, or a
             number. Fewer than all means several copies, whose gradients are averaged (hybrid sharding).
         reshard_after_forward: See `ShardingOptions`.
         param_dtype: Name of the dtype in which parameters are gathered: "float32" or "bfloat16".
+        async_save: Write checkpoints while training goes on, from a copy in host memory.
         timeout_seconds: How long a rank waits for the others in one communication before it gives up.
     """
 
@@ -113,12 +123,14 @@ class FullyShardedStrategy(ModelParallelStrategy):
         shard_size: int | str | None = None,
         reshard_after_forward: bool = True,
         param_dtype: str = "float32",
+        async_save: bool = False,
         timeout_seconds: float = 1800,
     ) -> None:
         if param_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"strategy.param_dtype={param_dtype} is neither float32 nor bfloat16")
         super().__init__(data_parallel_size=1, tensor_parallel_size=1, timeout=_timeout(timeout_seconds))
         self.shard_size = shard_size
+        self._writer = FolderWriter(async_save)
         self.options = ShardingOptions(reshard_after_forward, getattr(torch, param_dtype))
 
     def setup_environment(self) -> None:
@@ -138,34 +150,30 @@ class FullyShardedStrategy(ModelParallelStrategy):
         shard(objective, mesh, self.options)
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = True) -> dict[str, Any]:
-        """Load a folder, or a file that another strategy has written.
-
-        Lightning's own reading of a file takes the order of the parameters in the model for that in the optimizer,
-        which is another one as soon as there are two groups.
-        """
+        """Load a folder, or a file that another strategy has written."""
         path = Path(self.broadcast(checkpoint_path))
-        if path.is_dir():
-            return super().load_checkpoint(path, weights_only)
-        checkpoint: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
         assert self.model is not None
-        options = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
-        for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
-            named = renumber(state, parameter_names(self.model, optimizer))
-            set_optimizer_state_dict(self.model, optimizer, named, options=options)
-        return checkpoint
+        load = load_folder if path.is_dir() else load_file
+        return load(path, self.model, self.optimizers)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint folder beside its place and move it there."""
+        """Write a checkpoint folder; OSError on every rank where one could not write its part."""
         path = Path(self.broadcast(filepath))
-        partial = path.with_name(f".{path.name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        self.barrier()
-        if self.is_global_zero:
-            if path.is_dir():  # an earlier part of the run made the same step; older checkpoints are still there
-                shutil.rmtree(path)
-            partial.rename(path)
-        self.barrier()
+        tensors = {"state_dict": checkpoint.pop("state_dict")}
+        for number, state in enumerate(checkpoint.pop("optimizer_states", [])):
+            tensors[f"optimizer_{number}"] = state
+        self._writer.save(tensors, checkpoint, path)
+
+    def finish_saving(self) -> None:
+        """Wait for an asynchronous save; OSError on every rank where it failed."""
+        self._writer.finish()
+
+    def teardown(self) -> None:
+        """Let a save that is under way come to its end."""
+        problem = self._writer.wait()
+        if problem is not None:
+            log.warning("a checkpoint could not be saved: %s", problem)
+        super().teardown()
 
 
 def ranks_of_one_copy(shard_size: int | str | None, devices: int, num_nodes: int) -> int:

@@ -1,6 +1,7 @@
 """Checkpoints: the newest whole one is found, what they carry is enough, and what is not one is refused."""
 
 import io
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -182,5 +183,26 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Capt
     torch.save({"state_dict": Code()}, buffer)
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match="cannot be read: it holds more than tensors and plain containers"):
+        load_pretrained(path)
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["metadata", "values"])
+def test_a_sharded_checkpoint_that_would_run_something_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    path = tmp_path / "checkpoints" / "step-0000007.ckpt"
+    write_sharded_checkpoint(path, tokenizer, tmp_path / "tokenizer")
+    if place == "metadata":
+        (path / ".metadata").write_bytes(pickle.dumps(Code()))
+        assert latest_checkpoint(tmp_path) is None
+    else:
+        shutil.rmtree(path)
+        content, extra, _ = checkpoint_content(tokenizer, tmp_path / "tokenizer")
+        sharded_checkpoint.save({"state_dict": content["state_dict"] | {"x": Code()}}, checkpoint_id=path, no_dist=True)
+        torch.save(extra, path / "meta.pt")
+    capsys.readouterr()
+    message = "neither a run with a whole" if place == "metadata" else "it holds more than tensors and plain containers"
+    with pytest.raises(ValueError, match=message):
         load_pretrained(path)
     assert "ran" not in capsys.readouterr().out

@@ -12,6 +12,9 @@ from bert_lightning.checkpoint import latest_checkpoint
 
 
 class FakeTrainer(SimpleNamespace):
+    strategy = None
+    ckpt_path = None
+
     def save_checkpoint(self, path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
 
@@ -21,6 +24,7 @@ def train(callback: PeriodicCheckpoint, steps: range, max_steps: int, val_every:
     trainer = FakeTrainer(
         max_steps=max_steps, is_global_zero=True, val_check_batch=val_every, enable_validation=bool(val_every)
     )
+    callback.setup(trainer, None, "fit")
     saved: list[str] = []
     for trainer.global_step in steps:
         for hook in ("batch", "validation"):
@@ -72,3 +76,56 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch
 def test_numbers_below_one_are_refused(tmp_path: Path, every: int, keep: int) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         PeriodicCheckpoint(tmp_path, every, keep)
+
+
+def test_the_best_is_kept_beside_the_newest_also_after_a_resume(tmp_path: Path) -> None:
+    """A validation after every fourth step; checkpoints are due after every eighth."""
+    losses = {4: 5.0, 8: 3.0, 12: 2.0, 16: 4.0, 20: 3.0, 24: 2.5}
+    callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
+    trainer = FakeTrainer(max_steps=40, is_global_zero=True, val_check_batch=4, enable_validation=True)
+    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    for step in range(1, 25):
+        if step == 18:
+            callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
+            callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+        trainer.global_step = step
+        callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
+        if step in losses:
+            callback.on_validation_end(trainer, SimpleNamespace(latest={"val/loss": losses[step]}))  # type: ignore[arg-type]
+    assert names(tmp_path) == ["best.json", "step-0000012.ckpt", "step-0000024.ckpt"]
+    with pytest.raises(ValueError, match=r"keep_best=val/loss is none of val/mlm_loss"):
+        callback.on_validation_end(trainer, SimpleNamespace(latest={"val/mlm_loss": 1.0}))  # type: ignore[arg-type]
+
+
+def test_steps_are_sorted_as_numbers(tmp_path: Path) -> None:
+    train(PeriodicCheckpoint(tmp_path, 5, 2), range(9_999_990, 10_000_006), 20_000_000, None)
+    assert names(tmp_path) == ["step-10000000.ckpt", "step-10000005.ckpt"]
+
+
+def test_a_full_disk_is_an_error_only_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback = PeriodicCheckpoint(tmp_path, 2, 1)
+    train(callback, range(1, 4), 10, None)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"PK")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    train(callback, range(4, 8), 10, None)
+    assert names(tmp_path) == ["step-0000002.ckpt"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "step 4 is not saved, the run goes on",
+        "step 6 is not saved, the run goes on",
+    ]
+    with pytest.raises(OSError, match=r"step-0000010.ckpt could not be saved: PytorchStreamWriter failed"):
+        train(callback, range(10, 11), 10, None)
+    assert names(tmp_path) == ["step-0000002.ckpt"]
+
+
+def test_ranks_that_see_different_checkpoints_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shared folder with a cache of its own on every node can lead to."""
+    monkeypatch.setattr("bert_lightning.callbacks.checkpointing.gather_objects", lambda value: [value, "step-5"])
+    with pytest.raises(ValueError, match=r"do not see the same newest checkpoint in .*: rank 0: None; rank 1: step-5"):
+        train(PeriodicCheckpoint(tmp_path, 5), range(0), 1, None)

@@ -81,3 +81,19 @@ def test_an_account_is_a_key_in_the_environment_or_in_netrc(tmp_path: Path, monk
     assert not has_wandb_account()
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert has_wandb_account()
+
+
+def test_a_full_disk_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written comes with the next row; the old file stays whole in between."""
+    log = MetricsCsv(tmp_path / "metrics.csv")
+    log.log_metrics({"x": 1.0}, 1)
+
+    def full(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        log.log_metrics({"x": 2.0}, 2)
+    assert list(read_rows(log.path)) == [1]
+    log.log_metrics({"x": 3.0}, 3)
+    assert [row["x"] for row in read_rows(log.path).values()] == ["1.0", "2.0", "3.0"]

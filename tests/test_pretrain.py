@@ -392,6 +392,19 @@ def test_a_missing_or_short_shard_and_another_tokenizer_are_found_at_once(base: 
     assert not (tmp_path / "runs").exists()
 
 
+def test_resuming_without_a_checkpoint_says_that_it_begins_again(
+    base: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = base | {"run_name": "a", "resume": "auto", "trainer.max_steps": 5, "callbacks.checkpoint.keep_last": 1}
+    run_here(settings)
+    assert "begins again" not in caplog.text
+    (checkpoint,) = (tmp_path / "runs" / "a" / "checkpoints").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    assert run_here(settings).global_step == 5
+    assert "step-0000005.ckpt is damaged or was cut short; it is passed over" in caplog.text
+    assert "holds metrics but no whole checkpoint: the run begins again" in caplog.text
+
+
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
     run_here(base | {"run_name": "a"})
     with pytest.raises(ValueError, match="holds a run; resume=auto continues it"):

@@ -15,7 +15,8 @@ from torch.distributed.tensor import DTensor
 from bert_lightning.encoder import EncoderConfig
 from bert_lightning.objectives import MaskedLMWithNSP
 from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
-from bert_lightning.sharding import gradients_are_reduced, parameter_names, recompute_activations, shard
+from bert_lightning.sharded_checkpoint import parameter_names
+from bert_lightning.sharding import gradients_are_reduced, recompute_activations, shard
 
 CONFIG = EncoderConfig(
     vocab_size=60,

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from bert_lightning.checkpoint import load_pretrained
 from bert_lightning.metrics_log import read_columns
 from bert_lightning.strategies import FullyShardedStrategy, ReplicatedStrategy, ranks_of_one_copy
 from tests.many_runs import run_together
@@ -22,6 +24,7 @@ OPTIONS: dict[str, Settings] = {
     "copied_gradients": {"strategy": "ddp", "strategy.gradient_as_bucket_view": False},
     "ddp_recomputed": {"strategy": "ddp", "activation_checkpointing": True},
     "kept": {"strategy": "fsdp", "strategy.reshard_after_forward": False},
+    "saved_meanwhile": {"strategy": "fsdp", "strategy.async_save": True, "callbacks.checkpoint.every_n_steps": 1},
     "fsdp_recomputed": {"strategy": "fsdp", "activation_checkpointing": True},
 }
 ROUNDED: dict[str, Settings] = {
@@ -40,6 +43,11 @@ def test_options_do_not_change_what_is_computed(base: Settings, tmp_path: Path) 
     )
     for name in OPTIONS:
         assert_close(runs / name, runs / "one")
+    kept, meanwhile = (load_pretrained(runs / name).state for name in ("kept", "saved_meanwhile"))
+    assert all(torch.equal(kept[name], meanwhile[name]) for name in kept)
+    assert [path.name for path in sorted((runs / "saved_meanwhile" / "checkpoints").iterdir())][-1:] == [
+        "step-0000006.ckpt"
+    ]
     exact = read_columns(runs / "one" / "metrics.csv")["train/loss"][1]
     for name in ROUNDED:
         rounded = read_columns(runs / name / "metrics.csv")["train/loss"][1]

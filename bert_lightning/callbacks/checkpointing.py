@@ -1,5 +1,8 @@
 """Checkpoints under names that sort: written beside their place, moved there when whole, the oldest removed."""
 
+import json
+import logging
+import math
 import os
 import shutil
 from pathlib import Path
@@ -10,9 +13,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bert_lightning.checkpoint import read_checkpoint
+from bert_lightning.checkpoint import FILE_PATTERN, checkpoints_of, read_checkpoint
+from bert_lightning.collectives import gather_objects
+from bert_lightning.strategies import FullyShardedStrategy
 
-FILE_PATTERN = "step-*.ckpt"
+log = logging.getLogger(__name__)
+BEST = "best.json"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,10 +33,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch turns the error of a write into a RuntimeError
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{target} could not be saved: {error}") from error
         partial.replace(target)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -45,18 +55,22 @@ def validation_follows(trainer: L.Trainer) -> bool:
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Save every `every_n_steps` steps and at the end, keep the newest `keep_last`.
+    """Save every `every_n_steps` steps and at the end, keep the newest `keep_last`, and the best where asked.
 
     The folder is the only state: a run that was moved or killed in the middle of a save goes on as any other. Where a
-    validation pass follows the step, the checkpoint is saved after it, so that resuming repeats and misses none.
+    validation pass follows the step, the checkpoint is saved after it, so that resuming repeats and misses none. Where
+    the disk is full the run goes on without the checkpoint, and ends with an error if it is the last one.
 
     Args:
         dirpath: Folder of the checkpoints.
         every_n_steps: Steps between two checkpoints.
         keep_last: Number of checkpoints to keep; None keeps all.
+        keep_best: Metric of the validation, such as val/loss, the lowest of which is saved and kept too.
     """
 
-    def __init__(self, dirpath: str | Path, every_n_steps: int, keep_last: int | None = 2) -> None:
+    def __init__(
+        self, dirpath: str | Path, every_n_steps: int, keep_last: int | None = 2, keep_best: str | None = None
+    ) -> None:
         super().__init__()
         if every_n_steps < 1 or (keep_last is not None and keep_last < 1):
             raise ValueError(
@@ -65,7 +79,21 @@ class PeriodicCheckpoint(Checkpoint):
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
         self.keep_last = keep_last
+        self.keep_best = keep_best
         self.saved_step = -1
+        self._best: dict[str, Any] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Make sure that all ranks continue from the same checkpoint, and clear away what a killed save has left."""
+        found = gather_objects(str(trainer.ckpt_path))
+        if len(set(found)) > 1:
+            listed = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(found))
+            raise ValueError(f"the ranks do not see the same newest checkpoint in {self.dirpath}: {listed}")
+        if trainer.is_global_zero:
+            for leftover in self.dirpath.glob(f".{FILE_PATTERN}.partial"):
+                _remove(leftover)
+        if self.keep_best is not None:
+            self._best = gather_objects(_read_json(self.dirpath / BEST))[0]
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Save where a checkpoint is due and no validation follows."""
@@ -73,28 +101,68 @@ class PeriodicCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the checkpoint that waited for the validation."""
-        if self._is_due(trainer):
+        """Save the checkpoint that waited for the validation, and the best so far."""
+        is_best = self.keep_best is not None and self._improves(trainer, pl_module)
+        if self._is_due(trainer) or is_best:
             self.save(trainer)
+        if is_best and trainer.is_global_zero and self.saved_step == trainer.global_step:
+            _write_json(self.dirpath / BEST, self._best)
+            self._remove_old()
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         return trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
 
-    def save(self, trainer: L.Trainer) -> None:
-        """Save the state after the current step and remove what is too old; all ranks must call it."""
-        path = self.dirpath / f"step-{trainer.global_step:07d}.ckpt"
-        trainer.save_checkpoint(path)
+    def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
+        """Take note where the metric, which is the same on every rank, is lower than ever."""
+        assert self.keep_best is not None
+        if self.keep_best not in pl_module.latest:
+            known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
+            raise ValueError(f"callbacks.checkpoint.keep_best={self.keep_best} is none of {known}")
+        value = pl_module.latest[self.keep_best]
+        if value >= self._best.get(self.keep_best, math.inf):
+            return False
+        self._best = {"checkpoint": self._path(trainer.global_step).name, self.keep_best: value}
+        return True
+
+    def _path(self, step: int) -> Path:
+        return self.dirpath / f"step-{step:07d}.ckpt"
+
+    def save(self, trainer: L.Trainer, is_last: bool = False) -> None:
+        """Save the state after the current step and remove what is too old; all ranks must call it.
+
+        Raises:
+            OSError: where the last checkpoint of the run cannot be written, on every rank alike.
+        """
+        is_last = is_last or trainer.global_step >= trainer.max_steps
+        try:
+            trainer.save_checkpoint(self._path(trainer.global_step))
+            if is_last and isinstance(trainer.strategy, FullyShardedStrategy):
+                trainer.strategy.finish_saving()
+        except OSError as error:
+            if is_last:
+                raise
+            log.warning("step %d is not saved, the run goes on: %s", trainer.global_step, error)
+            return
         self.saved_step = trainer.global_step
         if trainer.is_global_zero:
             self._remove_old()
 
     def _remove_old(self) -> None:
-        """Remove all but the newest checkpoints, and what a killed save left behind."""
-        for leftover in self.dirpath.glob(".step-*.ckpt.partial"):
-            _remove(leftover)
+        """Remove all but the newest checkpoints and the best."""
         if self.keep_last is not None:
-            for path in sorted(self.dirpath.glob(FILE_PATTERN))[: -self.keep_last]:
-                _remove(path)
+            for path in checkpoints_of(self.dirpath)[: -self.keep_last]:
+                if path.name != self._best.get("checkpoint"):
+                    _remove(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)
 
 
 def _remove(path: Path) -> None:

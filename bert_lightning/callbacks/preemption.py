@@ -60,7 +60,7 @@ class Preemption(Checkpoint):
             return
         saver = self._saver(trainer)
         if saver.saved_step != trainer.global_step:
-            saver.save(trainer)
+            saver.save(trainer, is_last=True)
         if validation_follows(trainer):
             return
         self.preempted = True
