@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.cli import entry_point
+from bert_lightning.config import find_accelerator, resolve_precision
+from data_pipeline.manifest import Manifest
+
+PUBLISHED_VOCAB_SIZE = 30522
+"""That of BERT (uncased), where no prepared data says another."""
 
 
 def benchmark(cfg: DictConfig) -> dict[str, Any]:
@@ -23,6 +28,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
         raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
+    _fill_in(cfg)
     console = Console()
     part: Part = instantiate(cfg.part)
     tables = part(console)
@@ -37,6 +43,15 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(found, indent=2) + "\n")
     return found
+
+
+def _fill_in(cfg: DictConfig) -> None:
+    """Resolve what depends on the machine and on the prepared data."""
+    cfg.accelerator = find_accelerator(cfg.accelerator, "accelerator")
+    cfg.precision = resolve_precision(cfg.precision, cfg.accelerator)
+    if cfg.model.vocab_size is None:
+        path = OmegaConf.select(cfg, "data.path", throw_on_missing=False)
+        cfg.model.vocab_size = Manifest.load(path).vocab_size if path else PUBLISHED_VOCAB_SIZE
 
 
 main = entry_point("benchmark", benchmark)

@@ -55,7 +55,7 @@ def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[
     Raises:
         ValueError: where the settings contradict each other, the launcher or the machine.
     """
-    accelerator = _accelerator(trainer.accelerator)
+    accelerator = find_accelerator(trainer.accelerator)
     launched = _launched_processes(environment)
     devices, num_nodes = trainer.devices, trainer.num_nodes
     for name, asked, found in zip(("devices", "num_nodes"), (devices, num_nodes), launched or (), strict=False):
@@ -78,11 +78,16 @@ def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[
     return World(accelerator, devices, num_nodes, launched is not None)
 
 
-def _accelerator(name: str) -> str:
+def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
+    """Return "gpu" or "cpu"; auto takes a GPU where there is one.
+
+    Raises:
+        ValueError: where the name is unknown, or torch finds no GPU.
+    """
     if name not in ("auto", "cpu", "gpu"):
-        raise ValueError(f"trainer.accelerator={name} is not one of auto, cpu, gpu")
+        raise ValueError(f"{key}={name} is not one of auto, cpu, gpu")
     if name == "gpu" and not torch.cuda.is_available():
-        raise ValueError("trainer.accelerator=gpu, but torch finds no GPU")
+        raise ValueError(f"{key}=gpu, but torch finds no GPU")
     return "gpu" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 

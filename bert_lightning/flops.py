@@ -12,6 +12,11 @@ import time
 import torch
 from torch import nn
 
+FORMULA = (
+    "useful operations a token = 6 N + 12 L h s_eff + 6 m (h^2 + h V), N = L (4 h^2 + 2 h i): L layers of width h, "
+    "feed-forward width i, V words, m the share of tokens predicted, s_eff = E[len^2] / E[len]"
+)
+
 # Dense bf16 FLOP/s of the data sheets (without sparsity), by a part of the device's name.
 DATASHEET_PEAKS = {
     "B200": 2250e12,
@@ -49,23 +54,36 @@ def step_flops(config: object, tokens: float, squared_lengths: float, prediction
     return float(linear + attention + head)
 
 
+def datasheet_peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Return the operations per second that the data sheet promises in bf16; None for a device that is not listed."""
+    if device.type != "cuda" or dtype != torch.bfloat16:
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in DATASHEET_PEAKS.items() if part in name), None)
+
+
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return the most operations per second: from the data sheet where the device is known in bf16, else measured."""
-    if device.type == "cuda" and dtype == torch.bfloat16:
-        name = torch.cuda.get_device_name(device)
-        known = [peak for part, peak in DATASHEET_PEAKS.items() if part in name]
-        if known:
-            return known[0]
-    return measured_peak_flops(device, dtype)
+    return datasheet_peak_flops(device, dtype) or measured_peak_flops(device, dtype)
 
 
-def measured_peak_flops(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 8) -> float:
-    """Return the operations per second of the fastest of a few square matrix products; takes under half a second."""
+def measured_peak_flops(device: torch.device, dtype: torch.dtype, size: int | None = None, repeats: int = 8) -> float:
+    """Return the operations per second of the fastest of a few square matrix products; takes under half a second.
+
+    Args:
+        device: Where.
+        dtype: Of the factors.
+        size: Rows and columns; None: 8192 on a GPU, 1024 elsewhere, large enough to fill it.
+        repeats: Products on random values; the fastest counts.
+    """
+    size = size or (8192 if device.type == "cuda" else 1024)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(repeats):
+    for _ in range(repeats + 1):  # the first one loads the kernel
         begin = time.perf_counter()
-        (left @ right).sum().item()  # reading the sum waits for the device
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - begin)
     return 2 * size**3 / best
 

@@ -1,0 +1,195 @@
+"""Who is measured on the model: ours, and transformers' BertForPreTraining as users run it.
+
+A contestant turns a packed batch into what its model takes, ahead of time, and makes whole training steps: copy to the
+device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from transformers import BertConfig, BertForPreTraining
+
+from bert_lightning.attention import choose_attention
+from bert_lightning.benchmarks.model_batches import pad_rows
+from bert_lightning.encoder import EncoderConfig
+from bert_lightning.huggingface import to_huggingface
+from bert_lightning.objectives import MaskedLMWithNSP
+from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
+from data_pipeline.packing import PackedBatch, pack_buffer, unpack_buffers
+
+MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
+MAX_NORM = 1.0
+
+
+class Contestant:
+    """A model with its optimizer.
+
+    Args:
+        name: For the tables.
+        model: On its device.
+        make_optimizer: Parameter groups -> optimizer.
+        is_half_precision: Whether it trains under bf16 autocast.
+    """
+
+    def __init__(self, name: str, model: nn.Module, make_optimizer: MakeOptimizer, is_half_precision: bool) -> None:
+        self.name = name
+        self.model = model
+        self.optimizer = make_optimizer(parameter_groups(model))
+        self.is_half_precision = is_half_precision
+        self.device = next(model.parameters()).device
+
+    def prepare(self, batch: PackedBatch) -> Any:
+        """Return what a step takes, on the host; pinned where it will be copied to a GPU."""
+        raise NotImplementedError
+
+    def loss(self, inputs: Any) -> Tensor:
+        """Return the joint loss, masked tokens and sentence pairs each a mean."""
+        raise NotImplementedError
+
+    def clip(self) -> None:
+        """Limit the norm of the gradients."""
+        raise NotImplementedError
+
+    def step(self, inputs: Any) -> None:
+        """Make one whole training step."""
+        self._precise_loss(inputs).backward()
+        self.clip()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _precise_loss(self, inputs: Any) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half_precision):
+            return self.loss(inputs)
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Any) -> float:
+        """Return the joint loss without dropout; nothing is compiled for it."""
+        self.model.eval()
+        with torch.compiler.set_stance("force_eager"):
+            loss = self._precise_loss(inputs).item()
+        self.model.train()
+        return loss
+
+    def state_bytes(self) -> int:
+        """Return the bytes of weights and optimizer state."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        tensors = [*self.model.parameters(), *self.model.buffers(), *filter(torch.is_tensor, states)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class Ours(Contestant):
+    """The objective that bert-pretrain trains, on packed batches."""
+
+    model: MaskedLMWithNSP
+
+    def prepare(self, batch: PackedBatch) -> PackedBatch:
+        """Put the batch into page-locked memory where it will be copied to a GPU."""
+        return batch if self.device.type == "cpu" else unpack_buffers(pack_buffer(batch).pin_memory())[0]
+
+    def loss(self, inputs: PackedBatch) -> Tensor:
+        """Divide each sum by its number of predictions, as the trainer does."""
+        batch = inputs if self.device.type == "cpu" else inputs.to(self.device, non_blocking=True)
+        counts, losses = self.model.counts(batch), self.model(batch).losses
+        return torch.stack(
+            [losses[name] * (self.model.loss_weights[name] / max(1, counts[name])) for name in losses]
+        ).sum()
+
+    def clip(self) -> None:
+        """Let the optimizer's kernel scale the gradients."""
+        prepare_update(self.optimizer, gradient_norm(self.model.parameters()), MAX_NORM)
+
+
+class HuggingFace(Contestant):
+    """transformers' BertForPreTraining with scaled_dot_product_attention, on padded rows.
+
+    Args:
+        model: A BertForPreTraining.
+        row_length: Tokens every row is padded to; None pads to the longest of the batch.
+        **options: See Contestant.
+    """
+
+    def __init__(self, *, model: nn.Module, row_length: int | None, **options: Any) -> None:
+        super().__init__(model=model, **options)
+        self.row_length = row_length
+
+    def prepare(self, batch: PackedBatch) -> dict[str, Tensor]:
+        """Pad the examples."""
+        rows = pad_rows(batch, self.row_length)
+        return rows if self.device.type == "cpu" else {name: tensor.pin_memory() for name, tensor in rows.items()}
+
+    def loss(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the model's own loss."""
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
+        return self.model(**moved).loss
+
+    def clip(self) -> None:
+        """Clip as transformers' Trainer does."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all contestants have in common.
+
+    Attributes:
+        name: Of the model.
+        config: Its sizes.
+        make_optimizer: Parameter groups -> optimizer.
+        accelerator: "cpu" or "gpu".
+        precision: "32-true" or "bf16-mixed".
+        seq_len: Most tokens of an example.
+        seed: Of the first weights.
+    """
+
+    name: str
+    config: EncoderConfig
+    make_optimizer: MakeOptimizer
+    accelerator: str
+    precision: str
+    seq_len: int
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """The first one."""
+        return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the matrix products."""
+        return torch.float32 if self.precision == "32-true" else torch.bfloat16
+
+
+def ours(setting: Setting) -> Ours:
+    """Build our model, the way bert-pretrain does."""
+    torch.manual_seed(setting.seed)
+    is_half = setting.dtype == torch.bfloat16
+    attention = choose_attention(setting.device.type, setting.config.attention_probs_dropout_prob, is_half)
+    model = MaskedLMWithNSP(setting.config, attention).to(setting.device)
+    return Ours("ours", model, setting.make_optimizer, is_half)
+
+
+def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:
+    """Build transformers' model with the weights of ours."""
+    model = BertForPreTraining(BertConfig(**setting.config.as_dict(), attn_implementation="sdpa"))
+    model.load_state_dict(to_huggingface(state, setting.config), strict=False)
+    model.to(setting.device).train()
+    if is_compiled:
+        model.compile()
+    names = ["transformers", "compiled" if is_compiled else "eager"] + ["full rows"] * is_full_row
+    return HuggingFace(
+        name=", ".join(names),
+        model=model,
+        row_length=setting.seq_len if is_full_row else None,
+        make_optimizer=setting.make_optimizer,
+        is_half_precision=setting.dtype == torch.bfloat16,
+    )

@@ -1,0 +1,156 @@
+"""Micro-batches for the model to be measured on: of a prepared folder, or of made-up tokens in stated lengths."""
+
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_pipeline import rng
+from data_pipeline.collate import PackedShape, pack
+from data_pipeline.masking import Masking, Vocabulary
+from data_pipeline.packing import PackedBatch, unpack_buffers
+from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
+from data_pipeline.records import NO_LABEL
+from data_pipeline.samples import Examples, LoadedWindow, PretrainingSamples
+from data_pipeline.stream import PretrainingStream
+
+SHORTEST = 8
+ENDLESS = 10**9
+SPECIALS = 5
+"""Ids of made-up vocabularies that are no words: [PAD], [UNK], [CLS], [SEP], [MASK]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LengthMixture:
+    """Some examples fill `seq_len`, the lengths of the others are spread evenly from 8 up, so that the mean is given.
+
+    Attributes:
+        mean_share: Mean length, as a share of `seq_len`; 1 makes every row full.
+        full_share: Examples that fill `seq_len`, as a share of all.
+    """
+
+    mean_share: float
+    full_share: float
+
+    def lengths(self, count: int, seq_len: int) -> NDArray[np.int64]:
+        """Return lengths in ascending order, (count,).
+
+        >>> LengthMixture(0.5, 0.25).lengths(8, 64).tolist()
+        [10, 15, 19, 24, 28, 32, 64, 64]
+
+        Raises:
+            ValueError: where no even spread has that mean.
+        """
+        if self.mean_share >= 1:
+            return np.full(count, seq_len)
+        full = round(self.full_share * count)
+        mean = (self.mean_share * seq_len * count - full * seq_len) / max(1, count - full)
+        longest = 2 * mean - SHORTEST
+        if not SHORTEST <= longest <= seq_len:
+            raise ValueError(
+                f"part.lengths.mean_share={self.mean_share} and part.lengths.full_share={self.full_share} leave "
+                f"lengths from {SHORTEST} to {longest:.0f} for the examples that do not fill data.seq_len={seq_len}"
+            )
+        places = (np.arange(count - full) + 0.5) / max(1, count - full)
+        rest = np.rint(SHORTEST + places * (longest - SHORTEST)).astype(np.int64)
+        return np.concatenate([rest, np.full(full, seq_len)])
+
+
+def synthetic_batches(
+    mixture: LengthMixture, num_batches: int, shape: PackedShape, vocab_size: int, masking: Masking, seed: int
+) -> list[PackedBatch]:
+    """Return batches of pairs of made-up tokens; the frequency of a token falls with its id, as Zipf's law has it."""
+    numbers = np.random.default_rng(seed)
+    count = num_batches * shape.num_examples
+    tokens = numbers.permutation(mixture.lengths(count, shape.seq_len)) - 3  # [CLS] and two [SEP]
+    first = np.clip(numbers.integers(1, tokens), 1, tokens - 1)
+    ends = np.cumsum(np.stack([first, tokens - first], axis=1).ravel()).reshape(-1, 2)
+    spans = Spans.of_pairs(ends - np.stack([first, tokens - first], axis=1), ends, numbers.random(count) < 0.5)
+    ids = SPECIALS + (vocab_size - SPECIALS) ** numbers.random(ends[-1, -1]) - 1
+    none = np.zeros(0, dtype=np.int64)
+    chunks = Chunks(none, none, none, none, none.astype(bool))
+    window = LoadedWindow(ids.astype(np.uint32), Lengths(none, none), chunks, none.astype(np.uint64), none)
+    samples = np.arange(count)
+    examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
+    vocabulary = Vocabulary(vocab_size, 4, (2, 3, 0), np.zeros(vocab_size, dtype=bool))
+    hands = list(samples.reshape(num_batches, -1))
+    return unpack_buffers(pack(examples, hands, shape, masking, vocabulary, 0))
+
+
+def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]:
+    """Return the same examples as transformers takes them: rows padded to `length`, or to the longest, (pairs, length).
+
+    The masks and labels are the same ones; a token that is not to be predicted has the label -100.
+    """
+    ends = batch.cu_seqlens[: batch.num_pairs + 1].tolist()
+    longest = length or max(end - begin for begin, end in pairwise(ends))
+    labels = torch.full_like(batch.input_ids, -100, dtype=torch.long)
+    predicted = batch.mlm_labels != NO_LABEL
+    labels[batch.masked_positions[predicted].long()] = batch.mlm_labels[predicted].long()
+
+    def rows(values: Tensor, filler: int) -> Tensor:
+        padded = torch.full((batch.num_pairs, longest), filler)
+        for row, (begin, end) in enumerate(pairwise(ends)):
+            padded[row, : end - begin] = values[begin:end]
+        return padded
+
+    return {
+        "input_ids": rows(batch.input_ids, 0),
+        "token_type_ids": rows(batch.token_type_ids, 0),
+        "attention_mask": rows(torch.ones_like(batch.input_ids), 0),
+        "labels": rows(labels, -100),
+        "next_sentence_label": batch.nsp_labels[: batch.num_pairs].long(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSource:
+    """Where the examples of the benchmark come from.
+
+    Attributes:
+        path: A prepared folder; None makes examples up.
+        pairs: How documents become examples.
+        masking: Which tokens are to be predicted.
+        lengths: Of examples that are made up.
+        seq_len: Most tokens of an example.
+        micro_batch_size: Examples of a batch.
+        vocab_size: Of the model.
+        seed: Of order, pairs, masks and made-up tokens.
+    """
+
+    path: str | None
+    pairs: PairFormat
+    masking: Masking
+    lengths: LengthMixture
+    seq_len: int
+    micro_batch_size: int
+    vocab_size: int
+    seed: int
+
+    def batches(self, count: int) -> list[PackedBatch]:
+        """Return the first micro-batches."""
+        stream = self.stream(num_workers=0)
+        if stream is not None:
+            return [part for step in islice(stream, count) for part in step]
+        shape = PackedShape(self.micro_batch_size, self.seq_len)
+        return synthetic_batches(self.lengths, count, shape, self.vocab_size, self.masking, self.seed)
+
+    def stream(self, num_workers: int, pin_memory: bool = False) -> PretrainingStream | None:
+        """Return the training stream of a single rank, a micro-batch a step; None where examples are made up."""
+        if self.path is None:
+            return None
+        samples = PretrainingSamples(self.path, "train", self.pairs, self.masking, self.seq_len, self.seed)
+        size = self.micro_batch_size
+        return PretrainingStream(samples, size, size, ENDLESS, num_workers=num_workers, pin_memory=pin_memory)
+
+    def describe(self) -> str:
+        """Say where examples come from."""
+        if self.path is not None:
+            return f"{self.path}, {type(self.pairs).__name__}"
+        mean, full = self.lengths.mean_share, self.lengths.full_share
+        if mean >= 1:
+            return "made up: every row full"
+        return f"made up: {full:.0%} of them full, the others evenly spread, the mean {mean:.1%} of seq_len"

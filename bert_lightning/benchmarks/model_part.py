@@ -1,0 +1,84 @@
+"""bert-benchmark part=model: our training step beside transformers' on the same examples, with the same weights."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bert_lightning.benchmarks.contestants import Setting, huggingface, ours
+from bert_lightning.benchmarks.findings import FigureTable
+from bert_lightning.benchmarks.loader_run import loader_run
+from bert_lightning.benchmarks.model_batches import ExampleSource
+from bert_lightning.benchmarks.model_tables import Work, draw, facts, losses, ratios, speeds
+from bert_lightning.benchmarks.step_speed import race
+from bert_lightning.flops import datasheet_peak_flops, measured_peak_flops, parameter_count
+
+BASELINES = {
+    "hf": ((False, False), (True, False)),
+    "hf_full_rows": ((False, True), (True, True)),
+    "hf_eager": ((False, False),),
+    "hf_compiled": ((True, False),),
+    "none": (),
+}
+"""Which of transformers' models take part: (is_compiled, is_full_row)."""
+
+
+class ModelPart:
+    """Measure the training step.
+
+    Args:
+        setting: The model, its device, precision and optimizer.
+        source: Of the examples.
+        baseline: A key of BASELINES.
+        num_batches: Different batches; each is a step of the warm-up.
+        repeats: Turns of each contestant.
+        steps: Steps in a row of a turn.
+        num_workers: Loader processes of the run with the loader.
+        chart: A file for the chart, as PNG.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        source: ExampleSource,
+        baseline: str = "hf",
+        num_batches: int = 4,
+        repeats: int = 10,
+        steps: int = 1,
+        num_workers: int = 2,
+        chart: str | None = None,
+    ) -> None:
+        if baseline not in BASELINES:
+            raise ValueError(f"baseline={baseline} is none of {', '.join(BASELINES)}")
+        if chart and not Path(chart).resolve().parent.is_dir():
+            raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
+        self.setting = setting
+        self.source = source
+        self.baseline = baseline
+        self.num_batches = num_batches
+        self.repeats = repeats
+        self.steps = steps
+        self.num_workers = num_workers
+        self.chart = chart
+
+    def __call__(self, console: Console) -> list[FigureTable]:
+        """Measure all in turn."""
+        setting, batches = self.setting, self.source.batches(self.num_batches)
+        work = Work.of(setting.config, batches, self.repeats, self.steps)
+        peak = measured_peak_flops(setting.device, setting.dtype)
+        own = ours(setting)
+        state = {name: tensor.detach().cpu().clone() for name, tensor in own.model.state_dict().items()}
+        others = [huggingface(setting, state, *kind) for kind in BASELINES[self.baseline]]
+        console.print(f"{'; '.join(one.name for one in [own, *others])}: warm-up, then {self.repeats} turns each ...")
+        runners = race([own, *others], batches, self.repeats, self.steps)
+        peak = max(peak, measured_peak_flops(setting.device, setting.dtype))
+        tables = [speeds(runners, work, self.steps, peak, datasheet_peak_flops(setting.device, setting.dtype))]
+        tables += [ratios(runners), losses(runners)]
+        stream = self.source.stream(self.num_workers, pin_memory=setting.device.type == "cuda")
+        if stream is not None:
+            console.print("with the loader running ...")
+            tables.append(loader_run(own, stream, self.repeats * self.steps))
+        if self.chart:
+            title = f"{setting.name}, {self.source.seq_len} tokens"
+            draw(Path(self.chart), title, runners, work, self.steps)
+        told = {"model": setting.name, "examples": self.source.describe(), "precision": setting.precision}
+        return [*tables, facts(setting.config, batches, parameter_count(own.model), told, peak)]

@@ -1,0 +1,106 @@
+"""Training steps of several contestants in turn on the same batches: seconds, memory, compilations, losses."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch._dynamo.utils import counters
+
+from bert_lightning.benchmarks.contestants import Contestant
+from bert_lightning.benchmarks.peak_memory import peak_growth
+from data_pipeline.packing import PackedBatch
+
+
+@dataclass(slots=True)
+class Runner:
+    """A contestant on its way, and what was found about it.
+
+    Attributes:
+        contestant: Who runs.
+        inputs: The batches as it takes them, on the host.
+        first_seconds: Of the warm-up steps, one on every batch.
+        seconds: Of a step in each repeat.
+        num_compiled: Graphs compiled in the warm-up, and in the steps that were timed.
+        peak_bytes: Weights, optimizer state, and the most that a step holds beside them.
+        num_steps: Made so far.
+        losses: Without dropout on the first batch, before and after all steps.
+    """
+
+    contestant: Contestant
+    inputs: list[Any]
+    first_seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    num_compiled: list[int] = field(default_factory=lambda: [0, 0])
+    peak_bytes: int | None = None
+    num_steps: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def median_seconds(self) -> float:
+        """The median over the repeats."""
+        return median(self.seconds)
+
+    @property
+    def compile_seconds(self) -> float:
+        """What the warm-up took longer than as many steps do; 0 where nothing was compiled."""
+        extra = sum(self.first_seconds) - len(self.first_seconds) * self.median_seconds
+        return max(0.0, extra) if self.num_compiled[0] else 0.0
+
+    def warm_up(self) -> None:
+        """Make a step on every batch, so that every shape has been seen, then one to look at the memory."""
+        self.losses.append(self.contestant.evaluate(self.inputs[0]))
+        before = _num_graphs()
+        self.first_seconds = [self._timed([inputs]) for inputs in self.inputs]
+        self.num_compiled[0] = _num_graphs() - before
+        with peak_growth(self.contestant.device) as growth:
+            self._timed(self.inputs[:1])
+        if growth.num_bytes is not None:
+            self.peak_bytes = self.contestant.state_bytes() + growth.num_bytes
+
+    def run(self, first: int, count: int) -> None:
+        """Time `count` steps in a row on successive batches, from number `first` on."""
+        before = _num_graphs()
+        inputs = [self.inputs[number % len(self.inputs)] for number in range(first, first + count)]
+        self.seconds.append(self._timed(inputs) / count)
+        self.num_compiled[1] += _num_graphs() - before
+
+    def _timed(self, inputs: Sequence[Any]) -> float:
+        self.contestant.wait()
+        begin = time.perf_counter()
+        for one in inputs:
+            self.contestant.step(one)
+        self.num_steps += len(inputs)
+        self.contestant.wait()
+        return time.perf_counter() - begin
+
+
+def race(contestants: Sequence[Contestant], batches: Sequence[PackedBatch], repeats: int, steps: int) -> list[Runner]:
+    """Let contestants make the same steps in turn; who begins changes from repeat to repeat.
+
+    Args:
+        contestants: On one device.
+        batches: Micro-batches, each one step; gone through again and again.
+        repeats: Turns of each.
+        steps: Steps in a row of a turn, on successive batches.
+    """
+    runners = [Runner(one, [one.prepare(batch) for batch in batches]) for one in contestants]
+    for runner in runners:
+        runner.warm_up()
+    for repeat in range(repeats):
+        turn = repeat % len(runners)
+        for runner in runners[turn:] + runners[:turn]:
+            runner.run(repeat * steps, steps)
+    for runner in runners:
+        runner.losses.append(runner.contestant.evaluate(runner.inputs[0]))
+    return runners
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle value; the lower of the two in the middle."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def _num_graphs() -> int:
+    """Return how many graphs torch.compile has made in this process."""
+    return int(counters["stats"]["unique_graphs"])
