@@ -3,9 +3,9 @@
 On this machine the files are read where they are; from elsewhere they come through a cache on a disk of this node.
 """
 
+import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from data_pipeline.prefetch import Prefetcher
 from data_pipeline.shard_cache import ShardCache
 from data_pipeline.shards import Offsets, TokenShard, check_size, parse_lengths, parse_shard
 from data_pipeline.storage import Storage, is_remote, open_storage, shown
-from data_pipeline.tokenizer import load_tokenizer, save_tokenizer
+from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 from data_pipeline.transfer import fetch
 
 CONNECTIONS = 8
@@ -170,13 +170,15 @@ class _RemoteFiles:
         folder = self._cache.folder / "tokenizers" / sha256
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(dir=folder.parent))
-            (made / "tokenizer.json").write_bytes(self._fetch("tokenizer/tokenizer.json"))
-            save_tokenizer(load_tokenizer(made), made)
-            try:
-                made.rename(folder)
-            except OSError:  # another process was first
-                shutil.rmtree(made)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                fetched = Path(temporary) / "tokenizer.json"
+                fetched.write_bytes(self._fetch("tokenizer/tokenizer.json"))
+                tokenizer = load_tokenizer(fetched)
+                if tokenizer_sha256(tokenizer) != sha256:
+                    raise ValueError(f"{self.where('tokenizer')} is not the one that the shards were made with")
+                save_tokenizer(tokenizer, Path(temporary) / "whole")
+                with contextlib.suppress(OSError):  # another process was first
+                    (Path(temporary) / "whole").rename(folder)
         return folder
 
     def check(self, entry: ShardEntry) -> None:

@@ -94,6 +94,26 @@ def test_the_tokenizer_comes_along(prepared: Path, server: FaultyServer, tmp_pat
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_another_tokenizer_than_that_of_the_shards_is_refused(server: FaultyServer, tmp_path: Path) -> None:
+    file = server.folder / "tokenizer" / "tokenizer.json"
+    file.write_text(file.read_text().replace('"lowercase":true', '"lowercase":false').replace("true", "false", 1))
+    folder = PreparedFolder(server.url, tmp_path / "cache")
+    with pytest.raises(ValueError, match=rf"{server.url}/tokenizer is not the one"):
+        samples_of(folder)
+    assert not list((tmp_path / "cache" / "tokenizers").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_what_a_worker_cannot_fetch_ends_the_stream_with_one_line(server: FaultyServer, tmp_path: Path) -> None:
+    samples = samples_of(PreparedFolder(server.url, tmp_path / "cache", retries=1))
+    shutil.rmtree(tmp_path / "cache" / "shards")
+    server.faults = {entry.name: [503] * 99 for entry in samples.entries}
+    with pytest.raises(
+        ValueError, match=rf"^{server.url}/train/part-\d+\.tar could not be fetched in 2 attempts .*: HTTP 503 [\w ]+$"
+    ):
+        next(iter(make_stream(samples, num_workers=1)))
+
+
 def test_the_next_window_is_fetched_while_one_is_read(server: FaultyServer, tmp_path: Path) -> None:
     folder = PreparedFolder(server.url, tmp_path / "cache")
     samples = samples_of(folder)
