@@ -19,7 +19,7 @@ from tests.faulty_server import FaultyServer, serve
 from tests.object_store import s3_server
 from tests.test_inspect import run_command
 from tests.test_pretrain import TINY, run_here
-from tests.test_stream import make_stream
+from tests.test_stream import GLOBAL_BATCH, make_stream
 
 PART = "train/part-00004.tar"
 
@@ -212,13 +212,19 @@ def test_it_can_be_sent_to_another_process_while_it_fetches_ahead(server: Faulty
 
 
 def test_the_commands_take_an_address(prepared: Path, tmp_path: Path) -> None:
-    settings = ["data.seq_len=48", "data.global_batch_size=16", "data.micro_batch_size=8", "num_batches=3"]
-    for name, path in (("here", prepared), ("there", f'"pipe:cat {prepared}/{{name}}"')):
-        done = run_command(
-            "inspect", f"data.path={path}", f"digests={name}", "data.cache_dir=cache", *settings, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "here").read_text() == (tmp_path / "there").read_text() != ""
+    settings = ["data.seq_len=48", "data.num_lanes=4", "data.window_shards=2", "seed=3", "data.micro_batch_size=8"]
+    done = run_command(
+        "inspect",
+        f'data.path="pipe:cat {prepared}/{{name}}"',
+        "digests=digests.txt",
+        "data.cache_dir=cache",
+        f"data.global_batch_size={GLOBAL_BATCH}",
+        "num_batches=8",
+        *settings,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "digests.txt").read_text().split() == digests(prepared)
 
 
 def test_a_run_trains_from_an_address(server: FaultyServer, tmp_path: Path) -> None:
