@@ -102,6 +102,15 @@ def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | Non
     return None
 
 
+def restarts_would_fail(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether torchrun would start ranks again with the addresses of those that died still in its store.
+
+    See pytorch/pytorch#135712: the store of the agent is shared with the ranks, and one store serves all attempts.
+    """
+    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return shared and int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether this process is rank 0, before there is a process group.
 

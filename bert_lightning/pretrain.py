@@ -16,12 +16,16 @@ from tokenizers import Tokenizer
 from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.checkpoint import (
+    CHECKPOINTS,
     PAYLOAD_KEY,
     Pretrained,
     checkpoint_payload,
+    checkpoints_of,
+    is_whole,
     latest_checkpoint,
     load_pretrained,
     read_about,
+    step_of,
 )
 from bert_lightning.cli import entry_point
 from bert_lightning.collectives import shut_down
@@ -32,12 +36,14 @@ from bert_lightning.config import (
     is_first_process,
     prepared_folder,
     resolve_precision,
+    restarts_would_fail,
     validate,
 )
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
 from bert_lightning.sharding import blocks_of, recompute_activations
+from bert_lightning.step_guard import NotFiniteError
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
 from data_pipeline.tokenizer import load_tokenizer
 
@@ -78,9 +84,23 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
         check_resume(cfg, data, checkpoint)
     trainer = build_trainer(cfg, strategy, world)
     _start_run(cfg, module, world, checkpoint)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except NotFiniteError as error:
+        raise ValueError(f"{error}: {advice(error, Path(cfg.run_dir), cfg.data.global_batch_size)}") from error
     shut_down()
     return trainer
+
+
+def advice(error: NotFiniteError, run_dir: Path, global_batch_size: int) -> str:
+    """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
+    first, last = (error.first_step - 1) * global_batch_size, error.last_step * global_batch_size - 1
+    whole = [path for path in checkpoints_of(run_dir / CHECKPOINTS) if is_whole(path)]
+    good = [path for path in whole if step_of(path) < error.first_step]
+    return (
+        f"examples {first} to {last} of the stream. The last good checkpoint is {good[-1] if good else 'none'}. Lower "
+        "optimizer.lr or gradient_clip_val, or lengthen schedule.warmup_steps, and continue with resume=<checkpoint>"
+    )
 
 
 def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str) -> None:
@@ -223,6 +243,8 @@ def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpo
     """Write the resolved config into the folder of the run and say what is about to happen."""
     if not is_first_process():
         return
+    if restarts_would_fail():
+        log.warning("set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other")
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")

@@ -16,6 +16,18 @@ def poison(loss: Tensor) -> Tensor:
     return torch.where(torch.isfinite(loss.detach()), 1.0, nan).to(loss.dtype)
 
 
+class NotFiniteError(ValueError):
+    """Too many steps in a row had a loss or gradients that are not finite; steps are counted from 1."""
+
+    def __init__(self, first_step: int, last_step: int, max_skipped_steps: int) -> None:
+        super().__init__(
+            f"the loss or its gradients were not finite in steps {first_step} to {last_step} "
+            f"(max_skipped_steps={max_skipped_steps})"
+        )
+        self.first_step = first_step
+        self.last_step = last_step
+
+
 class StepGuard:
     """Gradient norms and skipped steps, the same on every rank.
 
@@ -27,31 +39,31 @@ class StepGuard:
     def __init__(self, max_skipped_steps: int, device: torch.device) -> None:
         self.max_skipped_steps = max_skipped_steps
         # Sum of norms and number of updates since the last reading; skipped steps of the run, in a row now, most in a
-        # row since the last reading.
-        self._state = torch.zeros(5, dtype=torch.float64, device=device)
+        # row since the last reading; steps since then, and how many those were when the most in a row was reached.
+        self._state = torch.zeros(7, dtype=torch.float64, device=device)
 
     def add(self, norm: Tensor, skipped: Tensor) -> None:
         """Count one step with the norm of its gradients; both scalars on the device."""
         skip = skipped.double()
-        norms, updates, total, run, longest = self._state.unbind()
-        run = (run + 1) * skip
+        norms, updates, total, run, longest, steps, end = self._state.unbind()
+        run, steps = (run + 1) * skip, steps + 1
         finite = torch.where(skipped, 0.0, norm.double())
-        self._state = torch.stack([norms + finite, updates + 1 - skip, total + skip, run, torch.maximum(longest, run)])
+        end = torch.where(run > longest, steps, end)
+        longest = torch.maximum(longest, run)
+        self._state = torch.stack([norms + finite, updates + 1 - skip, total + skip, run, longest, steps, end])
 
     def read(self, step: int) -> dict[str, float]:
         """Return the mean gradient norm since the last reading and the skipped steps of the run.
 
         Raises:
-            ValueError: where too many steps in a row were skipped, on every rank alike.
+            NotFiniteError: where too many steps in a row were skipped, on every rank alike.
         """
-        norms, updates, total, run, longest = self._state.tolist()
+        norms, updates, total, run, longest, steps, end = self._state.tolist()
         if longest >= self.max_skipped_steps:
-            raise ValueError(
-                f"the loss or its gradients were not finite in {longest:.0f} steps in a row up to step {step} "
-                f"(max_skipped_steps={self.max_skipped_steps}); lower optimizer.lr or gradient_clip_val, or lengthen "
-                "schedule.warmup_steps, and continue from the last checkpoint with resume=auto"
-            )
-        self._state = torch.tensor([0.0, 0.0, total, run, run], dtype=torch.float64, device=self._state.device)
+            last = step - int(steps - end)
+            raise NotFiniteError(last - int(longest) + 1, last, self.max_skipped_steps)
+        self._state = torch.zeros_like(self._state)
+        self._state[2:5] = torch.tensor([total, run, run], dtype=torch.float64)
         return {"optim/grad_norm": norms / updates if updates else nan, "train/skipped_steps": total}
 
     def state_dict(self) -> dict[str, object]:

@@ -8,7 +8,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning import config
-from bert_lightning.config import World, cpu_multiplies_bf16, describe_world, resolve_precision, validate
+from bert_lightning.config import (
+    World,
+    cpu_multiplies_bf16,
+    describe_world,
+    resolve_precision,
+    restarts_would_fail,
+    validate,
+)
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "3"}
 SRUN = {"SLURM_PROCID": "1", "SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}
@@ -115,3 +122,11 @@ def test_auto_precision_asks_the_processor(tmp_path: Path, monkeypatch: pytest.M
         assert resolve_precision("auto", "cpu") == word
         assert resolve_precision("32-true", "cpu") == "32-true"
         assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+def test_restarts_of_torchrun_need_a_store_of_their_own() -> None:
+    shared = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    assert restarts_would_fail(shared)
+    assert not restarts_would_fail(shared | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
+    assert not restarts_would_fail(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
+    assert not restarts_would_fail({})

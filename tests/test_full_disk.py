@@ -43,7 +43,7 @@ def size_of(checkpoint: Path) -> int:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"strategy": "ddp", "trainer.devices": 2}, marks=pytest.mark.slow),
         pytest.param({"strategy": "fsdp", "trainer.devices": 2}, marks=pytest.mark.slow),
         pytest.param({"strategy": "fsdp", "trainer.devices": 2, "strategy.async_save": True}, marks=pytest.mark.slow),

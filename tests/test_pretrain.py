@@ -20,7 +20,9 @@ from tokenizers import Tokenizer
 from bert_lightning.config import CONF_DIR
 from bert_lightning.export import export
 from bert_lightning.metrics_log import read_columns, read_rows
+from bert_lightning.modules import PretrainingModule
 from bert_lightning.pretrain import pretrain
+from data_pipeline.packing import PackedBatch
 from tests.conftest import tiny_texts, write_prepared
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -403,6 +405,29 @@ def test_resuming_without_a_checkpoint_says_that_it_begins_again(
     assert run_here(settings).global_step == 5
     assert "step-0000005.ckpt is damaged or was cut short; it is passed over" in caplog.text
     assert "holds metrics but no whole checkpoint: the run begins again" in caplog.text
+
+
+def test_losses_that_are_not_finite_name_steps_examples_and_the_last_good_checkpoint(
+    base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From step 8 on, batches of 32; checkpoints after every second step, some of them after bad steps."""
+    poison_from(monkeypatch, 8)
+    settings = base | {"run_name": "a", "max_skipped_steps": 3, "callbacks.checkpoint.keep_last": None}
+    with pytest.raises(ValueError, match=r"not finite in steps 8 to 1[0-2]") as raised:
+        run_here(settings | {"callbacks.checkpoint.every_n_steps": 2, "trainer.log_every_n_steps": 1})
+    assert "examples 224 to 319 of the stream" in str(raised.value)
+    assert f"{tmp_path}/runs/a/checkpoints/step-0000006.ckpt. Lower" in str(raised.value)
+
+
+def poison_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    plain = PretrainingModule.training_step
+
+    def training_step(self: PretrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
+        weights = self.objective.loss_weights
+        self.objective.loss_weights = dict.fromkeys(weights, float("nan")) if self.global_step + 1 >= step else weights
+        plain(self, batch, batch_idx)
+
+    monkeypatch.setattr(PretrainingModule, "training_step", training_step)
 
 
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:

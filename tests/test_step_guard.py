@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bert_lightning.step_guard import StepGuard, poison
+from bert_lightning.step_guard import NotFiniteError, StepGuard, poison
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def test_steps_in_a_row_are_counted_across_readings(windows: list[str], stops: b
         guard.read(0)
     add(guard, windows[-1])
     if stops:
-        with pytest.raises(ValueError, match="in 3 steps in a row up to step 9"):
+        with pytest.raises(ValueError, match=r"in steps \d to \d \(max_skipped_steps=3\)"):
             guard.read(9)
     else:
         guard.read(9)
@@ -51,7 +51,7 @@ def test_the_state_goes_on_where_it_was_saved() -> None:
     add(guard, ".xx")
     loaded.load_state_dict(guard.state_dict())
     add(loaded, "x")
-    with pytest.raises(ValueError, match="3 steps in a row"):
+    with pytest.raises(ValueError, match="in steps 2 to 4 "):
         loaded.read(4)
 
 
@@ -67,3 +67,17 @@ def test_a_loss_that_is_not_finite_poisons_the_gradient() -> None:
     loss.backward(gradient=poison(loss))
     assert weight.grad is not None
     assert torch.equal(weight.grad, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("windows", "first", "last"),
+    [(["....", ".xxx"], 6, 8), (["....", "xxx."], 5, 7), (["..xx", "xx.."], 3, 6), (["x.xx", "x.x."], 3, 5)],
+)
+def test_the_steps_are_named_wherever_they_are_read(windows: list[str], first: int, last: int) -> None:
+    guard = StepGuard(3, CPU)
+    add(guard, windows[0])
+    guard.read(4)
+    add(guard, windows[1])
+    with pytest.raises(NotFiniteError) as raised:
+        guard.read(8)
+    assert (raised.value.first_step, raised.value.last_step) == (first, last)

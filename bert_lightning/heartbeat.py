@@ -1,0 +1,200 @@
+"""Ranks tell each other that they live; one that has died, was stopped or hangs is found and named.
+
+Every rank writes a beat into a store from a thread of its own. The first rank reads all of them, the others read that
+of the first and its verdict: two small messages for each rank and interval. No clocks are compared: a rank is silent
+when its beat does not change for as long as the reader's own clock says.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from torch.distributed import Store  # type: ignore[attr-defined]
+
+VERDICT = "verdict"
+BEREFT = "has lost another rank"
+"""Why a rank ends that is not to blame."""
+
+
+@dataclass(slots=True)
+class Beat:
+    """What a rank says of itself.
+
+    Attributes:
+        rank: Its number.
+        beats: How often it has said so.
+        progress: How many places of the loop it has passed; the same places in the same order on every rank.
+        place: Where it is, in words.
+        ended: Why it has left, in words; empty while it runs.
+        host: Name of its machine.
+        process: Number of its process.
+        machine: Identifies the machine and the numbering of its processes.
+    """
+
+    rank: int
+    beats: int = 0
+    progress: int = 0
+    place: str = "starting"
+    ended: str = ""
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+    machine: str = field(default_factory=lambda: this_machine())
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} (host {self.host}, process {self.process}, {self.ended or self.place})"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong, and with which ranks; `who` may be empty where it cannot be told."""
+
+    text: str
+    who: tuple[Beat, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text}: {', '.join(map(str, self.who))}" if self.who else self.text
+
+
+def this_machine() -> str:
+    """Return what two processes have in common that can send each other signals by number."""
+    boot, numbering = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return f"{boot.read_text().strip()} {os.readlink(numbering)}" if boot.exists() else socket.gethostname()
+
+
+class Heartbeat:
+    """Beat, and watch the others, until `stop`.
+
+    Args:
+        store: Shared by all ranks, and used by nothing else in this process.
+        rank: Number of this one.
+        world_size: Their number.
+        on_verdict: Called once, from a thread, where a rank is silent or all are stuck.
+        interval_seconds: Between two beats.
+        silent_seconds: Without a beat, after which a rank counts as dead.
+        stuck_seconds: Without progress of any rank, after which the run counts as stuck.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rank: int,
+        world_size: int,
+        on_verdict: Callable[[Verdict], None],
+        interval_seconds: float = 2.0,
+        silent_seconds: float = 60.0,
+        stuck_seconds: float = 1800.0,
+    ) -> None:
+        self.own = Beat(rank)
+        self._store = store
+        self._store.set_timeout(timedelta(seconds=silent_seconds))
+        self._world_size = world_size
+        self._on_verdict = on_verdict
+        self._interval, self._silent, self._stuck = interval_seconds, silent_seconds, stuck_seconds
+        self._seen: dict[int, tuple[Beat, float]] = {}  # the last beat of every rank and when it changed
+        self._moved = (-1, time.monotonic())  # the furthest progress of any rank and when it changed
+        self._reached = time.monotonic()
+        self._stopped = threading.Event()
+        self._given = threading.Lock()
+
+    def start(self) -> None:
+        """Begin; each rank needs the first beats of the others, so they must meet before and after."""
+        self._say()
+        if self.own.rank == 0:
+            self._store.set(VERDICT, "")
+
+    def watch(self) -> None:
+        """Start the threads: one talks to the store, which may never answer, the other looks at the clock."""
+        for loop in (self._talk, self._look_at_the_clock):
+            threading.Thread(target=loop, name=f"heartbeat-{loop.__name__}", daemon=True).start()
+
+    def mark(self, place: str) -> None:
+        """Note where this rank is; costs next to nothing."""
+        self.own.place = place
+        self.own.progress += 1
+
+    def stop(self, ended: str = "has finished") -> None:
+        """Say why this rank leaves, and beat no more."""
+        self._stopped.set()
+        self.own.ended = ended
+        try:
+            self._say()
+        except Exception:  # the store has gone first
+            return
+
+    def missing(self) -> Verdict | None:
+        """Return who has left or gives no sign of life now; takes two intervals and a half."""
+        try:
+            before = self._read(range(self._world_size))
+            time.sleep(2.5 * self._interval)
+            after = self._read(range(self._world_size))
+        except Exception:
+            return self._store_is_gone()
+        gone = [
+            beat
+            for old, beat in zip(before, after, strict=True)
+            if beat.rank != self.own.rank and beat.ended != BEREFT and (beat.ended or beat.beats == old.beats)
+        ]
+        return Verdict("a rank is gone", tuple(gone)) if gone else None
+
+    def _say(self) -> None:
+        self.own.beats += 1
+        self._store.set(f"beat/{self.own.rank}", json.dumps(asdict(self.own)))
+
+    def _read(self, ranks: range) -> list[Beat]:
+        return [Beat(**json.loads(text)) for text in self._store.multi_get([f"beat/{rank}" for rank in ranks])]
+
+    def _talk(self) -> None:
+        while not self._stopped.wait(self._interval):
+            try:
+                self._say()
+                beats = self._read(range(self._world_size) if self.own.rank == 0 else range(1))
+                told = self._store.get(VERDICT).decode()
+            except Exception:
+                continue
+            self._reached = time.monotonic()
+            if told:
+                content = json.loads(told)
+                self._give(Verdict(content["text"], tuple(Beat(**beat) for beat in content["who"])))
+            elif verdict := self._judge(beats):
+                self._store.set(VERDICT, json.dumps({"text": verdict.text, "who": [asdict(b) for b in verdict.who]}))
+                time.sleep(2 * self._interval)  # the store may be in this process: let the others read it
+                self._give(verdict)
+
+    def _judge(self, beats: list[Beat]) -> Verdict | None:
+        """Return what is wrong with the beats that were just read."""
+        now = time.monotonic()
+        for beat in beats:
+            last = self._seen.get(beat.rank)
+            if last is None or last[0].beats != beat.beats or beat.ended:
+                self._seen[beat.rank] = (beat, now)
+        silent = tuple(beat for beat, since in self._seen.values() if now - since > self._silent)
+        if silent:
+            return Verdict(f"no sign of life for {self._silent:.0f} s", silent)
+        furthest = max(beat.progress for beat in beats)
+        if furthest != self._moved[0] or any(beat.ended for beat in beats):
+            self._moved = (furthest, now)
+        if self.own.rank == 0 and now - self._moved[1] > self._stuck:
+            least = min(beat.progress for beat in beats)
+            behind = tuple(beat for beat in beats if beat.progress == least)
+            return Verdict(f"no rank has gone on for {self._stuck:.0f} s, the others wait for", behind)
+        return None
+
+    def _look_at_the_clock(self) -> None:
+        while not self._stopped.wait(self._interval):
+            if time.monotonic() - self._reached > self._silent:
+                self._give(self._store_is_gone())
+
+    def _store_is_gone(self) -> Verdict:
+        """The store is kept by the first rank, or by torchrun beside it."""
+        first = self._seen[0][0] if 0 in self._seen else Beat(0, host="unknown", process=0, machine="")
+        return Verdict("no connection to the machine of the first rank", (first,))
+
+    def _give(self, verdict: Verdict) -> None:
+        if self._given.acquire(blocking=False) and not self._stopped.is_set():
+            self._on_verdict(verdict)
