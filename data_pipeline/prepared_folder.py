@@ -46,6 +46,8 @@ class PreparedFolder:
         cache_bytes: int | None = None,
         retries: int = 5,
     ) -> None:
+        if not isinstance(retries, int) or retries < 0:
+            raise ValueError(f"data.retries={retries} must be a whole number, at least 0")
         self._files: _Files
         if is_remote(path):
             default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "bert-lightning"

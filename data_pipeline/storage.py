@@ -102,6 +102,8 @@ class HttpStorage:
                 self._check_status(response, name)
                 first = _first_byte(response) if response.status_code == 206 else 0
                 yield from _from(begin - first, response.iter_content(CHUNK_BYTES))
+        except requests.exceptions.InvalidURL as error:
+            raise ValueError(f"data.path={shown(self.root)} is no address: {error}") from error
         except requests.RequestException as error:
             query = urlsplit(self.root).query
             text = str(error).replace(f"?{query}", "?...") if query else str(error)

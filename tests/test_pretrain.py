@@ -366,6 +366,10 @@ def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(base: Settings
     for changes, said in [
         ({"data.validation_samples": 0}, r"data\.validation_samples=0"),
         ({"data.num_workers": -1}, r"data\.num_workers=-1"),
+        ({"data.retries": -1}, r"data\.retries=-1"),
+        ({"data.retries": None}, r"data\.retries=None"),
+        ({"data.cache_bytes": 0}, r"data\.cache_bytes=0"),
+        ({"data.path": "ftp://store/data"}, r"data\.path=ftp://store/data is neither"),
         ({"optimizer.lr": -1}, "learning rate"),
         ({"seed": -1}, "seed=-1"),
     ]:

@@ -138,6 +138,19 @@ def test_missing_credentials_are_said_at_once(tmp_path: Path) -> None:
     assert "ValueError: s3://b/x/a needs a login: Unable to locate credentials" in done.stderr
 
 
+def test_a_missing_client_library_is_said_with_the_extra_that_brings_it() -> None:
+    script = "import sys; sys.modules['s3fs'] = None; from data_pipeline.storage import ObjectStorage as O; "
+    script += "list(O('s3://b/x').read('a', 0))"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert "ValueError: data.path=s3://b/x needs the extra `remote`: " in done.stderr
+
+
+def test_what_is_no_address_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match=r"data\.path=http:///data is no address"):
+        list(open_storage("http:///data").read("a", 0))
+
+
 class GoogleBucket(BaseHTTPRequestHandler):
     """The two requests of Google's JSON interface that reading an object takes."""
 
