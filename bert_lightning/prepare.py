@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 from bert_lightning.cli import entry_point
 from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.manifest import Manifest
-from data_pipeline.preparation import Preparation
-from data_pipeline.tokenizer import load_tokenizer, tokenizer_sha256, train_wordpiece
+from data_pipeline.preparation import Preparation, TokenizerSource
+from data_pipeline.tokenizer import load_tokenizer, tokenizer_sha256
 
 
 def prepare(cfg: DictConfig) -> Manifest:
@@ -32,13 +32,13 @@ def prepare(cfg: DictConfig) -> Manifest:
     preparation = Preparation(
         Path(cfg.output_dir), **numbers, filters=filters, deduplication=instantiate(cfg.deduplication) or None
     )
-    settings: dict[str, Any] = {str(name): value for name, value in cfg.tokenizer.items()}
-    make_tokenizer: Callable[[Callable[[], Sequence[str]]], Tokenizer] = partial(_trained, cfg.tokenizer)
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg.tokenizer, resolve=True))
     if cfg.tokenizer.path:
-        given = load_tokenizer(cfg.tokenizer.path, cfg.tokenizer.lowercase)
-        make_tokenizer, settings["sha256"] = partial(_given, given), tokenizer_sha256(given)
+        given = load_tokenizer(cfg.tokenizer.path, cfg.tokenizer.lowercase, cfg.tokenizer.strip_accents)
+        make_tokenizer: TokenizerSource = partial(_given, given)
+        settings["sha256"] = tokenizer_sha256(given)
     else:
-        _check_training(cfg.tokenizer)
+        make_tokenizer = partial(_trained, _training(settings))
     begin = time.perf_counter()
     manifest, counts = preparation.run(
         instantiate(cfg.corpus).sources,
@@ -50,14 +50,17 @@ def prepare(cfg: DictConfig) -> Manifest:
     return manifest
 
 
-def _check_training(settings: DictConfig) -> None:
+def _training(settings: Mapping[str, Any]) -> Callable[[Sequence[str]], Tokenizer]:
+    """Return the function that trains a tokenizer on texts."""
     for name in ("vocab_size", "min_frequency"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
+        if name in settings and not (isinstance(settings[name], int) and settings[name] >= 1):
             raise ValueError(f"tokenizer.{name} must be a positive whole number, not {settings[name]!r}")
+    train: Callable[[Sequence[str]], Tokenizer] = instantiate({k: v for k, v in settings.items() if k != "path"})
+    return train
 
 
-def _trained(settings: DictConfig, texts: Callable[[], Sequence[str]]) -> Tokenizer:
-    return train_wordpiece(texts(), settings.vocab_size, settings.lowercase, settings.min_frequency)
+def _trained(train: Callable[[Sequence[str]], Tokenizer], texts: Callable[[], Sequence[str]]) -> Tokenizer:
+    return train(texts())
 
 
 def _given(tokenizer: Tokenizer, texts: Callable[[], Sequence[str]]) -> Tokenizer:

@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+"""BERT's names, which every vocabulary trained here has."""
+_OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 CONTINUATION = "##"
+BYTE_SPACE, SPACE = "\u0120", "\u2581"
+"""How a word begins in byte-level BPE, and in Unigram and other vocabularies in SentencePiece's manner."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids of BERT's special tokens."""
+    """Ids of the tokens that have a role in BERT's input."""
 
     pad: int
     unk: int
@@ -26,41 +31,86 @@ class SpecialTokens:
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """Return the ids of the special tokens; ValueError naming those the vocabulary lacks."""
-    found = {name: tokenizer.token_to_id(token) for name, token in SPECIAL_TOKENS.items()}
-    ids = {name: number for name, number in found.items() if number is not None}
-    if missing := [SPECIAL_TOKENS[name] for name in found if name not in ids]:
+    """Return the ids of the special tokens by role; ValueError naming those the vocabulary lacks."""
+    ids = tokenizer.get_vocab()
+    return SpecialTokens(**{role: ids[token] for role, token in special_names(tokenizer).items()})
+
+
+def special_names(tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the token of each role: BERT's name or, where the vocabulary lacks it, RoBERTa's (ALBERT mixes them)."""
+    names = {role: (token, _OTHER_NAMES[role]) for role, token in SPECIAL_TOKENS.items()}
+    found = {role: [t for t in both if tokenizer.token_to_id(t) is not None] for role, both in names.items()}
+    if missing := [SPECIAL_TOKENS[role] for role, tokens in found.items() if not tokens]:
         raise ValueError(f"the vocabulary has no {', '.join(missing)}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
-    return SpecialTokens(**ids)
+    return {role: tokens[0] for role, tokens in found.items()}
 
 
 def continuation_pieces(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """Return which ids continue a word (begin with `##`), (vocabulary,)."""
+    """Return which ids continue a word, (vocabulary,).
+
+    In WordPiece they begin with `##`. In the other vocabularies the first piece of a word has a mark where a space was,
+    and punctuation after a word is a word of its own, as in BERT: what continues begins with a letter or digit, or
+    with a byte that is part of one.
+    """
     table = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
-    for token, number in tokenizer.get_vocab().items():
-        table[number] = token.startswith(CONTINUATION) and token != CONTINUATION
+    vocabulary = tokenizer.get_vocab()
+    if isinstance(tokenizer.model, models.WordPiece):
+        continues = _continues_wordpiece
+    elif any(token.startswith(BYTE_SPACE) for token in vocabulary):
+        continues = _continues_bytes
+    else:
+        continues = _continues_letters
+    for token, number in vocabulary.items():
+        table[number] = continues(token)
+    special = {*tokenizer.get_added_tokens_decoder(), *asdict(special_tokens(tokenizer)).values()}
+    table[sorted(special)] = False
     return table
 
 
-def wordpiece_tokenizer(model: models.WordPiece, lowercase: bool) -> Tokenizer:
-    """Return BERT's tokenizer around a WordPiece model: its normalisation, word splitting and [CLS] A [SEP] B [SEP]."""
+def _continues_wordpiece(token: str) -> bool:
+    return token.startswith(CONTINUATION) and token != CONTINUATION
+
+
+def _continues_bytes(token: str) -> bool:
+    first = token[:1]
+    return first != BYTE_SPACE and (first.isalnum() or not first.isascii())
+
+
+def _continues_letters(token: str) -> bool:
+    is_byte = token.startswith("<0x") and token.endswith(">")
+    return is_byte or unicodedata.category(token[0])[0] in "LNM"
+
+
+def wordpiece_tokenizer(model: models.WordPiece, lowercase: bool, strip_accents: bool | None = None) -> Tokenizer:
+    """Return BERT's tokenizer around a WordPiece model: its normalisation and word splitting."""
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
+    strip = lowercase if strip_accents is None else strip_accents
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
     return tokenizer
 
 
-def _finish(tokenizer: Tokenizer) -> Tokenizer:
+def finish(tokenizer: Tokenizer) -> Tokenizer:
+    """Make a tokenizer write [CLS] A [SEP] B [SEP], and find the names of special tokens in text."""
     special = special_tokens(tokenizer)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    mask = AddedToken(SPECIAL_TOKENS["mask"], lstrip=True, special=True, normalized=False)
+    keeps_spaces = not isinstance(tokenizer.model, models.WordPiece)
+    others = [token for role, token in SPECIAL_TOKENS.items() if role != "mask" or not keeps_spaces]
+    tokenizer.add_special_tokens([*others, *([mask] if keeps_spaces else [])])
     tokenizer.post_processor = processors.BertProcessing(
         (SPECIAL_TOKENS["sep"], special.sep), (SPECIAL_TOKENS["cls"], special.cls)
     )
     return tokenizer
 
 
-def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> Tokenizer:
+def train_wordpiece(
+    texts: Sequence[str],
+    vocab_size: int,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+    strip_accents: bool | None = None,
+) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
     The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So
@@ -69,27 +119,33 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int, lowercase: bool = Tru
     Args:
         texts: The text to learn from, in pieces of any size.
         vocab_size: Most entries; a small corpus gives fewer.
-        lowercase: Fold case and strip accents, as the uncased BERTs do.
+        lowercase: Fold case, as the uncased BERTs do.
         min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
+        strip_accents: Remove accents, and split Hangul syllables into letters; None: as the uncased BERTs do.
 
     Raises:
         ValueError: where the special tokens and the letters of the texts alone are more than `vocab_size`.
     """
-    letters = sorted(t for t in _train(texts, 0, lowercase, min_frequency, []) if t.startswith(CONTINUATION))
-    vocabulary = _train(texts, vocab_size, lowercase, min_frequency, letters)
-    if len(vocabulary) > vocab_size:
-        raise ValueError(
-            f"tokenizer.vocab_size={vocab_size} is too small: the special tokens and letters of the corpus are "
-            f"{len(vocabulary)}"
-        )
+    case = (lowercase, strip_accents)
+    letters = sorted(t for t in _train(texts, 0, case, min_frequency, []) if t.startswith(CONTINUATION))
+    vocabulary = _train(texts, vocab_size, case, min_frequency, letters)
+    check_vocab_size(vocab_size, len(vocabulary))
     model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
-    return _finish(wordpiece_tokenizer(model, lowercase))
+    return finish(wordpiece_tokenizer(model, *case))
+
+
+def check_vocab_size(vocab_size: int, least: int) -> None:
+    """Refuse a size that is smaller than what every vocabulary of the corpus has."""
+    if least > vocab_size:
+        raise ValueError(
+            f"tokenizer.vocab_size={vocab_size} is too small: the special tokens and letters of the corpus are {least}"
+        )
 
 
 def _train(
-    texts: Sequence[str], vocab_size: int, lowercase: bool, min_frequency: int, first: list[str]
+    texts: Sequence[str], vocab_size: int, case: tuple[bool, bool | None], min_frequency: int, first: list[str]
 ) -> dict[str, int]:
-    tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), lowercase)
+    tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), *case)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -101,12 +157,13 @@ def _train(
     return tokenizer.get_vocab()
 
 
-def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
+def load_tokenizer(path: str | Path, lowercase: bool = True, strip_accents: bool | None = None) -> Tokenizer:
     """Load a tokenizer from a vocab.txt, a tokenizer.json, or a folder that holds one of them.
 
     Args:
         path: The file or folder; in a folder tokenizer.json goes first.
         lowercase: For a vocab.txt, which does not say.
+        strip_accents: As `lowercase`; None: where `lowercase` is true.
 
     Raises:
         ValueError: where there is no tokenizer, it lacks a special token, or its ids are not 0, 1, 2, ...
@@ -124,7 +181,7 @@ def load_tokenizer(path: str | Path, lowercase: bool = True) -> Tokenizer:
     model = models.WordPiece(
         _read_vocabulary(path), unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION
     )
-    return _finish(wordpiece_tokenizer(model, lowercase))
+    return finish(wordpiece_tokenizer(model, lowercase, strip_accents))
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
@@ -156,21 +213,25 @@ def _load_json(path: Path) -> Tokenizer:
 
 
 def tokenizer_files(tokenizer: Tokenizer) -> dict[str, str]:
-    """Return the files, by name, that transformers' AutoTokenizer loads as a BERT tokenizer."""
-    ids = tokenizer.get_vocab()
-    lowercase = bool((json.loads(tokenizer.to_str())["normalizer"] or {}).get("lowercase", False))
-    settings = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": lowercase,
+    """Return the files, by name, that transformers' AutoTokenizer loads and gives the same ids with."""
+    special = {f"{role}_token": token for role, token in special_names(tokenizer).items()}
+    settings: dict[str, object] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": 512,
-        **{f"{name}_token": token for name, token in SPECIAL_TOKENS.items()},
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        **special,
     }
-    return {
-        "tokenizer.json": tokenizer.to_str(),
-        "vocab.txt": "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__)),
-        "tokenizer_config.json": json.dumps(settings, indent=2) + "\n",
-        "special_tokens_map.json": json.dumps({f"{n}_token": t for n, t in SPECIAL_TOKENS.items()}, indent=2) + "\n",
-    }
+    files = {"tokenizer.json": tokenizer.to_str()}
+    if isinstance(tokenizer.model, models.WordPiece):
+        ids = tokenizer.get_vocab()
+        files["vocab.txt"] = "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__))
+        normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
+        settings["tokenizer_class"] = "BertTokenizer"
+        settings["do_lower_case"] = bool(normalizer.get("lowercase", False))
+        settings["strip_accents"] = normalizer.get("strip_accents")
+    files["tokenizer_config.json"] = json.dumps(settings, indent=2) + "\n"
+    files["special_tokens_map.json"] = json.dumps(special, indent=2) + "\n"
+    return files
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
