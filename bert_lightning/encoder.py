@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bert_lightning.attention import PackedAttention, sdpa_attention
+from bert_lightning.attention import PackedAttention, looped_attention
+from bert_lightning.dropout import Dropout
 from data_pipeline.packing import PackedBatch
 
 VOCABULARY_MULTIPLE = 64
@@ -87,7 +88,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.segment = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Embed a batch; returns (tokens, hidden)."""
@@ -108,9 +109,8 @@ class SelfAttention(nn.Module):
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """Return the context of every token, (tokens, hidden)."""
         qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (tokens, 3, heads, head_dim)
-        query, key, value = qkv.unbind(1)
         dropout_p = self.dropout_p if self.training else 0.0
-        return self.attention(query, key, value, batch.cu_seqlens, batch.max_seqlen, dropout_p).flatten(1)
+        return self.attention(qkv, batch.cu_seqlens, batch.max_seqlen, dropout_p).flatten(1)
 
 
 class EncoderLayer(nn.Module):
@@ -125,16 +125,22 @@ class EncoderLayer(nn.Module):
         self.output = nn.Linear(config.intermediate_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
         """Return (tokens, hidden), or only some rows of it; all tokens are attended to either way."""
         context = self.attention(hidden, batch)
         if rows is not None:
             context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
-        hidden = self.attention_norm(hidden + self.dropout(self.attention_output(context)))
-        transformed = self.output(self.activation(self.intermediate(hidden)))
-        return self.output_norm(hidden + self.dropout(transformed))
+        hidden = self._add(self.attention_norm, self.attention_output(context), hidden)
+        return self._add(self.output_norm, self.output(self.activation(self.intermediate(hidden))), hidden)
+
+    def _add(self, norm: nn.LayerNorm, update: Tensor, hidden: Tensor) -> Tensor:
+        """Add to the residual stream and normalise, in the precision of the update: bf16 under autocast.
+
+        LayerNorm's statistics are fp32 in any case; half the bytes are moved.
+        """
+        return norm(self.dropout(update, hidden.to(update.dtype))).to(update.dtype)
 
 
 class Encoder(nn.Module):
@@ -145,7 +151,7 @@ class Encoder(nn.Module):
         attention: How packed sequences attend to themselves; see `attention.choose_attention`.
     """
 
-    def __init__(self, config: EncoderConfig, attention: PackedAttention = sdpa_attention) -> None:
+    def __init__(self, config: EncoderConfig, attention: PackedAttention = looped_attention) -> None:
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bert_lightning.attention import PackedAttention, sdpa_attention
+from bert_lightning.attention import PackedAttention, looped_attention
 from bert_lightning.encoder import Encoder, EncoderConfig
 from bert_lightning.heads import MaskedLMHead, SentencePairHead
 from data_pipeline.packing import PackedBatch
@@ -55,7 +55,7 @@ class MaskedLMWithNSP(nn.Module):
     def __init__(
         self,
         config: EncoderConfig,
-        attention: PackedAttention = sdpa_attention,
+        attention: PackedAttention = looped_attention,
         mlm_weight: float = 1.0,
         nsp_weight: float = 1.0,
     ) -> None:
