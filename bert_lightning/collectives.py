@@ -30,6 +30,39 @@ def any_rank(flag: bool, device: torch.device, group: dist.ProcessGroup | None =
     return bool(agreed)
 
 
+class SharedFlags:
+    """Flags that ranks raise for each other without waiting for a device or for a slow rank.
+
+    What is sent in one exchange is read in the next, so the messages have a whole step to arrive. They go from host to
+    host; all ranks must make the same exchanges.
+
+    Args:
+        number: How many flags.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._group = dist.new_group(backend="gloo") if world_size() > 1 else None
+        self._sent = torch.zeros(number, dtype=torch.int32)
+        self._work: dist.Work | None = None
+
+    def exchange(self, flags: list[bool]) -> list[bool]:
+        """Send own flags; return which any rank had raised in the exchange before, or now with one process."""
+        own = torch.tensor(flags, dtype=torch.int32)
+        if self._group is None:
+            return own.bool().tolist()
+        self.wait()
+        raised = self._sent.bool().tolist()
+        self._sent = own
+        self._work = dist.all_reduce(own, dist.ReduceOp.MAX, self._group, async_op=True)
+        return raised
+
+    def wait(self) -> None:
+        """Wait for the exchange under way."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+
+
 def gather_objects(value: T) -> list[T]:
     """Return the values of all ranks, in their order; small ones, they are pickled."""
     if world_size() == 1:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
+from bert_lightning.callbacks.preemption import hand_over
 from bert_lightning.checkpoint import (
     CHECKPOINTS,
     PAYLOAD_KEY,
@@ -89,6 +90,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     except NotFiniteError as error:
         raise ValueError(f"{error}: {advice(error, Path(cfg.run_dir), cfg.data.global_batch_size)}") from error
     shut_down()
+    hand_over(trainer)
     return trainer
 
 

@@ -1,16 +1,19 @@
 """A signal saves after the step in flight and stops; the continued run has the rows of one that was never stopped."""
 
+import doctest
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 
-from bert_lightning.callbacks.preemption import SIGNALS, Preemption
+from bert_lightning.callbacks import preemption
+from bert_lightning.callbacks.preemption import SIGNALS, Preemption, hand_over
 from bert_lightning.pretrain import build_trainer
 from tests.test_pretrain import (
     Settings,
@@ -107,3 +110,50 @@ def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, 
     assert process.returncode == 0, output
     newest = sorted(checkpoints.glob("step-*.ckpt"))[-1]
     assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in output
+
+
+def trainer_that_received(*numbers: signal.Signals, is_first: bool = True) -> Any:
+    callback = Preemption()
+    callback.received = set(numbers)
+    return SimpleNamespace(callbacks=[callback], is_global_zero=is_first)
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scontrol that writes down what it was asked."""
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/asked\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path / "asked"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_first", "environment", "asked"),
+    [
+        ([signal.SIGUSR1], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, "requeue 12\n"),
+        ([signal.SIGUSR1], False, {"SLURM_PROCID": "1", "SLURM_JOB_ID": "12"}, None),
+        ([signal.SIGTERM], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, None),
+        ([signal.SIGUSR1], True, {}, None),
+        ([], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, None),
+    ],
+)
+def test_only_the_warning_of_slurm_queues_the_job_again(
+    scontrol: Path, numbers: list[signal.Signals], is_first: bool, environment: dict[str, str], asked: str | None
+) -> None:
+    hand_over(trainer_that_received(*numbers, is_first=is_first), environment)
+    assert (scontrol.read_text() if scontrol.exists() else None) == asked
+
+
+def test_submitit_gets_its_signal_when_the_state_is_saved(scontrol: Path) -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: got.append(number))
+    hand_over(trainer_that_received(signal.SIGUSR2), {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"})
+    signal.signal(signal.SIGUSR2, before)
+    assert got == [signal.SIGUSR2]
+    assert not scontrol.exists()
+
+
+def test_examples() -> None:
+    assert doctest.testmod(preemption).failed == 0

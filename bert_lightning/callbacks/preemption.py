@@ -1,11 +1,15 @@
-"""SIGTERM and SIGUSR1: finish the step, agree among the ranks, save, stop.
+"""SIGTERM, SIGUSR1 and SIGUSR2: finish the step, agree among the ranks, save, stop, and be queued again.
 
 Lightning's own handlers broadcast and save inside the signal handler, which deadlocks with several ranks. These only
 set a flag; the collective work is done after a step, where every rank is.
 """
 
 import logging
+import os
 import signal
+import subprocess
+import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -13,10 +17,11 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
-from bert_lightning.collectives import any_rank
+from bert_lightning.collectives import SharedFlags
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""The end of a job or a machine; SLURM before the time limit (`--signal=USR1@300`); submitit."""
 
 
 class Preemption(Checkpoint):
@@ -25,7 +30,7 @@ class Preemption(Checkpoint):
     It is a `Checkpoint` so that Lightning calls it after the callbacks whose state it saves.
 
     Args:
-        check_every_n_steps: Steps between two agreements; each is a small reduction that waits for the device.
+        check_every_n_steps: Steps between two agreements; each is one message of a few bytes between hosts.
     """
 
     def __init__(self, check_every_n_steps: int = 1) -> None:
@@ -34,7 +39,9 @@ class Preemption(Checkpoint):
         super().__init__()
         self.check_every_n_steps = check_every_n_steps
         self.preempted = False
-        self._signalled = False
+        self.received: set[signal.Signals] = set()
+        self._own: set[int] = set()
+        self._flags: SharedFlags | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -43,20 +50,27 @@ class Preemption(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning, which registered its handlers before this hook."""
+        self._flags = SharedFlags(len(SIGNALS))
         self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # Lightning agrees on SIGTERM by a broadcast that waits for the device at every batch.
+        epoch_loop: Any = trainer.fit_loop.epoch_loop
+        epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
+        self._own.add(number)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Stop after this step where a rank was signalled.
+        """Stop after this step where a rank was signalled before the last one.
 
         Where a validation pass follows, the state is saved at once and the run stops after the next step, so that its
         row is not missing from the metrics; where the time runs out before, the saved state is there.
         """
-        if trainer.global_step % self.check_every_n_steps or not any_rank(
-            self._signalled, trainer.strategy.root_device
-        ):
+        assert self._flags is not None
+        if trainer.global_step % self.check_every_n_steps:
+            return
+        raised = self._flags.exchange([number in self._own for number in SIGNALS])
+        self.received |= {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}
+        if not self.received:
             return
         saver = self._saver(trainer)
         if saver.saved_step != trainer.global_step:
@@ -70,16 +84,56 @@ class Preemption(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give the signals back."""
+        if self._flags is not None:
+            self._flags.wait()
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
-        self.on_train_end(trainer, pl_module)
+        self._give_back()
 
     def _saver(self, trainer: Any) -> PeriodicCheckpoint:
         savers = [callback for callback in trainer.callbacks if isinstance(callback, PeriodicCheckpoint)]
         if not savers:
             raise ValueError("callbacks.preemption needs callbacks.checkpoint, which saves the state")
         return savers[0]
+
+
+def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -> None:
+    """After a run that was told to stop: have its job queued again.
+
+    SIGUSR1 comes from SLURM before the time limit, so the first rank asks for the job to be queued again. SIGUSR2 comes
+    from submitit, whose handler does that by itself, so it gets the signal now. SIGTERM is somebody's wish to end.
+    """
+    received = {number for each in trainer.callbacks if isinstance(each, Preemption) for number in each.received}  # type: ignore[attr-defined]
+    if not received or not trainer.is_global_zero:
+        return
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()  # the job may be ended while it is queued again
+    if signal.SIGUSR2 in received and callable(signal.getsignal(signal.SIGUSR2)):
+        signal.raise_signal(signal.SIGUSR2)
+    elif signal.SIGUSR1 in received and (job := slurm_job(environment)):
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+        log.warning(
+            "job %s %s", job, f"cannot be queued again: {done.stderr.strip()}" if done.returncode else "is queued again"
+        )
+
+
+def slurm_job(environment: Mapping[str, str]) -> str | None:
+    """Return the name that scontrol has for the job of this process, None outside SLURM.
+
+    >>> slurm_job({"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"})
+    '12'
+    >>> slurm_job({"SLURM_PROCID": "0", "SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"})
+    '7_2'
+    """
+    if "SLURM_PROCID" not in environment:
+        return None
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID")
