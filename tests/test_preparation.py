@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from data_pipeline import tokenization
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.deduplication import MinHashDeduplication
 from data_pipeline.executors import LocalExecutor
 from data_pipeline.extraction import group_parts, is_held_out
 from data_pipeline.manifest import Manifest
@@ -242,6 +245,42 @@ def test_a_killed_preparation_does_not_continue_with_files_changed_since(tmp_pat
     prepare(source, tmp_path / "out")
     prepare(source, tmp_path / "fresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_file_is_noticed_that_changed_in_the_middle_with_its_size_and_time_kept(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    prepare(source, tmp_path / "out")
+    changed = source / "3.txt"
+    before, content = changed.stat(), changed.read_bytes()
+    middle = len(content) // 2
+    changed.write_bytes(content[:middle] + b"z" + content[middle + 1 :])
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ValueError, match="another input_sha256"):
+        prepare(source, tmp_path / "out")
+    changed.write_bytes(content)
+    assert changed.stat().st_mtime_ns != before.st_mtime_ns
+    assert prepare(source, tmp_path / "out").splits["train"]
+
+
+@pytest.mark.parametrize("deduplication", [None, MinHashDeduplication(num_buckets=2)], ids=["all", "unique"])
+def test_memory_is_the_same_for_twice_the_corpus(
+    tmp_path: Path, tokenizer: Tokenizer, deduplication: MinHashDeduplication | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenization, "CHARACTERS_AT_A_TIME", 10_000)
+
+    def peak(documents: int) -> int:
+        source = write_corpus(tmp_path / f"text{documents}", files=1, documents=documents)
+        settings = Preparation(
+            tmp_path / f"out{documents}", 0.2, 4000, group_bytes=1 << 40, deduplication=deduplication
+        )
+        tracemalloc.start()
+        settings.run([reader(source)], lambda _: tokenizer, {}, LocalExecutor(1))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(50)
+    assert peak(800) < 1.2 * peak(400)
 
 
 def test_every_shard_has_two_documents_though_every_file_has_one(tmp_path: Path) -> None:
