@@ -1,12 +1,9 @@
 """Checkpoints that every rank writes its part of: folders of torch.distributed.checkpoint, and reading them back.
 
-torch reads the folder's metadata and all plain values with pickle, which runs whatever is in a file. Here both are read
-with the names of their own types only.
+How they are read without running what is in them: `plain_checkpoint`.
 """
 
-import io
 import logging
-import pickle
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,81 +15,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint import state_dict as dcp_state
-from torch.distributed.checkpoint._traverse import set_element
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
-from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict, load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
 from bert_lightning.collectives import any_rank
+from bert_lightning.plain_checkpoint import IntoNothing, IntoState, PlainReader
 
 log = logging.getLogger(__name__)
 META = "meta.pt"
 """What is not sharded: the payload, the loops, the metrics."""
-
-_METADATA_TYPES = {
-    "torch.distributed.checkpoint.metadata": {
-        "BytesStorageMetadata",
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    },
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    "torch.serialization": {"_get_layout"},
-    "torch": {"Size"} | {name for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
-    "pathlib": {"PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"},
-    "pathlib._local": {"PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"},
-}
-
-
-class _MetadataUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _METADATA_TYPES.get(module, ()):
-            raise pickle.UnpicklingError(
-                f"the metadata of a checkpoint names {module}.{name}, which has no place there"
-            )
-        return super().find_class(module, name)
-
-
-class PlainReader(FileSystemReader):
-    """Read a folder whose metadata holds nothing but metadata."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Return the metadata; UnpicklingError where it names anything else."""
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            metadata: Metadata = _MetadataUnpickler(file).load()
-        if metadata.storage_meta is None:
-            metadata.storage_meta = StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-class _PlainValues:
-    """Read values that are not tensors as plain containers."""
-
-    original_state_dict: dict[str, Any]
-    mappings: dict[str, Any]
-
-    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Put a value where it belongs."""
-        place = self.mappings[read_item.dest_index.fqn]
-        set_element(self.original_state_dict, place, torch.load(value, weights_only=True))
-
-
-class _IntoState(_PlainValues, DefaultLoadPlanner):
-    pass
-
-
-class _IntoNothing(_PlainValues, _EmptyStateDictLoadPlanner):
-    pass
 
 
 class FolderWriter:
@@ -225,7 +158,7 @@ def read_folder(folder: Path, with_optimizer: bool = True) -> dict[str, Any]:
     Needs no process group and holds the whole model in memory.
     """
     tensors: dict[str, Any] = {}
-    planner = _IntoNothing(keys=None if with_optimizer else {"state_dict"})
+    planner = IntoNothing(keys=None if with_optimizer else {"state_dict"})
     with _first_failure():
         _load_state_dict(tensors, PlainReader(folder), planner=planner, no_dist=True)
     content = read_meta(folder) | {"state_dict": tensors["state_dict"]}
@@ -244,12 +177,12 @@ def load_folder(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer])
     """
     weights = {"state_dict": dcp_state.get_model_state_dict(model)}
     with _first_failure():
-        load(weights, storage_reader=PlainReader(folder), planner=_IntoState())
+        load(weights, storage_reader=PlainReader(folder), planner=IntoState())
     dcp_state.set_model_state_dict(model, weights["state_dict"])
     for number, optimizer in enumerate(optimizers):
         moments = {f"optimizer_{number}": dcp_state.get_optimizer_state_dict(model, optimizer)}
         with _first_failure():
-            load(moments, storage_reader=PlainReader(folder), planner=_IntoState())
+            load(moments, storage_reader=PlainReader(folder), planner=IntoState())
         dcp_state.set_optimizer_state_dict(model, optimizer, moments[f"optimizer_{number}"])
     return read_meta(folder)
 
