@@ -70,6 +70,11 @@ def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[
         raise ValueError(f"trainer.devices={devices} and trainer.num_nodes={num_nodes} must be numbers from 1, or auto")
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise ValueError(f"trainer.devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
+    if num_nodes > 1 and not launched and "NODE_RANK" not in environment:
+        raise ValueError(
+            f"trainer.num_nodes={num_nodes}, but nothing has started processes on other nodes; use torchrun or srun "
+            "(docs/launching.md), or set NODE_RANK, MASTER_ADDR and MASTER_PORT on every node"
+        )
     if not is_parallel and devices * num_nodes > 1:
         raise ValueError(
             f"strategy=single runs one process, not trainer.devices={devices} times trainer.num_nodes={num_nodes}; "
@@ -186,6 +191,8 @@ def check_numbers(data: DictConfig, seed: Any) -> None:
         value = data[name]
         if value is not None and (not isinstance(value, int) or value < least):
             raise ValueError(f"data.{name}={value} must be a whole number, at least {least}")
+    if not data.path:
+        raise ValueError(f"data.path={data.path} must be a folder written by bert-prepare")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed} must be a whole number, at least 0")
 
@@ -210,6 +217,13 @@ def validate(cfg: DictConfig, world: World) -> None:
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
         if not isinstance(cfg.trainer[name], int) or cfg.trainer[name] < 1:
             raise ValueError(f"trainer.{name}={cfg.trainer[name]} must be a number of steps, at least 1")
+    clip = cfg.gradient_clip_val
+    if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
+        raise ValueError(f"gradient_clip_val={clip} must be a number above 0, or null")
+    if not isinstance(cfg.max_skipped_steps, int) or cfg.max_skipped_steps < 1:
+        raise ValueError(f"max_skipped_steps={cfg.max_skipped_steps} must be a whole number, at least 1")
+    if not isinstance(cfg.activation_checkpointing, bool):
+        raise ValueError(f"activation_checkpointing={cfg.activation_checkpointing} must be true or false")
     longest = cfg.model.max_position_embeddings
     if longest < cfg.data.seq_len:
         raise ValueError(f"data.seq_len={cfg.data.seq_len} is above model.max_position_embeddings={longest}")

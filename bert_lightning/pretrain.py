@@ -43,6 +43,7 @@ from bert_lightning.config import (
 from bert_lightning.datamodules import PretrainingData
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
+from bert_lightning.setting_types import check_types
 from bert_lightning.sharding import blocks_of, recompute_activations
 from bert_lightning.step_guard import NotFiniteError
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
@@ -58,6 +59,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
     _quieten()
+    check_types(cfg)
     check_numbers(cfg.data, cfg.seed)
     strategy = instantiate(cfg.strategy)
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))

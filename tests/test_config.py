@@ -31,6 +31,9 @@ def settings(**changes: object) -> DictConfig:
         "trainer": {"precision": "auto", "max_steps": 10, "log_every_n_steps": 5, "val_check_interval": 5},
         "model": {"max_position_embeddings": 64},
         "run_name": "a",
+        "gradient_clip_val": 1.0,
+        "max_skipped_steps": 10,
+        "activation_checkpointing": False,
     }
     cfg = OmegaConf.create(values)
     for name, value in changes.items():
@@ -47,7 +50,7 @@ def test_examples() -> None:
     [
         ({}, False, {}, World("cpu", 1, 1, False)),
         ({}, True, {}, World("cpu", 1, 1, False)),
-        ({"devices": 3, "num_nodes": 2}, True, {}, World("cpu", 3, 2, False)),
+        ({"devices": 3, "num_nodes": 2}, True, {"NODE_RANK": "1"}, World("cpu", 3, 2, False)),
         ({}, True, TORCHRUN, World("cpu", 4, 2, True)),
         ({"devices": 4, "num_nodes": 2}, True, TORCHRUN, World("cpu", 4, 2, True)),
         ({}, True, SRUN, World("cpu", 2, 3, True)),
@@ -68,6 +71,7 @@ def test_the_world_is_what_was_launched_or_asked_for(
         ({"devices": 2}, False, {}, "strategy=single runs one process, not trainer.devices=2"),
         ({}, False, TORCHRUN, "strategy=single runs one process, not trainer.devices=4"),
         ({"devices": 0}, True, {}, "trainer.devices=0"),
+        ({"num_nodes": 2}, True, {}, "trainer.num_nodes=2, but nothing has started processes on other nodes"),
         ({"devices": "all"}, True, {}, "trainer.devices=all"),
         ({"accelerator": "tpu"}, True, {}, "trainer.accelerator=tpu is not one of auto, cpu, gpu"),
     ],

@@ -1,0 +1,89 @@
+"""Whether a setting is of the kind that its user is annotated with: `optimizer.lr=abc` is refused by name, at once.
+
+Every part of a config that names a `_target_` is held against the annotations of that class or function. What is not
+annotated, or in a way that says nothing about plain values, passes.
+"""
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_method
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+FILLED_IN = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision"}
+"""Settings that have words of ours, and checks of their own in `config`, before Lightning gets them."""
+
+
+def check_types(cfg: DictConfig, key: str = "") -> None:
+    """Raise a ValueError for the first value of a config that its target does not take; null always passes.
+
+    Args:
+        cfg: A config or a part of one.
+        key: Its place in the whole config, for the message.
+    """
+    hints = _hints(cfg.get("_target_"))
+    for name, value in ((str(name), None if OmegaConf.is_missing(cfg, name) else cfg[name]) for name in cfg):
+        place = f"{key}.{name}" if key else name
+        if isinstance(value, DictConfig):
+            check_types(value, place)
+        elif value is not None and place not in FILLED_IN and name in hints and not accepts(hints[name], value):
+            raise ValueError(f"{place}={value} must be {_in_words(hints[name])}")
+
+
+def _hints(target: Any) -> Mapping[Any, Any]:
+    if not isinstance(target, str):
+        return {}
+    try:
+        used = get_method(target)
+        return typing.get_type_hints(getattr(used, "__init__") if isinstance(used, type) else used)  # noqa: B009
+    except (HydraException, ImportError, NameError, TypeError, ValueError, AttributeError):
+        return {}  # not found, or annotated with what is not imported
+
+
+def accepts(hint: Any, value: Any) -> bool:
+    """Return whether a plain value fits an annotation; a whole number is a number, true is neither.
+
+    >>> accepts(float, 1), accepts(int, 1.5), accepts(int | None, None), accepts(float, True)
+    (True, False, True, False)
+    >>> accepts(tuple[float, float], [0.9]), accepts(typing.Literal["a", "b"], "c"), accepts(Any, "x")
+    (False, False, True)
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(accepts(each, value) for each in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is tuple and Ellipsis not in arguments:
+        return _is_list(value) and len(value) == len(arguments) and all(map(accepts, arguments, value))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return _is_list(value)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    if hint in (bool, str, type(None)):
+        return isinstance(value, hint)
+    if hint is Path:
+        return isinstance(value, str)
+    is_plain = value is None or _is_list(value) or isinstance(value, bool | int | float | str)
+    # A class of its own, such as an optimizer, is made from a config, never from a plain value.
+    return not (is_plain and isinstance(hint, type) and hint not in (object, Any))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | ListConfig)
+
+
+def _in_words(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_in_words(each) for each in arguments if _in_words(each)))
+    if origin is typing.Literal:
+        return " or ".join(map(str, arguments))
+    if origin is tuple:
+        return f"a list of {len(arguments)}"
+    return _WORDS.get(hint, "a list" if origin is not None else "text" if hint is Path else "")
