@@ -100,6 +100,7 @@ class Heartbeat:
         self._moved = (-1, time.monotonic())  # the furthest progress of any rank and when it changed
         self._reached = time.monotonic()
         self._stopped = threading.Event()
+        self._talker = threading.Thread(target=self._talk, name="heartbeat-talk", daemon=True)
         self._given = threading.Lock()
 
     def start(self) -> None:
@@ -110,8 +111,8 @@ class Heartbeat:
 
     def watch(self) -> None:
         """Start the threads: one talks to the store, which may never answer, the other looks at the clock."""
-        for loop in (self._talk, self._look_at_the_clock):
-            threading.Thread(target=loop, name=f"heartbeat-{loop.__name__}", daemon=True).start()
+        self._talker.start()
+        threading.Thread(target=self._look_at_the_clock, name="heartbeat-clock", daemon=True).start()
 
     def mark(self, place: str) -> None:
         """Note where this rank is; costs next to nothing."""
@@ -119,9 +120,15 @@ class Heartbeat:
         self.own.progress += 1
 
     def stop(self, ended: str = "has finished") -> None:
-        """Say why this rank leaves, and beat no more."""
+        """Say why this rank leaves, and beat no more.
+
+        An interpreter that ends while a thread is in a call of the store aborts: "terminate called without an active
+        exception". So the thread gets the time to come back.
+        """
         self._stopped.set()
         self.own.ended = ended
+        if self._talker.is_alive():
+            self._talker.join(timeout=10 * self._interval)
         try:
             self._say()
         except Exception:  # the store has gone first

@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from bert_lightning.callbacks.watchdog import Watchdog
-from bert_lightning.heartbeat import Heartbeat, Verdict
+from bert_lightning.heartbeat import Beat, Heartbeat, Verdict
 
 TIMES = {"interval_seconds": 0.05, "silent_seconds": 1.0, "stuck_seconds": 2.0}
 
@@ -112,3 +112,19 @@ def test_times_that_cannot_work_are_refused() -> None:
         Watchdog(2, 5)
     with pytest.raises(ValueError, match=r"stuck_seconds=30 no less"):
         Watchdog(2, 60, 30)
+
+
+def test_nothing_talks_to_the_store_after_the_end(three: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that ends meanwhile aborts, and Lightning's launcher then kills the whole run."""
+    slow = three.beats[1]
+    asked = threading.Event()
+
+    def read(ranks: range) -> list[Beat]:
+        asked.set()
+        time.sleep(0.2)
+        return []
+
+    monkeypatch.setattr(slow, "_read", read)
+    assert asked.wait(10)
+    slow.stop()
+    assert not slow._talker.is_alive()
