@@ -11,21 +11,16 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
-from tokenizers import Tokenizer
 
 from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import hand_over
 from bert_lightning.checkpoint import (
     CHECKPOINTS,
-    PAYLOAD_KEY,
-    Pretrained,
     checkpoint_payload,
     checkpoints_of,
     is_whole,
-    latest_checkpoint,
     load_pretrained,
-    read_about,
     step_of,
 )
 from bert_lightning.cli import entry_point
@@ -45,6 +40,7 @@ from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
 from bert_lightning.setting_types import check_types
 from bert_lightning.sharding import blocks_of, recompute_activations
+from bert_lightning.starting_point import check_resume, find_checkpoint, start_from
 from bert_lightning.step_guard import NotFiniteError
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
 from data_pipeline.tokenizer import load_tokenizer
@@ -84,7 +80,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     if is_sharded:
         blocks_of(module.objective)
     if checkpoint is not None:
-        check_resume(cfg, data, checkpoint)
+        check_resume(checkpoint, module.objective.encoder.config, data, cfg.trainer.max_steps)
     trainer = build_trainer(cfg, strategy, world)
     _start_run(cfg, module, world, checkpoint)
     try:
@@ -155,23 +151,6 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
     )
 
 
-def start_from(objective: Any, pretrained: Pretrained, tokenizer: Tokenizer) -> None:
-    """Take the weights of another model; heads that it lacks keep their new ones.
-
-    Raises:
-        ValueError: where sizes or vocabularies differ.
-    """
-    own, given = objective.encoder.config.as_dict(), pretrained.config.as_dict()
-    for name in own:
-        if not name.endswith(("_prob", "_range")) and own[name] != given[name]:
-            raise ValueError(f"model.{name}={own[name]}, but init_from has {given[name]}")
-    if pretrained.tokenizer().get_vocab() != tokenizer.get_vocab():
-        raise ValueError("init_from has another vocabulary than the prepared data; prepare with its tokenizer.path")
-    objective.load_state_dict(pretrained.state, strict=False)
-    if pretrained.absent_heads:
-        log.info("init_from has no %s; they begin anew", ", ".join(pretrained.absent_heads))
-
-
 def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by our own callbacks."""
     is_sharded = isinstance(strategy, FullyShardedStrategy)
@@ -194,53 +173,6 @@ def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Traine
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
-    """Return the checkpoint to continue from, None for a new run.
-
-    Raises:
-        ValueError: where a new run would overwrite one, or the checkpoint asked for does not exist.
-    """
-    if resume == "auto":
-        newest = latest_checkpoint(run_dir)
-        if newest is None and is_first_process() and (run_dir / "metrics.csv").exists():
-            log.warning(
-                "%s holds metrics but no whole checkpoint: the run begins again, its metrics are replaced", run_dir
-            )
-        return newest
-    if resume is not None:
-        if not Path(resume).exists():
-            raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
-        return Path(resume)
-    if is_first_process() and any((run_dir / name).exists() for name in ("metrics.csv", "checkpoints")):
-        raise ValueError(f"{run_dir} holds a run; resume=auto continues it, another run_name starts a new one")
-    return None
-
-
-def check_resume(cfg: DictConfig, data: PretrainingData, checkpoint: Path) -> None:
-    """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
-
-    Raises:
-        ValueError: with what the checkpoint has and what the settings say.
-    """
-    about = read_about(checkpoint)
-    model = about[PAYLOAD_KEY]["model"]
-    for name, value in instantiate(cfg.model).as_dict().items():
-        if not name.endswith(("_prob", "_range")) and value != model[name]:
-            raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
-    if about["global_step"] > cfg.trainer.max_steps:
-        raise ValueError(
-            f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={cfg.trainer.max_steps}"
-        )
-    state = about["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
-    data.check_state(state)
-    if state["global_batch_size"] != cfg.data.global_batch_size:
-        log.warning(
-            "data.global_batch_size was %d and is %d: the order of the examples stays, the batches differ",
-            state["global_batch_size"],
-            cfg.data.global_batch_size,
-        )
 
 
 def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpoint: Path | None) -> None:
