@@ -1,4 +1,4 @@
-"""docker/slurm.sbatch on a real SLURM with two nodes: it trains, saves on SIGUSR1, is queued again and goes on."""
+"""On a real SLURM with two nodes: docker/slurm.sbatch trains and goes on after SIGUSR1; sweeps; preparations."""
 
 import subprocess
 import sys
@@ -11,6 +11,8 @@ import pytest
 
 from tests.slurm import is_installed, show, two_nodes
 from tests.test_faults import steps_made
+from tests.test_inspect import run_command
+from tests.test_preparation import contents, write_corpus
 from tests.test_pretrain import (
     NO_DROPOUT,
     Settings,
@@ -102,3 +104,22 @@ def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slu
         run_dir = tmp_path / "runs" / f"lr-{rate}"
         assert (run_dir / "checkpoints" / "step-0000004.ckpt").is_file()
         assert "2 x cpu" in (run_dir / "run.log").read_text()
+
+
+def test_a_preparation_runs_as_array_jobs(
+    tmp_path: Path, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both nodes, to the same bytes as on one machine; the second run finds everything done."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm[name])
+    source = write_corpus(tmp_path / "text", files=4)
+    settings = ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "group_bytes=1"]
+    settings += ["validation_fraction=0.2", "shard_tokens=3000"]
+    on_slurm = ["executor=slurm", "executor.partition=main", "executor.poll_seconds=0.5", "executor.mem_per_cpu=1"]
+    for executor, output in (([], "local"), (on_slurm, "slurm"), (on_slurm, "slurm")):
+        done = run_command("prepare", *settings, *executor, f"output_dir={output}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "slurm") == contents(tmp_path / "local")
+    jobs = subprocess.run(["scontrol", "show", "jobs"], env=slurm, capture_output=True, text=True).stdout
+    assert {"a0", "a1"} <= {word.removeprefix("NodeList=") for word in jobs.split() if word.startswith("NodeList=")}
+    assert jobs.count("JobState=COMPLETED") == jobs.count("JobState=") > 4
