@@ -60,7 +60,7 @@ def test_the_command_measures_and_writes_everything(prepared: Path, tmp_path: Pa
     for row in speed:
         assert row["real tokens/s"] > 0
         assert row["lowest ms"] <= row["step ms"] <= row["highest ms"]
-        assert 0 < row["MFU % of the measured peak"] < 100
+        assert row["MFU % of the measured peak"] > 0
         assert row["peak memory GB"] > 0
         assert row["compiled graphs"] == row["recompiled later"] == 0
     assert [row["pairs"] for row in pairs] == [3]
