@@ -79,6 +79,13 @@ class EncoderConfig:
         return asdict(self)
 
 
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the precision in which matrix products of a tensor are computed: its own, or that of autocast."""
+    device = tensor.device.type
+    has_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if has_autocast else tensor.dtype
+
+
 class Embeddings(nn.Module):
     """Sum of token, position and segment embeddings, normalised (section 3.2)."""
 
@@ -91,9 +98,9 @@ class Embeddings(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Embed a batch; returns (tokens, hidden)."""
+        """Embed a batch; returns (tokens, hidden), under autocast in its precision."""
         embedded = self.token(batch.input_ids) + self.position(batch.position_ids) + self.segment(batch.token_type_ids)
-        return self.dropout(self.norm(embedded))
+        return self.dropout(self.norm(embedded).to(computing_dtype(embedded)))
 
 
 class SelfAttention(nn.Module):
@@ -136,11 +143,8 @@ class EncoderLayer(nn.Module):
         return self._add(self.output_norm, self.output(self.activation(self.intermediate(hidden))), hidden)
 
     def _add(self, norm: nn.LayerNorm, update: Tensor, hidden: Tensor) -> Tensor:
-        """Add to the residual stream and normalise, in the precision of the update: bf16 under autocast.
-
-        LayerNorm's statistics are fp32 in any case; half the bytes are moved.
-        """
-        return norm(self.dropout(update, hidden.to(update.dtype))).to(update.dtype)
+        """Add to the residual stream, which is bf16 under autocast, and normalise; LayerNorm computes in fp32."""
+        return norm(self.dropout(update, hidden)).to(update.dtype)
 
 
 class Encoder(nn.Module):

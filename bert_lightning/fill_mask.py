@@ -64,7 +64,7 @@ class MaskFiller:
             )
         batch = _single(ids, positions)
         hidden = self.encoder(batch, batch.masked_positions)
-        scores = self.mlm_head(hidden, self.encoder.embeddings.token.weight)
+        scores = self.mlm_head.scores(hidden, self.encoder.embeddings.token.weight)
         best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
         return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
 

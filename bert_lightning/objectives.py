@@ -8,13 +8,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bert_lightning.attention import PackedAttention, looped_attention
 from bert_lightning.encoder import Encoder, EncoderConfig
 from bert_lightning.heads import MaskedLMHead, SentencePairHead
 from data_pipeline.packing import PackedBatch
-from data_pipeline.records import NO_LABEL
 
 
 class ObjectiveOutput(NamedTuple):
@@ -50,6 +48,7 @@ class MaskedLMWithNSP(nn.Module):
         attention: How packed sequences attend to themselves.
         mlm_weight: Factor of the masked-token loss.
         nsp_weight: Factor of the sentence-pair loss.
+        chunk_rows: Masked positions whose scores are held at a time; None holds all.
     """
 
     def __init__(
@@ -58,10 +57,11 @@ class MaskedLMWithNSP(nn.Module):
         attention: PackedAttention = looped_attention,
         mlm_weight: float = 1.0,
         nsp_weight: float = 1.0,
+        chunk_rows: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(config, attention)
-        self.mlm_head = MaskedLMHead(config)
+        self.mlm_head = MaskedLMHead(config, chunk_rows)
         self.nsp_head = SentencePairHead(config)
         self.loss_weights = {"mlm_loss": mlm_weight, "nsp_loss": nsp_weight}
 
@@ -84,23 +84,13 @@ class MaskedLMWithNSP(nn.Module):
         rows = torch.cat([batch.masked_positions, batch.cls_positions])  # (predictions + pairs,)
         hidden = self.encoder(batch, rows)
         masked, first = hidden.split([len(batch.masked_positions), len(batch.cls_positions)])
-        mlm_scores = self.mlm_head(masked, self.encoder.embeddings.token.weight).float()
-        nsp_scores = self.nsp_head(first).float()
-        mlm_labels, nsp_labels = batch.mlm_labels.long(), batch.nsp_labels.long()
+        mlm_loss, mlm_right = self.mlm_head(masked, self.encoder.embeddings.token.weight, batch.mlm_labels)
+        nsp_loss, nsp_right = self.nsp_head(first, batch.nsp_labels)
         return ObjectiveOutput(
-            losses={"mlm_loss": _summed_loss(mlm_scores, mlm_labels), "nsp_loss": _summed_loss(nsp_scores, nsp_labels)},
+            losses={"mlm_loss": mlm_loss, "nsp_loss": nsp_loss},
             metrics={
-                "mlm_accuracy": _num_right(mlm_scores, mlm_labels),
-                "nsp_accuracy": _num_right(nsp_scores, nsp_labels),
-                "random_next": (nsp_labels == 1).sum(),
+                "mlm_accuracy": mlm_right,
+                "nsp_accuracy": nsp_right,
+                "random_next": (batch.nsp_labels == 1).sum(),
             },
         )
-
-
-def _summed_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(scores, labels, ignore_index=NO_LABEL, reduction="sum")
-
-
-@torch.no_grad()
-def _num_right(scores: Tensor, labels: Tensor) -> Tensor:
-    return (scores.argmax(-1) == labels).sum()

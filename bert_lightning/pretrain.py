@@ -63,7 +63,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     validate(cfg, world)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
     if is_sharded:
-        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator))
+        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), cfg.compile.scope)
     checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
     data = PretrainingData(
         pairs=instantiate(cfg.pairs),
@@ -103,8 +103,10 @@ def advice(error: NotFiniteError, run_dir: Path, global_batch_size: int) -> str:
     )
 
 
-def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str) -> None:
-    """Raise a ValueError where the settings of strategy=fsdp do not fit the processes or the precision."""
+def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str, scope: str | None) -> None:
+    """Raise a ValueError where the settings of strategy=fsdp do not fit processes, precision or compilation."""
+    if scope == "model":
+        raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
     if world.size == 1:
         raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
     ranks_of_one_copy(strategy.shard_size, world.devices, world.num_nodes)
@@ -136,6 +138,7 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
     if cfg.init_from and not on_meta:
         start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(tokenizer_dir))
+    instantiate(cfg.compile)(objective, "cuda" if world.accelerator == "gpu" else "cpu")
     if cfg.activation_checkpointing:
         recompute_activations(objective)
     return PretrainingModule(

@@ -51,8 +51,8 @@ def test_pooled_output_and_scores_equal_the_reference() -> None:
     hidden = model.encoder(batch)
     first = hidden[batch.cls_positions[: batch.num_pairs]]
     torch.testing.assert_close(model.nsp_head.pooler(first), pooled, atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(model.nsp_head(first), out.seq_relationship_logits, atol=TOLERANCE, rtol=0)
-    scores = model.mlm_head(hidden[: batch.num_tokens], model.encoder.embeddings.token.weight)
+    torch.testing.assert_close(model.nsp_head.scores(first), out.seq_relationship_logits, atol=TOLERANCE, rtol=0)
+    scores = model.mlm_head.scores(hidden[: batch.num_tokens], model.encoder.embeddings.token.weight)
     assert scores.shape[1] == 128
     assert (scores[:, 101:] == -torch.inf).all()
     torch.testing.assert_close(

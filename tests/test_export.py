@@ -40,10 +40,10 @@ def test_an_export_gives_the_same_scores_in_transformers(run: Path, tmp_path: Pa
     rows = padded(batch)
     out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
     hidden = model.encoder(batch)
-    scores = model.mlm_head(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
     expected = out.prediction_logits[rows.attention_mask.bool()]
     torch.testing.assert_close(scores[:, : pretrained.config.vocab_size], expected, atol=1e-5, rtol=0)
-    pair_scores = model.nsp_head(hidden[batch.cls_positions[: batch.num_pairs]])
+    pair_scores = model.nsp_head.scores(hidden[batch.cls_positions[: batch.num_pairs]])
     torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
     words = AutoTokenizer.from_pretrained(output)
     assert words.mask_token == "[MASK]"

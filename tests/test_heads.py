@@ -15,7 +15,7 @@ from tests.parity import CONFIG
 def test_the_padding_of_the_vocabulary_is_never_scored(vocab_size: int) -> None:
     config = replace(CONFIG, vocab_size=vocab_size)
     head, table = MaskedLMHead(config), Encoder(config).embeddings.token.weight
-    scores = head(torch.randn(7, 32), table)
+    scores = head.scores(torch.randn(7, 32), table)
     assert scores.shape == (7, config.padded_vocab_size)
     assert config.padded_vocab_size % 64 == 0
     assert scores[:, :vocab_size].isfinite().all()
@@ -31,14 +31,14 @@ def test_the_decoder_is_the_token_table() -> None:
     head, table = MaskedLMHead(CONFIG), Encoder(CONFIG).embeddings.token.weight
     assert all(parameter.shape != table.shape for parameter in head.parameters())
     hidden = torch.randn(5, 32)
-    before = head(hidden, table)
+    before = head.scores(hidden, table)
     F.cross_entropy(before, torch.tensor([1, 2, 3, 100, 5])).backward()
     assert table.grad is not None
     assert (table.grad[:101] != 0).any(dim=1).all()
     assert (table.grad[101:] == 0).all()
     with torch.no_grad():
         table[17] += 1
-    changed = (head(hidden, table) != before).any(dim=0)
+    changed = (head.scores(hidden, table) != before).any(dim=0)
     assert changed.nonzero().tolist() == [[17]]
 
 
@@ -48,5 +48,5 @@ def test_the_pooler_is_a_tanh_layer_and_the_pair_head_scores_what_it_gives() -> 
     assert isinstance(head.pooler, Pooler)
     pooled = torch.tanh(hidden @ head.pooler.dense.weight.T + head.pooler.dense.bias)
     torch.testing.assert_close(head.pooler(hidden), pooled)
-    torch.testing.assert_close(head(hidden), pooled @ head.classifier.weight.T + head.classifier.bias)
-    assert head(hidden).shape == (4, 2)
+    torch.testing.assert_close(head.scores(hidden), pooled @ head.classifier.weight.T + head.classifier.bias)
+    assert head.scores(hidden).shape == (4, 2)

@@ -37,9 +37,11 @@ def test_what_we_write_transformers_loads_whole_and_scores_the_same(tmp_path: Pa
     rows = padded(batch)
     out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
     hidden = model.encoder(batch)
-    scores = model.mlm_head(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens, : CONFIG.vocab_size]
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[
+        : batch.num_tokens, : CONFIG.vocab_size
+    ]
     torch.testing.assert_close(scores, out.prediction_logits[rows.attention_mask.bool()], atol=1e-5, rtol=0)
-    pair_scores = model.nsp_head(hidden[batch.cls_positions[: batch.num_pairs]])
+    pair_scores = model.nsp_head.scores(hidden[batch.cls_positions[: batch.num_pairs]])
     torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
     text, theirs = "the king walks slowly .", AutoTokenizer.from_pretrained(tmp_path)
     assert theirs(text)["input_ids"] == tokenizer.encode(text).ids

@@ -21,8 +21,8 @@ def model() -> MaskedLMWithNSP:
 def by_hand(model: MaskedLMWithNSP, batch: PackedBatch) -> dict[str, Tensor]:
     """The same sums from the scores of all tokens, with indexing by hand."""
     hidden = model.encoder(batch)
-    scores = model.mlm_head(hidden, model.encoder.embeddings.token.weight).log_softmax(-1)
-    pair_scores = model.nsp_head(hidden).log_softmax(-1)
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight).log_softmax(-1)
+    pair_scores = model.nsp_head.scores(hidden).log_softmax(-1)
     sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), torch.tensor(0.0))
     sums["random_next"] = (batch.nsp_labels == 1).sum()
     for kind, table, places, labels in (

@@ -5,7 +5,7 @@ device, forward, backward, clip, update. All begin with the same weights and hav
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForPreTraining
 
 from bert_lightning.attention import choose_attention
 from bert_lightning.benchmarks.model_batches import pad_rows
+from bert_lightning.compilation import Compilation
 from bert_lightning.encoder import EncoderConfig
 from bert_lightning.huggingface import to_huggingface
 from bert_lightning.objectives import MaskedLMWithNSP
@@ -148,6 +149,7 @@ class Setting:
         precision: "32-true" or "bf16-mixed".
         seq_len: Most tokens of an example.
         seed: Of the first weights.
+        compilation: Of ours.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Setting:
     precision: str
     seq_len: int
     seed: int
+    compilation: Compilation = field(default_factory=Compilation)
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +178,9 @@ def ours(setting: Setting) -> Ours:
     is_half = setting.dtype == torch.bfloat16
     attention = choose_attention(setting.device.type, setting.config.attention_probs_dropout_prob, is_half)
     model = MaskedLMWithNSP(setting.config, attention).to(setting.device)
-    return Ours("ours", model, setting.make_optimizer, is_half)
+    setting.compilation(model, setting.device.type)
+    name = "ours, compiled" if setting.compilation.applies_to(setting.device.type) else "ours"
+    return Ours(name, model, setting.make_optimizer, is_half)
 
 
 def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:

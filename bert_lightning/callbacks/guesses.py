@@ -6,9 +6,10 @@ from typing import Any
 import lightning as L
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from bert_lightning.heads import MaskedLMHead
 from data_pipeline.packing import PackedBatch
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class Guesses(L.Callback):
         num_examples: Examples to show.
         top_k: Guesses to show for each masked token.
         num_masks: Masked tokens to show of each example.
-        head: Name of the objective's submodule whose output is scores over the vocabulary, (predictions, vocab).
+        head: Name of the objective's MaskedLMHead.
     """
 
     def __init__(self, num_examples: int = 4, top_k: int = 3, num_masks: int = 4, head: str = "mlm_head") -> None:
@@ -40,8 +41,9 @@ class Guesses(L.Callback):
         if batch_idx == 0 and trainer.is_global_zero:
             self._listener = pl_module.objective.get_submodule(self.head).register_forward_hook(self._keep)
 
-    def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self._scores = output
+    def _keep(self, module: MaskedLMHead, inputs: tuple[Tensor, ...], output: object) -> None:
+        hidden, token_table, _ = inputs
+        self._scores = module.scores(hidden, token_table)
 
     def on_validation_batch_end(
         self,
