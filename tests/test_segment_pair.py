@@ -17,6 +17,7 @@ def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uin
     """The loop of create_instances_from_document, sentence by sentence, with the plan's own draws."""
     chunks, base = [], 0
     for document, target in zip(documents, targets, strict=True):
+        has_other = any(other != document for other in documents)
         current: list[int] = []
         i = 0
         while i < len(document):
@@ -28,8 +29,9 @@ def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uin
                     draw = rng.uniform(rng.fold(key, Purpose.SEGMENT_SPLIT), at)
                     split = 1 + int(draw * (len(current) - 1))
                 coin = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), at) < probability
-                is_changed = len(current) == 1 or bool(coin)
-                chunks.append((at, at + split, at + len(current), target, is_changed))
+                is_changed = has_other and (len(current) == 1 or bool(coin))
+                if is_changed or len(current) > 1:
+                    chunks.append((at, at + split, at + len(current), target, is_changed))
                 if is_changed:
                     i -= len(current) - split
                 current = []
@@ -110,7 +112,7 @@ def test_a_tenth_of_the_documents_aims_at_a_uniform_shorter_length() -> None:
 
 
 def test_random_segments_are_uniform_over_the_other_documents_and_reach_the_wanted_length() -> None:
-    documents = [[5] * 10 for _ in range(6)]
+    documents = [[5] * 9 + [5 + number] for number in range(6)]
     lengths = make_lengths(documents)
     pairs = SegmentPairs(random_next_prob=1.0, short_seq_prob=0.0)
     chunks = Chunks(*(np.full(30_000, v) for v in (20, 21, 24, 23)), np.ones(30_000, dtype=bool))
@@ -160,7 +162,7 @@ def test_truncation_takes_from_both_ends_alike() -> None:
     [
         [[1] * 500, [1] * 3],
         [[5000], [1]],
-        [[1], [1]],
+        [[1], [2]],
         [[3000, 1, 1, 1], [1, 4000]],
     ],
 )

@@ -7,18 +7,20 @@ on the position in the stream (its choice, the truncation) is drawn afterwards, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
+from data_pipeline.pairs.copies import Copies
 from data_pipeline.records import NO_LABEL
 
 Offsets = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lengths:
     """Where sentences and documents begin in a run of tokens.
 
@@ -29,6 +31,11 @@ class Lengths:
 
     sentence_offsets: Offsets
     document_offsets: Offsets
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Which of the documents are copies of each other."""
+        return Copies.find(self.sentence_offsets, self.document_offsets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ class SegmentPairs:
     cuts it in two. With `random_next_prob`, and always for a chunk of one sentence, the second part is replaced by a
     run of sentences of another document, and the sentences it pushed out begin the next chunk (Devlin et al., 2019,
     section 3.1 and appendix A.2; `create_instances_from_document`). One difference: a random document is never the
-    document itself, so a pair labelled random always is. In a shard with a single document nothing is random; its one-
-    sentence chunks are dropped.
+    document itself nor a copy of it, so a pair labelled random always is. In a shard with a single text nothing is
+    random; its one-sentence chunks are dropped.
 
     Args:
         short_seq_prob: Share of documents whose chunks aim at a random shorter length.
@@ -51,9 +51,8 @@ class SegmentPairs:
         Every decision is keyed by where it is taken: the target by its document, the cut and the coin by the sentence
         the chunk begins with, which no other chunk shares.
         """
-        num_documents = len(lengths.document_offsets) - 1
         sentences = np.arange(len(lengths.sentence_offsets))
-        targets = target_lengths(num_documents, seq_len, self.short_seq_prob, key)
+        targets = target_lengths(len(lengths.document_offsets) - 1, seq_len, self.short_seq_prob, key)
         cuts = rng.uniform(rng.fold(key, Purpose.SEGMENT_SPLIT), sentences)
         coins = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), sentences) < self.random_next_prob
         rows = _cut_documents(
@@ -62,7 +61,7 @@ class SegmentPairs:
             targets.tolist(),
             cuts.tolist(),
             coins.tolist(),
-            num_documents > 1,
+            lengths.copies.has_other.tolist(),
         )
         return Chunks.from_rows(list(rows))
 
@@ -90,7 +89,12 @@ class SegmentPairs:
 
 
 def _cut_documents(
-    offsets: list[int], documents: list[int], targets: list[int], cuts: list[float], coins: list[bool], has_other: bool
+    offsets: list[int],
+    documents: list[int],
+    targets: list[int],
+    cuts: list[float],
+    coins: list[bool],
+    has_other: list[bool],
 ) -> Iterator[tuple[int, int, int, int, bool]]:
     """Yield (first, split, last, target, is_random) of every chunk; the hot loop of planning, in plain integers."""
     for document, target in enumerate(targets):
@@ -99,7 +103,7 @@ def _cut_documents(
             last = bisect_left(offsets, offsets[first] + target, first + 1, end)
             count = last - first
             split = first + 1 + (int(cuts[first] * (count - 1)) if count > 1 else 0)
-            is_random = has_other and (count == 1 or coins[first])
+            is_random = has_other[document] and (count == 1 or coins[first])
             if is_random or count > 1:
                 yield first, split, last, target, is_random
             first = split if is_random else last

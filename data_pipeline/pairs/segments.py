@@ -36,16 +36,15 @@ def target_lengths(num_documents: int, seq_len: int, short_seq_prob: float, key:
 def random_segments(
     lengths: Lengths, own_sentence: Offsets, wanted: Offsets, keys: rng.Keys
 ) -> tuple[Offsets, Offsets]:
-    """Pick, for each key, a run of sentences of at least `wanted` tokens from a document other than the own one.
+    """Pick, for each key, a run of sentences of at least `wanted` tokens from a document of another text than the own.
 
-    The document is uniform over the others, the first sentence uniform over the document; the run ends with the
+    The document is uniform over those that are no copies of the own one, the first sentence uniform over the document; the run ends with the
     document where that comes first, and holds at least one sentence.
     """
     documents, offsets = lengths.document_offsets, lengths.sentence_offsets
     own = np.searchsorted(documents, own_sentence, side="right") - 1
     draw_keys = rng.fold(keys, Purpose.RANDOM_DOCUMENT)
-    other = rng.integers(draw_keys, 0, len(documents) - 2)
-    other += other >= own
+    other = lengths.copies.draw_other(own, draw_keys, 0)
     first = documents[other] + rng.integers(draw_keys, 1, documents[other + 1] - documents[other])
     last = np.searchsorted(offsets, offsets[first] + wanted, side="left")
     last = np.clip(last, first + 1, documents[other + 1])

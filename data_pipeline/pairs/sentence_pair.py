@@ -40,11 +40,14 @@ class SentencePairs:
         return {"format": type(self).__name__, **vars(self)}
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
-        """Pair the sentences of one shard; a lone sentence in a shard of one document is dropped."""
+        """Pair the sentences of one shard; a lone sentence in a shard of one text is dropped."""
         documents = lengths.document_offsets.tolist()
         sentences = np.arange(len(lengths.sentence_offsets))
         coins = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), sentences) < self.random_next_prob
-        return Chunks.from_rows(list(_pair_sentences(documents, coins.tolist(), seq_len - NUM_SPECIAL_TOKENS)))
+        has_other = lengths.copies.has_other.tolist()
+        return Chunks.from_rows(
+            list(_pair_sentences(documents, coins.tolist(), has_other, seq_len - NUM_SPECIAL_TOKENS))
+        )
 
     def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
         """Draw the random second sentences and truncate every pair to `seq_len - 3` tokens."""
@@ -59,13 +62,14 @@ class SentencePairs:
         return Spans.of_pairs(start, stop, chunks.is_changed)
 
 
-def _pair_sentences(documents: list[int], coins: list[bool], target: int) -> Iterator[tuple[int, int, int, int, bool]]:
+def _pair_sentences(
+    documents: list[int], coins: list[bool], has_other: list[bool], target: int
+) -> Iterator[tuple[int, int, int, int, bool]]:
     """Yield (first, split, last, target, is_random) of every pair."""
-    has_other = len(documents) > 2
-    for first, end in pairwise(documents):
+    for (first, end), is_not_alone in zip(pairwise(documents), has_other, strict=True):
         while first < end:
             last = min(first + 2, end)
-            is_random = has_other and (last - first == 1 or coins[first])
+            is_random = is_not_alone and (last - first == 1 or coins[first])
             if is_random or last - first == 2:
                 yield first, first + 1, last, target, is_random
             first = first + 1 if is_random else last
