@@ -22,8 +22,6 @@ from data_pipeline.statistics import StreamStatistics, unigram_entropy
 from data_pipeline.stream import PretrainingStream
 from data_pipeline.tokenizer import load_tokenizer
 
-PAIR_LABELS = {0: "IsNext", 1: "NotNext", NO_LABEL: "no pair label"}
-
 
 def inspect(cfg: DictConfig) -> dict[str, Any]:
     """Read `num_batches` global batches, print examples and a table, write JSON and digests where asked.
@@ -35,6 +33,8 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     check_numbers(data, cfg.seed)
     if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
         raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
+    if not isinstance(cfg.first_step, int) or cfg.first_step < 0:
+        raise ValueError(f"first_step={cfg.first_step} must be a whole number, at least 0")
     samples = PretrainingSamples(
         prepared_folder(data),
         cfg.split,
@@ -49,12 +49,13 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     stream = PretrainingStream(
         samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
     )
+    stream.consumed_samples = cfg.first_step * data.global_batch_size
     console = Console()
-    statistics, digests = StreamStatistics(samples.vocabulary), []
+    statistics, digests = StreamStatistics(samples.vocabulary, samples.pairs.label_names), []
     begin = time.perf_counter()
     for step, batches in enumerate(islice(stream, cfg.num_batches)):
         if step == 0:
-            _print_examples(batches, load_tokenizer(samples.folder.tokenizer_dir), cfg.num_examples, console)
+            _print_examples(batches, samples, cfg.num_examples, console)
         statistics.add(batches)
         if cfg.digests:
             digests.append(batch_digest(batches))
@@ -62,7 +63,8 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     table: dict[str, Any] = statistics.table()
     table["tokens_per_second"] = table["tokens"] / seconds
     table["epochs"] = samples.epoch_of(stream.consumed_samples)
-    table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.quarantine)
+    if cfg.unigram_entropy:
+        table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.quarantine)
     _print_table(table, console)
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
@@ -71,12 +73,14 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     return table
 
 
-def _print_examples(batches: list[PackedBatch], tokenizer: Tokenizer, number: int, console: Console) -> None:
+def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, number: int, console: Console) -> None:
     """Print the first examples of a global batch: tokens, the segment they are in, masks with what is asked for."""
+    tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
+    names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
     place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
     for sample in range(min(number, len(place))):
         batch, row = place[sample]
-        console.print(f"\n[bold]example {sample}[/bold]  {PAIR_LABELS[int(batch.nsp_labels[row])]}")
+        console.print(f"\n[bold]example {sample}[/bold]  {names[int(batch.nsp_labels[row])].replace('_', ' ')}")
         console.print(example_in_words(batch, row, tokenizer))
 
 

@@ -20,21 +20,23 @@ Rows = NDArray[np.int64]
 class PackedShape:
     """The fixed and rounded sizes of the batches of a run.
 
-    Rounding to 1/64 of a full batch wastes under 2% of the tokens even where examples fill only half of `seq_len`, and
-    leaves a handful of shapes.
+    Rounding to 1/64 of a usual batch wastes under 1% of the tokens and leaves a handful of shapes.
 
     Attributes:
         num_examples: Examples a batch has room for.
         seq_len: Most tokens of an example.
+        usual_length: About how many tokens an example has; None: `seq_len`.
     """
 
     num_examples: int
     seq_len: int
+    usual_length: int | None = None
 
     @property
     def token_multiple(self) -> int:
-        """What the number of tokens is rounded up to: a power of two near num_examples * seq_len / 64, at least 8."""
-        return 1 << max(3, (self.num_examples * self.seq_len // 64).bit_length() - 1)
+        """What the number of tokens is rounded up to: a power of two below 1/64 of a usual batch, at least 8."""
+        usual = self.num_examples * (self.usual_length or self.seq_len)
+        return 1 << max(3, (usual // 64).bit_length() - 1)
 
     @property
     def prediction_multiple(self) -> int:

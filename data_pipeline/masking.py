@@ -29,12 +29,20 @@ class Vocabulary:
         mask: Id of [MASK].
         unmaskable: Ids that are never chosen: [CLS], [SEP] and [PAD].
         is_continuation: True for ids that continue a word (`##` pieces), (size,).
+        unk: Id of [UNK], if there is one.
     """
 
     size: int
     mask: int
     unmaskable: tuple[int, ...]
     is_continuation: NDArray[np.bool_]
+    unk: int | None = None
+
+    def ordinary(self) -> TokenIds:
+        """Return the ids that are no special tokens, ascending."""
+        is_ordinary = np.ones(self.size, dtype=bool)
+        is_ordinary[[self.mask, *self.unmaskable, *([] if self.unk is None else [self.unk])]] = False
+        return np.flatnonzero(is_ordinary).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,13 @@ class TokenMasking:
     Args:
         mask_prob: Share of the tokens to predict.
         mask_token_prob: Share of the chosen tokens that become [MASK].
-        random_token_prob: Share of the chosen tokens that become a token drawn from the whole vocabulary.
+        random_token_prob: Share of the chosen tokens that become a token drawn from the vocabulary.
         max_predictions: Most predictions of one example; None for no limit.
         exact_count: False draws the number of predictions of an example.
-        static_masks: Number of masks that an example goes through, epoch by epoch, for ever; None masks anew each time
+        static_masks: Number of masks that an example goes through, one each time its cut of the corpus comes again
+            (every `dupe_factor` epochs), for ever; None masks anew each time
             (Liu et al., 2019, section 4.1, compares 10 with new ones).
+        exclude_special_replacements: Whether special tokens are never drawn; google-research/bert draws them too.
     """
 
     def __init__(
@@ -95,6 +105,7 @@ class TokenMasking:
         max_predictions: int | None = None,
         exact_count: bool = True,
         static_masks: int | None = None,
+        exclude_special_replacements: bool = True,
     ) -> None:
         if not 0 < mask_prob <= 1:
             raise ValueError(f"masking.mask_prob must be in (0, 1], not {mask_prob}")
@@ -112,6 +123,7 @@ class TokenMasking:
         self.max_predictions = max_predictions
         self.exact_count = exact_count
         self.static_masks = static_masks
+        self.exclude_special_replacements = exclude_special_replacements
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the masks, for the fingerprint of the stream."""
@@ -170,8 +182,9 @@ class TokenMasking:
         to_mask = action < self.mask_token_prob
         to_random = (action >= self.mask_token_prob) & (action < self.mask_token_prob + self.random_token_prob)
         input_ids[chosen[to_mask]] = vocabulary.mask
-        drawn = rng.integers(rng.fold(keys[to_random], Purpose.MASK_TOKEN), place[to_random], vocabulary.size)
-        input_ids[chosen[to_random]] = drawn.astype(np.int32)
+        pool = vocabulary.ordinary() if self.exclude_special_replacements else np.arange(vocabulary.size)
+        drawn = rng.integers(rng.fold(keys[to_random], Purpose.MASK_TOKEN), place[to_random], len(pool))
+        input_ids[chosen[to_random]] = pool[drawn]
 
 
 def shuffled(owner: Positions, place: Positions, keys: Keys) -> tuple[Positions, Positions]:

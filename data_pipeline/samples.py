@@ -5,7 +5,6 @@
 This module finds examples; `packing` makes batches of them and `stream` hands the batches out.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,8 +22,9 @@ from data_pipeline.plan import EpochPlan
 from data_pipeline.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
 from data_pipeline.tokenizer import continuation_pieces, load_tokenizer, special_tokens, tokenizer_sha256
+from data_pipeline.window_cache import WindowCache
 
-STREAM_VERSION = 1
+STREAM_VERSION = 2
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
 
 
@@ -123,7 +123,7 @@ class PretrainingSamples:
         if not self.index.counts(0).sum():
             raise ValueError(f"the {split} split of {self.folder} gives no example of data.seq_len={seq_len}")
         self._plans: dict[int, EpochPlan] = {}
-        self._windows: OrderedDict[tuple[int, int, int], LoadedWindow] = OrderedDict()
+        self._windows: WindowCache[LoadedWindow] = WindowCache()
 
     def _check_folder(self) -> None:
         """Find what is missing or cut short at once, not hours later; contents are hashed when they are read."""
@@ -141,7 +141,13 @@ class PretrainingSamples:
             special.mask,
             (special.cls, special.sep, special.pad),
             continuation_pieces(tokenizer),
+            special.unk,
         )
+
+    @cached_property
+    def usual_length(self) -> int:
+        """About how many tokens an example has, from the size of the split and the number of its examples."""
+        return min(self.seq_len, self.manifest.totals(self.split)["tokens"] // self._epoch_size(0) + 3)
 
     def fingerprint(self) -> dict[str, object]:
         """Everything that decides the stream; two streams with equal fingerprints are equal sample by sample."""
@@ -210,6 +216,7 @@ class PretrainingSamples:
         Returns:
             The examples, in the order given.
         """
+        self._windows.begin_turn(self.num_lanes)
         keys = rng.fold(self.seed, samples)
         parts: list[tuple[NDArray[np.int64], Spans]] = []
         owner = np.zeros_like(samples)
@@ -222,7 +229,8 @@ class PretrainingSamples:
                 window = self._window(epoch, lane, number)
                 chosen = window.order[positions[numbers == number]]
                 if self.masking.static_masks:
-                    keys[here] = rng.fold(window.identities[chosen], epoch % self.masking.static_masks)
+                    passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
+                    keys[here] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
                 chunks = window.chunks.take(chosen)
                 parts.append((here, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[here])))
                 owner[here] = len(windows)
@@ -233,20 +241,15 @@ class PretrainingSamples:
         return epoch % self.pairs.dupe_factor
 
     def _window(self, epoch: int, lane: int, number: int) -> LoadedWindow:
-        """Return a window from the cache, which holds as many as there are lanes and one more."""
-        key = (epoch, lane, number)
-        if key in self._windows:
-            self._windows.move_to_end(key)
-            return self._windows[key]
+        """Return a window; one that has to be loaded has the next one of its lane fetched meanwhile."""
+        return self._windows.get(lane, (epoch, number), lambda: self._load_next(epoch, lane, number))
+
+    def _load_next(self, epoch: int, lane: int, number: int) -> LoadedWindow:
         plan = self.epoch_plan(epoch)
-        while len(self._windows) > plan.num_lanes:
-            self._windows.popitem(last=False)
-        self._windows[key] = self._load_window(
-            plan.windows[lane][number].shards, epoch, plan.example_order(lane, number)
-        )
+        window = self._load_window(plan.windows[lane][number].shards, epoch, plan.example_order(lane, number))
         if number + 1 < len(plan.windows[lane]):
             self.folder.prefetch([self.entries[shard] for shard in plan.windows[lane][number + 1].shards])
-        return self._windows[key]
+        return window
 
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
         shards = self.folder.read([self.entries[number] for number in numbers])
@@ -275,7 +278,7 @@ class PretrainingSamples:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave loaded windows behind when a worker process gets its copy."""
-        return {**self.__dict__, "_windows": OrderedDict()}
+        return {**self.__dict__, "_windows": WindowCache()}
 
 
 def _join_offsets(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What a stream of batches is made of, counted, beside what it should be made of."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,25 @@ from data_pipeline.prepared_folder import PreparedFolder, open_folder
 
 
 class StreamStatistics:
-    """Counts over packed batches; `add` them, then read `table`."""
+    """Counts over packed batches; `add` them, then read `table`.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    Args:
+        vocabulary: Facts about token ids.
+        label_names: What labels 0 and 1 of a pair mean; nothing where there is no pair label.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, label_names: Sequence[str] = ()) -> None:
         self._vocabulary = vocabulary
+        self._label_names = label_names
         self._totals = dict.fromkeys(
-            ("examples", "tokens", "computed", "predictions", "masked", "kept", "labelled", "random_next"), 0
+            ("examples", "tokens", "computed", "predictions", "masked", "kept", "labelled", "changed", "full"), 0
         )
         self._lengths: list[np.ndarray] = []
 
     def add(self, batches: Iterable[PackedBatch]) -> None:
         """Count the micro-batches of one step, on the host."""
         for batch in batches:
+            lengths = np.diff(batch.cu_seqlens.numpy())[: batch.num_pairs]
             positions = batch.masked_positions[: batch.num_predictions].long()
             seen = batch.input_ids[positions]
             counts = {
@@ -33,11 +40,12 @@ class StreamStatistics:
                 "masked": int((seen == self._vocabulary.mask).sum()),
                 "kept": int((seen == batch.mlm_labels[: batch.num_predictions]).sum()),
                 "labelled": batch.num_labelled_pairs,
-                "random_next": int((batch.nsp_labels[: batch.num_pairs] == 1).sum()),
+                "changed": int((batch.nsp_labels[: batch.num_pairs] == 1).sum()),
+                "full": int((lengths == batch.max_seqlen).sum()),
             }
             for name, value in counts.items():
                 self._totals[name] += value
-            self._lengths.append(np.diff(batch.cu_seqlens.numpy())[: batch.num_pairs])
+            self._lengths.append(lengths)
 
     def table(self) -> dict[str, float]:
         """Return the statistics by name; shares are fractions of 1, lengths are tokens with special tokens."""
@@ -51,11 +59,12 @@ class StreamStatistics:
             "replaced_by_mask_share": masked,
             "replaced_by_random_share": 1 - masked - kept,
             "unchanged_share": kept,
-            "random_next_share": totals["random_next"] / max(totals["labelled"], 1),
+            **{f"{name}_share": totals["changed"] / max(totals["labelled"], 1) for name in self._label_names[1:]},
             "length_mean": float(lengths.mean()),
             "length_median": float(np.median(lengths)),
             "length_shortest": int(lengths.min()),
             "length_longest": int(lengths.max()),
+            "full_length_share": totals["full"] / totals["examples"],
             "fill": totals["tokens"] / totals["computed"],
         }
 

@@ -30,7 +30,7 @@ class _StepBuffers(Dataset[Tensor]):
     ) -> None:
         self.samples = samples
         self.global_batch_size = global_batch_size
-        self.shape = PackedShape(micro_batch_size, samples.seq_len)
+        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
         self.rank = rank
         self.world_size = world_size
 
@@ -201,7 +201,7 @@ class _ValidationBuffers(Dataset[Tensor]):
         self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
     ) -> None:
         self.samples = samples
-        self.shape = PackedShape(micro_batch_size, samples.seq_len)
+        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
         self.num_samples = num_samples
         self.rank = rank
         self.world_size = world_size

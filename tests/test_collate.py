@@ -110,6 +110,12 @@ def test_hands_are_a_partition_of_equal_sizes_and_nearly_equal_sums(hands: int, 
     assert max(sums) - min(sums) <= lengths.max() - lengths.min()
 
 
+def test_hands_are_dealt_back_and_forth() -> None:
+    """Eight of 1 to 8 tokens make two hands of 18, where one after the other would make 20 and 16."""
+    hands = deal(np.array([8, 7, 6, 5, 4, 3, 2, 1]), 2)
+    assert [hand.tolist() for hand in hands] == [[0, 3, 4, 7], [1, 2, 5, 6]]
+
+
 @pytest.mark.parametrize(("num_examples", "seq_len"), [(32, 128), (16, 512), (8, 512), (64, 128), (128, 512)])
 def test_less_than_two_percent_is_filler_and_shapes_are_few(num_examples: int, seq_len: int) -> None:
     """On lengths like those of Wikipedia's articles at 512, where half of a padded batch would be padding."""

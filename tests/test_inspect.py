@@ -60,7 +60,7 @@ def test_the_command_writes_statistics_and_the_digests_of_the_stream(prepared: P
     )
     assert done.returncode == 0, done.stderr
     assert "example 0" in done.stdout
-    assert "IsNext" in done.stdout or "NotNext" in done.stdout
+    assert "is next" in done.stdout or "random next" in done.stdout
     statistics = json.loads((tmp_path / "stats.json").read_text())
     assert statistics["examples"] == 192
     assert 0.13 < statistics["predicted_share"] < 0.17

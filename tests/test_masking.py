@@ -77,6 +77,17 @@ def test_chosen_tokens_become_mask_random_or_stay_80_10_10(method: Callable[...,
     assert chi_square < 50  # 19 degrees of freedom: mean 19, sd 6
 
 
+@pytest.mark.parametrize("is_excluded", [True, False])
+def test_special_tokens_stand_in_only_where_that_is_asked_for(is_excluded: bool) -> None:
+    before, cu_seqlens = packed_examples(2000)
+    method = TokenMasking(mask_token_prob=0, random_token_prob=1, exclude_special_replacements=is_excluded)
+    vocabulary = Vocabulary(12, MASK, (CLS, SEP, PAD), np.zeros(12, dtype=bool), unk=11)
+    ids = np.where(np.isin(before, (CLS, SEP, PAD)), before, 10).astype(np.int32)
+    positions, _ = method(ids, cu_seqlens, rng.fold(0, np.arange(2000)), vocabulary)
+    drawn = set(ids[positions].tolist())
+    assert drawn == set(range(12)) - ({MASK, CLS, SEP, PAD, 11} if is_excluded else set())
+
+
 def test_token_choice_is_uniform_over_places() -> None:
     number, length = 20_000, 22
     ids = np.tile(np.concatenate([[CLS], np.arange(10, 30), [SEP]]).astype(np.int32), number)

@@ -15,7 +15,13 @@ from tests.test_stream import make_samples, make_stream
 
 def test_shares_and_lengths_are_those_of_the_batches(prepared: Path) -> None:
     samples = make_samples(prepared)
-    statistics, tokens, predictions, randoms, lengths = StreamStatistics(samples.vocabulary), 0, 0, 0, []
+    statistics, tokens, predictions, randoms, lengths = (
+        StreamStatistics(samples.vocabulary, ("is_next", "random_next")),
+        0,
+        0,
+        0,
+        [],
+    )
     for batches in islice(make_stream(samples), 5):
         statistics.add(batches)
         for batch in batches:
@@ -28,6 +34,7 @@ def test_shares_and_lengths_are_those_of_the_batches(prepared: Path) -> None:
     assert table["tokens"] == tokens == sum(lengths)
     assert table["predicted_share"] == pytest.approx(predictions / tokens)
     assert table["random_next_share"] == pytest.approx(randoms / 240)
+    assert table["full_length_share"] == pytest.approx(lengths.count(48) / 240)
     assert table["length_mean"] == pytest.approx(np.mean(lengths))
     shares = [table[f"{name}_share"] for name in ("replaced_by_mask", "replaced_by_random", "unchanged")]
     assert sum(shares) == pytest.approx(1)

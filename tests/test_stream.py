@@ -146,6 +146,15 @@ def test_every_format_gives_the_same_batches_whoever_reads_and_wherever_it_resum
     assert len(set(whole)) == len(whole)
 
 
+@pytest.mark.parametrize("pairs", FORMATS, ids=lambda pairs: type(pairs).__name__)
+def test_filler_is_under_two_percent_however_short_the_examples(prepared: Path, pairs: PairFormat) -> None:
+    samples = make_samples(prepared, pairs=pairs, seq_len=512)
+    stream = PretrainingStream(samples, 64, 32, 100)
+    batches = [batch for step in islice(stream, 8) for batch in step]
+    computed = sum(len(batch.input_ids) for batch in batches)
+    assert sum(batch.num_tokens for batch in batches) > 0.98 * computed
+
+
 @pytest.mark.parametrize("masking", MASKINGS, ids=lambda masking: type(masking).__name__)
 def test_every_masking_gives_the_same_batches_whoever_reads_and_wherever_it_resumes(
     prepared: Path, masking: TokenMasking
@@ -153,6 +162,33 @@ def test_every_masking_gives_the_same_batches_whoever_reads_and_wherever_it_resu
     source = {"masking": masking}
     whole = digests(prepared, 6, micro_batch_size=GLOBAL_BATCH, source=source)
     assert digests(prepared, 3, 4, 3, micro_batch_size=4, source=source) == whole[3:]
+
+
+def test_an_example_goes_through_its_static_masks_each_time_its_cut_comes_again(prepared: Path) -> None:
+    """Sixteen epochs of two cuts: each cut comes eight times, with three masks; a second cut has masks of its own."""
+    source = {"pairs": SegmentPairs(dupe_factor=2), "masking": TokenMasking(static_masks=3)}
+    samples = make_samples(prepared, **source)
+    masks: list[set[int]] = []
+    begin = 0
+    for epoch in range(16):
+        samples_of_epoch = np.arange(begin, begin + samples.epoch_plan(epoch).size)
+        masks.append(set(samples.find(samples_of_epoch, samples.locate(samples_of_epoch)).keys.tolist()))
+        begin += len(samples_of_epoch)
+    assert masks[0] == masks[6] != masks[2] != masks[4]
+    assert masks[1] == masks[7]
+    assert not masks[0] & masks[1]
+    assert not masks[0] & masks[2]
+    assert not masks[2] & masks[4]
+
+
+def test_a_rank_of_many_holds_its_own_lanes_only(prepared: Path) -> None:
+    """With as many ranks as lanes each reads one of them, and those it has left it lets go in the next epoch."""
+    for rank in range(4):
+        samples = make_samples(prepared, window_shards=1)
+        epoch = samples.epoch_plan(0).size // GLOBAL_BATCH
+        stream = islice(make_stream(samples, 4, rank=rank, world_size=4), epoch + 8)
+        held = [set(samples._windows._held) for _ in stream]
+        assert held[0] == held[3] == held[-1] == {rank}
 
 
 def test_static_masks_come_again_after_as_many_epochs(prepared: Path) -> None:
@@ -194,6 +230,10 @@ def test_the_state_is_one_integer_and_the_same_on_every_rank(prepared: Path, ref
         ({"seed": 4}, "seed was 3 and is 4"),
         ({"masking": WholeWordMasking()}, "masking was"),
         ({"pairs": SegmentPairs(short_seq_prob=0.2)}, "pairs was"),
+        ({"num_lanes": 3}, "num_lanes was 4 and is 3"),
+        ({"window_shards": 3}, "window_shards was 2 and is 3"),
+        ({"shuffle": False}, "shuffle was True and is False"),
+        ({"masking": TokenMasking(exclude_special_replacements=False)}, "masking was"),
         ({"quarantine": ["train/part-00003.tar"]}, r"quarantine was \[\] and is \['train/part-00003.tar'\]"),
     ],
 )
@@ -315,12 +355,23 @@ def test_validation_is_the_same_every_time_and_can_be_cut_short(prepared: Path) 
         assert torch.equal(a.mlm_labels, b.mlm_labels)
 
 
-def test_the_first_batches_of_the_tiny_corpus_never_change(reference: list[str]) -> None:
-    """Golden digests: where they change on purpose, raise STREAM_VERSION."""
-    assert [digest[:16] for digest in reference[:3]] == GOLDEN
+@pytest.mark.parametrize("pairs", FORMATS, ids=lambda pairs: type(pairs).__name__)
+def test_the_first_batches_of_the_tiny_corpus_never_change(prepared: Path, pairs: PairFormat) -> None:
+    """Golden digests, one for each masking: where they change on purpose, raise STREAM_VERSION."""
+    found = [
+        digests(prepared, 1, micro_batch_size=GLOBAL_BATCH, source={"pairs": pairs, "masking": masking})[0][:8]
+        for masking in (TokenMasking(), *MASKINGS)
+    ]
+    assert found == GOLDEN[type(pairs).__name__].split()
 
 
-GOLDEN = ["e2c3b04ce117ee29", "8f8d8c6eff0cf8d5", "fb75d2035f5dbc21"]
+GOLDEN = {
+    "SegmentPairs": "13f5ddf1 382b8d9b 12ff89d6 6ef9f7ff c44b85f2",
+    "SentencePairs": "2ef2b758 d40afabf 6b77291b 2d7b2aeb 370a7ab6",
+    "SentenceOrder": "38a02e40 1ef13097 bbce3056 7e1b19ff 78d65e44",
+    "FullSentences": "2d4fc938 f447752a 27e72614 6e3648ca 5a69b979",
+    "DocSentences": "93239f88 2ff49596 68cb5199 0c0f4b73 0e584024",
+}
 
 
 def test_memory_does_not_grow_with_what_was_read(prepared: Path) -> None:

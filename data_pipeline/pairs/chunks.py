@@ -126,6 +126,8 @@ class PairFormat(Protocol):
     """How a document becomes examples; one class a format, chosen by the `pairs` config group."""
 
     dupe_factor: int
+    label_names: tuple[str, ...]
+    """What labels 0 and 1 of a pair mean; nothing where there is no pair label."""
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks of at most about `seq_len` tokens."""

@@ -34,6 +34,8 @@ class SegmentPairs:
         dupe_factor: Number of different cuts of the corpus that successive epochs go through.
     """
 
+    label_names: tuple[str, ...] = ("is_next", "random_next")
+
     def __init__(self, short_seq_prob: float = 0.1, random_next_prob: float = 0.5, dupe_factor: int = 10) -> None:
         check_probabilities(short_seq_prob=short_seq_prob, random_next_prob=random_next_prob)
         check_dupe_factor(dupe_factor)

@@ -38,8 +38,8 @@ def random_segments(
 ) -> tuple[Offsets, Offsets]:
     """Pick, for each key, a run of sentences of at least `wanted` tokens from a document of another text than the own.
 
-    The document is uniform over those that are no copies of the own one, the first sentence uniform over the document; the run ends with the
-    document where that comes first, and holds at least one sentence.
+    The document is uniform over those that are no copies of the own one, the first sentence uniform over the document;
+    the run ends with the document where that comes first, and holds at least one sentence.
     """
     documents, offsets = lengths.document_offsets, lengths.sentence_offsets
     own = np.searchsorted(documents, own_sentence, side="right") - 1

@@ -31,6 +31,8 @@ class SentenceOrder:
         dupe_factor: Number of different cuts of the corpus that successive epochs go through.
     """
 
+    label_names: tuple[str, ...] = ("in_order", "swapped")
+
     def __init__(self, short_seq_prob: float = 0.1, swap_prob: float = 0.5, dupe_factor: int = 10) -> None:
         check_probabilities(short_seq_prob=short_seq_prob, swap_prob=swap_prob)
         check_dupe_factor(dupe_factor)

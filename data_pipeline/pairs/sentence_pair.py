@@ -29,6 +29,8 @@ class SentencePairs:
         dupe_factor: Number of different pairings of the corpus that successive epochs go through.
     """
 
+    label_names: tuple[str, ...] = ("is_next", "random_next")
+
     def __init__(self, random_next_prob: float = 0.5, dupe_factor: int = 10) -> None:
         check_probabilities(random_next_prob=random_next_prob)
         check_dupe_factor(dupe_factor)

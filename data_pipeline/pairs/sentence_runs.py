@@ -21,6 +21,7 @@ class FullSentences:
     """
 
     dupe_factor = 1
+    label_names: tuple[str, ...] = ()
     crosses_documents = True
 
     def describe(self) -> dict[str, object]:
