@@ -13,6 +13,7 @@ from data_pipeline.extracted_text import read_records
 from data_pipeline.manifest import ShardEntry
 from data_pipeline.records import TokenizedDocument
 from data_pipeline.shards import write_shard
+from data_pipeline.tokenizer import plain_text_tokenizer, special_tokens
 
 CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
@@ -89,29 +90,35 @@ def tokenize_files(
         inputs: What to tokenise, in order.
         prefix: Of the shards' names.
         folder: Where the shards are written.
-        tokenizer: Used without its special tokens.
+        tokenizer: Used without its special tokens, whose names in the text are text.
         shard_tokens: Size of a shard.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
-    documents = (document for text in inputs for document in _tokenized(text, tokenizer, dropped[text.source]))
+    plain = plain_text_tokenizer(tokenizer)
+    documents = (document for text in inputs for document in _tokenized(text, plain, dropped[text.source]))
     source = inputs[0].source if len(dropped) == 1 else ""
     entries = [
         replace(write_shard(folder, f"{prefix}-{n:05d}.tar", shard, tokenizer.get_vocab_size()), source=source)
         for n, shard in enumerate(_shards(documents, shard_tokens))
     ]
-    return Tokenized(entries, {name: counts for name, counts in dropped.items() if counts})
+    return Tokenized(entries, {name: +counts for name, counts in dropped.items() if +counts})
 
 
 def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
-    """Tokenise without special tokens; sentences and documents that have no token are left out, and counted once."""
+    """Tokenise; special tokens, sentences and documents that have no token are left out, and counted once."""
+    special = special_tokens(tokenizer)
+    never = {special.pad, special.cls, special.sep, special.mask}
     records = (record for record in read_records(text.path) if record["copies"] > text.number)
     for group in _grouped(records):
         flat = [sentence for record in group for sentence in record["sentences"]]
         ids = iter(encoding.ids for encoding in tokenizer.encode_batch_fast(flat, add_special_tokens=False))
         for record in group:
-            sentences = [next(ids) for _ in record["sentences"]]
+            encoded = [next(ids) for _ in record["sentences"]]
+            # Some published vocabularies find a special token's name in text by themselves.
+            sentences = [s if never.isdisjoint(s) else [token for token in s if token not in never] for s in encoded]
             kept = [sentence for sentence in sentences if sentence]
-            if text.number == 0 and len(kept) < len(sentences):
+            if text.number == 0:
+                dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
                 dropped["sentence without a token"] += len(sentences) - len(kept)
                 dropped["document without a token"] += not kept
             if kept:

@@ -104,6 +104,13 @@ def finish(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
+def plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a copy that takes the names of special tokens in a text as text, as BERT's own tokenizer does."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.encode_special_tokens = True
+    return copy
+
+
 def train_wordpiece(
     texts: Sequence[str],
     vocab_size: int,

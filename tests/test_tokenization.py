@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from data_pipeline.byte_bpe import train_byte_bpe
 from data_pipeline.shards import read_shard
 from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_groups, tokenize_files
+from data_pipeline.tokenizer import special_tokens, train_wordpiece
+from data_pipeline.unigram import train_unigram
+from tests.conftest import tiny_texts
 
 
 @given(st.lists(st.integers(0, 3)))
@@ -57,3 +62,36 @@ def test_sentences_and_documents_without_a_token_are_left_out_and_counted(tmp_pa
     words = [tokenizer.id_to_token(int(token)) for token in shard.tokens]
     assert words == ["a", "t", "o"]
     assert shard.document_offsets.tolist() == [0, 2, 3]
+
+
+NAMES = "the king reads [CLS] first [SEP] never [MASK] nor [PAD] or <s> </s> <mask> <pad>"
+KINDS = {
+    "wordpiece": lambda texts: train_wordpiece(texts, 120),
+    "cased wordpiece": lambda texts: train_wordpiece(texts, 120, lowercase=False),
+    "byte_bpe": lambda texts: train_byte_bpe(texts, 350),
+    "unigram": lambda texts: train_unigram(texts, 320),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_of_special_tokens_in_the_text_are_text(tmp_path: Path, kind: str) -> None:
+    tokenizer = KINDS[kind]([*map(" ".join, tiny_texts(50)), NAMES])
+    special = special_tokens(tokenizer)
+    inputs = [TextInput(write_text(tmp_path / "text.jsonl", [[NAMES], ["[MASK]"]]), "s")]
+    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=1000)
+    tokens = read_shard(tmp_path, done.entries[0]).tokens.tolist()
+    assert {special.pad, special.cls, special.sep, special.mask}.isdisjoint(tokens)
+    assert done.dropped == {}
+    letters = "".join(tokenizer.id_to_token(token).lower() for token in tokens).replace("##", "")
+    assert all(name in letters for name in ("cls", "sep", "mask", "pad"))
+    assert special.mask in tokenizer.encode("[MASK]", add_special_tokens=False).ids
+
+
+def test_special_tokens_that_a_vocabulary_finds_by_itself_are_left_out_and_counted(tmp_path: Path) -> None:
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "king"]
+    published = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    published.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["the [MASK] king", "[SEP]"], ["king"]]), "s")]
+    done = tokenize_files(inputs, "part", tmp_path, published, shard_tokens=1000)
+    assert read_shard(tmp_path, done.entries[0]).tokens.tolist() == [5, 6, 6]
+    assert done.dropped == {"s": {"special token in the text": 2, "sentence without a token": 1}}
