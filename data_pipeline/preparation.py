@@ -27,7 +27,7 @@ from data_pipeline.executors import Executor
 from data_pipeline.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport
 from data_pipeline.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.manifest import FILE_NAME, Manifest, SourceEntry
-from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_groups, tokenize_files
+from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_tasks, tokenize_files
 from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 from data_pipeline.work_folder import WorkFolder
 
@@ -119,7 +119,7 @@ class Preparation:
         reports = [text.report(number) for number in range(len(groups))]
         self._check_documents(reports)
         tokenizer = self._tokenizer(make_tokenizer, text, len(groups))
-        tasks = _tokenization_tasks(text, reports, names)
+        tasks = tokenization_tasks(text, [report.passes for report in reports], names)
         tokenize = partial(_tokenize, work, self.shard_tokens, tasks)
         executor.run("tokenising", tokenize, len(tasks), work.tasks("tokenize"))
         *train, validation = (Tokenized.load(work.listing(number)) for number in range(len(tasks)))
@@ -205,24 +205,6 @@ def _extract(
 ) -> None:
     with work.delivered() as own:
         extract_group(groups[number], number, own.text("text"), validation_fraction, filters)
-
-
-def _tokenization_tasks(
-    text: ExtractedText, reports: Sequence[ExtractionReport], names: Sequence[str]
-) -> list[tuple[str, list[TextInput]]]:
-    """Return what each task tokenises and how its shards' names begin; the last task does all held-out text.
-
-    Copies of a document come after all that is there once, in shards of their own.
-    """
-    passes = range(max(len(report.passes) for report in reports))
-    seen = [
-        (n, report.passes[n], file) for n in passes for file, report in enumerate(reports) if n < len(report.passes)
-    ]
-    train = [TextInput(text.path("train", file), names[file], n) for n, _, file in seen]
-    groups = tokenization_groups([documents for _, documents, _ in seen])
-    held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
-    tasks = [(f"train/part-{number:05d}", [train[i] for i in group]) for number, group in enumerate(groups)]
-    return [*tasks, ("validation/part", held_out)]
 
 
 def _tokenize(work: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int) -> None:

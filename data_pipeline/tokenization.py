@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from data_pipeline.extracted_text import read_records
+from data_pipeline.extracted_text import ExtractedText, read_records
 from data_pipeline.manifest import ShardEntry
 from data_pipeline.records import TokenizedDocument
 from data_pipeline.shards import write_shard
@@ -77,6 +77,46 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
         last = groups.pop() if groups else range(first, first)
         groups.append(range(last.start, len(documents)))
     return groups
+
+
+def tokenization_tasks(
+    text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str]
+) -> list[tuple[str, list[TextInput]]]:
+    """Return what each task tokenises and how its shards' names begin; the last task does all held-out text.
+
+    The copies of a document come after all that is there once, and no task has two of them, so they share no shard.
+
+    Args:
+        text: The extracted text.
+        passes: Of each file, how many training documents are seen at least once, at least twice, ...
+        names: Of each file, the source it is from.
+
+    Raises:
+        ValueError: where a document is to be repeated and all other documents stand with a copy of it already.
+    """
+    groups: list[list[TextInput]] = []
+    for number in range(max(map(len, passes))):
+        documents = {file: counts[number] for file, counts in enumerate(passes) if number < len(counts)}
+        inputs = [TextInput(text.path("train", file), names[file], number) for file in documents]
+        if sum(documents.values()) >= MIN_DOCUMENTS:
+            groups += [[inputs[i] for i in group] for group in tokenization_groups([*documents.values()])]
+        else:
+            alone = next(text for text, found in zip(inputs, documents.values(), strict=True) if found)
+            _group_without(groups, alone).append(alone)
+    held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
+    tasks = [(f"train/part-{number:05d}", group) for number, group in enumerate(groups)]
+    return [*tasks, ("validation/part", held_out)]
+
+
+def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[TextInput]:
+    """Return the last group that has nothing of a file of which a single document is to be repeated."""
+    others = [group for group in groups if alone.path not in {text.path for text in group}]
+    if not others:
+        raise ValueError(
+            f"corpus {alone.source}: its weight repeats a single document {alone.number + 1} times, and there are too "
+            "few others for a shard without a copy of it; give the corpus weight 1 or more documents"
+        )
+    return others[-1]
 
 
 def tokenize_files(

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from data_pipeline.byte_bpe import train_byte_bpe
+from data_pipeline.extracted_text import ExtractedText
 from data_pipeline.shards import read_shard
-from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_groups, tokenize_files
+from data_pipeline.tokenization import (
+    MIN_DOCUMENTS,
+    TextInput,
+    Tokenized,
+    tokenization_groups,
+    tokenization_tasks,
+    tokenize_files,
+)
 from data_pipeline.tokenizer import special_tokens, train_wordpiece
 from data_pipeline.unigram import train_unigram
 from tests.conftest import tiny_texts
@@ -27,6 +35,55 @@ def test_groups_cover_all_files_in_order_and_hold_two_documents(documents: list[
 def test_groups_are_single_files_where_files_are_large() -> None:
     assert tokenization_groups([50, 2, 900]) == [range(0, 1), range(1, 2), range(2, 3)]
     assert tokenization_groups([]) == []
+
+
+@st.composite
+def weighted(draw: st.DrawFn) -> list[list[int]]:
+    """Passes of files: how many documents are seen at least once, at least twice, ..., at least four times."""
+    files = st.lists(st.integers(0, 3), max_size=4).map(lambda counts: sorted(filter(None, counts), reverse=True))
+    return draw(st.lists(files, min_size=1, max_size=6).filter(lambda passes: sum(p[0] for p in passes if p) >= 2))
+
+
+@given(weighted())
+def test_no_task_has_two_copies_and_copies_come_later(passes: list[list[int]]) -> None:
+    text = ExtractedText(Path("text"))
+    try:
+        *train, (name, held_out) = tokenization_tasks(text, passes, ["s"] * len(passes))
+    except ValueError:
+        alone = [n for n in range(1, 4) if sum(p[n] for p in passes if len(p) > n) == 1]
+        assert alone
+        return
+    assert (name, len(held_out)) == ("validation/part", len(passes))
+    assert [prefix for prefix, _ in train] == [f"train/part-{n:05d}" for n in range(len(train))]
+    done = [(text.path, text.number) for _, inputs in train for text in inputs]
+    wanted = {(text.path("train", f), n) for f, counts in enumerate(passes) for n in range(len(counts))}
+    assert sorted(done) == sorted(set(done))
+    assert set(done) == wanted
+    for _, inputs in train:
+        assert len({text.path for text in inputs}) == len(inputs)
+        counts = [passes[int(text.path.stem[-5:])][text.number] for text in inputs]
+        assert sum(counts) >= MIN_DOCUMENTS
+    firsts = [min(text.number for text in inputs) for _, inputs in train]
+    assert firsts == sorted(firsts)
+
+
+def described(tasks: list[tuple[str, list[TextInput]]]) -> list[str]:
+    return [" ".join(f"{text.source}{text.number}" for text in inputs) for _, inputs in tasks[:-1]]
+
+
+def test_a_copy_alone_joins_other_documents_and_where_there_are_none_that_is_an_error() -> None:
+    text = ExtractedText(Path("text"))
+    tasks = tokenization_tasks(text, [[9], [9], [9], [1, 1, 1]], ["a", "b", "d", "c"])
+    assert described(tasks) == ["a0 c2", "b0 c1", "d0 c0"]
+    with pytest.raises(ValueError, match="corpus c: its weight repeats a single document 3 times"):
+        tokenization_tasks(text, [[9], [9], [1, 1, 1]], ["a", "b", "c"])
+    with pytest.raises(ValueError, match="corpus b: its weight repeats a single document 2 times"):
+        tokenization_tasks(text, [[9], [1, 1, 1]], ["a", "b"])
+
+
+def test_copies_come_after_all_that_is_there_once() -> None:
+    tasks = tokenization_tasks(ExtractedText(Path("text")), [[5, 5, 2], [3], [4, 2, 2]], ["a", "b", "c"])
+    assert described(tasks) == ["a0", "b0", "c0", "a1", "c1", "a2", "c2"]
 
 
 def write_text(path: Path, documents: list[list[str]]) -> Path:
