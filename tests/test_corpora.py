@@ -13,7 +13,8 @@ import pytest
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.demo_corpus import KingJamesBible, WikipediaSummaries
 from data_pipeline.corpora.jsonl import JsonLines
-from data_pipeline.corpora.reader import FileReader, Mixture
+from data_pipeline.corpora.prose import is_prose, tidy
+from data_pipeline.corpora.reader import FileReader, Mixture, paragraphs_of
 from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
 from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
@@ -88,10 +89,78 @@ def test_a_dump_gives_articles_and_says_what_it_dropped(tmp_path: Path, name: st
             "\u092f\u0939 \u090f\u0915 \u092c\u0921\u093c\u093e \u0936\u0939\u0930 \u0939\u0948\u0964",
             ["\u092f\u0939 \u090f\u0915 \u092c\u0921\u093c\u093e \u0936\u0939\u0930 \u0939\u0948\u0964"],
         ),
+        ("If a < b and b > c then\na <b and c> d as well.", ["If a < b and b > c then a <b and c> d as well."]),
+        ("It includes <stdio.h> and <b class=x>bold</b> text.", ["It includes <stdio.h> and bold text."]),
     ],
 )
 def test_markup_goes_and_prose_stays(wikitext: str, left: list[str]) -> None:
     assert plain_paragraphs(wikitext) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It runs on the .NET platform.",
+        "A .22 caliber rifle",
+        "where x < 5 and y > 3 holds",
+        "with :wq and ...",
+        "He calls main() and exit(1).",
+        "p <q and r> s",
+    ],
+)
+def test_numbers_names_and_comparisons_are_no_markup(text: str) -> None:
+    assert tidy(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('It , or " so " ) , is ; here : " x ."', 'It, or " so "), is; here: " x."'),
+        ("Bern () is (; , born 1191 ) a city .", "Bern is (born 1191) a city."),
+        ("a<br>b <BR clear=all/>c<span style='x'> d</SPAN> <!-- e", "ab c d e"),
+        ("\u6771\u4eac\uff08\uff09\u306f", "\u6771\u4eac\u306f"),
+    ],
+)
+def test_what_a_template_left_goes(text: str, left: str) -> None:
+    assert tidy(text) == left
+
+
+ARMENIAN = "Երևանը Հայաստանի մայրաքաղաքն է"
+AMHARIC = "አዲስ አበባ የኢትዮጵያ ዋና ከተማ ናት"
+BURMESE = "ရန်ကုန်သည် မြို့တော် ဖြစ်သည်"
+THAI_HEADING = "ประวัติศาสตร์"
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        (ARMENIAN, "\u0589"),
+        (AMHARIC, "\u1362"),
+        (AMHARIC, "\u1361\u1361"),
+        (BURMESE, "\u104b"),
+        ("\u064a\u0642\u0639 \u0647\u0630\u0627 \u0641\u064a \u0645\u0635\u0631", "\u061f"),
+        ("Er sagte es ihr: \u201eWie sch\u00f6n", "!\u201c"),
+    ],
+)
+def test_a_sentence_ends_with_the_mark_of_its_script(text: str, mark: str) -> None:
+    assert is_prose(text + mark)
+    assert not is_prose(text)
+
+
+def test_every_mark_that_unicode_ends_sentences_with_does() -> None:
+    terminal = pytest.importorskip("regex").compile(r"\p{Sentence_Terminal}")
+    marks = [chr(code) for code in range(0x10000) if terminal.match(chr(code))]
+    assert len(marks) > 80
+    assert [mark for mark in marks if not is_prose(f"one two three four{mark}")] == []
+
+
+def test_scripts_without_a_mark_for_the_end_are_told_by_length() -> None:
+    """Thai, Lao, Tibetan and Khmer: a line that ends in a letter or a year is text, a heading is not."""
+    assert not is_prose(THAI_HEADING)
+    assert is_prose(f"{THAI_HEADING * 5} 2475")
+    assert is_prose("\u0ea5\u0eb2\u0ea7" * 14)
+    assert is_prose("\u0f56\u0f7c\u0f51" * 14)
+    assert is_prose("\u1797\u17d2\u1793\u17c6" * 4 + "\u17d4")
 
 
 MARKUP = {
@@ -163,12 +232,13 @@ EXTRACTED = (
 
 def test_extracted_articles_lose_their_title_line_and_tags(tmp_path: Path) -> None:
     debris = "| date = {{#if: 1|2}} was here today.\nA heading without an end\nIt ( ; ) is tidy now."
+    debris += "\nx &lt;y and z&gt; 3 is <em>said</em> here."
     other = f'<doc id="13" url="u" title="E">\nE\n{debris}\n</doc>\n<doc id="14" url="u" title="F">\nF\n</doc>\n'
     (tmp_path / "wiki_00").write_text(EXTRACTED + other)
     (tmp_path / "wiki_01").write_text("\n")
     assert read(WikipediaExtracted, tmp_path) == [
         Document("c/12", ["It is right here.", "So is that one."], "A & B"),
-        Document("c/13", ["It is tidy now."], "E"),
+        Document("c/13", ["It is tidy now.", "x <y and z> 3 is said here."], "E"),
         Dropped("no running text"),
         Dropped("empty file"),
     ]
@@ -187,6 +257,7 @@ def test_extracted_json_is_the_same(tmp_path: Path) -> None:
         (EXTRACTED[:40].encode(), "ends inside the article"),
         (EXTRACTED.replace("</doc>", "").encode() + EXTRACTED.encode(), "line 8: no </doc> after 'A &amp; B'"),
         (b'{"id": 1}', "line 1 is not an article"),
+        (b'{"id": ' + b"[" * 100_000, "line 1 is not an article"),
         (b'{"id": 1, "title": "T", "text": null}', "line 1 is not an article"),
         (b"\xff\xfe<doc", "is not UTF-8 text"),
     ],
@@ -230,10 +301,10 @@ def compressed(name: str, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.bz2", "a.jsonl.zst"])
 def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: str) -> None:
-    content = b'{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n'
+    content = b'{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n{"body": null}\n'
     (tmp_path / name).write_bytes(compressed(name, content))
     items = read(JsonLines, tmp_path, text_key="body", title_key="head")
-    assert items == [Document(f"c/{name}/1", ["One.", "Two."], "T"), Dropped("empty text")]
+    assert items == [Document(f"c/{name}/1", ["One.", "Two."], "T"), Dropped("empty text"), Dropped("empty text")]
     with pytest.raises(ValueError, match=rf"{name}, line 1 has no text under 'text'"):
         read(JsonLines, tmp_path)
 
@@ -241,7 +312,9 @@ def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl", b'{"text": null}', "line 1 has no text under 'text'"),
+        ("a.jsonl", b'{"text": 3}', "line 1 has no text under 'text'"),
+        ("a.jsonl", b'{"text": "x"}\n' + b"[" * 100_000, "line 2 has no text under 'text'"),
+        ("a.jsonl", b'{"text": "x", "n": ' + b"9" * 5000 + b"}", "line 1 has no text under 'text'"),
         ("a.jsonl", b"[1]", "line 1 has no text under 'text'"),
         ("a.jsonl", b'{"text": "\xff"}', "is not UTF-8 text"),
         ("a.jsonl.gz", b'{"text": "x"}', "is not a whole gzip file"),
@@ -250,12 +323,27 @@ def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: 
         ("a.jsonl.zst", b'{"text": "x"}', "is not a whole zstd file"),
         ("a.jsonl.zst", compressed(".zst", b'{"text": "x"}\n' * 99)[:-5], "is not a whole zstd file"),
     ],
-    ids=["null", "list", "not-utf-8", "not-gzip", "cut-gzip", "cut-bz2", "not-zstd", "cut-zstd"],
+    ids=[
+        "number",
+        "deep",
+        "long-number",
+        "list",
+        "not-utf-8",
+        "not-gzip",
+        "cut-gzip",
+        "cut-bz2",
+        "not-zstd",
+        "cut-zstd",
+    ],
 )
 def test_damaged_json_lines_are_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name}.*{said}"):
         read(JsonLines, tmp_path)
+
+
+def test_paragraphs_end_at_blank_lines_with_white_space_too() -> None:
+    assert paragraphs_of("One\nis.\n \nTwo.\r\n\t\r\nThree.\n\n\n\nFour.") == ["One is.", "Two.", "Three.", "Four."]
 
 
 def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:

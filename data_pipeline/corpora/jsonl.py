@@ -43,11 +43,11 @@ class JsonLines(FileReader):
     def _row(self, file: Path, number: int, line: str) -> dict[str, Any]:
         try:
             row = json.loads(line)
-            if not isinstance(row[self.fields.text], str):
+            if not isinstance(row[self.fields.text], str | None):
                 raise TypeError(f"it is {row[self.fields.text]!r:.40}")
             if self.fields.identifier:
                 row[self.fields.identifier]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
             needed = " and ".join(map(repr, self.fields.required()))
             raise ValueError(
                 f"corpus {self.name}: {file}, line {number} has no text under {needed}: {error!r}"

@@ -1,25 +1,58 @@
-"""What both Wikipedia readers take for running prose, and the last traces of markup in it."""
+"""What the readers of Wikipedia take for running prose, and the last traces of markup in it."""
 
 import re
 
-_LEFTOVER = re.compile(r"<[^<>\n]{1,200}>|\{\{|\}\}|\[\[|\]\]|'{2,}|__[A-Z]+__")
-_EMPTY_BRACKETS = re.compile(r"\s*\(\s*[,;:\s]*\)")
+_TAG_NAMES = (
+    "abbr|b|bdi|bdo|big|blockquote|br|caption|center|ce|chem|cite|code|dd|del|dfn|div|dl|dt|em|font|gallery|graph"
+    "|h[1-6]|hiero|hr|i|imagemap|includeonly|indicator|ins|kbd|li|mapframe|maplink|mark|math|noinclude|nowiki|ol"
+    "|onlyinclude|p|poem|pre|q|rb|ref|references|rp|rt|rtc|ruby|s|samp|score|section|small|source|span|strike|strong"
+    "|sub|sup|syntaxhighlight|table|tbody|td|templatestyles|th|time|timeline|tr|tt|u|ul|var|wbr"
+)
+# A name alone or with attributes: in "a <b and c> d" something is compared.
+_TAG = rf"</?(?i:{_TAG_NAMES})(?:\s[^<>\n]*=[^<>\n]*)?\s*/?>"
+_LEFTOVER = re.compile(rf"{_TAG}|<!--|-->|\{{\{{|\}}\}}|\[\[|\]\]|'{{2,}}|__[A-Z]+__")
+# Brackets right after a letter are left: those of main().
+_EMPTY_BRACKETS = re.compile(
+    r"(?:^|\s+)\([\s,;:]*\)|(?<!\w)\([\s,;:]*\)|\([\s,;:]+\)|\uff08[\s\uff0c\u3001\uff1a\uff1b]*\uff09"
+)
 _EMPTY_QUOTES = re.compile(r'\s*(?:""|\u201c\s*\u201d)(?=[\s,.;:)])')
 _REPEATED = re.compile(r"[,;](?:\s*[,;])+")
 _COMMA_AND_STOP = re.compile(r"[,;]\s*(?=\.(?!\w))")
-_SPACED = re.compile(r"\s+([,.;:)])|(\()[\s,;]+")
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_CLOSING = "\"')]\u201d\u2019\u00bb\u300d\u300f\uff09"
-_ENDINGS = frozenset(".!?:;\u2026\u3002\uff01\uff1f\uff1a\uff1b\u061f\u06d4\u0964\u0965\u104b\u1362\u17d4")
+_CLOSING = "\"')]\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u3009\u300b\u300d\u300f\u3011\uff02\uff09\uff3d"
+# A mark that something follows at once belongs to it: .NET, .22, :wq.
+_SPACED = re.compile(rf"\s+(\)?[,.;:]|\))(?=[\s{re.escape(_CLOSING)}]|$)|(\()[\s,;]+")
+
+# Unicode's Sentence_Terminal, and what else ends a line of prose: colon, semicolon, ellipsis, Tibetan shad, two spaces
+# between Ethiopic words, written for a full stop.
+_ENDING = re.compile(
+    "[!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368"
+    "\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f"
+    "\u1c3b\u1c3c\u1c7e\u1c7f\u2024\u203c\u203d\u2047-\u2049\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u2e60\u2e61\u3002\ua4ff"
+    "\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16"
+    "\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61:;\u2026\u22ef\uff1a\uff1b\u061b\u0f0d-\u0f12\u1361]"
+)
+# Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Ethiopic, Khmer, Tai, Balinese, Javanese, Yi, kana,
+# Chinese characters. Of the first group many sentences end without a mark.
+_UNENDED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf]")
+_UNSPACED = re.compile(
+    f"{_UNENDED.pattern[:-1]}\u1200-\u137f\u1b00-\u1b7f\u3040-\u30ff\u3400-\u9fff\ua000-\ua4cf\ua980-\ua9df\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+_UNENDED_LETTERS = 40
+"""A line of such a script is prose from so many letters on, whatever it ends with; headings are shorter."""
 
 
 def tidy(text: str) -> str:
     """Remove markup that was left unbalanced, brackets, quotes and lists that lost their content, and spaces around.
 
+    Only what is known to be markup goes, so that comparisons, names and numbers stay.
+
     >>> tidy("Bern ( ; ) is ''the\u00a0 capital .")
     'Bern is the capital.'
     >>> tidy("It is called, , and; a vowel such as,. Then it goes on.")
     'It is called, and; a vowel such as. Then it goes on.'
+    >>> tidy("<b>Where</b> x < 5 and y > 3 , .NET and main() hold .")
+    'Where x < 5 and y > 3, .NET and main() hold.'
     """
     text = _EMPTY_QUOTES.sub("", _EMPTY_BRACKETS.sub("", _LEFTOVER.sub("", text)))
     text = _COMMA_AND_STOP.sub("", _REPEATED.sub(",", text))
@@ -29,11 +62,9 @@ def tidy(text: str) -> str:
 def is_prose(text: str) -> bool:
     """Tell a paragraph from captions, leftovers of infoboxes and headings: it has words and ends like a sentence.
 
-    Some scripts put no spaces between words; of these, those of Thai, Lao, Khmer and Burmese hardly end sentences.
-
     >>> is_prose("It has a river."), is_prose("See also"), is_prose("External links and more")
     (True, False, False)
     """
-    unspaced = len(_UNSPACED.findall(text))
-    last = text.rstrip(_CLOSING)[-1:]
-    return (len(text.split()) > 3 or unspaced > 9) and (last in _ENDINGS or "\u0e00" <= last <= "\u17ff")
+    if _ENDING.match(text.rstrip(_CLOSING + " ")[-1:]):
+        return len(text.split()) > 3 or len(_UNSPACED.findall(text)) > 9
+    return len(_UNENDED.findall(text)) >= _UNENDED_LETTERS

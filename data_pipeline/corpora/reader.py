@@ -191,6 +191,10 @@ def _is_hidden(path: Path) -> bool:
 
 
 def paragraphs_of(text: str) -> list[str]:
-    """Split running text at blank lines and join the lines of each paragraph."""
-    blocks = (" ".join(block.split()) for block in text.replace("\r\n", "\n").split("\n\n"))
+    r"""Split running text at blank lines, with or without white space in them, and join the lines of each paragraph.
+
+    >>> paragraphs_of("First\nline.\n \nSecond.")
+    ['First line.', 'Second.']
+    """
+    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
     return [block for block in blocks if block]

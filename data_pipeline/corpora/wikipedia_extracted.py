@@ -12,7 +12,6 @@ from data_pipeline.corpora.reader import FileReader
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)" url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
-_TAG = re.compile(r"</?[a-zA-Z][^>\n]{0,200}>")
 _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
 
 
@@ -43,7 +42,7 @@ class WikipediaExtracted(FileReader):
             try:
                 article = json.loads(line)
                 yield self._document(article["id"], article["title"], article["text"].split("\n"))
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"corpus {self.name}: {file}, line {number} is not an article: {error!r}") from error
 
     def _from_tags(self, lines: Iterable[tuple[int, str]], file: Path) -> Iterator[Document | Dropped]:
@@ -65,7 +64,7 @@ class WikipediaExtracted(FileReader):
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
         unescaped = (html.unescape(line) for line in lines)
-        cleaned = (tidy(_TAG.sub("", line)) for line in unescaped if not _DEBRIS.search(line))
+        cleaned = (tidy(line) for line in unescaped if not _DEBRIS.search(line))
         paragraphs = [line for line in cleaned if line != title and is_prose(line)]
         if not paragraphs:
             return Dropped("no running text")
