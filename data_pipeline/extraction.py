@@ -6,16 +6,19 @@ and how often one is trained on, depends on nothing but their identifiers.
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_pipeline.corpora.reader import Part, Reader
 from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.records import Document, Dropped
 from data_pipeline.sentences import split_sentences
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]
     """Yield what is to be kept, and count what is not."""
     fresh = filters.fresh()
     for part in group.parts:
-        for item in group.reader.read_part(part):
+        for item in map(_storable, group.reader.read_part(part)):
             if isinstance(item, Dropped):
                 counts[f"dropped: {item.reason}"] += 1
             elif num_copies(item.identifier, group.reader.weight) == 0:
@@ -98,3 +101,14 @@ def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]
                 counts[f"dropped: {reason}"] += 1
             else:
                 yield item
+
+
+def _storable(item: Document | Dropped) -> Document | Dropped:
+    """Replace halves of surrogate pairs, which JSON and XML can escape but UTF-8 cannot write, and remove NULs."""
+    if isinstance(item, Dropped):
+        return item
+    texts = [item.identifier, item.title, *item.paragraphs]
+    if not any("\0" in text or (not text.isascii() and _SURROGATE.search(text)) for text in texts):
+        return item
+    identifier, title, *paragraphs = (_SURROGATE.sub("\ufffd", text.replace("\0", "")) for text in texts)
+    return replace(item, identifier=identifier, title=title, paragraphs=[text for text in paragraphs if text.strip()])

@@ -8,10 +8,15 @@ from typing import IO, cast
 
 import pytest
 
-from data_pipeline.corpora.reader import Mixture
+from data_pipeline.corpora.jsonl import JsonLines
+from data_pipeline.corpora.reader import Mixture, Reader
 from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump
+from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
+from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.executors import LocalExecutor
-from data_pipeline.extraction import is_held_out, num_copies
+from data_pipeline.extracted_text import ExtractedText
+from data_pipeline.extraction import extract_group, group_parts, is_held_out, num_copies
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
 from data_pipeline.tokenizer import train_wordpiece
@@ -78,3 +83,33 @@ def test_a_mixture_sees_documents_as_often_as_its_weights_say(tmp_path: Path) ->
     first, second = manifest.sources
     assert (first.weight, first.documents, first.dropped) == (2.5, 60, {})
     assert second.dropped == {"weight 0.5": 60 - second.documents}
+
+
+def extracted(reader: Reader, folder: Path) -> list[dict[str, object]]:
+    """Return the records of a source read as one task."""
+    (group,) = group_parts([reader], 1 << 40)
+    text = ExtractedText(folder)
+    extract_group(group, 0, text, 0, DocumentFilters())
+    return list(text.records("train", 0))
+
+
+@pytest.mark.parametrize("kind", [JsonLines, WikipediaExtracted, WikipediaDump])
+def test_characters_that_utf8_cannot_write_are_replaced(tmp_path: Path, kind: type[Reader]) -> None:
+    """Half an emoji, as web pages cut in the middle have it, escaped; a NUL goes."""
+    text = r'"Broken emoji \ud83d here, and\u0000 a whole \ud83d\ude00.\n\u0000"'
+    row = r'{"id": "7\ud83d", "title": "T\udc00", "text": ' + text + "}"
+    page = "<page><title>T</title><ns>0</ns><id>7</id><revision><text>{}</text></revision></page>"
+    wikitext = "Broken emoji &amp;#xD83D; here, and a whole \U0001f600."
+    path = tmp_path / "input"
+    path.write_text(row if kind is not WikipediaDump else f"<mediawiki>{page.format(wikitext)}</mediawiki>", "utf-8")
+    keys = {"id_key": "id"} if kind is JsonLines else {}
+    (record,) = extracted(kind(name="c", path=path, licence="", origin="", **keys), tmp_path)
+    assert record["sentences"] == ["Broken emoji \ufffd here, and a whole \U0001f600."]
+    if kind is not WikipediaDump:
+        assert (record["identifier"], record["title"]) == ("c/7\ufffd", "T\ufffd")
+
+
+def test_a_line_of_nothing_but_nul_is_no_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"One.\n\0\nT\0wo.\n\n\0\n")
+    (record,) = extracted(TextLines("c", tmp_path / "a.txt", "", ""), tmp_path)
+    assert record["sentences"] == ["One.", "Two."]
