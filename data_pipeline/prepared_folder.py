@@ -159,7 +159,7 @@ class _RemoteFiles:
     def __init__(self, storage: Storage, cache: ShardCache) -> None:
         self._storage = storage
         self._cache = cache
-        self._ahead = Prefetcher(self.open)
+        self._ahead = Prefetcher(self._open)
 
     def where(self, name: str) -> str:
         return shown(self._storage.url(name))
@@ -187,6 +187,10 @@ class _RemoteFiles:
         """Nothing is asked: each shard is checked when it is fetched."""
 
     def open(self, entry: ShardEntry) -> BinaryIO:
+        self._ahead.discard(entry)
+        return self._open(entry)
+
+    def _open(self, entry: ShardEntry) -> BinaryIO:
         return self._cache.open(self._storage, entry)
 
     def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:

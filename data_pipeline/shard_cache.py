@@ -2,6 +2,7 @@
 
 <folder>/shards/<sha256 of address and content>.tar        .partial while it comes over
 <folder>/locks/<first digits>.lock                         one process fetches a shard, the others wait for it
+<folder>/locks/<first digits>.holder                       which process that is, for those who wait in vain
 
 What a killed process leaves is a .partial file, which the next one goes on with. Shards are removed in the order of
 their last use; who has one open keeps on reading it.
@@ -10,18 +11,22 @@ their last use; who has one open keeps on reading it.
 import contextlib
 import hashlib
 import os
+import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from data_pipeline.manifest import ShardEntry
-from data_pipeline.storage import Storage
-from data_pipeline.transfer import fetch
+from data_pipeline.storage import TIMEOUT_SECONDS, Storage
+from data_pipeline.transfer import LONGEST_PAUSE_SECONDS, fetch
 
 ABANDONED_SECONDS = 24 * 3600
+SILENT_SECONDS = TIMEOUT_SECONDS + LONGEST_PAUSE_SECONDS
+"""How long an attempt to fetch a shard can go on without a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class ShardCache:
         try:
             for part in ("shards", "locks"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
-            with self._lock(path.name[:2]):
+            with self._lock(path.name[:2], f"to fetch {entry.name}"):
                 if (file := _open_whole(path, entry.bytes)) is not None:
                     return file
                 file = self._fetch(storage, entry, path)
@@ -71,8 +76,37 @@ class ShardCache:
         key = f"{storage.url(entry.name)}\n{entry.sha256}"
         return self.folder / "shards" / f"{hashlib.sha256(key.encode()).hexdigest()}.tar"
 
-    def _lock(self, name: str) -> FileLock:
-        return FileLock(self.folder / "locks" / f"{name}.lock")
+    @contextlib.contextmanager
+    def _lock(self, name: str, purpose: str) -> Iterator[None]:
+        """Hold a lock of the node; ValueError where its holder does nothing for longer than all its attempts take."""
+        path = self.folder / "locks" / f"{name}.lock"
+        lock, holder = FileLock(path), path.with_suffix(".holder")
+        patience = (self.retries + 1) * SILENT_SECONDS
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=patience)
+            except Timeout:
+                silence = time.time() - self._last_sign(name)
+                if silence > patience:
+                    said = holder.read_text() if holder.exists() else "an unknown process"
+                    raise ValueError(
+                        f"data.cache_dir={self.folder}: {path} is held by {said}, and nothing has come for "
+                        f"{patience:g} seconds; end that process and its children, or name another folder"
+                    ) from None
+        try:
+            with contextlib.suppress(OSError):  # another user's, or the disk is full: it only tells
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}, {purpose}")
+            yield
+        finally:
+            lock.release()
+
+    def _last_sign(self, name: str) -> float:
+        """Return when a lock was last taken, or a byte came for what it guards, in seconds since the epoch."""
+        latest = 0.0
+        for path in [self.folder / "locks" / f"{name}.holder", *(self.folder / "shards").glob(f"{name}*.partial")]:
+            with contextlib.suppress(FileNotFoundError):
+                latest = max(latest, path.stat().st_mtime)
+        return latest
 
     def _fetch(self, storage: Storage, entry: ShardEntry, path: Path) -> BinaryIO:
         partial = path.with_suffix(".partial")
@@ -93,7 +127,7 @@ class ShardCache:
         """Remove the shards used longest ago until the rest is within the limit, and what killed processes left."""
         if self.max_bytes is None:
             return
-        with self._lock("room"):
+        with self._lock("room", "to make room"):
             found = []
             for path in (self.folder / "shards").iterdir():
                 with contextlib.suppress(FileNotFoundError):  # finished and renamed in the meantime

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline import transfer
+from data_pipeline import shard_cache, transfer
 from data_pipeline.manifest import ShardEntry
 from data_pipeline.shard_cache import ABANDONED_SECONDS, ShardCache
 from data_pipeline.storage import HttpStorage
@@ -194,3 +195,43 @@ def test_what_killed_processes_left_long_ago_is_removed(server: FaultyServer, tm
     os.utime(old, (time.time() - ABANDONED_SECONDS - 1,) * 2)
     digest(cache, HttpStorage(server.url), entry)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from data_pipeline.shard_cache import ShardCache
+with ShardCache(Path(sys.argv[1]), None, 0)._lock(sys.argv[2], "to fetch a.tar"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_that_is_never_given_back_is_named_with_its_holder(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_cache, "SILENT_SECONDS", 0.2)
+    entry, cache, storage = publish(server, "a.tar"), cache_at(tmp_path), HttpStorage(server.url)
+    (cache.folder / "locks").mkdir(parents=True)
+    name = cache._path(storage, entry).name[:2]
+    arguments = [sys.executable, "-c", HOLDER, str(cache.folder), name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        said = rf"locks/{name}\.lock is held by process {process.pid} on \S+, to fetch a\.tar, and nothing has come for"
+        with pytest.raises(ValueError, match=said):
+            cache.open(storage, entry)
+        process.kill()
+    assert digest(cache, storage, entry) == entry.sha256
+
+
+def test_a_slow_transfer_is_waited_for_as_long_as_bytes_come(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_cache, "SILENT_SECONDS", 0.2)
+    entry, cache, storage = publish(server, "a.tar", size=500_000), cache_at(tmp_path), HttpStorage(server.url)
+    server.faults["a.tar"] = ["slow"]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: digest(cache, storage, entry), range(2))) == [entry.sha256] * 2
+    assert len(server.requests) == 1
