@@ -13,6 +13,10 @@ FILE_NAME = "manifest.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
+class DamagedManifestError(ValueError):
+    """What is there is not what was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
     """One shard; `name` is its path inside the prepared folder, `source` the one its text is from ("": several)."""
@@ -68,7 +72,8 @@ class Manifest:
             where: Its path or URL, for errors.
 
         Raises:
-            ValueError: where it is not a manifest, not one this version reads, or was changed after it was written.
+            DamagedManifestError: where it is not a manifest, or was changed after it was written.
+            ValueError: where it is not one that this version reads.
         """
         try:
             content = json.loads(text)
@@ -79,12 +84,14 @@ class Manifest:
                     "prepare the data again"
                 )
             if content.pop("sha256") != _checksum(content):
-                raise ValueError(f"{where} was edited or damaged after it was written: its sha256 is another one")
+                raise DamagedManifestError(
+                    f"{where} was edited or damaged after it was written: its sha256 is another one"
+                )
             sources = [SourceEntry(**entry) for entry in content.pop("sources")]
             splits = {name: [ShardEntry(**entry) for entry in shards] for name, shards in content.pop("splits").items()}
             manifest = cls(sources=sources, splits=splits, **content)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{where} is damaged: {error!r}") from error
+            raise DamagedManifestError(f"{where} is damaged: {error!r}") from error
         _check_entries([entry for entries in splits.values() for entry in entries], where)
         return manifest
 

@@ -9,15 +9,16 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from data_pipeline import manifest as manifests
-from data_pipeline.manifest import Manifest, ShardEntry
+from data_pipeline.manifest import DamagedManifestError, Manifest, ShardEntry
 from data_pipeline.prefetch import Prefetcher
 from data_pipeline.shard_cache import ShardCache
 from data_pipeline.shards import Offsets, TokenShard, check_size, parse_lengths, parse_shard
-from data_pipeline.storage import Storage, is_remote, open_storage, shown
+from data_pipeline.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 from data_pipeline.transfer import fetch
 
@@ -165,7 +166,7 @@ class _RemoteFiles:
         return shown(self._storage.url(name))
 
     def manifest(self) -> Manifest:
-        return Manifest.parse(self._fetch(manifests.FILE_NAME), self.where(manifests.FILE_NAME))
+        return Manifest.parse(self._fetch(manifests.FILE_NAME, _check_manifest), self.where(manifests.FILE_NAME))
 
     def tokenizer_dir(self, sha256: str) -> Path:
         """Return the tokenizer's folder in the cache, made on first use and moved into place whole."""
@@ -174,11 +175,8 @@ class _RemoteFiles:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 fetched = Path(temporary) / "tokenizer.json"
-                fetched.write_bytes(self._fetch("tokenizer/tokenizer.json"))
-                tokenizer = load_tokenizer(fetched)
-                if tokenizer_sha256(tokenizer) != sha256:
-                    raise ValueError(f"{self.where('tokenizer')} is not the one that the shards were made with")
-                save_tokenizer(tokenizer, Path(temporary) / "whole")
+                self._fetch("tokenizer/tokenizer.json", partial(_check_tokenizer, fetched, sha256))
+                save_tokenizer(load_tokenizer(fetched), Path(temporary) / "whole")
                 with contextlib.suppress(OSError):  # another process was first
                     (Path(temporary) / "whole").rename(folder)
         return folder
@@ -204,8 +202,29 @@ class _RemoteFiles:
     def prefetch(self, entries: Sequence[ShardEntry]) -> None:
         self._ahead.add(entries)
 
-    def _fetch(self, name: str) -> bytes:
+    def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:
         with tempfile.TemporaryFile() as file:
-            fetch(self._storage, name, file, self._cache.retries)
+            fetch(self._storage, name, file, self._cache.retries, check=check)
             file.seek(0)
             return file.read()
+
+
+def _check_manifest(content: bytes) -> None:
+    """Find what another try can mend; the rest is said by who reads the manifest."""
+    try:
+        Manifest.parse(content, "what came")
+    except DamagedManifestError as error:
+        raise DamagedError(str(error)) from error
+    except ValueError:
+        return
+
+
+def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
+    """Write a tokenizer to a path, where its hash is found."""
+    path.write_bytes(content)
+    try:
+        found = tokenizer_sha256(load_tokenizer(path))
+    except ValueError as error:
+        raise DamagedError("what came is no tokenizer") from error
+    if found != sha256:
+        raise DamagedError("what came is not the tokenizer that the shards were made with")

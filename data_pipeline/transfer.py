@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from data_pipeline.storage import DamagedError, Storage, shown
@@ -15,9 +15,15 @@ _pauses = random.Random()
 
 
 def fetch(
-    storage: Storage, name: str, into: BinaryIO, retries: int, size: int | None = None, sha256: str | None = None
+    storage: Storage,
+    name: str,
+    into: BinaryIO,
+    retries: int,
+    size: int | None = None,
+    sha256: str | None = None,
+    check: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Write a file into `into`, checked where the manifest says what it should be.
+    """Write a file into `into`, checked.
 
     Args:
         storage: Where the file is.
@@ -27,6 +33,7 @@ def fetch(
             processes of a cluster do not come back all at once.
         size: Its bytes, None where they are not known.
         sha256: Its hash, None where it is not known.
+        check: Raises a DamagedError where the whole content is not what it should be.
 
     Raises:
         ValueError: naming the address, the number of attempts and the last cause.
@@ -38,6 +45,9 @@ def fetch(
         try:
             _append(storage.read(name, into.seek(0, os.SEEK_END)), into, size)
             _check(into, size, sha256)
+            if check is not None:
+                into.seek(0)
+                check(into.read())
             return
         except DamagedError as error:
             into.truncate(0)

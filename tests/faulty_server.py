@@ -16,8 +16,9 @@ class FaultyServer(ThreadingHTTPServer):
     """`faults[name]` is what happens to the next requests for a file, one each; after them it is sent whole.
 
     Faults: a status as a number; "drop" closes the connection in the middle, "reset" resets it there; "truncate" sends
-    half as if it were all; "wrong" changes a byte; "longer" adds bytes; "stall" stops sending in the middle; "slow"
-    sends a little at a time; "no range" sends all whatever was asked for; "other range" sends a later part.
+    half as if it were all; "wrong" changes the first byte, "text" every e; "longer" adds bytes; "stall" stops sending
+    in the middle; "slow" sends a little at a time; "no range" sends all whatever was asked for; "other range" sends a
+    later part.
     """
 
     daemon_threads = True
@@ -65,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = {
             "truncate": content[: len(content) // 2],
             "wrong": bytes([content[0] ^ 1]) + content[1:],
+            "text": content.replace(b"e", b"f"),
             "longer": content + b"more",
         }.get(fault, content)
         begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and fault != "no range" else 0

@@ -97,10 +97,35 @@ def test_the_tokenizer_comes_along(prepared: Path, server: FaultyServer, tmp_pat
 def test_another_tokenizer_than_that_of_the_shards_is_refused(server: FaultyServer, tmp_path: Path) -> None:
     file = server.folder / "tokenizer" / "tokenizer.json"
     file.write_text(file.read_text().replace('"lowercase":true', '"lowercase":false').replace("true", "false", 1))
-    folder = PreparedFolder(server.url, tmp_path / "cache")
-    with pytest.raises(ValueError, match=rf"{server.url}/tokenizer is not the one"):
+    folder = PreparedFolder(server.url, tmp_path / "cache", retries=1)
+    said = rf"{server.url}/tokenizer/tokenizer\.json could not .* in 2 attempts .* is not the tokenizer that the shards"
+    with pytest.raises(ValueError, match=said):
         samples_of(folder)
     assert not list((tmp_path / "cache" / "tokenizers").iterdir())
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("fault", ["truncate", "wrong", "longer", "drop", "text"])
+def test_manifest_and_tokenizer_are_fetched_again_where_they_come_damaged(
+    prepared: Path, server: FaultyServer, tmp_path: Path, name: str, fault: str
+) -> None:
+    server.faults = {name: [fault] * 2}
+    assert PreparedFolder(server.url, tmp_path / "cache").tokenizer_dir.is_dir()
+    assert [asked for asked, _ in server.requests].count(name) == 3
+    server.faults = {name: [fault] * 2}
+    with pytest.raises(
+        ValueError, match=rf"^{server.url}/{name} could not be fetched in 2 attempts \(data\.retries=1\)"
+    ):
+        assert PreparedFolder(server.url, tmp_path / "another", retries=1).tokenizer_dir
+    assert not list((tmp_path / "another").rglob("*.json"))
+
+
+def test_a_manifest_of_another_format_is_not_fetched_again(server: FaultyServer, tmp_path: Path) -> None:
+    path = server.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(ValueError, match=rf"^{server.url}/manifest\.json has format_version 1"):
+        PreparedFolder(server.url, tmp_path / "cache")
+    assert len(server.requests) == 1
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
