@@ -118,11 +118,12 @@ def test_nothing_talks_to_the_store_after_the_end(three: Ranks, monkeypatch: pyt
     """An interpreter that ends meanwhile aborts, and Lightning's launcher then kills the whole run."""
     slow = three.beats[1]
     asked = threading.Event()
+    read_at_once = slow._read
 
     def read(ranks: range) -> list[Beat]:
         asked.set()
         time.sleep(0.2)
-        return []
+        return read_at_once(ranks)
 
     monkeypatch.setattr(slow, "_read", read)
     assert asked.wait(10)
