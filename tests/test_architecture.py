@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ENTRY_POINTS = {"prepare", "inspect", "pretrain", "export", "fill_mask", "benchmark", "demo"}
-LIGHTNING_USERS = {"modules", "datamodules", "metrics_log", "pretrain", "strategies"}
+LIGHTNING_USERS = {"rank_run", "modules", "datamodules", "metrics_log", "pretrain", "strategies"}
 
 
 def imported(path: Path) -> set[str]:
