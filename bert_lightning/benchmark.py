@@ -14,6 +14,8 @@ from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.cli import entry_point
 from bert_lightning.config import find_accelerator, resolve_precision
+from bert_lightning.float8 import check_float8, quieten_torchao
+from data_pipeline.collate import PackedShape
 from data_pipeline.manifest import Manifest
 
 PUBLISHED_VOCAB_SIZE = 30522
@@ -29,6 +31,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
         raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
     _fill_in(cfg)
+    quieten_torchao()  # transformers imports it where it is installed
     console = Console()
     part: Part = instantiate(cfg.part)
     tables = part(console)
@@ -48,7 +51,10 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
 def _fill_in(cfg: DictConfig) -> None:
     """Resolve what depends on the machine and on the prepared data."""
     cfg.accelerator = find_accelerator(cfg.accelerator, "accelerator")
-    cfg.precision = resolve_precision(cfg.precision, cfg.accelerator)
+    cfg.precision = resolve_precision(cfg.precision, cfg.accelerator, "precision")
+    if cfg.precision == "fp8":
+        shape = PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len)
+        check_float8(cfg.accelerator, shape.token_multiple, "precision")
     if cfg.model.vocab_size is None:
         path = OmegaConf.select(cfg, "data.path", throw_on_missing=False)
         cfg.model.vocab_size = Manifest.load(path).vocab_size if path else PUBLISHED_VOCAB_SIZE

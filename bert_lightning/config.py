@@ -19,7 +19,7 @@ from data_pipeline.prepared_folder import PreparedFolder
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +126,26 @@ def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     return not ranks or (ranks[0] == "0" and environment.get("LOCAL_RANK", "0") == "0")
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return Lightning's word for a precision; auto is bf16-mixed where the hardware multiplies bf16, else 32-true.
+def resolve_precision(precision: str, accelerator: str, key: str = "trainer.precision") -> str:
+    """Return the precision; auto is bf16-mixed where the hardware multiplies bf16, else 32-true.
+
+    What fp8 needs besides is checked by `float8`.
 
     Raises:
         ValueError: where the word is unknown or the GPU cannot do it.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"trainer.precision={precision} is not one of {', '.join(PRECISIONS)}")
+        raise ValueError(f"{key}={precision} is not one of {', '.join(PRECISIONS)}")
     on_gpu = accelerator == "gpu"
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bf16()
     if on_gpu and precision == "bf16-mixed" and not fast:
-        raise ValueError(f"trainer.precision=bf16-mixed, but {torch.cuda.get_device_name()} has no bf16; take 32-true")
+        raise ValueError(f"{key}=bf16-mixed, but {torch.cuda.get_device_name()} has no bf16; take 32-true")
     return ("bf16-mixed" if fast else "32-true") if precision == "auto" else precision
+
+
+def lightning_precision(precision: str) -> str:
+    """Return Lightning's word for it: around the 8-bit matrix products of fp8 everything is as in bf16-mixed."""
+    return "bf16-mixed" if precision == "fp8" else precision
 
 
 def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -30,12 +30,14 @@ from bert_lightning.config import (
     check_numbers,
     describe_world,
     is_first_process,
+    lightning_precision,
     prepared_folder,
     resolve_precision,
     restarts_would_fail,
     validate,
 )
 from bert_lightning.datamodules import PretrainingData
+from bert_lightning.float8 import check_float8, to_float8
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
 from bert_lightning.setting_types import check_types
@@ -43,6 +45,7 @@ from bert_lightning.sharding import blocks_of, recompute_activations
 from bert_lightning.starting_point import check_resume, find_checkpoint, start_from
 from bert_lightning.step_guard import NotFiniteError
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
+from data_pipeline.collate import PackedShape
 from data_pipeline.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
@@ -62,6 +65,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
     validate(cfg, world)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
+    if cfg.trainer.precision == "fp8":
+        check_float8(world.accelerator, PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len).token_multiple)
     if is_sharded:
         check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), cfg.compile.scope)
     checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
@@ -110,7 +115,7 @@ def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str,
     if world.size == 1:
         raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
     ranks_of_one_copy(strategy.shard_size, world.devices, world.num_nodes)
-    if strategy.options.param_dtype == torch.bfloat16 and precision != "bf16-mixed":
+    if strategy.options.param_dtype == torch.bfloat16 and lightning_precision(precision) != "bf16-mixed":
         raise ValueError(f"strategy.param_dtype=bfloat16 needs trainer.precision=bf16-mixed, not {precision}")
 
 
@@ -135,9 +140,11 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
     )
     tokenizer_dir = prepared_folder(cfg.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(cfg.objective, _partial_=True)(config=model_config, attention=attention)
+        objective = instantiate(cfg.objective)(config=model_config, attention=attention)
     if cfg.init_from and not on_meta:
         start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(tokenizer_dir))
+    if cfg.trainer.precision == "fp8":
+        to_float8(objective)
     instantiate(cfg.compile)(objective, "cuda" if world.accelerator == "gpu" else "cpu")
     if cfg.activation_checkpointing:
         recompute_activations(objective)
@@ -164,7 +171,7 @@ def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Traine
         accelerator=world.accelerator,
         devices=world.devices,
         num_nodes=world.num_nodes,
-        precision=resolve_precision(cfg.trainer.precision, world.accelerator),
+        precision=lightning_precision(resolve_precision(cfg.trainer.precision, world.accelerator)),
         callbacks=callbacks,
         logger=list(instantiate(cfg.logger).values()),
         plugins=[] if is_sharded else [AtomicCheckpointIO()],

@@ -14,6 +14,7 @@ from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, syn
 from bert_lightning.benchmarks.model_tables import Work, batch_flops
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.encoder import EncoderConfig
+from bert_lightning.objectives import MaskedLMWithNSP
 from data_pipeline.collate import PackedShape
 from data_pipeline.masking import TokenMasking
 from data_pipeline.packing import PackedBatch
@@ -23,7 +24,9 @@ from tests.test_inspect import run_command
 
 SHAPE = PackedShape(8, 40)
 HALF = LengthMixture(0.4965, 0.1)
-SETTING = Setting("tiny", CONFIG, partial(torch.optim.AdamW, lr=1e-3, fused=True), "cpu", "32-true", 40, 0)
+SETTING = Setting(
+    "tiny", CONFIG, MaskedLMWithNSP, partial(torch.optim.AdamW, lr=1e-3, fused=True), "cpu", "32-true", 40, 0
+)
 
 
 def made_up(count: int = 3, mixture: LengthMixture = HALF) -> list[PackedBatch]:

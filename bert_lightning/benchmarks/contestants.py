@@ -17,6 +17,7 @@ from bert_lightning.attention import choose_attention
 from bert_lightning.benchmarks.model_batches import pad_rows
 from bert_lightning.compilation import Compilation
 from bert_lightning.encoder import EncoderConfig
+from bert_lightning.float8 import to_float8
 from bert_lightning.huggingface import to_huggingface
 from bert_lightning.objectives import MaskedLMWithNSP
 from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
@@ -146,7 +147,8 @@ class Setting:
         config: Its sizes.
         make_optimizer: Parameter groups -> optimizer.
         accelerator: "cpu" or "gpu".
-        precision: "32-true" or "bf16-mixed".
+        make_objective: Encoder config and attention -> ours.
+        precision: "32-true", "bf16-mixed" or "fp8", which is ours alone: transformers' runs in bf16-mixed.
         seq_len: Most tokens of an example.
         seed: Of the first weights.
         compilation: Of ours.
@@ -154,6 +156,7 @@ class Setting:
 
     name: str
     config: EncoderConfig
+    make_objective: Callable[..., MaskedLMWithNSP]
     make_optimizer: MakeOptimizer
     accelerator: str
     precision: str
@@ -177,10 +180,14 @@ def ours(setting: Setting) -> Ours:
     torch.manual_seed(setting.seed)
     is_half = setting.dtype == torch.bfloat16
     attention = choose_attention(setting.device.type, setting.config.attention_probs_dropout_prob, is_half)
-    model = MaskedLMWithNSP(setting.config, attention).to(setting.device)
+    model = setting.make_objective(config=setting.config, attention=attention).to(setting.device)
+    if setting.precision == "fp8":
+        to_float8(model)
     setting.compilation(model, setting.device.type)
-    name = "ours, compiled" if setting.compilation.applies_to(setting.device.type) else "ours"
-    return Ours(name, model, setting.make_optimizer, is_half)
+    said = {"fp8": setting.precision == "fp8", "compiled": setting.compilation.applies_to(setting.device.type)}
+    return Ours(
+        ", ".join(["ours", *(word for word, holds in said.items() if holds)]), model, setting.make_optimizer, is_half
+    )
 
 
 def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:
