@@ -18,6 +18,8 @@ from bert_lightning.float8 import check_float8, quieten_torchao
 from data_pipeline.collate import PackedShape
 from data_pipeline.manifest import Manifest
 
+WIDTH = 180
+"""Of tables that are written to a file."""
 PUBLISHED_VOCAB_SIZE = 30522
 """That of BERT (uncased), where no prepared data says another."""
 
@@ -33,6 +35,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     _fill_in(cfg)
     quieten_torchao()  # transformers imports it where it is installed
     console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
     part: Part = instantiate(cfg.part)
     tables = part(console)
     for table in tables:

@@ -14,6 +14,7 @@ from torch import nn
 SCOPES = ("layers", "model")
 MAX_SHAPES = 64
 """How many shapes of one function are compiled before torch gives up and runs it uncompiled; its own limit is 8."""
+_MARK = "_forward_is_compiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Compilation:
         for module in [objective] if self.scope == "model" else parts_of(objective):
             compiled: Any = torch.compile(module.forward, fullgraph=True, dynamic=self.dynamic, **options)
             module.forward = compiled
+            vars(module)[_MARK] = True
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether the `forward` of a module itself is compiled."""
+    return _MARK in vars(module)
 
 
 def parts_of(objective: nn.Module) -> list[nn.Module]:

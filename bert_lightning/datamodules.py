@@ -8,7 +8,9 @@ from typing import Any
 import lightning as L
 import torch
 from tokenizers import Tokenizer
+from torch.profiler import record_function
 
+from bert_lightning.step_profile import DATA_WAIT
 from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
 from data_pipeline.pairs.chunks import PairFormat
@@ -37,7 +39,8 @@ class TimedLoader:
         batches = iter(self.stream)
         while True:
             begin = time.perf_counter()
-            batch = next(batches, None)
+            with record_function(DATA_WAIT):
+                batch = next(batches, None)
             self.wait_seconds += time.perf_counter() - begin
             if batch is None:
                 return

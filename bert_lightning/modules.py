@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
 from bert_lightning.collectives import sum_over_ranks, world_size
 from bert_lightning.metric_sums import MetricSums
 from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
 from bert_lightning.sharding import gradients_are_reduced
 from bert_lightning.step_guard import StepGuard, poison
+from bert_lightning.step_profile import CLIP, FORWARD, METRICS
 from bert_lightning.strategies import FullyShardedStrategy
 from data_pipeline import rng
 from data_pipeline.packing import PackedBatch
@@ -115,15 +117,17 @@ class PretrainingModule(L.LightningModule):
         sums = self._accumulate_gradients(batch, scales)
 
         optimizer: Any = self.optimizers()
-        norm = gradient_norm(self.objective.parameters())
-        skipped = prepare_update(optimizer.optimizer, norm, self._gradient_clip_val)
+        with record_function(CLIP):
+            norm = gradient_norm(self.objective.parameters())
+            skipped = prepare_update(optimizer.optimizer, norm, self._gradient_clip_val)
         for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
             group["lr"] = base * self._schedule(step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-        self._guard.add(norm, skipped)
-        self._train_sums.add({name: sums[name] for name in counts}, local_counts, skipped)
+        with record_function(METRICS):
+            self._guard.add(norm, skipped)
+            self._train_sums.add({name: sums[name] for name in counts}, local_counts, skipped)
         if self.is_logging_step():
             self._log_training(optimizer.param_groups[0]["lr"])
 
@@ -147,9 +151,10 @@ class PretrainingModule(L.LightningModule):
                 wrapper.require_backward_grad_sync = reduces  # what Lightning's pre_backward looks at
             else:
                 gradients_are_reduced(self.objective, reduces)
-            output = self.objective(part)
-            terms = [weights[name] * scales[name] * loss for name, loss in output.losses.items()]
-            loss = torch.stack(terms).sum()
+            with record_function(FORWARD):
+                output = self.objective(part)
+                terms = [weights[name] * scales[name] * loss for name, loss in output.losses.items()]
+                loss = torch.stack(terms).sum()
             self.manual_backward(loss, gradient=poison(loss))
             for name, value in (output.losses | output.metrics).items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Cell = str | int | float | None
@@ -32,7 +33,7 @@ class FigureTable:
 
     def show(self, console: Console) -> None:
         """Print the table."""
-        table = Table(*self.columns, title=f"\n{self.title}", caption=self.note or None)
+        table = Table(*self.columns, title=f"\n{self.title}", caption=escape(self.note) or None)
         for column in table.columns[1:]:
             column.justify = "right"
         for row in self.rows:

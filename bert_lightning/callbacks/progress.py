@@ -19,6 +19,8 @@ SHOWN = {
     "throughput/tokens_per_second": "{:,.0f} tok/s",
     "throughput/mfu": "mfu {:.0%}",
     "throughput/data_wait": "wait {:.0%}",
+    "throughput/fill": "fill {:.0%}",
+    "throughput/memory_gb": "{:.1f} GB",
 }
 
 

@@ -1,0 +1,138 @@
+"""Look into a few training steps: a trace of all operations, and a page that says what a step spends where."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.hooks import RemovableHandle
+
+from bert_lightning.compilation import is_compiled, parts_of
+from bert_lightning.profile_page import Profiled, write_profile
+from bert_lightning.step_profile import PART, slices
+from data_pipeline.packing import PackedBatch
+
+log = logging.getLogger(__name__)
+
+
+class StepProfile(L.Callback):
+    """Profile `num_steps` steps after the first `skip_steps` on the first rank; the run then goes on as before.
+
+    Args:
+        folder: For trace.json.gz, summary.md and summary.png.
+        skip_steps: Steps of this process before the first one: compilation and caches settle.
+        num_steps: Steps to profile.
+    """
+
+    def __init__(self, folder: str | Path, skip_steps: int = 10, num_steps: int = 5) -> None:
+        if skip_steps < 0 or num_steps < 1:
+            raise ValueError(
+                f"callbacks.profile.skip_steps={skip_steps} and callbacks.profile.num_steps={num_steps} must be "
+                "numbers from 0 and from 1"
+            )
+        self.folder = Path(folder)
+        self.skip_steps = skip_steps
+        self.num_steps = num_steps
+        self._profiler: Any = None
+        self._marks: list[RemovableHandle] = []
+        self._steps_seen = 0
+        self._begin, self._tokens = 0.0, 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin at once where no step is skipped."""
+        self._steps_seen = 0
+        self._start_if_due(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
+    ) -> None:
+        """Count the step, begin or end."""
+        self._steps_seen += 1
+        if self._profiler is not None:
+            self._tokens += sum(part.num_tokens for part in batch)
+            if self._steps_seen == self.skip_steps + self.num_steps:
+                self._stop(trainer, pl_module)
+        self._start_if_due(trainer, pl_module)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Say where the run was too short."""
+        if self._profiler is not None:
+            self._stop(trainer, pl_module)
+        elif trainer.is_global_zero and self._steps_seen < self.skip_steps + self.num_steps:
+            log.warning("no profile: the run made %d steps, skip_steps=%d", self._steps_seen, self.skip_steps)
+
+    def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
+        if self._steps_seen != self.skip_steps or not trainer.is_global_zero:
+            return
+        self._marks = mark_parts(pl_module.objective)
+        on_gpu = pl_module.device.type == "cuda"
+        self._profiler = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu])
+        self._profiler.__enter__()
+        self._begin, self._tokens = _now(pl_module.device), 0
+
+    def _stop(self, trainer: Any, pl_module: Any) -> None:
+        seconds = _now(pl_module.device) - self._begin
+        self._profiler.__exit__(None, None, None)
+        for mark in self._marks:
+            mark.remove()
+        profiler, self._profiler = self._profiler, None
+        on_gpu = pl_module.device.type == "cuda"
+        num_steps = self._steps_seen - self.skip_steps
+        profiled = Profiled(
+            slices(profiler.events(), on_gpu),
+            num_steps,
+            seconds,
+            trainer.global_step - num_steps + 1,
+            self._tokens,
+            {
+                "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
+                "precision": str(trainer.precision),
+                "compiled": "yes" if any(map(is_compiled, pl_module.objective.modules())) else "no",
+                "torch": torch.__version__,
+            },
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(self.folder / "trace.json.gz"))
+        log.info("profile: %s", write_profile(profiled, self.folder))
+
+
+def _now(device: torch.device) -> float:
+    """Return the time when the device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def mark_parts(objective: nn.Module) -> list[RemovableHandle]:
+    """Have the profiler see in which part of an objective it is; not within one that is compiled as a whole.
+
+    Returns:
+        What takes the marks away again.
+    """
+    if is_compiled(objective):
+        return []
+    names = {module: name for name, module in objective.named_modules()}
+    handles = []
+    for part in parts_of(objective):
+        enter, leave = _range(PART + ".".join(word for word in names[part].split(".") if not word.isdigit()))
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave, always_call=True)]
+    return handles
+
+
+def _range(name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    ranges: list[AbstractContextManager[Any]] = []
+
+    def enter(*args: Any) -> None:
+        ranges.append(record_function(name))
+        ranges[-1].__enter__()
+
+    def leave(*args: Any) -> None:
+        ranges.pop().__exit__(None, None, None)
+
+    return enter, leave
