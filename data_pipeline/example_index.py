@@ -103,12 +103,14 @@ def _read_counts(path: Path, num_shards: int) -> NDArray[np.int64] | None:
 
 
 def _write_if_possible(path: Path, text: str) -> None:
-    """Write a file atomically; a read-only folder only costs the next process its time."""
+    """Write a file atomically; a read-only folder or a full disk only costs the next process its time."""
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".index-")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
     except OSError:
-        return
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

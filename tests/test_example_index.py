@@ -1,8 +1,12 @@
 """The cache of the example index: processes that make it at the same time agree, and a damaged one is made again."""
 
 import multiprocessing
+import subprocess
+from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+import pytest
 
 from data_pipeline.example_index import ExampleIndex
 from data_pipeline.pairs.segment_pair import SegmentPairs
@@ -28,6 +32,34 @@ def test_processes_that_make_the_cache_together_do_not_disturb_each_other(prepar
         (made,) = (path for path in cache.rglob("*") if path.is_file())
         assert made.name == kept.name
         assert made.read_bytes() == kept.read_bytes()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own without a free block."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("file systems cannot be mounted here")
+    (folder / "index").mkdir()
+    (folder / "other").write_bytes(bytes(4096))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_only_time(prepared: Path, tmp_path: Path, full_disk: Path) -> None:
+    assert counts(prepared, full_disk) == counts(prepared, tmp_path / "alone")
+    assert list((full_disk / "index").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_costs_only_time(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert counts(prepared, tmp_path / "file") == counts(prepared, tmp_path / "alone")
 
 
 def _set(*arguments: object) -> None:
