@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from bert_lightning.attention import PackedAttention, flash_attention, varlen_attention
 from bert_lightning.compilation import Compilation, parts_of
 from bert_lightning.objectives import MaskedLMWithNSP
 from data_pipeline.packing import PackedBatch
@@ -83,6 +84,17 @@ def test_no_batch_after_the_first_compiles_anything() -> None:
     assert counters["stats"]["unique_graphs"] == 5  # embeddings, layers, the last layer, two heads
     for batch in batches[1:]:
         train(model, batch)
+    assert counters["stats"]["unique_graphs"] == 5
+
+
+@pytest.mark.parametrize("attention", [flash_attention, varlen_attention])
+def test_the_graphs_for_gpus_have_no_breaks_either(attention: PackedAttention) -> None:
+    """Traced without values, on the meta device: the kernels' attention and torch's own dropout."""
+    dropout = DROPOUT if attention is flash_attention else {}
+    with torch.device("meta"):
+        model = MaskedLMWithNSP(replace(SHALLOW, **dropout), attention).bfloat16()
+    Compilation(backend="aot_eager")(model, "cuda")
+    train(model, packed_examples().to("meta"))
     assert counters["stats"]["unique_graphs"] == 5
 
 

@@ -148,6 +148,7 @@ def test_rates_are_medians_over_turns_of_what_each_turn_did() -> None:
     work = Work.of(CONFIG, batches, repeats=3, steps=2)
     tokens = [batch.num_tokens for batch in batches]
     assert work.tokens == [tokens[0] + tokens[1], tokens[2] + tokens[0], tokens[1] + tokens[2]]
+    assert work.examples == [16, 16, 16]
     runner = Runner(None, [], seconds=[1.0, 2.0, 4.0])  # type: ignore[arg-type]
     assert work.per_second(work.tokens, runner, 2) == np.median(np.array(work.tokens) / [2.0, 4.0, 8.0])
 

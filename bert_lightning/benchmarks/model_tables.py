@@ -18,20 +18,24 @@ class Work:
 
     Attributes:
         tokens: Real tokens of each turn.
+        examples: Examples of each turn.
         flops: Useful operations of each turn, by the formula of `flops`.
     """
 
     tokens: list[int]
+    examples: list[int]
     flops: list[float]
 
     @staticmethod
     def of(config: EncoderConfig, batches: Sequence[PackedBatch], repeats: int, steps: int) -> "Work":
         """Count the batches of each turn: `steps` of them, on from where the turn before ended."""
         tokens = [batch.num_tokens for batch in batches]
+        examples = [batch.num_pairs for batch in batches]
         flops = [batch_flops(config, batch) for batch in batches]
         turns = [[(turn * steps + step) % len(batches) for step in range(steps)] for turn in range(repeats)]
         return Work(
             [sum(tokens[number] for number in turn) for turn in turns],
+            [sum(examples[number] for number in turn) for turn in turns],
             [sum(flops[number] for number in turn) for turn in turns],
         )
 
@@ -57,6 +61,7 @@ def speeds(runners: Sequence[Runner], work: Work, steps: int, peak: float, datas
         (
             "who",
             "real tokens/s",
+            "examples/s",
             "step ms",
             "lowest ms",
             "highest ms",
@@ -76,6 +81,7 @@ def speeds(runners: Sequence[Runner], work: Work, steps: int, peak: float, datas
             (
                 runner.contestant.name,
                 work.per_second(work.tokens, runner, steps),
+                work.per_second(work.examples, runner, steps),
                 1000 * runner.median_seconds,
                 1000 * min(runner.seconds),
                 1000 * max(runner.seconds),
