@@ -46,7 +46,7 @@ def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]
     return groups
 
 
-def _unit_hashes(identifier: str) -> tuple[float, float]:
+def unit_hashes(identifier: str) -> tuple[float, float]:
     """Return two independent numbers in [0, 1) that a document always has."""
     digest = hashlib.sha256(identifier.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
@@ -54,7 +54,7 @@ def _unit_hashes(identifier: str) -> tuple[float, float]:
 
 def is_held_out(identifier: str, validation_fraction: float) -> bool:
     """Tell whether a document goes to the validation split, by the hash of its identifier."""
-    return _unit_hashes(identifier)[0] < validation_fraction
+    return unit_hashes(identifier)[0] < validation_fraction
 
 
 def num_copies(identifier: str, weight: float) -> int:
@@ -63,7 +63,7 @@ def num_copies(identifier: str, weight: float) -> int:
     >>> [num_copies("a", weight) for weight in (1, 2, 3.0)]
     [1, 2, 3]
     """
-    return math.floor(weight) + (_unit_hashes(identifier)[1] < weight % 1)
+    return math.floor(weight) + (unit_hashes(identifier)[1] < weight % 1)
 
 
 def extract_group(

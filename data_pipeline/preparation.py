@@ -3,20 +3,22 @@
     input --extract--> sentences --deduplicate--> --train--> tokenizer --tokenise--> token shards --> manifest, rename
 
 Everything is put together in a hidden folder beside the output and renamed at the end, so the output is whole or
-absent. A run that was killed continues there with the tasks that had not finished; the result is the same to the byte.
+absent. A run that was killed, or ended with an error, continues there with the tasks that had not finished, stage by
+stage as far as their settings are the same; the result is the same to the byte.
 """
 
+import errno
 import hashlib
 import json
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
 
@@ -26,11 +28,20 @@ from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.executors import Executor
 from data_pipeline.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport
 from data_pipeline.extraction import InputGroup, extract_group, group_parts
+from data_pipeline.held_out import fill_held_out
 from data_pipeline.manifest import FILE_NAME, Manifest, SourceEntry
 from data_pipeline.tokenization import MIN_DOCUMENTS, TextInput, Tokenized, tokenization_tasks, tokenize_files
 from data_pipeline.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
-from data_pipeline.work_folder import WorkFolder
+from data_pipeline.work_folder import WorkFolder, sync
 
+_SETTINGS_OF_STAGES = {
+    "read": ("input_sha256", "validation_fraction", "filters"),
+    "unique": ("deduplication",),
+    "held-out": (),
+    "tokenizer": ("tokenizer", "sample_bytes"),
+    "shards": ("shard_tokens",),
+}
+"""What decides the result of each stage, beside what decides those before it."""
 TokenizerSource = Callable[[Callable[[], Sequence[str]]], Tokenizer]
 """Makes the tokenizer; given a function that returns texts to train on, called only where there is training."""
 
@@ -41,7 +52,7 @@ class Preparation:
 
     Attributes:
         output_dir: The folder to write; it must not exist, be empty, or hold the same preparation.
-        validation_fraction: Share of the documents that is held out.
+        validation_fraction: Share of the documents that is held out; of eight and more, two at least.
         shard_tokens: Tokens of a shard; about two bytes each.
         group_bytes: Input read by one task.
         sample_bytes: Text the tokenizer is trained on.
@@ -87,20 +98,18 @@ class Preparation:
         """
         groups = group_parts(sources, self.group_bytes)
         settings = self._settings(sources, groups, tokenizer_settings)
-        if (self.output_dir / FILE_NAME).exists():
-            return self._existing(settings), Counter()
-        if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
-            raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
+        if manifest := self._existing(settings):
+            return manifest, Counter()
         new_parents = [parent for parent in self.work.path.parents if not parent.exists()]
-        self.work.open(settings)
-        try:
-            manifest, counts = self._prepare(groups, make_tokenizer, executor, settings)
-            self._publish(manifest)
-        except ValueError:
-            shutil.rmtree(self.work.path)
-            for parent in new_parents:
-                parent.rmdir()
-            raise
+        with self.work.locked():
+            if manifest := self._existing(settings):
+                return manifest, Counter()
+            stages = self._stages(settings)
+            try:
+                manifest, counts = self._prepare(groups, make_tokenizer, executor, settings, stages)
+                self._publish(manifest, stages)
+            except (ValueError, OSError) as error:
+                self._give_up(error, new_parents)
         return manifest, counts
 
     def _prepare(
@@ -109,20 +118,18 @@ class Preparation:
         make_tokenizer: TokenizerSource,
         executor: Executor,
         settings: dict[str, Any],
+        stages: Mapping[str, WorkFolder],
     ) -> tuple[Manifest, Counter[str]]:
-        work, names = self.work, [group.reader.name for group in groups]
-        extract = partial(_extract, groups, work, self.validation_fraction, self.filters)
-        executor.run("reading", extract, len(groups), work.tasks("extract"))
-        text = work.text("text")
-        if self.deduplication is not None:
-            text = self.deduplication.run(work, text, len(groups), executor)
+        text = self._text(groups, executor, stages)
         reports = [text.report(number) for number in range(len(groups))]
         self._check_documents(reports)
-        tokenizer = self._tokenizer(make_tokenizer, text, len(groups))
+        tokenizer = self._tokenizer(make_tokenizer, text, len(groups), stages["tokenizer"])
+        names = [group.reader.name for group in groups]
         tasks = tokenization_tasks(text, [report.passes for report in reports], names)
-        tokenize = partial(_tokenize, work, self.shard_tokens, tasks)
-        executor.run("tokenising", tokenize, len(tasks), work.tasks("tokenize"))
-        *train, validation = (Tokenized.load(work.listing(number)) for number in range(len(tasks)))
+        shards = stages["shards"]
+        tokenize = partial(_tokenize, shards, stages["tokenizer"], self.shard_tokens, tasks)
+        executor.run("tokenising", tokenize, len(tasks), shards.tasks("tokenize"))
+        *train, validation = (Tokenized.load(shards.listing(number)) for number in range(len(tasks)))
         splits = {"train": [entry for part in train for entry in part.entries], "validation": validation.entries}
         entries = _source_entries(groups, reports, [*train, validation])
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits)
@@ -131,22 +138,58 @@ class Preparation:
             counts.update({f"dropped: {reason}": number for reason, number in entry.dropped.items()})
         return manifest, counts
 
-    def _publish(self, manifest: Manifest) -> None:
-        """Write the manifest and give the folder its name: from now on it is prepared."""
-        output = self.work.output
+    def _text(self, groups: list[InputGroup], executor: Executor, stages: Mapping[str, WorkFolder]) -> ExtractedText:
+        extract = partial(_extract, groups, stages["read"], self.validation_fraction, self.filters)
+        executor.run("reading", extract, len(groups), stages["read"].tasks("extract"))
+        text = stages["read"].text("text")
+        if self.deduplication is not None:
+            text = self.deduplication.run(stages["unique"], text, len(groups), executor)
+        reports = [text.report(number) for number in range(len(groups))]
+        return fill_held_out(stages["held-out"], text, reports, self.validation_fraction, executor)
+
+    def _publish(self, manifest: Manifest, stages: Mapping[str, WorkFolder]) -> None:
+        """Write tokenizer and manifest and give the folder its name: from now on it is prepared."""
+        output = stages["shards"].output
+        shutil.copytree(stages["tokenizer"].folder("tokenizer"), output / "tokenizer", dirs_exist_ok=True)
         manifest.save(output)
+        for path in [*(output / "tokenizer").iterdir(), *(path for path in output.iterdir() if path.is_dir()), output]:
+            sync(path)
         self.output_dir.parent.mkdir(parents=True, exist_ok=True)
         if self.output_dir.exists():
             self.output_dir.rmdir()
         output.rename(self.output_dir)
-        shutil.rmtree(self.work.path)
+        sync(self.output_dir.parent)
+        self.work.remove()
+
+    def _give_up(self, error: ValueError | OSError, new_parents: Sequence[Path]) -> NoReturn:
+        """Say where finished work is kept, or leave nothing where there is none."""
+        kept = f"finished work is kept in {self.work.path}, and a rerun continues there"
+        if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(error.errno, f"the disk of {self.work.path} is full; {kept}") from error
+            raise error
+        if self.work.has_finished_tasks():
+            raise ValueError(f"{error}; {kept}") from error
+        self.work.remove()
+        for parent in new_parents:
+            parent.rmdir()
+        raise error
+
+    def _stages(self, settings: Mapping[str, Any]) -> dict[str, WorkFolder]:
+        """Return the folder of each stage, named after all settings that decide what comes out of it."""
+        stages, decisive = {}, {}
+        for stage, names in _SETTINGS_OF_STAGES.items():
+            decisive.update({name: settings[name] for name in names})
+            stages[stage] = self.work.stage(stage, decisive)
+        self.work.keep(stages.values())
+        return stages
 
     def _settings(
         self, sources: Sequence[Reader], groups: list[InputGroup], tokenizer_settings: dict[str, Any]
     ) -> dict[str, Any]:
         contents = [reader.content_sha256() for reader in sources]
         readers = [{name: value for name, value in vars(reader).items() if name != "path"} for reader in sources]
-        parts = [[group.reader.name, *map(str, group.parts)] for group in groups]
+        parts = [[group.reader.name, *((p.bytes, p.begin, p.end) for p in group.parts)] for group in groups]
         content = json.dumps([contents, readers, parts], default=str)
         settings = {
             "input_sha256": hashlib.sha256(content.encode()).hexdigest(),
@@ -159,9 +202,14 @@ class Preparation:
         }
         return dict(json.loads(json.dumps(settings, default=str)))
 
-    def _existing(self, settings: dict[str, Any]) -> Manifest:
+    def _existing(self, settings: dict[str, Any]) -> Manifest | None:
+        """Return the manifest of what is there already; ValueError where it is something else."""
+        if not (self.output_dir / FILE_NAME).exists():
+            if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
+                raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
+            return None
         manifest = Manifest.load(self.output_dir)
-        shutil.rmtree(self.work.path, ignore_errors=True)
+        self.work.remove()
         if manifest.settings != settings:
             differing = [name for name in settings if manifest.settings.get(name) != settings[name]]
             raise ValueError(
@@ -191,13 +239,14 @@ class Preparation:
                     "a split needs two for sentence pairs (0 holds none out)"
                 )
 
-    def _tokenizer(self, make: TokenizerSource, text: ExtractedText, num_files: int) -> Tokenizer:
-        folder, done = self.work.output / "tokenizer", self.work.folder("tasks") / "tokenizer"
+    def _tokenizer(self, make: TokenizerSource, text: ExtractedText, num_files: int, work: WorkFolder) -> Tokenizer:
+        done = work.folder("tasks") / "done"
         if not done.exists():
             paths = [text.path("train", number) for number in range(num_files)]
-            save_tokenizer(make(lambda: _sample(paths, self.sample_bytes)), folder)
+            with work.delivered() as own:
+                save_tokenizer(make(lambda: _sample(paths, self.sample_bytes)), own.folder("tokenizer"))
             done.touch()
-        return load_tokenizer(folder)
+        return load_tokenizer(work.folder("tokenizer"))
 
 
 def _extract(
@@ -207,9 +256,11 @@ def _extract(
         extract_group(groups[number], number, own.text("text"), validation_fraction, filters)
 
 
-def _tokenize(work: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int) -> None:
+def _tokenize(
+    work: WorkFolder, trained: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int
+) -> None:
     prefix, inputs = tasks[number]
-    tokenizer = load_tokenizer(work.output / "tokenizer")
+    tokenizer = load_tokenizer(trained.folder("tokenizer"))
     with work.delivered() as own:
         tokenize_files(inputs, prefix, own.output, tokenizer, shard_tokens).save(own.listing(number))
 

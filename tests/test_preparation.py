@@ -3,26 +3,31 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
 
-from data_pipeline import tokenization
+from data_pipeline import tokenization, work_folder
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.deduplication import MinHashDeduplication
+from data_pipeline.document_filters import DocumentFilters
 from data_pipeline.executors import LocalExecutor
-from data_pipeline.extraction import group_parts, is_held_out
+from data_pipeline.extraction import group_parts, is_held_out, unit_hashes
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
 from data_pipeline.shards import read_shard
@@ -59,6 +64,11 @@ def contents(folder: Path) -> dict[str, str]:
     """Hashes of all files below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def finished(work: Path, stage: str) -> list[Path]:
+    """The marks of the finished tasks of a stage."""
+    return list(work.glob(f"*/tasks/{stage}/completions/*"))
 
 
 def test_every_sentence_is_there_once_in_its_split(tmp_path: Path) -> None:
@@ -127,23 +137,30 @@ def single(folder: Path) -> None:
     (folder / "0.txt").write_text("The only document.\nIt has two sentences.\n")
 
 
+def few(folder: Path) -> None:
+    empty(folder)
+    for number in range(7):
+        (folder / f"{number}.txt").write_text("A document of one sentence.\n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "changes", "said"),
     [
         (empty, {}, "the corpus is empty"),
         (single, {}, "a single document"),
-        (lambda folder: None, {"validation_fraction": 0.001}, r"validation_fraction=0\.001 of 120 documents leaves 0"),
+        (few, {"validation_fraction": 0.001}, r"validation_fraction=0\.001 of 7 documents leaves 0"),
         (lambda folder: (folder / "3.txt").write_bytes(b"\xff\xfe\xff"), {}, r"3\.txt is not UTF-8"),
     ],
 )
-def test_wrong_input_is_named_and_leaves_nothing(
+def test_wrong_input_is_named_and_writes_no_output(
     tmp_path: Path, spoil: Callable[[Path], None], changes: dict[str, float], said: str
 ) -> None:
     source = write_corpus(tmp_path / "text")
     spoil(source)
-    with pytest.raises(ValueError, match=said):
+    work = tmp_path / ".out.preparing"
+    with pytest.raises(ValueError, match=rf"{said}.*; finished work is kept in {work}, and a rerun continues there"):
         prepare(source, tmp_path / "out", **changes)
-    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [work.name, "text"]
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -178,8 +195,7 @@ def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: P
         process = subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
         )
-        finished = work / "tasks" / stage / "completions"
-        while process.poll() is None and not (finished.is_dir() and len(list(finished.iterdir())) >= 2):
+        while process.poll() is None and len(finished(work, stage)) < 2:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -214,8 +230,7 @@ def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
     )
-    finished = work / "tasks" / "tokenize" / "completions"
-    while process.poll() is None and not (finished.is_dir() and any(finished.iterdir())):
+    while process.poll() is None and not finished(work, "tokenize"):
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -239,7 +254,7 @@ def test_a_killed_preparation_does_not_continue_with_files_changed_since(tmp_pat
         Preparation(tmp_path / "out", validation_fraction=0.2, shard_tokens=2000, group_bytes=4000).run(
             [reader(source)], interrupted, SETTINGS, LocalExecutor(1)
         )
-    assert (tmp_path / ".out.preparing" / "text" / "train-00000.jsonl").exists()
+    assert finished(tmp_path / ".out.preparing", "extract")
     old = (source / "0.txt").read_text()
     (source / "0.txt").write_text(old.replace("the king", "the QUIN"))
     prepare(source, tmp_path / "out")
@@ -312,11 +327,173 @@ def test_shards_say_which_source_they_are_from(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path / "out") == manifest
 
 
+def identifiers(folder: Path, split: str) -> list[list[str]]:
+    """The identifiers in each shard of a split."""
+    found = []
+    for path in sorted((folder / split).iterdir()):
+        with tarfile.open(path) as shard:
+            blocks = [shard.extractfile(name) for name in shard.getnames() if name.endswith(".json")]
+            found.append([name for block in blocks if block for name in json.load(block)["identifiers"]])
+    return found
+
+
+def test_copies_of_a_document_lie_in_different_shards(tmp_path: Path) -> None:
+    first, second = write_corpus(tmp_path / "a", files=2), write_corpus(tmp_path / "b", files=2)
+    about = {"licence": "public domain", "origin": "made by the tests"}
+    sources = [reader(first), Books(name="books", path=second, weight=3, **about)]
+    Preparation(tmp_path / "out", validation_fraction=0.0).run(
+        sources, lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
+    )
+    shards = identifiers(tmp_path / "out", "train")
+    assert all(len(set(shard)) == len(shard) >= 2 for shard in shards)
+    copies = Counter(name for shard in shards for name in shard)
+    assert Counter(copies.values()) == {1: 40, 3: 2}
+
+
+@pytest.mark.parametrize("fraction", [0.001, 1e-9])
+def test_a_fraction_that_is_too_small_for_the_corpus_holds_two_documents_out(tmp_path: Path, fraction: float) -> None:
+    source = write_corpus(tmp_path / "text")
+    weighted = TextLines(name="tiny", path=source, licence="public domain", origin="made by the tests", weight=2)
+    manifest, counts = Preparation(tmp_path / "out", validation_fraction=fraction, group_bytes=4000).run(
+        [weighted], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
+    )
+    names = [f"tiny/{file}.txt/{number}" for file in range(6) for number in range(20)]
+    lowest = sorted(sorted(names, key=lambda name: unit_hashes(name)[0])[:2])
+    assert [sorted(shard) for shard in identifiers(tmp_path / "out", "validation")] == [lowest]
+    train = Counter(name for shard in identifiers(tmp_path / "out", "train") for name in shard)
+    assert train == {name: 2 for name in names if name not in lowest}
+    assert counts["documents"] == manifest.sources[0].documents == 120
+
+
+def test_work_that_is_still_right_is_kept_when_a_setting_is_corrected(tmp_path: Path) -> None:
+    source, work = write_corpus(tmp_path / "text"), tmp_path / ".out.preparing"
+
+    def run(make: Callable[[Callable[[], Sequence[str]]], Tokenizer], **tokenizer: int) -> None:
+        settings = Preparation(tmp_path / "out", validation_fraction=0.2, shard_tokens=2000, group_bytes=4000)
+        settings.run([reader(source)], make, tokenizer, LocalExecutor(1))
+
+    def extracted() -> list[tuple[Path, int]]:
+        return sorted((path, path.stat().st_ino) for path in work.glob("*/text/train-*.jsonl"))
+
+    with pytest.raises(ValueError, match=rf"vocab_size=12 is too small.*; finished work is kept in {work}"):
+        run(lambda texts: train_wordpiece(texts(), 12), vocab_size=12)
+    before = extracted()
+    assert len(before) == 6
+
+    def corrected(texts: Callable[[], Sequence[str]]) -> Tokenizer:
+        assert extracted() == before
+        return train_wordpiece(texts(), 120)
+
+    run(corrected, **SETTINGS)
+    prepare(source, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"shard_tokens": 3000}, {"read", "unique", "held-out", "tokenizer"}),
+        ({"sample_bytes": 3000}, {"read", "unique", "held-out"}),
+        ({"deduplication": MinHashDeduplication()}, {"read"}),
+        ({"filters": DocumentFilters({}, {"gopher": 1})}, set()),
+        ({"validation_fraction": 0.3}, set()),
+    ],
+)
+def test_a_stage_is_done_again_where_its_own_settings_or_what_it_is_made_of_changed(
+    tmp_path: Path, changes: dict[str, Any], kept: set[str]
+) -> None:
+    source = write_corpus(tmp_path / "text")
+
+    def named(preparation: Preparation) -> dict[str, str]:
+        settings = preparation._settings([reader(source)], [], SETTINGS)
+        return {name: stage.path.name for name, stage in preparation._stages(settings).items()}
+
+    (tmp_path / ".out.preparing").mkdir()
+    preparation = Preparation(tmp_path / "out", 0.2)
+    first, second = named(preparation), named(replace(preparation, **changes))
+    assert {name for name in first if first[name] == second[name]} == kept
+
+
+def test_a_second_preparation_of_the_same_folder_is_refused_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_folder, "LOCK_SECONDS", 0.1)
+    source = write_corpus(tmp_path / "text")
+
+    def meanwhile(texts: Callable[[], Sequence[str]]) -> Tokenizer:
+        with pytest.raises(ValueError, match=rf"another bert-prepare is at work in {tmp_path}/\.out\.preparing"):
+            prepare(source, tmp_path / "out", shard_tokens=500)
+        return train_wordpiece(texts(), 120)
+
+    Preparation(tmp_path / "out", validation_fraction=0.2, shard_tokens=2000, group_bytes=4000).run(
+        [reader(source)], meanwhile, SETTINGS, LocalExecutor(1)
+    )
+    prepare(source, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_the_same_corpus_by_another_path_is_the_same_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_corpus(tmp_path / "text")
+    first = prepare(source, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    source.rename(tmp_path / "moved")
+    for path in ("moved", "moved/*.txt", "./moved/../moved"):
+        assert prepare(Path(path), tmp_path / "out") == first
+    (tmp_path / "moved" / "0.txt").rename(tmp_path / "moved" / "00.txt")
+    with pytest.raises(ValueError, match="another input_sha256"):
+        prepare(Path("moved"), tmp_path / "out")
+
+
+def test_everything_is_on_the_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_corpus(tmp_path / "text")
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        assert {file.stat().st_ino for file in [path, *path.rglob("*")]} <= synced
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    prepare(source, tmp_path / "out")
+    assert tmp_path.stat().st_ino in synced
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(tmp_path: Path, small_disk: Path) -> None:
+    source = write_corpus(tmp_path / "text", documents=200)
+    work = small_disk / ".out.preparing"
+    with pytest.raises(OSError, match=f"the disk of {work} is full; finished work is kept in {work}"):
+        prepare(source, small_disk / "out")
+    assert not (small_disk / "out").exists()
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    prepare(source, small_disk / "out")
+    prepare(source, tmp_path / "out")
+    assert contents(small_disk / "out") == contents(tmp_path / "out")
+
+
 def test_folders_made_for_the_output_go_again_where_the_input_is_wrong(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text")
-    empty(source)
-    with pytest.raises(ValueError, match="the corpus is empty"):
-        prepare(source, tmp_path / "new" / "deep" / "out")
+    for file in source.iterdir():
+        file.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ValueError, match=r"is not UTF-8[^;]*$"):
+        prepare(source, tmp_path / "new" / "deep" / "out", group_bytes=1 << 30)
     with pytest.raises(ValueError, match=r"0\.txt is not empty and not a prepared folder"):
         prepare(source, source / "0.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]

@@ -128,8 +128,8 @@ class FileReader(Reader):
         return files
 
     def content_sha256(self) -> str:
-        """Return a hash of the names and contents of all files."""
-        return sha256_of_files(self.files())
+        """Return a hash of the names and contents of all files, the same wherever the corpus lies."""
+        return sha256_of_files({self.label(file): file for file in self.files()})
 
     def parts(self, part_bytes: int) -> list[Part]:
         """Return the files; readers whose format can be entered in the middle cut large ones."""
