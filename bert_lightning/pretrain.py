@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from bert_lightning.datamodules import PretrainingData
 from bert_lightning.float8 import check_float8, to_float8
 from bert_lightning.flops import parameter_count
 from bert_lightning.modules import PretrainingModule
+from bert_lightning.run_lock import sole_run
 from bert_lightning.setting_types import check_types
 from bert_lightning.sharding import blocks_of, recompute_activations
 from bert_lightning.starting_point import check_resume, find_checkpoint, start_from
@@ -87,11 +89,14 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     if checkpoint is not None:
         check_resume(checkpoint, module.objective.encoder.config, data, cfg.trainer.max_steps)
     trainer = build_trainer(cfg, strategy, world)
-    _start_run(cfg, module, world, checkpoint)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except NotFiniteError as error:
-        raise ValueError(f"{error}: {advice(error, Path(cfg.run_dir), cfg.data.global_batch_size)}") from error
+    with sole_run(Path(cfg.run_dir)) if is_first_process() else nullcontext(False) as has_waited:
+        if has_waited and find_checkpoint(cfg.resume, Path(cfg.run_dir)) != checkpoint:
+            raise ValueError(f"another run has meanwhile gone on in {cfg.run_dir}; give the same command again")
+        _start_run(cfg, module, world, checkpoint)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except NotFiniteError as error:
+            raise ValueError(f"{error}: {advice(error, Path(cfg.run_dir), cfg.data.global_batch_size)}") from error
     shut_down()
     hand_over(trainer)
     return trainer
