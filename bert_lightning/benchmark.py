@@ -13,10 +13,9 @@ from rich.console import Console
 from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.cli import entry_point
-from bert_lightning.config import find_accelerator, resolve_precision
+from bert_lightning.config import find_accelerator, prepared_folder, resolve_precision
 from bert_lightning.float8 import check_float8, quieten_torchao
 from data_pipeline.collate import PackedShape
-from data_pipeline.manifest import Manifest
 
 WIDTH = 180
 """Of tables that are written to a file."""
@@ -60,7 +59,7 @@ def _fill_in(cfg: DictConfig) -> None:
         check_float8(cfg.accelerator, shape.token_multiple, "precision")
     if cfg.model.vocab_size is None:
         path = OmegaConf.select(cfg, "data.path", throw_on_missing=False)
-        cfg.model.vocab_size = Manifest.load(path).vocab_size if path else PUBLISHED_VOCAB_SIZE
+        cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size if path else PUBLISHED_VOCAB_SIZE
 
 
 main = entry_point("benchmark", benchmark)

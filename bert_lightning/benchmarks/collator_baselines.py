@@ -1,16 +1,16 @@
 """What others feed a masked language model with, on the token ids of our own examples."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from itertools import islice, pairwise
+from collections.abc import Iterator
+from itertools import cycle, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import webdataset as wds
+from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
-from bert_lightning.benchmarks.stream_speed import Share
+from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
 from data_pipeline.samples import PretrainingSamples
 
 NUM_BATCHES = 64
@@ -19,20 +19,27 @@ SHUFFLE_BUFFER = 1000
 
 
 def collator_speed(
-    samples: PretrainingSamples, share: Share, seconds: float
-) -> Callable[[], tuple[float, float, float]]:
+    samples: PretrainingSamples, share: Share, num_workers: int, seconds: float, mask_prob: float
+) -> Measure:
     """Return a measurement of transformers' collator on our examples, which lie in memory as lists of ids."""
-    tokenizer = _tokenizer(samples)
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=0)
+    collate = DataCollatorForLanguageModeling(_tokenizer(samples), mlm_probability=mask_prob, seed=0)
     batches = list(islice(_plain_batches(samples, share), NUM_BATCHES))
 
-    def measure() -> tuple[float, float, float]:
-        return _speed(_cycle(batches), collate, samples.seq_len, seconds)
+    def measure() -> tuple[float, float]:
+        loader: DataLoader[dict[str, Any]] = DataLoader(
+            cast("Dataset[dict[str, Any]]", batches),
+            batch_size=None,
+            sampler=cycle(range(len(batches))),
+            collate_fn=collate,
+            num_workers=num_workers,
+            prefetch_factor=LOADED_AHEAD if num_workers else None,
+        )
+        return speed(iter(loader), _sizes, num_workers, seconds)
 
     return measure
 
 
-def tar_speed(samples: PretrainingSamples, share: Share, seconds: float) -> Callable[[], tuple[float, float, float]]:
+def tar_speed(samples: PretrainingSamples, share: Share, seconds: float, mask_prob: float) -> Measure:
     """Return a measurement of webdataset as its guide shows it: a sample a document, decoded, shuffled, batched.
 
     A document is cut to its first `seq_len` tokens; the collator pads and masks. Reading is timed with collating.
@@ -41,7 +48,7 @@ def tar_speed(samples: PretrainingSamples, share: Share, seconds: float) -> Call
     tar = Path(folder.name) / "documents.tar"
     _write_documents(samples, tar)
     tokenizer = _tokenizer(samples)
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=0)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=mask_prob, seed=0)
     body = samples.seq_len - 2
 
     def examples() -> Iterator[dict[str, Any]]:
@@ -49,36 +56,18 @@ def tar_speed(samples: PretrainingSamples, share: Share, seconds: float) -> Call
         for (ids,) in dataset.repeat():
             yield {"input_ids": [tokenizer.cls_token_id, *ids[:body].tolist(), tokenizer.sep_token_id]}
 
-    def measure() -> tuple[float, float, float]:
+    def measure() -> tuple[float, float]:
         with_folder = folder  # lives as long as the measurement can be called
         assert Path(with_folder.name).is_dir()
         stream = examples()
         batches = iter(lambda: list(islice(stream, share.micro_batch_size)), [])
-        return _speed(batches, collate, samples.seq_len, seconds)
+        return speed(map(collate, batches), _sizes, 0, seconds)
 
     return measure
 
 
-def _speed(
-    batches: Iterator[list[dict[str, Any]]], collate: Callable[..., Any], seq_len: int, seconds: float
-) -> tuple[float, float, float]:
-    """Return real tokens per second, those of rows padded to `seq_len`, and the share of padding computed."""
-    for batch in islice(batches, 2):
-        collate(batch)
-    real = computed = examples = 0
-    begin = time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < seconds:
-        batch = next(batches)
-        collated = collate(batch)
-        real += sum(len(example["input_ids"]) for example in batch)
-        computed += collated["input_ids"].numel()
-        examples += len(batch)
-    return real / elapsed, examples * seq_len / elapsed, 1 - real / computed
-
-
-def _cycle(batches: list[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    while True:
-        yield from batches
+def _sizes(batch: dict[str, Any]) -> tuple[int, int]:
+    return int(batch["attention_mask"].sum()), batch["attention_mask"].numel()
 
 
 def _plain_batches(samples: PretrainingSamples, share: Share) -> Iterator[list[dict[str, Any]]]:

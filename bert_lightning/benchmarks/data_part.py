@@ -2,37 +2,54 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from bert_lightning.benchmarks.collator_baselines import collator_speed, tar_speed
 from bert_lightning.benchmarks.findings import FigureTable
+from bert_lightning.benchmarks.padded_rows import padded_speed
 from bert_lightning.benchmarks.prepare_speed import CorpusSources, prepare_speed
-from bert_lightning.benchmarks.stream_speed import Share, first_batch_seconds, resident_growth, stream_speed
+from bert_lightning.benchmarks.stream_speed import (
+    Measure,
+    SampleSource,
+    Share,
+    first_batch_seconds,
+    resident_growth,
+    stream_speed,
+)
 from data_pipeline.masking import TokenMasking
-from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.samples import PretrainingSamples
 from data_pipeline.tokenizer import load_tokenizer
 from data_pipeline.word_masking import SpanMasking, WholeWordMasking
 
-MASKINGS: dict[str, TokenMasking] = {
-    "token": TokenMasking(),
-    "token, drawn count": TokenMasking(exact_count=False),
-    "whole word": WholeWordMasking(),
-    "span": SpanMasking(),
-}
 POSITIONS = (0.0, 0.5, 0.99)
+LAYOUTS = {"packed": stream_speed, "padded": padded_speed}
+NOTE = (
+    "Filler: of the tokens computed. packed, padded: ours, the same examples; HF collator: transformers' "
+    "DataCollatorForLanguageModeling, on our examples as lists in memory; webdataset: a sample a document, read from "
+    "a tar, and the HF collator. One thread a process; the median of the repeats, all rows measured in turn (masks "
+    "other than those of single tokens: once)."
+)
+
+
+def mask_kinds(chosen: TokenMasking) -> dict[str, TokenMasking]:
+    """Return a masking of every kind, single tokens first, with the settings that the chosen one shares with them."""
+    settings = vars(chosen)
+    shared = {name: value for name, value in settings.items() if name != "span_weights"}
+    return {
+        "token masks": TokenMasking(**shared | {"exact_count": True}),
+        "drawn count": TokenMasking(**shared | {"exact_count": False}),
+        "whole words": WholeWordMasking(**shared),
+        "spans": SpanMasking(**(settings if isinstance(chosen, SpanMasking) else shared)),
+    }
 
 
 class DataPart:
     """Measure the data pipeline.
 
     Args:
-        path: A prepared folder.
-        seed: Of the stream.
-        share: What one rank takes of it.
+        source: The prepared folder and the settings of the stream.
+        masking: Its settings are those of every kind of masks measured; the first batch and memory are those of itself.
+        share: What one rank takes of the stream.
         seq_lens: Sequence lengths to measure.
         num_workers: Numbers of loader processes to measure; 0 reads in this one.
         seconds: How long each figure is measured, after a warm-up.
@@ -43,8 +60,8 @@ class DataPart:
 
     def __init__(
         self,
-        path: str | Path,
-        seed: int,
+        source: SampleSource,
+        masking: TokenMasking,
         share: Share,
         seq_lens: Sequence[int],
         num_workers: Sequence[int],
@@ -53,8 +70,14 @@ class DataPart:
         corpus: CorpusSources | None = None,
         text_bytes: int = 50_000_000,
     ) -> None:
-        self.path = Path(path)
-        self.seed = seed
+        try:
+            import transformers  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                f"bert-benchmark part=data needs the extra `hf` for what it compares with: {error}"
+            ) from error
+        self.source = source
+        self.masking = masking
         self.share = share
         self.seq_lens = list(seq_lens)
         self.num_workers = list(num_workers)
@@ -76,7 +99,9 @@ class DataPart:
         tables = []
         if self.corpus is not None:
             console.print("preparation, stage by stage, in one process ...")
-            tables.append(prepare_speed(self.corpus, load_tokenizer(self.path / "tokenizer"), self.text_bytes))
+            tables.append(
+                prepare_speed(self.corpus, load_tokenizer(self.source.folder().tokenizer_dir), self.text_bytes)
+            )
         for seq_len in self.seq_lens:
             console.print(f"the stream of examples of {seq_len} tokens, and what others use ...")
             tables.append(self._streams(seq_len))
@@ -84,32 +109,43 @@ class DataPart:
         tables += [self._first_batches(), self._memory()]
         return tables
 
-    def _samples(self, seq_len: int, masking: TokenMasking) -> PretrainingSamples:
-        return PretrainingSamples(self.path, "train", SegmentPairs(), masking, seq_len, self.seed)
-
     def _streams(self, seq_len: int) -> FigureTable:
         table = FigureTable(
             f"stream, seq_len {seq_len}",
-            ("what", "loader processes", "million real tokens/s", "the same as padded rows", "filler %"),
-            note="the same as padded rows: million tokens a second were every example padded to seq_len; filler: of "
-            "the tokens computed. One thread a process; the median of the repeats, all rows measured in turn.",
+            ("what", "loader processes", "million real tokens/s", "filler %"),
+            note=NOTE,
         )
-        measures: dict[tuple[str, int], Callable[[], tuple[float, float, float]]] = {}
-        for name, masking in MASKINGS.items():
-            samples = self._samples(seq_len, masking)
-            for workers in self.num_workers if name == "token" else self.num_workers[:1]:
-                measures[f"packed, {name} masks", workers] = stream_speed(samples, self.share, workers, self.seconds)
-        plain = self._samples(seq_len, MASKINGS["token"])
-        measures["DataCollatorForLanguageModeling, padded", 0] = collator_speed(plain, self.share, self.seconds)
-        measures["webdataset, a sample a document, that collator", 0] = tar_speed(plain, self.share, self.seconds)
-        found: dict[tuple[str, int], list[tuple[float, float, float]]] = {key: [] for key in measures}
+        (first, masking), *rest = mask_kinds(self.masking).items()
+        repeated = self._ours(seq_len, first, masking) | self._others(seq_len)
+        found: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in repeated}
         for _ in range(self.repeats):
-            for key, measure in measures.items():
+            for key, measure in repeated.items():
                 found[key].append(measure())
+        for kind, masking in rest:
+            found |= {key: [measure()] for key, measure in self._ours(seq_len, kind, masking).items()}
         for (name, workers), figures in found.items():
-            tokens, rows, filler = sorted(figures)[len(figures) // 2]
-            table.rows.append((name, workers, tokens / 1e6, rows / 1e6, 100 * filler))
+            tokens, filler = sorted(figures)[len(figures) // 2]
+            table.rows.append((name, workers, tokens / 1e6, 100 * filler))
         return table
+
+    def _ours(self, seq_len: int, kind: str, masking: TokenMasking) -> dict[tuple[str, int], Measure]:
+        samples = self.source.samples(seq_len, masking)
+        return {
+            (f"{layout}, {kind}", workers): measurement(samples, self.share, workers, self.seconds)
+            for layout, measurement in LAYOUTS.items()
+            for workers in self.num_workers
+        }
+
+    def _others(self, seq_len: int) -> dict[tuple[str, int], Measure]:
+        from bert_lightning.benchmarks.collator_baselines import collator_speed, tar_speed
+
+        samples = self.source.samples(seq_len, self.masking)
+        mask_prob = self.masking.mask_prob
+        measures = {
+            ("HF collator, padded", workers): collator_speed(samples, self.share, workers, self.seconds, mask_prob)
+            for workers in self.num_workers
+        }
+        return measures | {("webdataset, padded", 0): tar_speed(samples, self.share, self.seconds, mask_prob)}
 
     def _first_batches(self) -> FigureTable:
         table = FigureTable(
@@ -118,7 +154,7 @@ class DataPart:
             note="from nothing in memory, the example index counted before; in this process",
         )
         for seq_len in self.seq_lens:
-            open_samples = partial(self._samples, seq_len, MASKINGS["token"])
+            open_samples = partial(self.source.samples, seq_len, self.masking)
             seconds = [self._median(partial(first_batch_seconds, open_samples, self.share, at)) for at in POSITIONS]
             table.rows.append((seq_len, *seconds))
         return table
@@ -133,6 +169,6 @@ class DataPart:
             ("share of the time", "MB", "examples read"),
             note="a fresh process; the first window of every lane is loaded in the first row",
         )
-        settings = (str(self.path), self.seed, seq_len, self.share, 4 * self.seconds)
-        table.rows.extend(resident_growth(*settings))
+        open_samples = partial(self.source.samples, seq_len, self.masking)
+        table.rows.extend(resident_growth(open_samples, self.share, 4 * self.seconds))
         return table

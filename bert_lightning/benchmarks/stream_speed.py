@@ -2,18 +2,60 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from data_pipeline.masking import TokenMasking
+from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
-from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.chunks import PairFormat
+from data_pipeline.prepared_folder import PreparedFolder
 from data_pipeline.samples import PretrainingSamples
 from data_pipeline.stream import PretrainingStream
 
 ENDLESS = 10**9
 CHECKPOINTS = 8
+LOADED_AHEAD = 4
+T = TypeVar("T")
+Measure = Callable[[], tuple[float, float]]
+"""Measures once: real tokens per second, and the share of what was computed that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSource:
+    """The settings of the stream, without those that the benchmark goes through; a whole can be sent to a process.
+
+    Attributes:
+        folder: Opens the prepared folder.
+        pairs: How documents become examples.
+        seed: Of the stream.
+        num_lanes: Streams of shards read side by side.
+        window_shards: Shards of a lane in memory at a time.
+        quarantine: Shards to leave out.
+    """
+
+    folder: Callable[[], PreparedFolder]
+    pairs: PairFormat
+    seed: int
+    num_lanes: int = 16
+    window_shards: int = 16
+    quarantine: Sequence[str] = ()
+
+    def samples(self, seq_len: int, masking: Masking) -> PretrainingSamples:
+        """Open the training split anew."""
+        return PretrainingSamples(
+            self.folder(),
+            "train",
+            self.pairs,
+            masking,
+            seq_len,
+            self.seed,
+            self.num_lanes,
+            self.window_shards,
+            quarantine=self.quarantine,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +72,38 @@ class Share:
         )
 
 
-def stream_speed(
-    samples: PretrainingSamples, share: Share, num_workers: int, seconds: float
-) -> Callable[[], tuple[float, float, float]]:
-    """Return a measurement: real tokens per second, those of padded rows, and the share of filler."""
+def stream_speed(samples: PretrainingSamples, share: Share, num_workers: int, seconds: float) -> Measure:
+    """Return a measurement of our packed batches."""
 
-    def measure() -> tuple[float, float, float]:
-        steps = iter(share.stream(samples, num_workers))
-        for _ in range(2 + 8 * num_workers):  # what the processes have made before the clock starts
-            next(steps)
-        real, computed, examples, elapsed = _count(steps, seconds)
-        return real / elapsed, examples * samples.seq_len / elapsed, 1 - real / computed
+    def measure() -> tuple[float, float]:
+        return speed(iter(share.stream(samples, num_workers)), _packed_sizes, num_workers, seconds)
 
     return measure
 
 
-def _count(steps: Iterator[list[PackedBatch]], seconds: float) -> tuple[int, int, int, float]:
-    """Return real tokens, computed tokens, examples and the time they took."""
-    real = computed = examples = 0
+def speed(
+    batches: Iterator[T], sizes: Callable[[T], tuple[int, int]], num_workers: int, seconds: float
+) -> tuple[float, float]:
+    """Return real tokens per second and the share of filler, given what is real and what is computed of a batch."""
+    for _ in islice(batches, 2 + 2 * LOADED_AHEAD * num_workers):  # what the processes made before the clock starts
+        pass
+    real, computed, elapsed = _count(batches, sizes, seconds)
+    return real / elapsed, 1 - real / computed
+
+
+def _packed_sizes(step: list[PackedBatch]) -> tuple[int, int]:
+    return sum(batch.num_tokens for batch in step), sum(len(batch.input_ids) for batch in step)
+
+
+def _count(batches: Iterator[T], sizes: Callable[[T], tuple[int, int]], seconds: float) -> tuple[int, int, float]:
+    """Return real tokens, computed tokens and the time they took."""
+    real = computed = 0
     begin = time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < seconds:
-        for batch in next(steps):
-            real += batch.num_tokens
-            computed += len(batch.input_ids)
-            examples += batch.num_pairs
-    return real, computed, examples, elapsed
+    while (elapsed := time.perf_counter() - begin) < seconds or not computed:
+        own, all_of_them = sizes(next(batches))
+        real += own
+        computed += all_of_them
+    return real, computed, elapsed
 
 
 def first_batch_seconds(open_samples: Callable[[], PretrainingSamples], share: Share, position: float) -> float:
@@ -69,12 +118,12 @@ def first_batch_seconds(open_samples: Callable[[], PretrainingSamples], share: S
 
 
 def resident_growth(
-    path: str, seed: int, seq_len: int, share: Share, seconds: float
+    open_samples: Callable[[], PretrainingSamples], share: Share, seconds: float
 ) -> list[tuple[str, float | None, int]]:
     """Return, for successive shares of the time, the resident megabytes of a fresh process and the examples it read."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report_memory, args=(sender, path, seed, seq_len, share, seconds))
+    process = context.Process(target=_report_memory, args=(sender, open_samples, share, seconds))
     process.start()
     sender.close()
     try:
@@ -84,14 +133,16 @@ def resident_growth(
 
 
 def _report_memory(
-    sender: "multiprocessing.connection.Connection", path: str, seed: int, seq_len: int, share: Share, seconds: float
+    sender: "multiprocessing.connection.Connection",
+    open_samples: Callable[[], PretrainingSamples],
+    share: Share,
+    seconds: float,
 ) -> None:
-    samples = PretrainingSamples(path, "train", SegmentPairs(), TokenMasking(), seq_len, seed)
-    steps, examples = iter(share.stream(samples)), 0
+    stream = share.stream(open_samples())
+    steps = iter(stream)
     for part in range(1, CHECKPOINTS + 1):
-        _, _, read, _ = _count(steps, seconds / CHECKPOINTS)
-        examples += read
-        sender.send((f"{part / CHECKPOINTS:.0%}", _resident_megabytes(), examples))
+        _count(steps, _packed_sizes, seconds / CHECKPOINTS)
+        sender.send((f"{part / CHECKPOINTS:.0%}", _resident_megabytes(), stream.consumed_samples))
 
 
 def _resident_megabytes() -> float | None:

@@ -1,0 +1,76 @@
+"""The examples of our stream as padded rows, through the same kind of loader: what packing is compared with."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
+from data_pipeline.collate import PackedShape, pack
+from data_pipeline.packing import PackedBatch, unpack_buffers
+from data_pipeline.records import NO_LABEL
+from data_pipeline.samples import PretrainingSamples
+
+INPUT_IDS, TOKEN_TYPES, ATTENTION, LABELS = range(4)
+
+
+class PaddedRows(Dataset[Tensor]):
+    """Map a first sample to the global batch that begins there, (4, examples, seq_len): ids, types, mask, labels."""
+
+    def __init__(self, samples: PretrainingSamples, global_batch_size: int) -> None:
+        self.samples = samples
+        self.shape = PackedShape(global_batch_size, samples.seq_len)
+
+    def __getitem__(self, first_sample: int) -> Tensor:
+        own = self.samples
+        numbers = np.arange(first_sample, first_sample + self.shape.num_examples)
+        examples = own.find(numbers, own.locate(numbers))
+        every = np.arange(len(examples))
+        buffer = pack(examples, [every], self.shape, own.masking, own.vocabulary, first_sample)
+        (batch,) = unpack_buffers(buffer)
+        return _rows(batch, own.vocabulary.unmaskable[-1])
+
+
+def _rows(batch: PackedBatch, pad: int) -> Tensor:
+    """Lay a packed batch out, all examples at once; a token that is not to be predicted has no label."""
+    lengths = torch.diff(batch.cu_seqlens[: batch.num_pairs + 1])
+    owner = torch.repeat_interleave(torch.arange(batch.num_pairs), lengths)
+    place = owner * batch.max_seqlen + batch.position_ids[: batch.num_tokens]  # (real tokens,)
+    rows = torch.zeros(4, batch.num_pairs * batch.max_seqlen, dtype=torch.int32)
+    rows[INPUT_IDS] = pad
+    rows[LABELS] = NO_LABEL
+    rows[INPUT_IDS, place] = batch.input_ids[: batch.num_tokens]
+    rows[TOKEN_TYPES, place] = batch.token_type_ids[: batch.num_tokens]
+    rows[ATTENTION, place] = 1
+    rows[LABELS, place[batch.masked_positions[: batch.num_predictions].long()]] = batch.mlm_labels[
+        : batch.num_predictions
+    ]
+    return rows.view(4, batch.num_pairs, batch.max_seqlen)
+
+
+def padded_speed(samples: PretrainingSamples, share: Share, num_workers: int, seconds: float) -> Measure:
+    """Return a measurement of the same examples as rows padded to `seq_len`."""
+
+    def measure() -> tuple[float, float]:
+        return speed(iter(padded_batches(samples, share, num_workers)), _sizes, num_workers, seconds)
+
+    return measure
+
+
+def padded_batches(samples: PretrainingSamples, share: Share, num_workers: int = 0) -> Iterator[Tensor]:
+    """Yield one global batch after another."""
+    loader = DataLoader(
+        PaddedRows(samples, share.global_batch_size),
+        batch_size=None,
+        sampler=count(0, share.global_batch_size),
+        num_workers=num_workers,
+        prefetch_factor=LOADED_AHEAD if num_workers else None,
+    )
+    return iter(loader)
+
+
+def _sizes(rows: Tensor) -> tuple[int, int]:
+    return int(rows[ATTENTION].sum()), rows[ATTENTION].numel()
