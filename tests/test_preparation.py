@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from bert_lightning.prepare import main
 from data_pipeline import tokenization, work_folder
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.reader import FileReader
@@ -177,35 +178,6 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         Preparation(tmp_path, shard_tokens=0)
 
 
-def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    source = write_corpus(tmp_path / "text", files=24, documents=60)
-    arguments = [
-        "corpus=text",
-        f"corpus.path={source}",
-        "tokenizer.vocab_size=120",
-        "validation_fraction=0.1",
-        "group_bytes=4000",
-        "shard_tokens=3000",
-        "executor.workers=2",
-    ]
-    assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'whole'}", cwd=tmp_path).returncode == 0
-    work = tmp_path / ".killed.preparing"
-    for stage in ("extract", "tokenize"):
-        command = [sys.executable, "-m", "bert_lightning.prepare", *arguments, f"output_dir={tmp_path / 'killed'}"]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
-        )
-        while process.poll() is None and len(finished(work, stage)) < 2:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (tmp_path / "killed").exists()
-    done = run_command("prepare", *arguments, f"output_dir={tmp_path / 'killed'}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert not work.exists()
-
-
 def group_exists(group: int) -> bool:
     try:
         os.killpg(group, 0)
@@ -214,8 +186,8 @@ def group_exists(group: int) -> bool:
     return True
 
 
-def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -> None:
-    """kill -9 of the command alone: its workers finish what they are at while the next run does the same tasks."""
+def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """kill -9 of everything, then of the command alone: its workers go on while the next run begins."""
     source = write_corpus(tmp_path / "text", files=24, documents=60)
     arguments = [
         *("corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "validation_fraction=0.1"),
@@ -224,16 +196,16 @@ def test_processes_that_outlive_their_killed_parent_do_no_harm(tmp_path: Path) -
     assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'whole'}", cwd=tmp_path).returncode == 0
     again = [*arguments, f"output_dir={tmp_path / 'killed'}"]
     work = tmp_path / ".killed.preparing"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bert_lightning.prepare", *again],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    while process.poll() is None and not finished(work, "tokenize"):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    for stage, kill in (("extract", os.killpg), ("tokenize", os.kill)):
+        command = [sys.executable, "-m", "bert_lightning.prepare", *again]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+        )
+        while process.poll() is None and len(finished(work, stage)) < 2:
+            time.sleep(0.01)
+        kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed").exists()
     done = run_command("prepare", *again, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -499,23 +471,43 @@ def test_folders_made_for_the_output_go_again_where_the_input_is_wrong(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
-def test_another_vocabulary_under_the_same_name_is_another_preparation(tmp_path: Path) -> None:
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run bert-prepare in this process: exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bert-prepare", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_another_vocabulary_under_the_same_name_is_another_preparation(tmp_path: Path, command: Command) -> None:
     source = write_corpus(tmp_path / "text")
     vocabulary = tmp_path / "vocab.txt"
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "king"]
     arguments = ["corpus=text", f"corpus.path={source}", "validation_fraction=0.2", "executor.workers=1"]
     arguments += [f"tokenizer.path={vocabulary}", f"output_dir={tmp_path / 'out'}"]
     vocabulary.write_text("\n".join(tokens))
-    assert run_command("prepare", *arguments, cwd=tmp_path).returncode == 0
-    again = run_command("prepare", *arguments, cwd=tmp_path)
-    assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+    assert command(*arguments)[0] == 0
+    code, shown, _ = command(*arguments)
+    assert (code, "nothing to do" in shown) == (0, True)
     vocabulary.write_text("\n".join([*tokens[:5], "king", "the"]))
-    other = run_command("prepare", *arguments, cwd=tmp_path)
-    assert other.returncode == 2
-    assert "holds another preparation, with another tokenizer" in other.stderr
+    code, _, shown = command(*arguments)
+    assert code == 2
+    assert "holds another preparation, with another tokenizer" in shown
 
 
-def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: Command) -> None:
     source = write_corpus(tmp_path / "text")
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n")
@@ -533,12 +525,12 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
             "tokenizer.vocab_size must be a positive",
         ),
     ]:
-        done = run_command("prepare", *arguments, output, cwd=tmp_path)
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert done.returncode == 2, done.stderr
+        code, _, shown = command(*arguments, output)
+        errors = [line for line in shown.splitlines() if line.startswith("error: ")]
+        assert code == 2, shown
         assert len(errors) == 1
         assert said in errors[0]
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in shown
         assert sorted(path.name for path in tmp_path.iterdir()) == ["text", "vocab.txt"]
 
 
