@@ -55,7 +55,8 @@ def _fill_in(cfg: DictConfig) -> None:
     cfg.accelerator = find_accelerator(cfg.accelerator, "accelerator")
     cfg.precision = resolve_precision(cfg.precision, cfg.accelerator, "precision")
     if cfg.precision == "fp8":
-        shape = PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len)
+        usual = round(cfg.lengths.mean_share * cfg.data.seq_len)
+        shape = PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len, usual)
         check_float8(cfg.accelerator, shape.token_multiple, "precision")
     if cfg.model.vocab_size is None:
         path = OmegaConf.select(cfg, "data.path", throw_on_missing=False)

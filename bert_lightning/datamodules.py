@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch.profiler import record_function
 
 from bert_lightning.step_profile import DATA_WAIT
+from data_pipeline.collate import PackedShape
 from data_pipeline.masking import Masking
 from data_pipeline.packing import PackedBatch
 from data_pipeline.pairs.chunks import PairFormat
@@ -133,6 +134,11 @@ class PretrainingData(L.LightningDataModule):
 
     def _samples(self, split: str) -> PretrainingSamples:
         return PretrainingSamples(split=split, shuffle=split == "train", **self._source)
+
+    def token_multiple(self) -> int:
+        """Return what the numbers of tokens of the training micro-batches are multiples of."""
+        samples = self._samples("train")
+        return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
 
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences where a saved state is of another training stream."""

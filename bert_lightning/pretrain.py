@@ -47,7 +47,6 @@ from bert_lightning.sharding import blocks_of, recompute_activations
 from bert_lightning.starting_point import check_resume, find_checkpoint, start_from
 from bert_lightning.step_guard import NotFiniteError
 from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
-from data_pipeline.collate import PackedShape
 from data_pipeline.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
@@ -67,8 +66,6 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
     validate(cfg, world)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
-    if cfg.trainer.precision == "fp8":
-        check_float8(world.accelerator, PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len).token_multiple)
     if is_sharded:
         check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), cfg.compile.scope)
     checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
@@ -81,6 +78,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     )
     if is_first_process():
         data.prepare_data()
+    if cfg.trainer.precision == "fp8":
+        check_float8(world.accelerator, data.token_multiple())
     if not data.has_validation:
         cfg.trainer.limit_val_batches = 0
     module = build_module(cfg, world, on_meta=is_sharded and not is_first_process())

@@ -135,7 +135,7 @@ class ExampleSource:
         stream = self.stream(num_workers=0)
         if stream is not None:
             return [part for step in islice(stream, count) for part in step]
-        shape = PackedShape(self.micro_batch_size, self.seq_len)
+        shape = PackedShape(self.micro_batch_size, self.seq_len, round(self.lengths.mean_share * self.seq_len))
         return synthetic_batches(self.lengths, count, shape, self.vocab_size, self.masking, self.seed)
 
     def stream(self, num_workers: int, pin_memory: bool = False) -> PretrainingStream | None:
