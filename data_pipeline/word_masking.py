@@ -13,6 +13,9 @@ from data_pipeline.masking import Candidates, Positions, TokenMasking, Vocabular
 from data_pipeline.records import TokenIds
 from data_pipeline.rng import Keys, Purpose
 
+TURNS_AT_ONCE = 128
+"""Of all examples of a batch together; any number gives the same masks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -98,21 +101,66 @@ class SpanMasking(WholeWordMasking):
         drawn = 1 + sum((draws >= share).astype(np.int64) for share in shares[:-1])
         run_ends = np.append(np.flatnonzero(words.begins_run)[1:], len(order))
         lasts = np.minimum(np.arange(len(order)) + drawn, run_ends[np.cumsum(words.begins_run) - 1])
-        begins = np.concatenate([[0], np.cumsum(words.sizes)]).tolist()
-        words_in_turn, lasts_in_turn = order.tolist(), lasts[order].tolist()
-        is_taken = [False] * len(order)
-        for budget, tries in zip(budgets.tolist(), _tries(words.owner, len(budgets)), strict=True):
-            left = budget
-            for turn in tries:
-                word, last = words_in_turn[turn], lasts_in_turn[turn]
-                while last > word and begins[last] - begins[word] > left:
-                    last -= 1
-                if last > word and True not in is_taken[word:last]:
-                    left -= begins[last] - begins[word]
-                    is_taken[word:last] = [True] * (last - word)
-                if not left:
-                    break
-        return np.array(is_taken, dtype=bool)
+        begins = np.concatenate([[0], np.cumsum(words.sizes)])
+        return _take_in_turn(order, lasts, begins, _Turns.of(words.owner, budgets), len(self.span_weights))
+
+
+def _take_in_turn(
+    order: Positions, lasts: Positions, begins: Positions, turns: "_Turns", longest: int
+) -> NDArray[np.bool_]:
+    """Return which words are taken when every example tries its runs in turn: all examples at once, some turns each.
+
+    Of the turns looked at together those count that come before the first which wants a word of an earlier one or may
+    not fit: what they do does not depend on one another.
+
+    Args:
+        order: The first word of each run, example by example in the order of the turns, (words,).
+        lasts: One past the last word of the run that a word begins, (words,).
+        begins: Tokens before each word, and before the end, (words + 1,).
+        turns: What each example may still do.
+        longest: Most words of a run.
+    """
+    is_taken = np.zeros(len(order) + longest, dtype=bool)
+    wanted_by = np.zeros(len(is_taken), dtype=np.int64)
+    while len(turns.next):
+        number = np.arange(max(1, TURNS_AT_ONCE // len(turns.next)))
+        turn = turns.next[:, None] + number  # (examples, turns)
+        word = order[np.minimum(turn, len(order) - 1)]
+        last = np.where(is_taken[word] | (begins[word + 1] - begins[word] > turns.left[:, None]), word, lasts[word])
+        fitting = np.searchsorted(begins, begins[word[:, 0]] + turns.left, side="right") - 1
+        last[:, 0] = np.minimum(last[:, 0], fitting)
+        size = begins[last] - begins[word]
+        run = word[:, :, None] + np.arange(longest)  # (examples, turns, longest)
+        is_inside = run < last[:, :, None]
+        by = np.broadcast_to(number[:, None], run.shape)
+        wanted_by[run[:, ::-1][is_inside[:, ::-1]]] = by[:, ::-1][is_inside[:, ::-1]]  # the first one is written last
+        is_first = ((wanted_by[run] == by) | ~is_inside).all(axis=2)
+        is_sure = is_first & (np.cumsum(size, axis=1) <= turns.left[:, None]) & (turn < turns.end[:, None])
+        counts = np.logical_and.accumulate(is_sure, axis=1)
+        is_chosen = counts & ~(is_taken[run] & is_inside).any(axis=2)
+        is_taken[run[is_inside & is_chosen[:, :, None]]] = True
+        turns = turns.after(counts.sum(axis=1), (size * is_chosen).sum(axis=1))
+    return is_taken[: len(order)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Examples that still choose, with their `next` turn, the `end` of their turns and tokens `left`, (examples,)."""
+
+    next: Positions
+    end: Positions
+    left: Positions
+
+    @staticmethod
+    def of(owner: Positions, budgets: Positions) -> "_Turns":
+        ends = np.searchsorted(owner, np.arange(len(budgets) + 1))
+        return _Turns(ends[:-1], ends[1:], budgets).after(np.zeros_like(budgets), np.zeros_like(budgets))
+
+    def after(self, taken: Positions, spent: Positions) -> "_Turns":
+        """Return the examples that have tokens left, and turns."""
+        following, left = self.next + taken, self.left - spent
+        rows = np.flatnonzero((left > 0) & (following < self.end))
+        return _Turns(following[rows], self.end[rows], left[rows])
 
 
 def _tries(owner: Positions, num_examples: int) -> Iterator[range]:
