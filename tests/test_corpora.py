@@ -33,7 +33,18 @@ def make_reader(kind: type[FileReader], path: Path, **extra: str) -> FileReader:
 
 def read(kind: type[FileReader], path: Path, **extra: str) -> list[Document | Dropped]:
     reader = make_reader(kind, path, **extra)
-    return [item for file in reader.files() for item in reader.read(file)]
+    return [item for part in reader.parts(1 << 30) for item in reader.read_part(part)]
+
+
+def compressed(name: str, content: bytes) -> bytes:
+    """Two streams one after the other, as `cat` and parallel compressors make them."""
+    half = len(content) // 2
+    kind = name.rpartition(".")[2]
+    if kind == "zst":
+        codec = pyarrow.Codec("zstd")
+        return b"".join(codec.compress(part, asbytes=True) for part in (content[:half], content[half:]))
+    compress = {"gz": gzip.compress, "bz2": bz2.compress}.get(kind)
+    return content if compress is None else compress(content[:half]) + compress(content[half:])
 
 
 def write_dump(path: Path) -> None:
@@ -46,10 +57,10 @@ def write_dump(path: Path) -> None:
         PAGE.format(title="List", ns=0, id=10, redirect="", text="* one\n* two\n"),
     ]
     text = DUMP.format(pages="".join(pages)).encode()
-    path.write_bytes(bz2.compress(text[:200]) + bz2.compress(text[200:]) if path.suffix == ".bz2" else text)
+    path.write_bytes(compressed(path.name, text))
 
 
-@pytest.mark.parametrize("name", ["dump.xml", "dump.xml.bz2"])
+@pytest.mark.parametrize("name", ["dump.xml", "dump.xml.bz2", "dump.xml.gz", "dump.xml.zst"])
 def test_a_dump_gives_articles_and_says_what_it_dropped(tmp_path: Path, name: str) -> None:
     write_dump(tmp_path / name)
     items = read(WikipediaDump, tmp_path / name)
@@ -194,9 +205,14 @@ def test_almost_no_markup_is_left_of_the_real_dumps(pattern: str, articles: int,
     assert {kind: number for kind, number in left.items() if number > most.get(kind, 0)} == {}
 
 
-@pytest.mark.parametrize("content", [b"plain text", b"<html><body/></html>", b"<mediawiki><page>", b"BZh9 broken"])
+CUT = [compressed(name, DUMP.format(pages="").encode())[:-6] for name in ("x.gz", "x.zst")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"plain text", b"<html><body/></html>", b"<mediawiki><page>", b"BZh9 broken", *CUT]
+)
 def test_what_is_not_a_dump_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / ("x.bz2" if content.startswith(b"BZ") else "x.xml")
+    path = tmp_path / {b"BZ": "x.bz2", b"\x1f\x8b": "x.xml.gz", b"(\xb5": "x.xml.zst"}.get(content[:2], "x.xml")
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"{path.name} is not a MediaWiki XML dump"):
         read(WikipediaDump, path)
@@ -217,8 +233,9 @@ def test_a_dump_is_read_one_page_at_a_time(tmp_path: Path) -> None:
     page = PAGE.format(title="A", ns=0, id=1, redirect='<redirect title="B"/>', text="text " * 1000)
     (tmp_path / "dump.xml").write_text(DUMP.format(pages=page * 1000))
     reader = make_reader(WikipediaDump, tmp_path / "dump.xml")
+    (whole,) = reader.parts(1 << 30)
     tracemalloc.start()
-    number = sum(1 for _ in reader.read(tmp_path / "dump.xml"))
+    number = sum(1 for _ in reader.read_part(whole))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert number == 1000
@@ -288,23 +305,12 @@ def test_text_lines_are_sentences_and_blank_lines_part_documents(tmp_path: Path)
     assert all(d.presplit for d in documents)
 
 
-def compressed(name: str, content: bytes) -> bytes:
-    """Two streams one after the other, as `cat` and parallel compressors make them."""
-    half = len(content) // 2
-    kind = name.rpartition(".")[2]
-    if kind == "zst":
-        codec = pyarrow.Codec("zstd")
-        return b"".join(codec.compress(part, asbytes=True) for part in (content[:half], content[half:]))
-    compress = {"gz": gzip.compress, "bz2": bz2.compress}.get(kind)
-    return content if compress is None else compress(content[:half]) + compress(content[half:])
-
-
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.bz2", "a.jsonl.zst"])
 def test_json_lines_take_text_and_title_from_their_fields(tmp_path: Path, name: str) -> None:
     content = b'{"body": "One.\\n\\nTwo.", "head": "T"}\n\n{"body": " "}\n{"body": null}\n'
     (tmp_path / name).write_bytes(compressed(name, content))
     items = read(JsonLines, tmp_path, text_key="body", title_key="head")
-    assert items == [Document(f"c/{name}/1", ["One.", "Two."], "T"), Dropped("empty text"), Dropped("empty text")]
+    assert items == [Document(f"c/{name}/0", ["One.", "Two."], "T"), Dropped("empty text"), Dropped("empty text")]
     with pytest.raises(ValueError, match=rf"{name}, line 1 has no text under 'text'"):
         read(JsonLines, tmp_path)
 
@@ -344,6 +350,53 @@ def test_damaged_json_lines_are_refused_by_name(tmp_path: Path, name: str, conte
 
 def test_paragraphs_end_at_blank_lines_with_white_space_too() -> None:
     assert paragraphs_of("One\nis.\n \nTwo.\r\n\t\r\nThree.\n\n\n\nFour.") == ["One is.", "Two.", "Three.", "Four."]
+
+
+TAGGED = '<doc id="{id}" url="u" title="T">\nT\n\n{{x}} is {id} here.\n\n</doc>\n'
+LARGE = {
+    JsonLines: "\ufeff" + "\n".join(json.dumps({"text": f"L\u00f6we {i}."}) for i in range(50)),
+    TextLines: "\r\n" + "\n \n\n".join(f"One {i}.\nL\u00f6we {i}." for i in range(50)) + "\n\n \n",
+    WikipediaExtracted: "\n" + "".join(TAGGED.format(id=i) for i in range(50)),
+    WikipediaDump: DUMP.format(
+        pages="".join(
+            PAGE.format(title="T", ns=0, id=i, redirect="", text=f"\u00c4 &lt;page> is {i} here.") for i in range(50)
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("part_bytes", [1, 100, 333, 1000])
+@pytest.mark.parametrize("kind", LARGE)
+def test_pieces_of_a_large_file_are_the_file(tmp_path: Path, kind: type[FileReader], part_bytes: int) -> None:
+    """Documents, their order and their identifiers do not depend on where the file is cut."""
+    (tmp_path / "large").write_text(LARGE[kind], "utf-8", newline="")
+    reader = make_reader(kind, tmp_path / "large")
+    parts = reader.parts(part_bytes)
+    documents = [item for part in parts for item in reader.read_part(part)]
+    assert documents == read(kind, tmp_path / "large")
+    assert len({item.identifier for item in documents if isinstance(item, Document)}) == 50
+    assert sum(part.bytes or 0 for part in parts) == (tmp_path / "large").stat().st_size
+    assert len(parts) > 1
+    assert all(part.bytes >= part_bytes for part in parts[:-1])
+    (tmp_path / "large.gz").write_bytes(gzip.compress(LARGE[kind].encode()))
+    assert len(make_reader(kind, tmp_path / "large.gz").parts(part_bytes)) == 1
+    assert [i.paragraphs for i in read(kind, tmp_path / "large.gz")] == [i.paragraphs for i in documents]
+
+
+def test_extracted_json_is_cut_at_its_lines(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "url": "u", "title": "T", "text": f"T\n{i} is in this place."} for i in range(50)]
+    (tmp_path / "large").write_text("\n".join(map(json.dumps, rows)))
+    reader = make_reader(WikipediaExtracted, tmp_path / "large")
+    documents = [item for part in reader.parts(100) for item in reader.read_part(part)]
+    assert documents == read(WikipediaExtracted, tmp_path / "large")
+    assert len(documents) == 50 > 20 < len(reader.parts(100))
+
+
+def test_an_error_in_a_later_piece_names_the_line_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' * 40 + "{}\n" + '{"text": "x"}\n' * 40)
+    reader = make_reader(JsonLines, tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 41 has no text"):
+        _ = [item for part in reader.parts(100) for item in reader.read_part(part)]
 
 
 def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:

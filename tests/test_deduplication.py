@@ -144,4 +144,4 @@ def test_no_copy_crosses_splits_and_a_killed_run_ends_with_the_same_bytes(tmp_pa
         assert not (tmp_path / "killed").exists()
     assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'killed'}", cwd=tmp_path).returncode == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert any(is_held_out(f"jsonl/{file}.jsonl/1", 0.3) for file in range(6))
+    assert any(is_held_out(f"jsonl/{file}.jsonl/0", 0.3) for file in range(6))

@@ -20,7 +20,7 @@ from data_pipeline.extraction import extract_group, group_parts, is_held_out, nu
 from data_pipeline.manifest import Manifest
 from data_pipeline.preparation import Preparation
 from data_pipeline.tokenizer import train_wordpiece
-from tests.test_preparation import contents, write_corpus
+from tests.test_preparation import contents, identifiers, write_corpus
 
 
 def test_weights_choose_shares_of_the_documents_that_grow_with_them() -> None:
@@ -75,7 +75,7 @@ def test_a_mixture_sees_documents_as_often_as_its_weights_say(tmp_path: Path) ->
         shards = [identifiers_in(tmp_path / "out1" / entry.name) for entry in entries]
         assert all(len(set(shard)) == len(shard) for shard in shards)
         found[split] = Counter(name for shard in shards for name in shard)
-    names = [f"{source}/{file}.txt/{number}" for source in "ab" for file in range(3) for number in range(20)]
+    names = [name for source in "ab" for file in range(3) for name in identifiers(tmp_path / source, file, source)]
     expected = {name: num_copies(name, 2.5 if name.startswith("a") else 0.5) for name in names}
     held_out = {name for name in names if is_held_out(name, 0.2)}
     assert found["train"] == {name: n for name, n in expected.items() if n and name not in held_out}

@@ -13,7 +13,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,13 @@ def write_corpus(folder: Path, files: int = 6, documents: int = 20) -> Path:
     return folder
 
 
+def identifiers(folder: Path, file: int, source: str = "tiny") -> list[str]:
+    """Of the documents of a file of `write_corpus`: the bytes at which they begin."""
+    text = (folder / f"{file}.txt").read_text()
+    lengths = [len(document) + 2 for document in text.split("\n\n")]
+    return [f"{source}/{file}.txt/{begin}" for begin in accumulate([0, *lengths[:-1]])]
+
+
 def reader(path: Path, kind: type[FileReader] = TextLines, name: str = "tiny") -> FileReader:
     return kind(name=name, path=path, licence="public domain", origin="made by the tests")
 
@@ -78,8 +85,8 @@ def test_every_sentence_is_there_once_in_its_split(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tmp_path / "out" / "tokenizer")
     expected: dict[str, list[list[int]]] = {"train": [], "validation": []}
     for file in range(6):
-        for number, document in enumerate(tiny_texts(20, seed=file)):
-            split = "validation" if is_held_out(f"tiny/{file}.txt/{number}", 0.2) else "train"
+        for identifier, document in zip(identifiers(source, file), tiny_texts(20, seed=file), strict=True):
+            split = "validation" if is_held_out(identifier, 0.2) else "train"
             expected[split] += [tokenizer.encode(sentence, add_special_tokens=False).ids for sentence in document]
     for split, sentences in expected.items():
         found = []
@@ -107,11 +114,12 @@ def test_the_held_out_split_depends_on_identifiers_alone() -> None:
     assert [is_held_out(f"d{i}", 0.2) for i in range(500) if held_out[i]] == [True] * sum(held_out[:500])
 
 
-def test_groups_do_not_split_files_or_mix_sources(tmp_path: Path) -> None:
+def test_groups_take_parts_in_order_and_do_not_mix_sources(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text")
     readers = [reader(source), reader(source, Books)]
     groups = group_parts(readers, 4000)
-    assert [part.name for group in groups for part in group.parts] == [str(f) for f in readers[0].files() * 2]
+    assert [part for group in groups for part in group.parts] == [p for r in readers for p in r.parts(4000)]
+    assert all(part in group.reader.parts(4000) for group in groups for part in group.parts)
     assert all(sum(part.bytes or 0 for part in group.parts[:-1]) < 4000 for group in groups)
 
 
@@ -292,7 +300,7 @@ def test_what_had_no_text_or_no_token_is_counted(tmp_path: Path) -> None:
 def test_shards_say_which_source_they_are_from(tmp_path: Path) -> None:
     first, second = write_corpus(tmp_path / "a", files=3), write_corpus(tmp_path / "b", files=2)
     sources = [reader(first), reader(second, Books, "two")]
-    manifest, _ = Preparation(tmp_path / "out", validation_fraction=0.0, group_bytes=1).run(
+    manifest, _ = Preparation(tmp_path / "out", validation_fraction=0.0, group_bytes=1 << 14).run(
         sources, lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
     )
     assert [entry.source for entry in manifest.splits["train"]] == ["tiny", "tiny", "tiny", "two"]

@@ -16,7 +16,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "conf" / "corpus" / "bookcorpus.y
 
 def read(path: Path, **extra: Any) -> list[Document | Dropped]:
     reader = SentenceStream(name="c", path=path, licence="none", origin="test", **extra)
-    return [item for part in reader.parts(1) for item in reader.read_part(part)]
+    return [item for part in reader.parts(1 << 30) for item in reader.read_part(part)]
 
 
 def write(path: Path, sentences: list[str], **columns: list[Any]) -> Path:
@@ -28,8 +28,8 @@ def test_a_column_decides_where_there_is_one(tmp_path: Path) -> None:
     path = write(tmp_path / "b.parquet", ["a b .", "c .", " ", "d .", "e ."], book=[1, 1, 1, 2, 1])
     assert read(path, document_key="book", boundary="c") == [
         Document("c/b.parquet/0", ["a b .", "c ."], presplit=True),
-        Document("c/b.parquet/1", ["d ."], presplit=True),
-        Document("c/b.parquet/2", ["e ."], presplit=True),
+        Document("c/b.parquet/3", ["d ."], presplit=True),
+        Document("c/b.parquet/4", ["e ."], presplit=True),
     ]
 
 
@@ -48,11 +48,30 @@ def test_a_document_never_grows_beyond_its_bound(tmp_path: Path) -> None:
     assert [s for d in documents for s in d.paragraphs] == [f"sentence {i} ." for i in range(10)]
 
 
+@pytest.mark.parametrize("name", ["b.parquet", "b.txt"])
+def test_a_large_file_is_cut_and_a_document_begins_where_a_part_does(tmp_path: Path, name: str) -> None:
+    sentences = [f"sentence {i} ." for i in range(40)]
+    path = tmp_path / name
+    if name == "b.txt":
+        path.write_text("\n".join(sentences))
+    else:
+        write(path, sentences)
+    reader = SentenceStream(name="c", path=path, licence="none", origin="test", max_sentences=4)
+    parts = reader.parts(200)
+    assert len(parts) > 2
+    documents = [[item for item in reader.read_part(part) if isinstance(item, Document)] for part in parts]
+    flat = [document for part in documents for document in part]
+    assert [sentence for document in flat for sentence in document.paragraphs] == sentences
+    places = {text: i if name == "b.parquet" else "\n".join(sentences).index(text) for i, text in enumerate(sentences)}
+    assert [document.identifier for document in flat] == [f"c/{name}/{places[d.paragraphs[0]]}" for d in flat]
+    assert all(len(document.paragraphs) == 4 for part in documents for document in part[:-1])
+
+
 def test_the_rule_of_the_config_finds_the_books(tmp_path: Path) -> None:
     book = ["Copyright 2012 by A .", "chapter 1", *(f"he walked {i} miles ." for i in range(250)), "the end ."]
     path = write(tmp_path / "b.parquet", book * 4)
     reader = instantiate(OmegaConf.merge(OmegaConf.load(CONFIG), {"path": str(path)}))
-    documents = [item for part in reader.parts(1) for item in reader.read_part(part)]
+    documents = [item for part in reader.parts(1 << 30) for item in reader.read_part(part)]
     assert [d.paragraphs for d in documents] == [book] * 4
 
 
@@ -68,4 +87,4 @@ def test_settings_and_files_that_make_no_sense_are_refused(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="is no parquet file: it has no 'book'"):
         read(tmp_path / "b.txt", document_key="book")
     (tmp_path / "b.txt").write_text("\n\n")
-    assert read(tmp_path / "b.txt") == [Dropped("empty file")]
+    assert read(tmp_path / "b.txt") == [Dropped("no sentence")]

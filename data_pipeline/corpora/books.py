@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.corpora.reader import FileReader, paragraphs_of
+from data_pipeline.corpora.reader import FileReader, Part, paragraphs_of
 from data_pipeline.records import Document, Dropped
 
 _START = re.compile(r"^\s*\*\*\*\s*START OF (THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE | re.IGNORECASE)
@@ -49,10 +49,11 @@ class Books(FileReader):
         super().__init__(name, path, licence, origin, **reader)
         self.chapters = chapters
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield the book in a file."""
+        file = Path(part.name)
         label = self.label(file)
-        chapters = [paragraphs for chapter in _split(_body(self.text_of(file))) if (paragraphs := _clean(chapter))]
+        chapters = [paragraphs for chapter in _split(_body(self.text_of(part))) if (paragraphs := _clean(chapter))]
         if not chapters:
             yield Dropped("empty file")
         elif self.chapters:

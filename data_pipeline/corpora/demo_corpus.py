@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.corpora.reader import FileReader, Reader
+from data_pipeline.corpora.reader import FileReader, Part, Reader
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump
 from data_pipeline.records import Document, Dropped
 
@@ -71,18 +71,18 @@ class DemoCorpus:
 class WikipediaSummaries(FileReader):
     """First paragraphs of articles: a JSON object of objects with `title` and `extract`."""
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield one short document an article."""
-        for number, article in enumerate(json.loads(self.text_of(file)).values()):
+        for number, article in enumerate(json.loads(self.text_of(part)).values()):
             yield Document(f"{self.name}/{number}", [" ".join(article["extract"].split())], article["title"])
 
 
 class KingJamesBible(FileReader):
     """The Bible, a chapter a document, out of the literals of a Python file: the text and where its verses are."""
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield 1,189 chapters; the brackets around the translators' additions are left out."""
-        call = next(node for node in ast.walk(ast.parse(self.text_of(file))) if isinstance(node, ast.Call))
+        call = next(node for node in ast.walk(ast.parse(self.text_of(part))) if isinstance(node, ast.Call))
         text, begins, ends = (ast.literal_eval(argument) for argument in call.args[1:4])
         chapters: dict[int, list[int]] = {}
         for verse in begins:

@@ -8,82 +8,59 @@ from typing import Any
 import pyarrow
 from pyarrow.parquet import ParquetFile
 
-from data_pipeline.corpora.reader import FileReader, Part
-from data_pipeline.corpora.rows import RowFields
+from data_pipeline.corpora.reader import Part
+from data_pipeline.corpora.rows import RowReader
 from data_pipeline.records import Document, Dropped
 
 ROWS_AT_A_TIME = 256
 
 
-class Parquet(FileReader):
-    """Documents out of one column.
+class Parquet(RowReader):
+    """Documents out of one column; without `id_key` the number of the row tells them apart."""
 
-    Args:
-        text_key: The column that holds the text.
-        title_key: The column that holds a title, where there is one.
-        id_key: The column that tells documents apart; None: the number of the row does.
-        prose_only: Drop headings and list entries, as for every text of Wikipedia.
-        **reader: As for every `FileReader`.
-    """
-
-    def __init__(
-        self,
-        text_key: str = "text",
-        title_key: str = "title",
-        id_key: str | None = None,
-        prose_only: bool = False,
-        **reader: Any,
-    ) -> None:
-        super().__init__(**reader)
-        self.fields = RowFields(text_key, title_key, id_key, prose_only)
-
-    def parts(self, part_bytes: int) -> list[Part]:
-        """Return ranges of row groups, each of `part_bytes` or little more."""
-        return [part for file in self.files() for part in self._cut(file, part_bytes)]
-
-    def _cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
-        with parquet_errors(self.name, file), ParquetFile(file) as opened:
-            sizes = [_compressed_size(opened, number) for number in range(opened.metadata.num_row_groups)]
-        begin, size = 0, 0
-        for number, here in enumerate(sizes):
-            size += here
-            if size >= part_bytes or number == len(sizes) - 1:
-                yield Part(str(file), size, begin, number + 1)
-                begin, size = number + 1, 0
+    def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
+        """Cut a file into ranges of row groups."""
+        return cut_at_row_groups(self.name, file, part_bytes)
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield the documents of a range of row groups."""
-        file = Path(part.name)
-        for number, row in read_rows(self.name, file, self.fields.required(), [self.fields.title], part):
-            yield self.fields.document(row, self.name, f"{self.label(file)}/{number}")
+        label = self.label(Path(part.name))
+        for number, row in read_rows(self.name, part, self.fields.required(), [self.fields.title]):
+            yield self.fields.document(row, self.name, f"{label}/{number}")
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
-        """Yield the documents of a file."""
-        return self.read_part(Part(str(file), 0))
+
+def cut_at_row_groups(source: str, file: Path, part_bytes: int) -> Iterator[Part]:
+    """Cut a parquet file into ranges of row groups; a part begins and ends at numbers of row groups."""
+    with parquet_errors(source, file), ParquetFile(file) as opened:
+        sizes = [_compressed_size(opened, number) for number in range(opened.metadata.num_row_groups)]
+    begin, size = 0, 0
+    for number, here in enumerate(sizes):
+        size += here
+        if size >= part_bytes or number == len(sizes) - 1:
+            yield Part(str(file), size, begin, number + 1)
+            begin, size = number + 1, 0
 
 
 def read_rows(
-    source: str, file: Path, required: Sequence[str], optional: Sequence[str] = (), part: Part | None = None
+    source: str, part: Part, required: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows of a parquet file with their numbers; memory holds one row group.
+    """Yield the rows of a range of row groups with their numbers in the file; memory holds one row group.
 
     Args:
         source: Name of the source, for errors.
-        file: The file.
+        part: The range.
         required: Columns to read; the first holds text.
         optional: Columns to read where they are there.
-        part: A range of row groups; None for all.
 
     Raises:
         ValueError: naming the file, where it is no whole parquet file, lacks a column, or the first holds no text.
     """
+    file = Path(part.name)
     with parquet_errors(source, file), ParquetFile(file, page_checksum_verification=True) as opened:
         _check_columns(source, file, opened.schema_arrow, required)
         columns = [*required, *(name for name in optional if name in opened.schema_arrow.names)]
-        first, last = (part.begin, part.end) if part else (0, None)
-        last = opened.metadata.num_row_groups if last is None else last
-        number = sum(opened.metadata.row_group(group).num_rows for group in range(first))
-        for group in range(first, last):
+        number = sum(opened.metadata.row_group(group).num_rows for group in range(part.begin))
+        for group in range(part.begin, opened.metadata.num_row_groups if part.end is None else part.end):
             for batch in opened.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
                 for row in batch.to_pylist():
                     yield number, row

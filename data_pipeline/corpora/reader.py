@@ -1,23 +1,20 @@
 """What every reader is: a name, a licence, parts that tasks read alone, and a function from a part to documents."""
 
-import bz2
 import glob
-import gzip
 import io
 import math
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TextIO
-
-import pyarrow
+from typing import Any, BinaryIO
 
 from data_pipeline.content_hashes import sha256_of_files
+from data_pipeline.corpora.byte_ranges import COMPRESSED, open_range, places
 from data_pipeline.records import Document, Dropped
 
 
@@ -36,18 +33,6 @@ class Part:
     bytes: int | None
     begin: int = 0
     end: int | None = None
-
-
-def _open_zstd(file: Path, mode: str) -> pyarrow.CompressedInputStream:
-    """Open with Arrow: the zstandard package ends a file that was cut short without an error."""
-    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(file), mode), "zstd")
-
-
-_COMPRESSED: dict[str, tuple[str, Callable[..., Any]]] = {
-    ".gz": ("gzip", gzip.open),
-    ".bz2": ("bz2", bz2.open),
-    ".zst": ("zstd", _open_zstd),
-}
 
 
 class Reader(ABC):
@@ -107,7 +92,12 @@ class FileReader(Reader):
         licence: Of the text.
         origin: Where the text comes from, for people.
         **reader: As for every `Reader`.
+
+    Attributes:
+        entry: A task can begin to read an uncompressed file right after a match; None where files are read whole.
     """
+
+    entry: re.Pattern[bytes] | None = None
 
     def __init__(self, name: str, path: str | Path, licence: str, origin: str, **reader: Any) -> None:
         super().__init__(name, licence, origin, **reader)
@@ -132,20 +122,14 @@ class FileReader(Reader):
         return sha256_of_files({self.label(file): file for file in self.files()})
 
     def parts(self, part_bytes: int) -> list[Part]:
-        """Return the files; readers whose format can be entered in the middle cut large ones."""
-        return [Part(str(file), file.stat().st_size) for file in self.files()]
+        """Return the files, those that can be entered in the middle in pieces of `part_bytes` or little more."""
+        return [part for file in self.files() for part in self.cut(file, part_bytes)]
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield the documents of a part."""
-        return self.read(Path(part.name))
-
-    @abstractmethod
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
-        """Yield the documents of a file, and a `Dropped` for everything left out.
-
-        Raises:
-            ValueError: naming the file, where it is not what the reader reads.
-        """
+    def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
+        """Cut a file at places where it can be entered."""
+        if self.entry is None or file.suffix in COMPRESSED:
+            return cut_at(file, ())
+        return cut_at(file, places(file, part_bytes, self.entry))
 
     def label(self, file: Path) -> str:
         """Return an input file's path from where `path` begins to vary: unique, the same wherever the corpus lies."""
@@ -156,24 +140,38 @@ class FileReader(Reader):
         return file.relative_to(path).as_posix()
 
     @contextmanager
-    def opened(self, file: Path) -> Iterator[TextIO]:
-        """Open a text file, plain, gz, bz2 or zst, past its byte-order mark; ValueError where it is cut or no UTF-8."""
+    def opened(self, part: Part) -> Iterator[BinaryIO]:
+        """Open a part of a text file, plain, gz, bz2 or zst; ValueError where it is cut short or not UTF-8."""
+        file = Path(part.name)
         try:
-            _, open_bytes = _COMPRESSED.get(file.suffix, ("", Path.open))
-            with open_bytes(file, "rb") as content:
-                yield io.TextIOWrapper(content, encoding="utf-8-sig")
+            with open_range(file, part.begin, part.end) as content:
+                yield content
         except UnicodeDecodeError as error:
             raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
         except (EOFError, zlib.error, OSError) as error:
-            if file.suffix not in _COMPRESSED or not file.is_file():
+            if file.suffix not in COMPRESSED or not file.is_file():
                 raise
-            kind, _ = _COMPRESSED[file.suffix]
-            raise ValueError(f"corpus {self.name}: {file} is not a whole {kind} file: {error}") from error
+            raise ValueError(
+                f"corpus {self.name}: {file} is not a whole {COMPRESSED[file.suffix]} file: {error}"
+            ) from error
 
-    def text_of(self, file: Path) -> str:
-        """Return the whole text of a file."""
-        with self.opened(file) as lines:
-            return lines.read()
+    def lines(self, part: Part) -> Iterator[tuple[int, str]]:
+        """Yield at which byte of the uncompressed text each line begins, and the line, past a byte-order mark."""
+        place = part.begin
+        with self.opened(part) as content:
+            for line in content:
+                yield place, line.decode("utf-8" if place else "utf-8-sig")
+                place += len(line)
+
+    def where(self, part: Part, place: int) -> str:
+        """Say for people where byte `place` of the uncompressed text is: the file and the number of the line."""
+        before = takewhile(lambda line: line[0] <= place, self.lines(Part(part.name, None)))
+        return f"{part.name}, line {sum(1 for _ in before)}"
+
+    def text_of(self, part: Part) -> str:
+        """Return the whole text of a part, past a byte-order mark."""
+        with self.opened(part) as content:
+            return io.TextIOWrapper(content, encoding="utf-8-sig").read()
 
 
 class Mixture:
@@ -184,6 +182,16 @@ class Mixture:
         names = [reader.name for reader in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"the sources of a mixture need different names, not {', '.join(names)}")
+
+
+def cut_at(file: Path, entries: Iterable[int]) -> Iterator[Part]:
+    """Cut a file at given bytes, in order."""
+    size, begin = file.stat().st_size, 0
+    for place in entries:
+        if place < size:
+            yield Part(str(file), place - begin, begin, place)
+            begin = place
+    yield Part(str(file), size - begin, begin)
 
 
 def _is_hidden(path: Path) -> bool:

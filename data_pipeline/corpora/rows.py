@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import paragraphs_of
+from data_pipeline.corpora.reader import FileReader, paragraphs_of
 from data_pipeline.records import Document, Dropped
 
 
@@ -39,5 +39,28 @@ class RowFields:
             paragraphs = paragraphs_of(text)
         if not paragraphs:
             return Dropped("no running text" if self.prose_only and text.strip() else "empty text")
-        own = row[self.identifier] if self.identifier else place
-        return Document(f"{source}/{own}", paragraphs, str(row.get(self.title) or ""))
+        own = row[self.identifier] if self.identifier else None
+        return Document(f"{source}/{place if own is None else own}", paragraphs, str(row.get(self.title) or ""))
+
+
+class RowReader(FileReader):
+    """Files of rows with named fields.
+
+    Args:
+        text_key: The field that holds the text.
+        title_key: The field that holds a title, where there is one.
+        id_key: The field that tells documents apart; None: the place of the row does.
+        prose_only: Drop headings and list entries, as for every text of Wikipedia.
+        **reader: As for every `FileReader`.
+    """
+
+    def __init__(
+        self,
+        text_key: str = "text",
+        title_key: str = "title",
+        id_key: str | None = None,
+        prose_only: bool = False,
+        **reader: Any,
+    ) -> None:
+        super().__init__(**reader)
+        self.fields = RowFields(text_key, title_key, id_key, prose_only)

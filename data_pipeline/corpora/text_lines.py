@@ -1,20 +1,24 @@
 """google-research/bert's input format: one sentence a line, a blank line between documents."""
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from data_pipeline.corpora.reader import FileReader
+from data_pipeline.corpora.reader import FileReader, Part
 from data_pipeline.records import Document, Dropped
 
 
 class TextLines(FileReader):
-    """Documents whose sentences are already split."""
+    """Documents whose sentences are already split; the byte at which one begins tells it apart."""
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
-        """Yield the documents of a file, one line at a time."""
-        with self.opened(file) as lines:
-            stripped = (line.strip() for line in lines)
-            blocks = (list(block) for has_text, block in groupby(stripped, key=bool) if has_text)
-            for number, sentences in enumerate(blocks):
-                yield Document(f"{self.name}/{self.label(file)}/{number}", sentences, presplit=True)
+    entry = re.compile(rb"\n[ \t\r]*\n")
+
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+        """Yield the documents of a part, one line at a time."""
+        label = self.label(Path(part.name))
+        stripped = ((place, line.strip()) for place, line in self.lines(part))
+        for has_text, block in groupby(stripped, key=lambda line: bool(line[1])):
+            if has_text:
+                (first, *_), sentences = zip(*block, strict=True)
+                yield Document(f"{self.name}/{label}/{first}", list(sentences), presplit=True)

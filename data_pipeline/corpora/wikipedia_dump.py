@@ -1,10 +1,10 @@
-"""Wikipedia XML dumps, plain or bz2 (multistream too), one page at a time.
+"""Wikipedia XML dumps, plain or compressed (multistream bz2 too), one page at a time.
 
 What stays is running prose, as for BERT: templates, tables, references, headings, lists, captions and categories go.
 """
 
-import bz2
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -13,14 +13,15 @@ from xml.etree import ElementTree
 
 import mwparserfromhell
 
-from data_pipeline.corpora.bz2_streams import next_stream, open_range
+from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, open_range, open_whole, places
 from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import FileReader, Part
+from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
 ARTICLES = "0"
 CHUNK_BYTES = 1 << 16
 HEAD_BYTES = 1 << 18
+_PAGE = re.compile(rb"(?=<page>)")
 _DROPPED_TAGS = (
     "ref|references|gallery|math|chem|score|timeline|imagemap|source|syntaxhighlight|code|pre|graph|hiero"
     "|table|ul|ol|dl"
@@ -51,22 +52,23 @@ _ENGLISH_LINKS = links_shown_apart()
 
 
 class WikipediaDump(FileReader):
-    """The articles of a pages-articles XML dump; a multistream bz2 file is cut into parts for tasks side by side."""
+    """The articles of a pages-articles XML dump; plain and multistream bz2 files are cut for tasks side by side."""
 
-    def parts(self, part_bytes: int) -> list[Part]:
-        """Return the files, multistream ones in pieces of about `part_bytes` compressed bytes."""
-        return [part for file in self.files() for part in _cut(file, part_bytes)]
-
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
-        """Yield every article as running text; redirects and other namespaces are dropped."""
-        return self.read_part(Part(str(file), 0))
+    def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
+        """Cut an uncompressed file where a page begins, a bz2 file where one of its streams begins with a page."""
+        found: Iterable[int] = ()
+        if file.suffix == ".bz2":
+            found = (place for place in places(file, part_bytes, BZ2_STREAM) if _begins_page(file, place))
+        elif file.suffix not in COMPRESSED:
+            found = places(file, part_bytes, _PAGE)
+        return cut_at(file, found)
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield every article whose page begins in the part."""
         parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("start", "end"))
         try:
             yield from self._pages(parser, _chunks(part), part.name)
-        except (ElementTree.ParseError, OSError, EOFError) as error:
+        except (ElementTree.ParseError, OSError, EOFError, zlib.error) as error:
             raise ValueError(f"corpus {self.name}: {part.name} is not a MediaWiki XML dump: {error}") from error
 
     def _pages(
@@ -112,7 +114,7 @@ def _chunks(part: Part) -> Iterator[bytes]:
     """Yield XML that is whole: a piece of a file gets the head of the file and the end of its root."""
     file = Path(part.name)
     if part.begin:
-        with bz2.open(file) as stream:
+        with open_whole(file) as stream:
             head = stream.read(HEAD_BYTES)
         yield head[: head.index(b"<page>")]
     with open_range(file, part.begin, part.end) as stream:
@@ -122,23 +124,10 @@ def _chunks(part: Part) -> Iterator[bytes]:
         yield b"</mediawiki>"
 
 
-def _cut(file: Path, part_bytes: int) -> Iterator[Part]:
-    """Cut a bz2 file where one of its streams begins with a page; in other files there is no such place."""
-    size = file.stat().st_size
-    begin = 0
-    if file.suffix == ".bz2":
-        for wanted in range(part_bytes, size, part_bytes):
-            place = next_stream(file, wanted)
-            if place is not None and place > begin and _begins_page(file, place):
-                yield Part(str(file), place - begin, begin, place)
-                begin = place
-    yield Part(str(file), size - begin, begin)
-
-
 def _begins_page(file: Path, place: int) -> bool:
     try:
         with open_range(file, place, None) as stream:
-            return stream.read1(HEAD_BYTES).lstrip().startswith(b"<page>")
+            return stream.read(CHUNK_BYTES).lstrip().startswith(b"<page>")
     except (OSError, EOFError):
         return False  # said when it is read
 

@@ -1,5 +1,6 @@
 """What WikiExtractor writes: `<doc id= url= title=>` ... `</doc>`, or one JSON object a line (`--json`)."""
 
+import codecs
 import html
 import json
 import re
@@ -7,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from data_pipeline.corpora.byte_ranges import COMPRESSED, places
 from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import FileReader
+from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)" url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
+_HEAD_BYTES = 256
 _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
 
 
@@ -21,37 +24,43 @@ class WikipediaExtracted(FileReader):
     Headings, list entries and pieces of templates that WikiExtractor left in are dropped.
     """
 
-    def read(self, file: Path) -> Iterator[Document | Dropped]:
-        """Yield every article of a file."""
-        with self.opened(file) as opened:
-            lines = ((number, line) for number, line in enumerate(opened, 1) if line.strip())
-            first = next(lines, None)
-            if first is None:
-                yield Dropped("empty file")
-            elif first[1].startswith("{"):
-                yield from self._from_json(chain([first], lines), file)
-            elif _BEGIN.match(first[1]):
-                yield from self._from_tags(chain([first], lines), file)
-            else:
-                raise ValueError(
-                    f"corpus {self.name}: {file} is not WikiExtractor output: no <doc ...> in its first line"
-                )
+    def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
+        """Cut a file where an article begins."""
+        entry = re.compile(rb"\n(?=\{)" if _is_json(file) else rb"\n(?=<doc )")
+        return cut_at(file, () if file.suffix in COMPRESSED else places(file, part_bytes, entry))
 
-    def _from_json(self, lines: Iterable[tuple[int, str]], file: Path) -> Iterator[Document | Dropped]:
-        for number, line in lines:
+    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+        """Yield every article of a part."""
+        lines = ((place, line) for place, line in self.lines(part) if line.strip())
+        first = next(lines, None)
+        if first is None:
+            yield Dropped("empty file")
+        elif first[1].startswith("{"):
+            yield from self._from_json(chain([first], lines), part)
+        elif _BEGIN.match(first[1]):
+            yield from self._from_tags(chain([first], lines), part)
+        else:
+            raise ValueError(
+                f"corpus {self.name}: {part.name} is not WikiExtractor output: no <doc ...> in its first line"
+            )
+
+    def _from_json(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
+        for place, line in lines:
             try:
                 article = json.loads(line)
                 yield self._document(article["id"], article["title"], article["text"].split("\n"))
             except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"corpus {self.name}: {file}, line {number} is not an article: {error!r}") from error
+                raise ValueError(
+                    f"corpus {self.name}: {self.where(part, place)} is not an article: {error!r}"
+                ) from error
 
-    def _from_tags(self, lines: Iterable[tuple[int, str]], file: Path) -> Iterator[Document | Dropped]:
+    def _from_tags(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
         begin: re.Match[str] | None = None
         body: list[str] = []
-        for number, line in lines:
+        for place, line in lines:
             match = _BEGIN.match(line)
             if match and begin:
-                raise ValueError(f"corpus {self.name}: {file}, line {number}: no </doc> after {begin['title']!r}")
+                raise ValueError(f"corpus {self.name}: {self.where(part, place)}: no </doc> after {begin['title']!r}")
             if match:
                 begin, body = match, []
             elif line.startswith("</doc>") and begin:
@@ -60,7 +69,7 @@ class WikipediaExtracted(FileReader):
             else:
                 body.append(line)
         if begin:
-            raise ValueError(f"corpus {self.name}: {file} ends inside the article {begin['title']!r}")
+            raise ValueError(f"corpus {self.name}: {part.name} ends inside the article {begin['title']!r}")
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
         unescaped = (html.unescape(line) for line in lines)
@@ -69,3 +78,8 @@ class WikipediaExtracted(FileReader):
         if not paragraphs:
             return Dropped("no running text")
         return Document(f"{self.name}/{identifier}", paragraphs, title)
+
+
+def _is_json(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
