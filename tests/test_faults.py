@@ -146,3 +146,35 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
     assert (runs / "killed" / "digests.txt").read_text() == (runs / "whole" / "digests.txt").read_text()
     assert_close(runs / "killed", runs / "whole", 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_sigterm_to_torchrun_saves_and_the_next_launch_goes_on(
+    base: Settings,  # noqa: F811
+    tmp_path: Path,
+    strategy: str,
+) -> None:
+    """The agent passes the signal on, waits for its ranks and ends with a status of its own."""
+    settings = base | NO_DROPOUT | WATCH | {"trainer.max_steps": 60, "schedule": "constant"}
+    own = settings | {
+        "strategy": strategy,
+        "run_name": "a",
+        "resume": "auto",
+        "callbacks.checkpoint.every_n_steps": 1000,
+    }
+    run_dir = tmp_path / "runs" / "a"
+    with torchrun(own, tmp_path) as process:
+        wait_until(lambda: steps_made(run_dir) > 5, process)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.poll() is not None, process, 60)
+    (saved,) = (run_dir / "checkpoints").glob("step-*.ckpt")
+    step = int(saved.stem.removeprefix("step-"))
+    assert 5 < step < 60
+    assert f"told to stop: saved step {step}" in (tmp_path / "output.txt").read_text()
+    with torchrun(own, tmp_path) as process:
+        assert process.wait(180) == 0
+    assert f"continuing from {saved}" in (tmp_path / "output.txt").read_text()
+    run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
+    assert (run_dir / "digests.txt").read_text() == (tmp_path / "runs" / "whole" / "digests.txt").read_text()
+    assert_close(run_dir, tmp_path / "runs" / "whole", 1e-4)
