@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 SCOPES = ("layers", "model")
+RECORDING = ("reduce-overhead", "max-autotune")
 MAX_SHAPES = 64
 """How many shapes of one function are compiled before torch gives up and runs it uncompiled; its own limit is 8."""
 _MARK = "_forward_is_compiled"
@@ -42,10 +43,8 @@ class Compilation:
         modes = torch._inductor.list_mode_options()
         if self.mode not in modes:
             raise ValueError(f"compile.mode={self.mode} is none of {', '.join(modes)}")
-        if self.mode == "reduce-overhead" and self.dynamic:
-            raise ValueError(
-                "compile.mode=reduce-overhead records CUDA graphs of fixed shapes; set compile.dynamic=false"
-            )
+        if self.mode in RECORDING and self.dynamic:
+            raise ValueError(f"compile.mode={self.mode} records CUDA graphs of fixed shapes; set compile.dynamic=false")
 
     def applies_to(self, device_type: str) -> bool:
         """Return whether models on such a device are compiled."""

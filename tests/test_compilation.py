@@ -1,5 +1,6 @@
 """What is compiled has no graph breaks, no recompilation, the same values, and runs under every strategy."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,21 @@ def test_compiled_equals_eager(scope: str, autocast: bool) -> None:
         torch.testing.assert_close(
             found[name], gradient, atol=2e-2 if autocast else 1e-5, rtol=1e-2 if autocast else 1e-4
         )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler")
+def test_generated_kernels_equal_eager() -> None:
+    """torch's own compiler on a CPU, one graph for several shapes."""
+    eager, compiled = (our_model(reference_model(SHALLOW), SHALLOW) for _ in range(2))
+    Compilation(on_cpu=True)(compiled, "cpu")
+    for seed in range(3):
+        batch = packed_examples(seed)
+        (loss, found), (expected_loss, expected) = train(compiled, batch), train(eager, batch)
+        torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=1e-6)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert counters["stats"]["unique_graphs"] == 5
 
 
 def test_dropout_draws_the_same_noise_compiled() -> None:
@@ -131,6 +147,7 @@ def test_cpus_are_left_alone_unless_asked_for() -> None:
         ({"scope": "all"}, "compile.scope=all is none of null, layers, model"),
         ({"mode": "fast"}, "compile.mode=fast is none of default, "),
         ({"mode": "reduce-overhead"}, "compile.mode=reduce-overhead .* compile.dynamic=false"),
+        ({"mode": "max-autotune"}, "compile.mode=max-autotune .* compile.dynamic=false"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> None:

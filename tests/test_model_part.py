@@ -11,6 +11,7 @@ import torch
 from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, synthetic_batches
+from bert_lightning.benchmarks.model_part import ModelPart
 from bert_lightning.benchmarks.model_tables import Work, batch_flops
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.encoder import EncoderConfig
@@ -151,6 +152,12 @@ def test_rates_are_medians_over_turns_of_what_each_turn_did() -> None:
     assert work.examples == [16, 16, 16]
     runner = Runner(None, [], seconds=[1.0, 2.0, 4.0])  # type: ignore[arg-type]
     assert work.per_second(work.tokens, runner, 2) == np.median(np.array(work.tokens) / [2.0, 4.0, 8.0])
+
+
+@pytest.mark.parametrize("name", ["num_batches", "repeats", "steps"])
+def test_numbers_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"part\.{name}=0 must be a whole number, at least 1"):
+        ModelPart(SETTING, None, **{name: 0})  # type: ignore[arg-type]
 
 
 def test_the_run_with_the_loader_counts_what_it_is_given() -> None:

@@ -102,3 +102,26 @@ def test_nothing_reads_a_value_from_the_device() -> None:
     output = model(batch)
     sum(output.losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_fp32_training_repeats_to_the_last_bit_on_two_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, second = (weights_after_training() for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def weights_after_training() -> dict[str, Tensor]:
+    """Four steps with dropout on two batches."""
+    torch.manual_seed(0)
+    model = MaskedLMWithNSP(replace(CONFIG, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    for step in range(4):
+        torch.stack(list(model(packed_examples(step % 2)).losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.state_dict()

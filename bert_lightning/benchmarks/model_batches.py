@@ -130,6 +130,12 @@ class ExampleSource:
     vocab_size: int
     seed: int
 
+    def __post_init__(self) -> None:
+        for name, least in (("micro_batch_size", 1), ("seq_len", SHORTEST)):
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < least:
+                raise ValueError(f"data.{name}={number} must be a whole number, at least {least}")
+
     def batches(self, count: int) -> list[PackedBatch]:
         """Return the first micro-batches."""
         stream = self.stream(num_workers=0)

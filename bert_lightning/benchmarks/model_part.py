@@ -49,6 +49,9 @@ class ModelPart:
     ) -> None:
         if baseline not in BASELINES:
             raise ValueError(f"baseline={baseline} is none of {', '.join(BASELINES)}")
+        for name, number in (("num_batches", num_batches), ("repeats", repeats), ("steps", steps)):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"part.{name}={number} must be a whole number, at least 1")
         if chart and not Path(chart).resolve().parent.is_dir():
             raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
         self.setting = setting
