@@ -65,7 +65,7 @@ at128="data.seq_len=128 data.micro_batch_size=512"
 at512="data.seq_len=512 data.micro_batch_size=128"
 common=(accelerator=gpu lengths=mlperf part.repeats=8 part.steps=4 data.num_workers=8)
 training=(trainer.max_steps=60 trainer.log_every_n_steps=20 trainer.accelerator=gpu data.num_workers=8)
-step_at128=512 step_at512=128 graphs=cuda_graphs
+step_at128=512 step_at512=128 graphs=cuda_graphs whole=compile=model
 corpus=${TMPDIR:-/tmp}/gpu-session-corpus million_tokens=16
 large=bert_large base=bert_base fp8=fp8
 if [ -n "${DRY:-}" ]; then
@@ -74,7 +74,7 @@ if [ -n "${DRY:-}" ]; then
     training=(trainer.max_steps=3 trainer.log_every_n_steps=1 trainer.accelerator=cpu data.num_workers=0
         callbacks.profile.skip_steps=1 callbacks.profile.num_steps=1)
     corpus=$out/corpus million_tokens=1 large=bert_tiny base=bert_tiny fp8=bf16-mixed
-    step_at128=8 step_at512=8 graphs=none
+    step_at128=8 step_at512=8 graphs=none whole="compile=model compile.backend=eager"
 fi
 full_rows="lengths=full" no_dropout="model.hidden_dropout_prob=0 model.attention_probs_dropout_prob=0"
 
@@ -104,7 +104,7 @@ fp8)  # 8 minutes: ours in fp8, on full rows, and without dropout
 variants)  # 8 minutes: ways to compile, scores in chunks, and whole runs with the loader and a profile
     measure large-512-uncompiled model=$large $at512 baseline=none compile=none
     measure large-512-fixed-shapes model=$large $at512 baseline=none compile.dynamic=false
-    measure large-512-whole model=$large $at512 baseline=none compile=model
+    measure large-512-whole model=$large $at512 baseline=none $whole
     measure base-128-cuda-graphs model=$base $at128 baseline=none compile=$graphs
     measure large-512-chunks model=$large $at512 baseline=none objective.chunk_rows=2048
     run corpus 100 $python docs/benchmarks/made_up_corpus.py "$corpus" $million_tokens
