@@ -23,7 +23,6 @@ from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.sent_bytes import sent_bytes
 from bert_lightning.collectives import shut_down, world_size
 from bert_lightning.modules import PretrainingModule
-from bert_lightning.objectives import MaskedLMWithNSP
 from bert_lightning.schedules import constant
 
 WARM_UP = 3
@@ -146,7 +145,7 @@ def _fit(setting: Setting, way: Way, steps: list[Any]) -> Turn:
     strategy, meter = way.make_strategy(), StepMeter()
     attention = choose_attention("cpu", setting.config.attention_probs_dropout_prob, setting.precision != "32-true")
     torch.manual_seed(setting.seed)
-    objective = MaskedLMWithNSP(setting.config, attention)
+    objective = setting.make_objective(config=setting.config, attention=attention)
     schedule = partial(constant, max_steps=len(steps))
     module = PretrainingModule(objective, setting.make_optimizer, schedule, setting.seed, len(steps), len(steps))
     trainer = L.Trainer(

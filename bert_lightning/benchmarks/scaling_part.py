@@ -14,7 +14,6 @@ from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.rank_run import Job, Turn, Way, run_ranks
 from bert_lightning.benchmarks.traffic import ModelSize, ddp_bytes, fsdp_bytes, fsdp_bytes_on_gloo
-from bert_lightning.objectives import MaskedLMWithNSP
 from bert_lightning.strategies import FullyShardedStrategy, ReplicatedStrategy, single_device
 
 MICRO_BATCHES = 4
@@ -45,6 +44,8 @@ class ScalingPart:
             raise ValueError(
                 f"part=scaling counts what gloo sends between processes on CPUs, not accelerator={setting.accelerator}"
             )
+        if setting.precision == "fp8":
+            raise ValueError("part=scaling measures in 32-true or bf16-mixed, not in precision=fp8")
         if ranks < 2 or steps < 1 or repeats < 1:
             raise ValueError(f"part.ranks={ranks} must be at least 2, part.steps={steps} and part.repeats={repeats} 1")
         self.setting = setting
@@ -54,7 +55,7 @@ class ScalingPart:
         self.repeats = repeats
         attention = choose_attention("cpu", setting.config.attention_probs_dropout_prob, False)
         with torch.device("meta"):
-            self.size = ModelSize.of(MaskedLMWithNSP(setting.config, attention))
+            self.size = ModelSize.of(setting.make_objective(config=setting.config, attention=attention))
 
     def __call__(self, console: Console) -> list[FigureTable]:
         """Measure all in turn."""
