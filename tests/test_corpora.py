@@ -449,3 +449,28 @@ def test_identifiers_are_unique_and_the_same_wherever_the_corpus_lies(tmp_path: 
 def test_sentences_end_where_they_end() -> None:
     text = ["Dr. Smith paid 4.50 dollars. He left at 5 p.m. on Monday!", "New paragraph"]
     assert split_sentences(text) == ["Dr. Smith paid 4.50 dollars.", "He left at 5 p.m. on Monday!", "New paragraph"]
+
+
+@pytest.mark.parametrize(
+    ("text", "paragraphs"),
+    [
+        ('"It was," said\nI.\n\n"Was it?"', ['"It was," said I.', '"Was it?"']),
+        ("The rest is told.\n\nLetter I wrote to him yesterday\nwas lost.", None),
+        ("He said so.\n\nPart one of the reason he came\nwas that he must.", None),
+        ("It ended.\n\nXII\nIt began.", ["It ended.", "It began."]),
+        ("It ended.\nXII\nIt began.", ["It ended.", "It began."]),
+        ("It ended.\nCHAPTER V. The Letter\nIt began.", ["It ended.", "It began."]),
+        ("It ended.\n\nChapter Five The Letter\n\nIt began.", ["It ended.", "It began."]),
+        ("It ended.\nPart One THE LIGHTHOUSE\nI\nIt began.", ["It ended.", "It began."]),
+        ("It ended.\n\nTHE END.", ["It ended."]),
+    ],
+)
+def test_headings_stand_apart_and_prose_stays(tmp_path: Path, text: str, paragraphs: list[str] | None) -> None:
+    (tmp_path / "book.txt").write_text(text)
+    book = Books(name="books", path=tmp_path, licence="", origin="")
+    (document,) = [d for part in book.parts(1 << 20) for d in book.read_part(part)]
+    assert isinstance(document, Document)
+    if paragraphs is None:
+        assert " ".join(document.paragraphs) == " ".join(text.split())
+    else:
+        assert document.paragraphs == paragraphs

@@ -1,8 +1,9 @@
 """Folders of books, one plain text file each: Project Gutenberg's header and footer, headings and captions go."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ _UNITS = "one|two|three|four|five|six|seven|eight|nine"
 _TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 _ORDINALS = "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last"
 _NUMBER = rf"([ivxlcdm]+|\d+|({_TENS})([- ]({_UNITS}))?|{_TEENS}|{_UNITS}|(the )?({_ORDINALS}))"
-_HEADING = re.compile(
-    rf"\s*((?-i:(?=[A-Z]))(chapter|book|part|volume|vol\.|letter|stave|act|scene|canto)\s+{_NUMBER}\b(\W[^\"]{{0,60}})?"
-    r"|(?-i:[IVXLC]+)\.?|contents|(the )?end|finis)\s*",
-    re.IGNORECASE,
-)
+_DIVISION = rf"\s*(?-i:(?=[A-Z]))(chapter|book|part|volume|vol\.|letter|stave|act|scene|canto)\s+{_NUMBER}\b"
+_IN_CAPITALS = r"(?-i:[A-Z][A-Z ,.'\u2019-]{2,60})"
+_NUMBERED = re.compile(rf"{_DIVISION}\s*([.:\]\u2014\u2013-][^\"]{{0,60}}|{_IN_CAPITALS})?", re.IGNORECASE)
+_TITLED = re.compile(rf"{_DIVISION}\W[^\"]{{0,60}}", re.IGNORECASE)
+_BARE = re.compile(r"\s*((?-i:[IVXLC]+)\.?|contents|(the )?end|finis)\.?\s*", re.IGNORECASE)
 _CAPTION = re.compile(r"\[Illustration[^\]]*\]", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
@@ -31,8 +32,9 @@ _EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 class Books(FileReader):
     """Every file of a folder as one document, or every chapter.
 
-    A heading is a line of its own: "CHAPTER IV. The Letter", "Book the First", "XII.". It ends a paragraph and is
-    dropped, as are `[Illustration ...]` and the underscores that stand for italics in Project Gutenberg's texts.
+    A heading is a line of its own: "CHAPTER IV. The Letter", "Book the First", and below a blank line "XII.". It ends a
+    paragraph and is dropped, as are `[Illustration ...]` and the underscores that stand for italics in Project
+    Gutenberg's texts.
 
     Args:
         name: What the manifest calls the source.
@@ -79,8 +81,19 @@ def _split(text: str) -> list[str]:
     ['It was.\n', 'Part of it is so.']
     """
     lines = text.replace("\r\n", "\n").split("\n")
-    blocks = groupby(lines, key=lambda line: _HEADING.fullmatch(line) is None)
-    return ["\n".join(block) for is_text, block in blocks if is_text]
+    blocks = groupby(zip(lines, _headings(lines), strict=True), key=itemgetter(1))
+    return ["\n".join(line for line, _ in block) for is_heading, block in blocks if not is_heading]
+
+
+def _headings(lines: Sequence[str]) -> Iterator[bool]:
+    """Tell which lines are headings; what prose may begin with, or a line of it consist of, must stand apart."""
+    stands_apart = True  # below a blank line or another heading
+    ends = True  # below the end of a sentence
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        is_titled = stands_apart and not below.strip() and _TITLED.fullmatch(line)
+        is_bare = (stands_apart or (ends and line.strip(" .") != "I")) and _BARE.fullmatch(line)
+        yield (is_heading := bool(_NUMBERED.fullmatch(line) or is_titled or is_bare))
+        stands_apart, ends = is_heading or not line.strip(), line.rstrip(" '\"\u201d\u2019").endswith((".", "!", "?"))
 
 
 def _clean(text: str) -> list[str]:
