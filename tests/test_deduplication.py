@@ -122,7 +122,7 @@ def test_no_copy_crosses_splits_and_a_killed_run_ends_with_the_same_bytes(tmp_pa
         (source / f"{file}.jsonl").write_text("\n".join(lines) + "\n")
     arguments = [
         *("corpus=jsonl", f"corpus.path={source}", "tokenizer.vocab_size=300", "validation_fraction=0.3"),
-        *("group_bytes=1", "shard_tokens=3000", "executor.workers=2", "deduplication=minhash"),
+        *("group_bytes=4000", "shard_tokens=3000", "executor.workers=2", "deduplication=minhash"),
     ]
     done = run_command("prepare", *arguments, f"output_dir={tmp_path / 'whole'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -113,7 +113,7 @@ def test_a_preparation_runs_as_array_jobs(
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, slurm[name])
     source = write_corpus(tmp_path / "text", files=4)
-    settings = ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "group_bytes=1"]
+    settings = ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "group_bytes=4000"]
     settings += ["validation_fraction=0.2", "shard_tokens=3000"]
     on_slurm = ["executor=slurm", "executor.partition=main", "executor.poll_seconds=0.5", "executor.mem_per_cpu=1"]
     for executor, output in (([], "local"), (on_slurm, "slurm"), (on_slurm, "slurm")):
