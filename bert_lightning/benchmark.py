@@ -12,10 +12,10 @@ from rich.console import Console
 
 from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
-from bert_lightning.cli import entry_point
-from bert_lightning.config import find_accelerator, prepared_folder, resolve_precision
-from bert_lightning.float8 import check_float8, quieten_torchao
-from data_pipeline.collate import PackedShape
+from bert_lightning.execution.float8 import check_float8, quieten_torchao
+from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.config import find_accelerator, prepared_folder, resolve_precision
+from data_pipeline.streams.collate import PackedShape
 
 WIDTH = 180
 """Of tables that are written to a file."""

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_lightning.fill_mask import MaskFiller
-from data_pipeline.manifest import Manifest
-from data_pipeline.statistics import unigram_entropy
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.streams.stream_statistics import unigram_entropy
 
 SENTENCES = (
     "in the beginning god created the heaven and the [MASK].",

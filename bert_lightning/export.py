@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from bert_lightning.checkpoint import load_pretrained
-from bert_lightning.cli import entry_point
-from bert_lightning.huggingface import write_folder
+from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.settings.cli import entry_point
 
 
 def export(cfg: DictConfig) -> Path:

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bert_lightning.checkpoint import load_pretrained
-from bert_lightning.cli import entry_point
-from bert_lightning.encoder import Encoder
-from bert_lightning.heads import MaskedLMHead
-from data_pipeline.packing import PackedBatch
+from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.heads import MaskedLMHead
+from bert_lightning.settings.cli import entry_point
 from data_pipeline.records import NO_LABEL
-from data_pipeline.tokenizer import special_tokens
+from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.tokenizers.tokenizer import special_tokens
 
 
 @dataclass(frozen=True, slots=True)

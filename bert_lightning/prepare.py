@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from bert_lightning.cli import entry_point
-from data_pipeline.document_filters import DocumentFilters
-from data_pipeline.manifest import Manifest
-from data_pipeline.preparation import Preparation, TokenizerSource
-from data_pipeline.tokenizer import load_tokenizer, tokenizer_sha256
+from bert_lightning.settings.cli import entry_point
+from data_pipeline.preparation.document_filters import DocumentFilters
+from data_pipeline.preparation.preparation import Preparation, TokenizerSource
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 
 
 def prepare(cfg: DictConfig) -> Manifest:

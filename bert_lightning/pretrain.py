@@ -13,10 +13,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.attention import choose_attention
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import hand_over
-from bert_lightning.checkpoint import (
+from bert_lightning.checkpoints.checkpoint import (
     CHECKPOINTS,
     checkpoint_payload,
     checkpoints_of,
@@ -24,9 +23,15 @@ from bert_lightning.checkpoint import (
     load_pretrained,
     step_of,
 )
-from bert_lightning.cli import entry_point
-from bert_lightning.collectives import shut_down
-from bert_lightning.config import (
+from bert_lightning.checkpoints.run_lock import sole_run
+from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.execution.float8 import check_float8, to_float8
+from bert_lightning.execution.sharding import blocks_of, recompute_activations
+from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
+from bert_lightning.metrics.flops import parameter_count
+from bert_lightning.models.attention import choose_attention
+from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.config import (
     World,
     check_numbers,
     describe_world,
@@ -37,17 +42,12 @@ from bert_lightning.config import (
     restarts_would_fail,
     validate,
 )
-from bert_lightning.datamodules import PretrainingData
-from bert_lightning.float8 import check_float8, to_float8
-from bert_lightning.flops import parameter_count
-from bert_lightning.modules import PretrainingModule
-from bert_lightning.run_lock import sole_run
-from bert_lightning.setting_types import check_types
-from bert_lightning.sharding import blocks_of, recompute_activations
-from bert_lightning.starting_point import check_resume, find_checkpoint, start_from
-from bert_lightning.step_guard import NotFiniteError
-from bert_lightning.strategies import FullyShardedStrategy, ranks_of_one_copy
-from data_pipeline.tokenizer import load_tokenizer
+from bert_lightning.settings.setting_types import check_types
+from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.starting_point import check_resume, find_checkpoint, start_from
+from bert_lightning.training.step_guard import NotFiniteError
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from data_pipeline.manifest import Manifest, SourceEntry
+from data_pipeline.prepared.manifest import Manifest, SourceEntry
+from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.shards import write_shard
-from data_pipeline.tokenizer import save_tokenizer, tokenizer_sha256, train_wordpiece
+from data_pipeline.tokenizers.tokenizer import save_tokenizer, tokenizer_sha256, train_wordpiece
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WORDS = [

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-ENTRY_POINTS = {"prepare", "inspect", "pretrain", "export", "fill_mask", "benchmark", "demo"}
+ENTRY_POINTS = {"prepare", "inspect_stream", "pretrain", "export", "fill_mask", "benchmark", "demo"}
 LIGHTNING_USERS = {"rank_run", "modules", "datamodules", "metrics_log", "pretrain", "strategies"}
 
 

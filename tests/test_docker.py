@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from bert_lightning.config import CONF_DIR
+from bert_lightning.settings.config import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
-from data_pipeline.samples import PretrainingSamples
+from data_pipeline.streams.samples import PretrainingSamples
 
 NUM_BATCHES = 64
 DOCUMENTS_OF_A_TAR = 2000

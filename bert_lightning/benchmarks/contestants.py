@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import BertConfig, BertForPreTraining
 
-from bert_lightning.attention import choose_attention
 from bert_lightning.benchmarks.model_batches import pad_rows
-from bert_lightning.compilation import Compilation
-from bert_lightning.encoder import EncoderConfig
-from bert_lightning.float8 import to_float8
-from bert_lightning.huggingface import to_huggingface
-from bert_lightning.objectives import MaskedLMWithNSP
-from bert_lightning.optim import gradient_norm, parameter_groups, prepare_update
-from data_pipeline.packing import PackedBatch, pack_buffer, unpack_buffers
+from bert_lightning.checkpoints.huggingface import to_huggingface
+from bert_lightning.execution.compilation import Compilation
+from bert_lightning.execution.float8 import to_float8
+from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 MAX_NORM = 1.0

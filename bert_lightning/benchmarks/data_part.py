@@ -17,9 +17,9 @@ from bert_lightning.benchmarks.stream_speed import (
     resident_growth,
     stream_speed,
 )
-from data_pipeline.masking import TokenMasking
-from data_pipeline.tokenizer import load_tokenizer
-from data_pipeline.word_masking import SpanMasking, WholeWordMasking
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 POSITIONS = (0.0, 0.5, 0.99)
 LAYOUTS = {"packed": stream_speed, "padded": padded_speed}

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_pipeline import rng
-from data_pipeline.collate import PackedShape, pack
-from data_pipeline.masking import Masking, Vocabulary
-from data_pipeline.packing import PackedBatch, unpack_buffers
+from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.records import NO_LABEL
-from data_pipeline.samples import Examples, LoadedWindow, PretrainingSamples
-from data_pipeline.stream import PretrainingStream
+from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.samples import Examples, LoadedWindow, PretrainingSamples
+from data_pipeline.streams.stream import PretrainingStream
 
 SHORTEST = 8
 ENDLESS = 10**9

@@ -7,9 +7,9 @@ from pathlib import Path
 from bert_lightning.benchmarks.chart import write_chart
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.step_speed import Runner, median
-from bert_lightning.encoder import EncoderConfig
-from bert_lightning.flops import FORMULA, step_flops
-from data_pipeline.packing import PackedBatch
+from bert_lightning.metrics.flops import FORMULA, step_flops
+from bert_lightning.models.encoder import EncoderConfig
+from data_pipeline.streams.packing import PackedBatch
 
 
 @dataclass(frozen=True, slots=True)

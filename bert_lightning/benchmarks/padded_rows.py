@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
-from data_pipeline.collate import PackedShape, pack
-from data_pipeline.packing import PackedBatch, unpack_buffers
 from data_pipeline.records import NO_LABEL
-from data_pipeline.samples import PretrainingSamples
+from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.samples import PretrainingSamples
 
 INPUT_IDS, TOKEN_TYPES, ATTENTION, LABELS = range(4)
 

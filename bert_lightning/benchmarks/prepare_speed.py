@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 
 from bert_lightning.benchmarks.findings import FigureTable
 from data_pipeline.corpora.reader import Reader
+from data_pipeline.preparation.sentences import split_sentences
+from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import Document, TokenizedDocument
-from data_pipeline.sentences import split_sentences
-from data_pipeline.shards import write_shard
 
 DOCUMENTS_AT_A_TIME = 64
 DOCUMENTS_OF_A_SHARD = 1000

@@ -17,13 +17,13 @@ import torch
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from torch.utils.data import DataLoader
 
-from bert_lightning.attention import choose_attention
 from bert_lightning.benchmarks.contestants import Setting
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.sent_bytes import sent_bytes
-from bert_lightning.collectives import shut_down, world_size
-from bert_lightning.modules import PretrainingModule
-from bert_lightning.schedules import constant
+from bert_lightning.distributed.collectives import shut_down, world_size
+from bert_lightning.models.attention import choose_attention
+from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.schedules import constant
 
 WARM_UP = 3
 """Steps before those that are measured: DDP rebuilds its buckets after the first."""

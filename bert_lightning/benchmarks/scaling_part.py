@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from bert_lightning.attention import choose_attention
 from bert_lightning.benchmarks.contestants import Setting
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.rank_run import Job, Turn, Way, run_ranks
 from bert_lightning.benchmarks.traffic import ModelSize, ddp_bytes, fsdp_bytes, fsdp_bytes_on_gloo
-from bert_lightning.strategies import FullyShardedStrategy, ReplicatedStrategy, single_device
+from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy, single_device
+from bert_lightning.models.attention import choose_attention
 
 MICRO_BATCHES = 4
 """Of a step, in the ways that accumulate."""

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from bert_lightning.benchmarks.contestants import Contestant
 from bert_lightning.benchmarks.peak_memory import peak_growth
-from data_pipeline.packing import PackedBatch
+from data_pipeline.streams.packing import PackedBatch
 
 
 @dataclass(slots=True)

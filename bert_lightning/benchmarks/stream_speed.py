@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from data_pipeline.masking import Masking
-from data_pipeline.packing import PackedBatch
+from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
-from data_pipeline.prepared_folder import PreparedFolder
-from data_pipeline.samples import PretrainingSamples
-from data_pipeline.stream import PretrainingStream
+from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream import PretrainingStream
 
 ENDLESS = 10**9
 CHECKPOINTS = 8

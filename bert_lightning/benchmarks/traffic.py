@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bert_lightning.sharding import blocks_of
+from bert_lightning.execution.sharding import blocks_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bert_lightning.checkpoint import FILE_PATTERN, checkpoints_of, read_checkpoint
-from bert_lightning.collectives import gather_objects
-from bert_lightning.strategies import FullyShardedStrategy
+from bert_lightning.checkpoints.checkpoint import FILE_PATTERN, checkpoints_of, read_checkpoint
+from bert_lightning.distributed.collectives import gather_objects
+from bert_lightning.execution.strategies import FullyShardedStrategy
 
 log = logging.getLogger(__name__)
 BEST = "best.json"

@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning as L
 
-from bert_lightning.collectives import gather_objects
-from data_pipeline.packing import PackedBatch, example_digests, global_digest
+from bert_lightning.distributed.collectives import gather_objects
+from data_pipeline.streams.packing import PackedBatch, example_digests, global_digest
 
 
 class BatchDigests(L.Callback):

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from bert_lightning.heads import MaskedLMHead
-from data_pipeline.packing import PackedBatch
+from bert_lightning.models.heads import MaskedLMHead
+from data_pipeline.streams.packing import PackedBatch
 
 log = logging.getLogger(__name__)
 COLUMNS = ["step", "sentence", "truth", "guesses"]

@@ -17,7 +17,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
-from bert_lightning.collectives import SharedFlags
+from bert_lightning.distributed.collectives import SharedFlags
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

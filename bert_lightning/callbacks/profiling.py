@@ -13,10 +13,10 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.hooks import RemovableHandle
 
-from bert_lightning.compilation import is_compiled, parts_of
-from bert_lightning.profile_page import Profiled, write_profile
-from bert_lightning.step_profile import PART, slices
-from data_pipeline.packing import PackedBatch
+from bert_lightning.execution.compilation import is_compiled, parts_of
+from bert_lightning.profiling.profile_page import Profiled, write_profile
+from bert_lightning.profiling.step_profile import PART, slices
+from data_pipeline.streams.packing import PackedBatch
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightning as L
 
-from bert_lightning.report import write_report
+from bert_lightning.reports.report import write_report
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from bert_lightning.collectives import sum_over_ranks, world_size
-from bert_lightning.flops import peak_flops, step_flops
-from data_pipeline.packing import PackedBatch
+from bert_lightning.distributed.collectives import sum_over_ranks, world_size
+from bert_lightning.metrics.flops import peak_flops, step_flops
+from data_pipeline.streams.packing import PackedBatch
 
 
 class Throughput(L.Callback):

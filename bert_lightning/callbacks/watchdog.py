@@ -11,8 +11,8 @@ from typing import Any
 import lightning as L
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from bert_lightning.collectives import gather_objects, world_size
-from bert_lightning.heartbeat import BEREFT, Heartbeat, Verdict, this_machine
+from bert_lightning.distributed.collectives import gather_objects, world_size
+from bert_lightning.distributed.heartbeat import BEREFT, Heartbeat, Verdict, this_machine
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data_pipeline.content_hashes import sha256_of_files
 from data_pipeline.corpora.byte_ranges import COMPRESSED, open_range, places
+from data_pipeline.corpora.content_hashes import sha256_of_files
 from data_pipeline.records import Document, Dropped
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models
 
-from data_pipeline.manifest import Manifest, SourceEntry
+from data_pipeline.prepared.manifest import Manifest, SourceEntry
+from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.shards import write_shard
-from data_pipeline.tokenizer import finish, save_tokenizer, tokenizer_sha256, wordpiece_tokenizer
+from data_pipeline.tokenizers.tokenizer import finish, save_tokenizer, tokenizer_sha256, wordpiece_tokenizer
 
 VOCAB_SIZE = 30522
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

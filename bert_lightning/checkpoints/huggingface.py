@@ -1,0 +1,222 @@
+"""Weights and sizes to and from Hugging Face folders, by name, without transformers.
+
+Both ways are strict: a tensor without a counterpart, or of another shape, is an error that names it; only a whole head
+may be absent, and only where the caller says so. Query, key and value are one matrix here and three there; the padded
+rows of the vocabulary exist here only; the decoder is the token table on both sides.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+
+_OURS_TO_THEIRS = {
+    "encoder.embeddings.token": "bert.embeddings.word_embeddings",
+    "encoder.embeddings.position": "bert.embeddings.position_embeddings",
+    "encoder.embeddings.segment": "bert.embeddings.token_type_embeddings",
+    "encoder.embeddings.norm": "bert.embeddings.LayerNorm",
+    "nsp_head.pooler.dense": "bert.pooler.dense",
+    "nsp_head.classifier": "cls.seq_relationship",
+    "mlm_head.transform": "cls.predictions.transform.dense",
+    "mlm_head.norm": "cls.predictions.transform.LayerNorm",
+    "mlm_head": "cls.predictions",
+}
+_LAYER_TO_THEIRS = {
+    "attention_output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+_QKV = ("query", "key", "value")
+_TOKEN_TABLE = "bert.embeddings.word_embeddings.weight"
+_COPIES = {"cls.predictions.decoder.weight": _TOKEN_TABLE, "cls.predictions.decoder.bias": "cls.predictions.bias"}
+_BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier")
+"""What a published encoder may come without."""
+
+
+def _names(config: EncoderConfig) -> dict[str, tuple[str, ...]]:
+    """Return the tensors of MaskedLMWithNSP, each with those of BertForPreTraining it is made of, in order."""
+    modules: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _OURS_TO_THEIRS.items()}
+    for layer in range(config.num_hidden_layers):
+        ours, theirs = f"encoder.layers.{layer}", f"bert.encoder.layer.{layer}"
+        modules |= {f"{ours}.{name}": (f"{theirs}.{other}",) for name, other in _LAYER_TO_THEIRS.items()}
+        modules[f"{ours}.attention.qkv"] = tuple(f"{theirs}.attention.self.{part}" for part in _QKV)
+    names: dict[str, tuple[str, ...]] = {}
+    for ours, parts in modules.items():
+        is_table = ours.startswith("encoder.embeddings.") and not ours.endswith("norm")
+        kinds = ("weight",) if is_table else ("bias",) if ours == "mlm_head" else ("weight", "bias")
+        names |= {f"{ours}.{kind}": tuple(f"{part}.{kind}" for part in parts) for kind in kinds}
+    return names
+
+
+def to_huggingface(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
+    """Return BertForPreTraining's tensors for those of MaskedLMWithNSP.
+
+    Raises:
+        ValueError: naming the tensors that are missing or have no counterpart.
+    """
+    names = _names(config)
+    _check_names("the checkpoint", set(state), set(names))
+    tensors = {}
+    for ours, theirs in names.items():
+        for name, part in zip(theirs, state[ours].chunk(len(theirs)), strict=True):
+            tensors[name] = part.detach().clone().contiguous()
+    tensors[_TOKEN_TABLE] = tensors[_TOKEN_TABLE][: config.vocab_size].contiguous()
+    return tensors
+
+
+def from_huggingface(
+    tensors: Mapping[str, Tensor], config: EncoderConfig, optional: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Return MaskedLMWithNSP's tensors for those of a BERT of transformers.
+
+    Args:
+        tensors: By the names of transformers, with or without the prefix `bert.`.
+        config: Sizes.
+        optional: Those of `HEADS` that may be absent as a whole; the result then lacks them.
+
+    Raises:
+        ValueError: naming the tensors that are missing, have no counterpart or are of another shape.
+    """
+    theirs = dict(tensors)
+    if not any(name.startswith("bert.") for name in theirs):  # an encoder by itself
+        theirs = {f"bert.{name}": tensor for name, tensor in theirs.items()}
+    for copy, original in _COPIES.items():
+        found = theirs.pop(copy, None)
+        if found is not None and original in theirs and not torch.equal(found, theirs[original]):
+            raise ValueError(f"{copy} differs from {original}; only tied decoders can be carried over")
+        if found is not None:
+            theirs.setdefault(original, found)
+    names = _names(config)
+    for head in optional:
+        own = {ours: parts for ours, parts in names.items() if ours.startswith(f"{head}.")}
+        if not any(name in theirs for parts in own.values() for name in parts):
+            names = {ours: parts for ours, parts in names.items() if ours not in own}
+    _check_names("the Hugging Face model", set(theirs) - _BUFFERS, {name for parts in names.values() for name in parts})
+    state = {ours: torch.cat([theirs[name] for name in parts]) for ours, parts in names.items()}
+    table = state["encoder.embeddings.token.weight"]
+    if table.shape != (config.vocab_size, config.hidden_size):
+        raise ValueError(
+            f"the token table is {tuple(table.shape)}, {CONFIG} says {(config.vocab_size, config.hidden_size)}"
+        )
+    padding = table.new_zeros(config.padded_vocab_size - config.vocab_size, config.hidden_size)
+    state["encoder.embeddings.token.weight"] = torch.cat([table, padding])
+    _check_shapes(state, config)
+    return state
+
+
+def _check_shapes(state: Mapping[str, Tensor], config: EncoderConfig) -> None:
+    with torch.device("meta"):
+        expected = MaskedLMWithNSP(config).state_dict()
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, {CONFIG} says {tuple(expected[name].shape)}")
+
+
+def _check_names(where: str, found: set[str], wanted: set[str]) -> None:
+    missing, unknown = sorted(wanted - found), sorted(found - wanted)
+    wrong = [f"lacks {', '.join(missing)}"] if missing else []
+    wrong += [f"has {', '.join(unknown)}, for which BERT has no place"] if unknown else []
+    if wrong:
+        raise ValueError(f"{where} {' and '.join(wrong)}")
+
+
+def to_config_json(config: EncoderConfig) -> dict[str, Any]:
+    """Return config.json of transformers for our sizes."""
+    return {
+        "architectures": ["BertForPreTraining"],
+        "model_type": "bert",
+        "tie_word_embeddings": True,
+        **config.as_dict(),
+    }
+
+
+def from_config_json(content: Mapping[str, Any]) -> EncoderConfig:
+    """Return our sizes for a config.json; ValueError where it is not of a BERT this encoder can be."""
+    if content.get("model_type") != "bert":
+        raise ValueError(f"{CONFIG} is of model_type={content.get('model_type')!r}; only 'bert' can be read")
+    if content.get("position_embedding_type", "absolute") != "absolute" or content.get("is_decoder"):
+        raise ValueError(f"{CONFIG} is of a BERT with relative positions or of a decoder; neither can be read")
+    if content.get("vocab_size") is None:
+        raise ValueError(f"{CONFIG} does not say vocab_size")
+    names = [field.name for field in fields(EncoderConfig) if content.get(field.name) is not None]
+    return EncoderConfig(**{name: content[name] for name in names})
+
+
+def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderConfig, dict[str, Tensor]]:
+    """Read a Hugging Face folder.
+
+    Args:
+        folder: With config.json and model.safetensors, in one file or in shards with an index.
+        optional: Those of `HEADS` that may be absent.
+
+    Returns:
+        Sizes and MaskedLMWithNSP's tensors.
+
+    Raises:
+        ValueError: where a file is missing, cut short or not of a BERT.
+    """
+    config = from_config_json(_read_json(folder / CONFIG))
+    index = folder / f"{WEIGHTS}.index.json"
+    is_sharded = index.is_file() and not (folder / WEIGHTS).is_file()
+    names = sorted(set(_read_json(index)["weight_map"].values())) if is_sharded else [WEIGHTS]
+    tensors = {name: tensor for file in names for name, tensor in _read_tensors(folder / file).items()}
+    return config, from_huggingface(tensors, config, optional)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file; the old names of LayerNorm's weight and bias become the new ones."""
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no {path.name}; weights are read from safetensors only")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    return {re.sub(r"LayerNorm\.(gamma|beta)$", _modern_norm, name): tensor for name, tensor in tensors.items()}
+
+
+def _modern_norm(match: re.Match[str]) -> str:
+    return "LayerNorm." + {"gamma": "weight", "beta": "bias"}[match[1]]
+
+
+def write_folder(
+    folder: Path, config: EncoderConfig, state: Mapping[str, Tensor], tokenizer_files: Mapping[str, str]
+) -> None:
+    """Write what transformers' AutoModelForPreTraining and AutoTokenizer load into an existing folder.
+
+    The tokenizer is told how long a sequence the model takes, so that it truncates where it is asked to.
+
+    Raises:
+        ValueError: naming the tensors that BertForPreTraining has and `state` has not.
+    """
+    (folder / CONFIG).write_text(json.dumps(to_config_json(config), indent=2) + "\n", encoding="utf-8")
+    save_file(to_huggingface(state, config), folder / WEIGHTS, metadata={"format": "pt"})
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
+    for name, text in tokenizer_files.items():
+        if name == _TOKENIZER_CONFIG:
+            settings = json.loads(text) | {"model_max_length": config.max_position_embeddings}
+            text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")

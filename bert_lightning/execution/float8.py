@@ -1,0 +1,62 @@
+"""trainer.precision=fp8: the encoder's matrix products in 8-bit floats (torchao), the rest as in bf16-mixed.
+
+Weights, gradients and the optimizer's state stay fp32, their names in checkpoints the same. Every tensor is scaled by
+its own largest value, found anew each time.
+"""
+
+import importlib.util
+import logging
+
+import torch
+from torch import nn
+
+from bert_lightning.execution.sharding import blocks_of
+
+FIRST_CAPABILITY = (8, 9)
+MULTIPLE = 16
+"""What the kernels want the sizes of factors to be multiples of."""
+
+
+def check_float8(accelerator: str, token_multiple: int, name: str = "trainer.precision") -> None:
+    """Check that hardware, packages and shapes can do it.
+
+    Args:
+        accelerator: "gpu" or "cpu".
+        token_multiple: What the numbers of tokens of the micro-batches are multiples of.
+        name: The setting that asks for it.
+
+    Raises:
+        ValueError: naming what is missing.
+    """
+    if importlib.util.find_spec("torchao") is None:
+        raise ValueError(f"{name}=fp8 needs torchao: pip install 'bert-lightning[fp8]'; or take bf16-mixed")
+    if accelerator != "gpu":
+        raise ValueError(f"{name}=fp8 needs a GPU that multiplies 8-bit floats, not accelerator={accelerator}")
+    if torch.cuda.get_device_capability() < FIRST_CAPABILITY:
+        raise ValueError(f"{name}=fp8, but {torch.cuda.get_device_name()} has no 8-bit floats; take bf16-mixed")
+    if token_multiple % MULTIPLE:
+        raise ValueError(
+            f"{name}=fp8 needs micro-batches of a multiple of {MULTIPLE} tokens, these are of {token_multiple}; make "
+            "data.micro_batch_size times data.seq_len at least 1024"
+        )
+
+
+def quieten_torchao() -> None:
+    """Leave out what it says when it is imported: about kernels for other hardware, and about its own old ways."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def to_float8(objective: nn.Module, emulate: bool = False) -> None:
+    """Swap the linear layers of all blocks in place; of the last block, which runs on chosen rows, attention's alone.
+
+    Args:
+        objective: Before it is compiled or sharded.
+        emulate: Round as the kernels do and multiply in the precision of the inputs, on any device.
+    """
+    quieten_torchao()
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training
+
+    *blocks, last = blocks_of(objective)
+    for block in [*blocks, last.attention]:
+        convert_to_float8_training(block, config=Float8LinearConfig(emulate=emulate))

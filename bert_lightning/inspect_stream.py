@@ -1,0 +1,118 @@
+"""bert-inspect: the first examples of a stream in words, its statistics, and its digests."""
+
+import json
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tokenizers import Tokenizer
+
+from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.config import check_numbers, prepared_folder
+from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.packing import PackedBatch, batch_digest
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream import PretrainingStream
+from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
+
+
+def inspect(cfg: DictConfig) -> dict[str, Any]:
+    """Read `num_batches` global batches, print examples and a table, write JSON and digests where asked.
+
+    Returns:
+        The statistics, by name.
+    """
+    data = cfg.data
+    check_numbers(data, cfg.seed)
+    if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
+        raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
+    if not isinstance(cfg.first_step, int) or cfg.first_step < 0:
+        raise ValueError(f"first_step={cfg.first_step} must be a whole number, at least 0")
+    samples = PretrainingSamples(
+        prepared_folder(data),
+        cfg.split,
+        instantiate(cfg.pairs),
+        instantiate(cfg.masking),
+        data.seq_len,
+        cfg.seed,
+        data.num_lanes,
+        data.window_shards,
+        quarantine=list(data.quarantine),
+    )
+    stream = PretrainingStream(
+        samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
+    )
+    stream.consumed_samples = cfg.first_step * data.global_batch_size
+    console = Console()
+    statistics, digests = StreamStatistics(samples.vocabulary, samples.pairs.label_names), []
+    begin = time.perf_counter()
+    for step, batches in enumerate(islice(stream, cfg.num_batches)):
+        if step == 0:
+            _print_examples(batches, samples, cfg.num_examples, console)
+        statistics.add(batches)
+        if cfg.digests:
+            digests.append(batch_digest(batches))
+    seconds = time.perf_counter() - begin
+    table: dict[str, Any] = statistics.table()
+    table["tokens_per_second"] = table["tokens"] / seconds
+    table["epochs"] = samples.epoch_of(stream.consumed_samples)
+    if cfg.unigram_entropy:
+        table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.quarantine)
+    _print_table(table, console)
+    if cfg.output:
+        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
+    if cfg.digests:
+        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests))
+    return table
+
+
+def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, number: int, console: Console) -> None:
+    """Print the first examples of a global batch: tokens, the segment they are in, masks with what is asked for."""
+    tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
+    names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
+    place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
+    for sample in range(min(number, len(place))):
+        batch, row = place[sample]
+        console.print(f"\n[bold]example {sample}[/bold]  {names[int(batch.nsp_labels[row])].replace('_', ' ')}")
+        console.print(example_in_words(batch, row, tokenizer))
+
+
+def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
+    """Return one example as text: predictions as `shown->label` in reverse video, segment B underlined."""
+    begin, end = batch.cu_seqlens[row : row + 2].tolist()
+    labels = dict(zip(batch.masked_positions.tolist(), batch.mlm_labels.tolist(), strict=True))
+    text = Text()
+    for position in range(begin, end):
+        shown, label = int(batch.input_ids[position]), labels.get(position, NO_LABEL)
+        style = "underline" if batch.token_type_ids[position] else ""
+        if label != NO_LABEL:
+            text.append(f"{_token(tokenizer, shown)}->{_token(tokenizer, label)}", style=f"{style} reverse")
+        else:
+            text.append(_token(tokenizer, shown), style=style)
+        text.append(" ")
+    return text
+
+
+def _token(tokenizer: Tokenizer, number: int) -> str:
+    return tokenizer.id_to_token(number) or f"<{number}>"
+
+
+def _print_table(statistics: dict[str, Any], console: Console) -> None:
+    table = Table("quantity", "value", title="\nthe stream")
+    table.columns[1].justify = "right"
+    for name, value in statistics.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:,.4g}")
+    console.print(table)
+
+
+main = entry_point("inspect", inspect)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What is predicted from hidden states, and how wrong it is: masked tokens and the relation of two segments.
+
+Called, a head returns the sums that it is trained with; `scores` is what a model that is trained says.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bert_lightning.models.encoder import ACTIVATIONS, EncoderConfig, computing_dtype, initialize
+from bert_lightning.models.linear_cross_entropy import chunked_cross_entropy
+from data_pipeline.records import NO_LABEL
+
+
+class MaskedLMHead(nn.Module):
+    """Scores over the vocabulary for hidden states of masked positions; the decoder is the token embedding table.
+
+    The padded entries of the vocabulary get minus infinity, so they are never predicted and get no gradient.
+
+    Args:
+        config: Of the encoder.
+        chunk_rows: Hidden states whose scores are held at a time while training; None holds all.
+    """
+
+    padding_bias: Tensor
+
+    def __init__(self, config: EncoderConfig, chunk_rows: int | None = None) -> None:
+        super().__init__()
+        if chunk_rows is not None and chunk_rows < 1:
+            raise ValueError(f"objective.chunk_rows={chunk_rows} must be a number of predictions, at least 1, or null")
+        self.chunk_rows = chunk_rows
+        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        num_padded = config.padded_vocab_size - config.vocab_size
+        self.register_buffer("padding_bias", torch.full((num_padded,), -torch.inf), persistent=False)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor, token_table: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and the number of right answers, for hidden states (rows, hidden).
+
+        Args:
+            hidden: Of masked positions.
+            token_table: (padded vocabulary, hidden).
+            labels: The tokens that were there, `NO_LABEL` where nothing is asked, (rows,).
+        """
+        if self.chunk_rows is None:
+            return summed_loss(self.scores(hidden, token_table), labels)
+        features = self._features(hidden)
+        return chunked_cross_entropy(
+            features.to(computing_dtype(features)), token_table, self._padded_bias(), labels.long(), self.chunk_rows
+        )
+
+    def scores(self, hidden: Tensor, token_table: Tensor) -> Tensor:
+        """Return scores, (rows, padded vocabulary), for hidden states (rows, hidden)."""
+        return F.linear(self._features(hidden), token_table, self._padded_bias())
+
+    def _features(self, hidden: Tensor) -> Tensor:
+        return self.norm(self.activation(self.transform(hidden)))
+
+    def _padded_bias(self) -> Tensor:
+        return torch.cat([self.bias, self.padding_bias])
+
+
+class Pooler(nn.Module):
+    """A tanh layer on the hidden state of [CLS]."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return (pairs, hidden) for the hidden states of [CLS], (pairs, hidden)."""
+        return torch.tanh(self.dense(hidden))
+
+
+class SentencePairHead(nn.Module):
+    """Is the second segment the true next one (0) or a random or swapped one (1)?"""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.pooler = Pooler(config)
+        self.classifier = nn.Linear(config.hidden_size, 2)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and the number of right answers, for [CLS] (pairs, hidden) and labels (pairs,)."""
+        return summed_loss(self.scores(hidden), labels)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Return scores, (pairs, 2), for the hidden states of [CLS], (pairs, hidden)."""
+        return self.classifier(self.pooler(hidden))
+
+
+def summed_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy in fp32 and the number of right answers, summed over rows that have a label."""
+    scores, labels = scores.float(), labels.long()
+    right = (scores.detach().argmax(-1) == labels).sum()
+    return F.cross_entropy(scores, labels, ignore_index=NO_LABEL, reduction="sum"), right

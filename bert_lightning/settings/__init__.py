@@ -1,0 +1,1 @@
+"""Settings: where they are, what is checked, how commands begin and end."""

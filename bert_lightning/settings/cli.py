@@ -1,0 +1,73 @@
+"""How a command begins and ends: a config in, and a wrong input is one line on standard error and exit status 2."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bert_lightning.settings.config import CONF_DIR
+
+_VARIABLE = "HYDRA_FULL_ERROR"
+_ASKED = os.environ.get(_VARIABLE)
+
+
+def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """Return the main function of a console script: compose a config from the command line and run with it.
+
+    A `ValueError`, an error of Hydra about the config, or one of the file system is a message to the user: one line,
+    status 2, no traceback, unless HYDRA_FULL_ERROR=1 asks for it. Any other error is a bug and shows its traceback.
+
+        main = entry_point("prepare", prepare)
+    """
+
+    @functools.wraps(run)
+    def job(cfg: DictConfig) -> None:
+        with _messages(), _as_asked():
+            run(cfg)
+
+    main = hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(job)
+
+    def guarded() -> None:
+        # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
+        os.environ[_VARIABLE] = "1"
+        with _messages():
+            main()
+
+    return guarded
+
+
+@contextmanager
+def _as_asked() -> Iterator[None]:
+    """Hide our own HYDRA_FULL_ERROR while the command runs: processes it starts read the variable as the user's."""
+    own = os.environ.pop(_VARIABLE)
+    if _ASKED is not None:
+        os.environ[_VARIABLE] = _ASKED
+    try:
+        yield
+    finally:
+        os.environ[_VARIABLE] = own
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if _ASKED not in (None, "", "0"):
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what is wrong; hydra.utils.instantiate wraps the errors of what it builds, so there the cause says it."""
+    while isinstance(error, HydraException) and isinstance(error.__cause__, ValueError):
+        error = error.__cause__
+    return " ".join(str(error).split())

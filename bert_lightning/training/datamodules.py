@@ -1,0 +1,196 @@
+"""The streams of a prepared folder for the ranks of a trainer."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from tokenizers import Tokenizer
+from torch.profiler import record_function
+
+from bert_lightning.profiling.step_profile import DATA_WAIT
+from data_pipeline.masking.masking import Masking
+from data_pipeline.pairs.chunks import PairFormat
+from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream import PretrainingStream, ValidationStream
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
+
+
+class TimedLoader:
+    """A training stream that notes how long it was waited for; what Lightning asks of a loader it passes on.
+
+    Args:
+        stream: Has a length and a state that does not depend on the rank: Lightning saves that of the first rank and
+            gives it to all, and reads one batch ahead where a loader has no length.
+    """
+
+    def __init__(self, stream: PretrainingStream) -> None:
+        self.stream = stream
+        self.wait_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __iter__(self) -> Iterator[list[PackedBatch]]:
+        batches = iter(self.stream)
+        while True:
+            begin = time.perf_counter()
+            with record_function(DATA_WAIT):
+                batch = next(batches, None)
+            self.wait_seconds += time.perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the state of the stream."""
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue the stream where the state was taken."""
+        self.stream.load_state_dict(state)
+
+
+class PretrainingData(L.LightningDataModule):
+    """Training and held-out streams of one prepared folder.
+
+    Args:
+        path: A folder written by bert-prepare, or its address.
+        pairs: How documents become examples.
+        masking: Which tokens are to be predicted.
+        seq_len: Most tokens of an example.
+        global_batch_size: Examples of one optimizer step, over all ranks.
+        micro_batch_size: Examples of one forward and backward pass of one rank.
+        max_steps: Steps of the whole run.
+        seed: Of the order, the pairs and the masks.
+        num_workers: Loader processes of each rank.
+        validation_micro_batch_size: Examples of one held-out forward pass of one rank.
+        validation_samples: Held-out examples to use; None for all.
+        num_lanes: Streams of shards read side by side.
+        window_shards: Shards of a lane in memory at a time.
+        cache_dir: Where the example index and what is fetched are kept; see `PreparedFolder`.
+        quarantine: Shards to leave out.
+        cache_bytes: Most bytes of fetched shards to keep; None for all.
+        retries: How often a broken transfer is tried again.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        pairs: PairFormat,
+        masking: Masking,
+        seq_len: int,
+        global_batch_size: int,
+        micro_batch_size: int,
+        max_steps: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        validation_micro_batch_size: int | None = None,
+        validation_samples: int | None = None,
+        num_lanes: int = 16,
+        window_shards: int = 16,
+        cache_dir: str | Path | None = None,
+        quarantine: Sequence[str] = (),
+        cache_bytes: int | None = None,
+        retries: int = 5,
+    ) -> None:
+        super().__init__()
+        self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
+        self.global_batch_size = global_batch_size
+        self.tokenizer: Tokenizer = load_tokenizer(self.folder.tokenizer_dir)
+        self._micro_batch_size = micro_batch_size
+        self._validation_micro_batch_size = validation_micro_batch_size or micro_batch_size
+        self._validation_samples = validation_samples
+        self._max_steps = max_steps
+        self._num_workers = num_workers
+        self._source: dict[str, Any] = {
+            "folder": self.folder,
+            "pairs": pairs,
+            "masking": masking,
+            "seq_len": seq_len,
+            "seed": seed,
+            "num_lanes": num_lanes,
+            "window_shards": window_shards,
+            "quarantine": quarantine,
+        }
+        self._train: PretrainingSamples | None = None
+        self._loader: TimedLoader | None = None
+
+    def prepare_data(self) -> None:
+        """Let one process of each node make the example index before the others read it."""
+        self._samples("train")
+        if self.has_validation:
+            self._samples("validation")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether documents were held out when the folder was prepared."""
+        return bool(self.folder.manifest.without(self._source["quarantine"]).splits["validation"])
+
+    def _samples(self, split: str) -> PretrainingSamples:
+        return PretrainingSamples(split=split, shuffle=split == "train", **self._source)
+
+    def token_multiple(self) -> int:
+        """Return what the numbers of tokens of the training micro-batches are multiples of."""
+        samples = self._samples("train")
+        return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
+
+    def check_state(self, state: dict[str, object]) -> None:
+        """Raise a ValueError with the differences where a saved state is of another training stream."""
+        PretrainingStream(self._samples("train"), 1, 1, self._max_steps).load_state_dict(state)
+
+    def train_dataloader(self) -> TimedLoader:
+        """Return this rank's share of the training stream."""
+        trainer = self._require_trainer()
+        self._train = self._samples("train")
+        stream = PretrainingStream(
+            self._train,
+            self.global_batch_size,
+            self._micro_batch_size,
+            self._max_steps,
+            trainer.global_rank,
+            trainer.world_size,
+            self._num_workers,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+        )
+        self._loader = TimedLoader(stream)
+        return self._loader
+
+    def val_dataloader(self) -> ValidationStream:
+        """Return this rank's share of the held-out split."""
+        trainer = self._require_trainer()
+        return ValidationStream(
+            self._samples("validation"),
+            self._validation_micro_batch_size,
+            trainer.global_rank,
+            trainer.world_size,
+            min(self._num_workers, 1),
+            self._validation_samples,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+        )
+
+    def transfer_batch_to_device(
+        self, batch: list[PackedBatch], device: torch.device, dataloader_idx: int
+    ) -> list[PackedBatch]:
+        """Copy each micro-batch in one transfer that does not wait."""
+        return batch if device.type == "cpu" else [part.to(device, non_blocking=True) for part in batch]
+
+    def _require_trainer(self) -> L.Trainer:
+        assert self.trainer is not None
+        return self.trainer
+
+    def take_wait_seconds(self) -> float:
+        """Return how long training batches were waited for since the last call."""
+        if self._loader is None:
+            return 0.0
+        waited, self._loader.wait_seconds = self._loader.wait_seconds, 0.0
+        return waited
+
+    def epoch_of(self, samples: int) -> float:
+        """Return how many passes over the training split a number of samples is."""
+        return self._train.epoch_of(samples) if self._train is not None else 0.0

@@ -1,0 +1,205 @@
+"""One optimizer step on one global batch: normalise, accumulate, clip, update or skip, and measure.
+
+Optimization is manual because a Lightning batch here is a whole global batch: the losses are divided by the number of
+predictions of all ranks and micro-batches before the first backward pass, so ranks, workers and accumulation never
+change the gradient, and the number of batches is the number of steps whatever the world size. The module does not
+know which objective it trains.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.profiler import record_function
+
+from bert_lightning.distributed.collectives import sum_over_ranks, world_size
+from bert_lightning.execution.sharding import gradients_are_reduced
+from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.metrics.metric_sums import MetricSums
+from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
+from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.step_guard import StepGuard, poison
+from data_pipeline import rng
+from data_pipeline.streams.packing import PackedBatch
+
+STATE_KEY = "training_metrics"
+
+
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of all noise of one step on one rank, so that no generator state has to be saved.
+
+    >>> len({dropout_seed(0, step, rank) for step in range(100) for rank in range(8)})
+    800
+    """
+    return int(rng.fold(seed, step, rank)) & (2**63 - 1)
+
+
+class PretrainingModule(L.LightningModule):
+    """Train any objective whose losses are sums over predictions.
+
+    Args:
+        objective: Batch -> sums of losses and metrics; `counts(batch)` says over how many predictions.
+        optimizer: Parameter groups -> optimizer.
+        schedule: Number of updates made so far -> factor on the learning rate.
+        seed: Of dropout.
+        max_steps: Steps of the whole run.
+        log_every_n_steps: Steps between two readings of the metrics, the only times the host waits for the device.
+        gradient_clip_val: Largest norm of the gradients; None clips nothing.
+        max_skipped_steps: Steps in a row without finite gradients that end the run.
+        payload: What every checkpoint carries besides the training state, as plain containers.
+    """
+
+    objective: Any  # an nn.Module that follows objectives.Objective
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        schedule: Callable[[int], float],
+        seed: int,
+        max_steps: int,
+        log_every_n_steps: int = 50,
+        gradient_clip_val: float | None = 1.0,
+        max_skipped_steps: int = 10,
+        payload: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.objective = objective
+        self.latest: dict[str, float] = {}
+        self._make_optimizer = optimizer
+        self._schedule = schedule
+        self._seed = seed
+        self._max_steps = max_steps
+        self._log_every_n_steps = log_every_n_steps
+        self._gradient_clip_val = gradient_clip_val
+        self._max_skipped_steps = max_skipped_steps
+        self._payload = dict(payload or {})
+        self._base_lrs: list[float] = []
+        self._restored: Mapping[str, Any] | None = None
+
+    def configure_model(self) -> None:
+        """Shard the objective where the strategy does that; called again, it does nothing."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FullyShardedStrategy) and not isinstance(self.objective, FSDPModule):
+            strategy.shard(self.objective)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Build the optimizer over the decay and no-decay groups."""
+        optimizer = self._make_optimizer(parameter_groups(self.objective))
+        self._base_lrs = [group["lr"] for group in optimizer.param_groups]
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Make the sums on the device, which is known by now, or take those of the checkpoint."""
+        weights = self.objective.loss_weights
+        self._train_sums, self._val_sums = (MetricSums(weights, self.device) for _ in range(2))
+        self._guard = StepGuard(self._max_skipped_steps, self.device)
+        if self._restored is not None:
+            self._train_sums.load_state_dict(self._restored["sums"], self.global_rank == 0)
+            self._guard.load_state_dict(self._restored["guard"])
+
+    def training_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
+        """Make one update from this rank's micro-batches of one global batch."""
+        step = self.global_step
+        torch.manual_seed(dropout_seed(self._seed, step, self.global_rank))
+        local = [self.objective.counts(part) for part in batch]
+        counts = {name: sum(part[name] for part in local) for name in local[0]}
+        local_counts = self._on_device(list(counts.values()))
+        total_counts = sum_over_ranks(local_counts.clone()).clamp(min=1.0)
+        # DDP and FSDP average gradients over the ranks; the sum of all ranks' shares is wanted.
+        scales = dict(zip(counts, (world_size() / total_counts).unbind(), strict=True))
+        sums = self._accumulate_gradients(batch, scales)
+
+        optimizer: Any = self.optimizers()
+        with record_function(CLIP):
+            norm = gradient_norm(self.objective.parameters())
+            skipped = prepare_update(optimizer.optimizer, norm, self._gradient_clip_val)
+        for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
+            group["lr"] = base * self._schedule(step)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+        with record_function(METRICS):
+            self._guard.add(norm, skipped)
+            self._train_sums.add({name: sums[name] for name in counts}, local_counts, skipped)
+        if self.is_logging_step():
+            self._log_training(optimizer.param_groups[0]["lr"])
+
+    def _on_device(self, numbers: list[int]) -> Tensor:
+        """Copy host numbers to the device without waiting for it."""
+        host = torch.tensor(numbers, dtype=torch.float32)
+        return host if self.device.type == "cpu" else host.pin_memory().to(self.device, non_blocking=True)
+
+    def _accumulate_gradients(self, batch: list[PackedBatch], scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run forward and backward over the micro-batches; only the last one reduces gradients over the ranks.
+
+        Returns:
+            Detached sums of every loss and metric over this rank's micro-batches.
+        """
+        wrapper = self.trainer.strategy.model
+        weights = self.objective.loss_weights
+        sums: dict[str, Tensor] = {}
+        for number, part in enumerate(batch):
+            reduces = number == len(batch) - 1
+            if isinstance(wrapper, DistributedDataParallel):
+                wrapper.require_backward_grad_sync = reduces  # what Lightning's pre_backward looks at
+            else:
+                gradients_are_reduced(self.objective, reduces)
+            with record_function(FORWARD):
+                output = self.objective(part)
+                terms = [weights[name] * scales[name] * loss for name, loss in output.losses.items()]
+                loss = torch.stack(terms).sum()
+            self.manual_backward(loss, gradient=poison(loss))
+            for name, value in (output.losses | output.metrics).items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+        return sums
+
+    def is_logging_step(self) -> bool:
+        """Return whether metrics are read after the step that was just made."""
+        return self.global_step % self._log_every_n_steps == 0 or self.global_step == self._max_steps
+
+    def _log_training(self, lr: float) -> None:
+        means = {f"train/{name}": value for name, value in self._train_sums.means().items()}
+        self._train_sums.reset()
+        self.log_values(means | self._guard.read(self.global_step) | {"optim/lr": lr})
+
+    def log_values(self, values: Mapping[str, float]) -> None:
+        """Give values of the current step to every logger, on the first rank, and keep them as `latest`."""
+        self.latest |= values
+        for logger in self.loggers:
+            logger.log_metrics(dict(values), step=self.global_step)
+
+    def on_train_batch_end(self, outputs: Any, batch: list[PackedBatch], batch_idx: int) -> None:
+        """Ask the loop to stop after the last step, which makes it validate once more."""
+        if self.global_step >= self._max_steps:
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
+        """Add the sums of one held-out micro-batch; nothing is compiled for its shapes."""
+        for part in batch:
+            counts = self.objective.counts(part)
+            with torch.compiler.set_stance("force_eager"):
+                output = self.objective(part)
+            values = output.losses | output.metrics
+            self._val_sums.add({name: values[name] for name in counts}, self._on_device(list(counts.values())))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact means over the held-out split."""
+        self.log_values({f"val/{name}": value for name, value in self._val_sums.means().items()})
+        self._val_sums.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the payload, and the metrics of the window that is under way so that its row comes out the same."""
+        checkpoint.update(self._payload)
+        self._train_sums.gather(self.global_rank == 0)
+        checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the saved metrics until the device is known."""
+        self._restored = checkpoint.get(STATE_KEY)

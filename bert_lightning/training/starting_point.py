@@ -1,0 +1,76 @@
+"""Where a run starts from: its own newest checkpoint, one that is named, the weights of another model, or nothing."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, Pretrained, latest_checkpoint, read_about
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.settings.config import is_first_process
+from bert_lightning.training.datamodules import PretrainingData
+
+log = logging.getLogger(__name__)
+
+
+def find_checkpoint(resume: str | None, run_dir: Path) -> Path | None:
+    """Return the checkpoint to continue from, None for a new run.
+
+    Raises:
+        ValueError: where a new run would overwrite one, or the checkpoint asked for does not exist.
+    """
+    if resume == "auto":
+        newest = latest_checkpoint(run_dir)
+        if newest is None and is_first_process() and (run_dir / "metrics.csv").exists():
+            log.warning(
+                "%s holds metrics but no whole checkpoint: the run begins again, its metrics are replaced", run_dir
+            )
+        return newest
+    if resume is not None:
+        if not Path(resume).exists():
+            raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
+        return Path(resume)
+    if is_first_process() and any((run_dir / name).exists() for name in ("metrics.csv", "checkpoints")):
+        raise ValueError(f"{run_dir} holds a run; resume=auto continues it, another run_name starts a new one")
+    return None
+
+
+def check_resume(checkpoint: Path, config: EncoderConfig, data: PretrainingData, max_steps: int) -> None:
+    """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
+
+    Raises:
+        ValueError: with what the checkpoint has and what the settings say.
+    """
+    about = read_about(checkpoint)
+    model = about[PAYLOAD_KEY]["model"]
+    for name, value in config.as_dict().items():
+        if not name.endswith(("_prob", "_range")) and value != model[name]:
+            raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
+    if about["global_step"] > max_steps:
+        raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
+    state = about["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+    data.check_state(state)
+    if state["global_batch_size"] != data.global_batch_size:
+        log.warning(
+            "data.global_batch_size was %d and is %d: the order of the examples stays, the batches differ",
+            state["global_batch_size"],
+            data.global_batch_size,
+        )
+
+
+def start_from(objective: Any, pretrained: Pretrained, tokenizer: Tokenizer) -> None:
+    """Take the weights of another model; heads that it lacks keep their new ones.
+
+    Raises:
+        ValueError: where sizes or vocabularies differ.
+    """
+    own, given = objective.encoder.config.as_dict(), pretrained.config.as_dict()
+    for name in own:
+        if not name.endswith(("_prob", "_range")) and own[name] != given[name]:
+            raise ValueError(f"model.{name}={own[name]}, but init_from has {given[name]}")
+    if pretrained.tokenizer().get_vocab() != tokenizer.get_vocab():
+        raise ValueError("init_from has another vocabulary than the prepared data; prepare with its tokenizer.path")
+    objective.load_state_dict(pretrained.state, strict=False)
+    if pretrained.absent_heads:
+        log.info("init_from has no %s; they begin anew", ", ".join(pretrained.absent_heads))

@@ -1,0 +1,1 @@
+"""Which tokens are predicted, and what is shown in their place."""

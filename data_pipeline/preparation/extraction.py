@@ -1,0 +1,114 @@
+"""First half of preparation, part by part: input -> sentences, in JSON lines, one document each.
+
+What is left out is counted with its reason. Held-out documents go to a file of their own; which documents are held out,
+and how often one is trained on, depends on nothing but their identifiers.
+"""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from data_pipeline.corpora.reader import Part, Reader
+from data_pipeline.preparation.document_filters import DocumentFilters
+from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
+from data_pipeline.preparation.sentences import split_sentences
+from data_pipeline.records import Document, Dropped
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class InputGroup:
+    """Parts of one source that are read as one task."""
+
+    reader: Reader
+    parts: tuple[Part, ...]
+
+
+def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
+    """Group successive parts of each source to at least `group_bytes`; the same for any number of workers."""
+    groups = []
+    for reader in sources:
+        parts: list[Part] = []
+        size = 0
+        for part in reader.parts(group_bytes):
+            parts.append(part)
+            size += group_bytes if part.bytes is None else part.bytes
+            if size >= group_bytes:
+                groups.append(InputGroup(reader, tuple(parts)))
+                parts, size = [], 0
+        if parts:
+            groups.append(InputGroup(reader, tuple(parts)))
+    return groups
+
+
+def unit_hashes(identifier: str) -> tuple[float, float]:
+    """Return two independent numbers in [0, 1) that a document always has."""
+    digest = hashlib.sha256(identifier.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
+
+
+def is_held_out(identifier: str, validation_fraction: float) -> bool:
+    """Tell whether a document goes to the validation split, by the hash of its identifier."""
+    return unit_hashes(identifier)[0] < validation_fraction
+
+
+def num_copies(identifier: str, weight: float) -> int:
+    """Return how often a document of a source with this weight is seen: a weight of 2.5 is twice or three times.
+
+    >>> [num_copies("a", weight) for weight in (1, 2, 3.0)]
+    [1, 2, 3]
+    """
+    return math.floor(weight) + (unit_hashes(identifier)[1] < weight % 1)
+
+
+def extract_group(
+    group: InputGroup, number: int, text: ExtractedText, validation_fraction: float, filters: DocumentFilters
+) -> None:
+    """Read one group of parts; write a file a split and the report."""
+    report = ExtractionReport(Counter(bytes=sum(part.bytes or 0 for part in group.parts)))
+    with ExitStack() as stack:
+        files = {split: stack.enter_context(text.path(split, number).open("w", encoding="utf-8")) for split in SPLITS}
+        for document in _documents(group, filters, report.counts):
+            sentences = document.paragraphs
+            if not document.presplit:
+                sentences = split_sentences(document.paragraphs, group.reader.language)
+            if not sentences:
+                report.counts["dropped: no text"] += 1
+                continue
+            held_out = is_held_out(document.identifier, validation_fraction)
+            copies = 1 if held_out else num_copies(document.identifier, group.reader.weight)
+            record = {"identifier": document.identifier, "title": document.title, "copies": copies}
+            files["validation" if held_out else "train"].write(record_line({**record, "sentences": sentences}))
+            report.add(document.title, len(sentences), 0 if held_out else copies)
+    text.save_report(number, report)
+
+
+def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]) -> Iterator[Document]:
+    """Yield what is to be kept, and count what is not."""
+    fresh = filters.fresh()
+    for part in group.parts:
+        for item in map(_storable, group.reader.read_part(part)):
+            if isinstance(item, Dropped):
+                counts[f"dropped: {item.reason}"] += 1
+            elif num_copies(item.identifier, group.reader.weight) == 0:
+                counts[f"dropped: weight {group.reader.weight:g}"] += 1
+            elif reason := fresh.reason_to_drop(item):
+                counts[f"dropped: {reason}"] += 1
+            else:
+                yield item
+
+
+def _storable(item: Document | Dropped) -> Document | Dropped:
+    """Replace halves of surrogate pairs, which JSON and XML can escape but UTF-8 cannot write, and remove NULs."""
+    if isinstance(item, Dropped):
+        return item
+    texts = [item.identifier, item.title, *item.paragraphs]
+    if not any("\0" in text or (not text.isascii() and _SURROGATE.search(text)) for text in texts):
+        return item
+    identifier, title, *paragraphs = (_SURROGATE.sub("\ufffd", text.replace("\0", "")) for text in texts)
+    return replace(item, identifier=identifier, title=title, paragraphs=[text for text in paragraphs if text.strip()])

@@ -1,0 +1,1 @@
+"""A prepared folder: what it holds, and how it is read from a disk or from elsewhere."""

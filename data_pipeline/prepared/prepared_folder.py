@@ -1,0 +1,230 @@
+"""A folder written by bert-prepare, wherever it is: its manifest, its tokenizer, its shards.
+
+On this machine the files are read where they are; from elsewhere they come through a cache on a disk of this node.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from data_pipeline.prepared import manifest as manifests
+from data_pipeline.prepared.manifest import DamagedManifestError, Manifest, ShardEntry
+from data_pipeline.prepared.prefetch import Prefetcher
+from data_pipeline.prepared.shard_cache import ShardCache
+from data_pipeline.prepared.shards import Offsets, TokenShard, check_size, parse_lengths, parse_shard
+from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
+from data_pipeline.prepared.transfer import fetch
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+
+CONNECTIONS = 8
+T = TypeVar("T")
+
+
+class PreparedFolder:
+    """What was prepared, read and checked.
+
+    Args:
+        path: A folder, or an address: http(s)://, s3://, gs://, or pipe: and a command with {name}.
+        cache_dir: Where shards from elsewhere and the example index are kept; by default ~/.cache/bert-lightning for
+            an address, and the folder itself otherwise.
+        cache_bytes: Most bytes of shards kept from elsewhere; None for no limit.
+        retries: How often a broken transfer is tried again.
+
+    Raises:
+        ValueError: where there is no manifest, or it cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        cache_dir: str | Path | None = None,
+        cache_bytes: int | None = None,
+        retries: int = 5,
+    ) -> None:
+        if not isinstance(retries, int) or retries < 0:
+            raise ValueError(f"data.retries={retries} must be a whole number, at least 0")
+        self._files: _Files
+        if is_remote(path):
+            default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "bert-lightning"
+            cache = ShardCache(Path(cache_dir or default).expanduser().absolute(), cache_bytes, retries)
+            self._files = _RemoteFiles(open_storage(str(path)), cache)
+            kept = cache.folder
+        else:
+            self._files = _LocalFiles(Path(path))
+            kept = Path(cache_dir or path)
+        self.path = str(path)
+        self.index_dir = kept / "index"
+        self.manifest = self._files.manifest()
+
+    def __str__(self) -> str:
+        return shown(self.path)
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """The folder, on this machine, that AutoTokenizer loads."""
+        return self._files.tokenizer_dir(self.manifest.tokenizer_sha256)
+
+    def check(self, entries: Sequence[ShardEntry]) -> None:
+        """Find shards of this machine that are missing or cut short at once, not hours later."""
+        for entry in entries:
+            self._files.check(entry)
+
+    def read(self, entries: Sequence[ShardEntry]) -> list[TokenShard]:
+        """Return shards, fetched side by side and checked; ValueError naming the one that is damaged and how."""
+
+        def parse(file: BinaryIO, where: str, entry: ShardEntry) -> TokenShard:
+            return parse_shard(file.read(), where, entry, self.manifest.vocab_size)
+
+        return self._parse(entries, parse)
+
+    def read_lengths(self, entries: Sequence[ShardEntry]) -> list[tuple[Offsets, Offsets]]:
+        """Return sentence and document offsets of shards; of files on this machine the tokens are not read."""
+        return self._parse(entries, parse_lengths)
+
+    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+        """Begin to fetch shards that will be read next, and return at once."""
+        self._files.prefetch(entries)
+
+    def _parse(self, entries: Sequence[ShardEntry], parse: Callable[[BinaryIO, str, ShardEntry], T]) -> list[T]:
+        def parse_one(entry: ShardEntry) -> T:
+            where = self._files.where(entry.name)
+            with self._files.open(entry) as file:
+                try:
+                    return parse(file, where, entry)
+                except ValueError:
+                    if not self._files.renew(entry, file):
+                        raise
+            with self._files.open(entry) as file:
+                return parse(file, where, entry)
+
+        with ThreadPoolExecutor(self._files.connections) as pool:
+            return list(pool.map(parse_one, entries))
+
+
+def open_folder(folder: PreparedFolder | str | Path) -> PreparedFolder:
+    """Return a prepared folder from itself or from its path."""
+    return folder if isinstance(folder, PreparedFolder) else PreparedFolder(folder)
+
+
+class _Files(Protocol):
+    """Where the files of a prepared folder are read."""
+
+    connections: int
+
+    def where(self, name: str) -> str: ...
+    def manifest(self) -> Manifest: ...
+    def tokenizer_dir(self, sha256: str) -> Path: ...
+    def check(self, entry: ShardEntry) -> None: ...
+    def open(self, entry: ShardEntry) -> BinaryIO: ...
+    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool: ...
+    def prefetch(self, entries: Sequence[ShardEntry]) -> None: ...
+
+
+class _LocalFiles:
+    connections = 1
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def where(self, name: str) -> str:
+        return str(self._folder / name)
+
+    def manifest(self) -> Manifest:
+        return Manifest.load(self._folder)
+
+    def tokenizer_dir(self, sha256: str) -> Path:
+        return self._folder / "tokenizer"
+
+    def check(self, entry: ShardEntry) -> None:
+        check_size(self._folder, entry)
+
+    def open(self, entry: ShardEntry) -> BinaryIO:
+        return check_size(self._folder, entry).open("rb")
+
+    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
+        return False
+
+    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+        pass
+
+
+class _RemoteFiles:
+    connections = CONNECTIONS
+
+    def __init__(self, storage: Storage, cache: ShardCache) -> None:
+        self._storage = storage
+        self._cache = cache
+        self._ahead = Prefetcher(self._open)
+
+    def where(self, name: str) -> str:
+        return shown(self._storage.url(name))
+
+    def manifest(self) -> Manifest:
+        return Manifest.parse(self._fetch(manifests.FILE_NAME, _check_manifest), self.where(manifests.FILE_NAME))
+
+    def tokenizer_dir(self, sha256: str) -> Path:
+        """Return the tokenizer's folder in the cache, made on first use and moved into place whole."""
+        folder = self._cache.folder / "tokenizers" / sha256
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                fetched = Path(temporary) / "tokenizer.json"
+                self._fetch("tokenizer/tokenizer.json", partial(_check_tokenizer, fetched, sha256))
+                save_tokenizer(load_tokenizer(fetched), Path(temporary) / "whole")
+                with contextlib.suppress(OSError):  # another process was first
+                    (Path(temporary) / "whole").rename(folder)
+        return folder
+
+    def check(self, entry: ShardEntry) -> None:
+        """Nothing is asked: each shard is checked when it is fetched."""
+
+    def open(self, entry: ShardEntry) -> BinaryIO:
+        self._ahead.discard(entry)
+        return self._open(entry)
+
+    def _open(self, entry: ShardEntry) -> BinaryIO:
+        return self._cache.open(self._storage, entry)
+
+    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
+        """Throw away a shard that has changed on the disk since it was fetched; return whether it had."""
+        file.seek(0)
+        if hashlib.sha256(file.read()).hexdigest() == entry.sha256:
+            return False
+        self._cache.discard(self._storage, entry)
+        return True
+
+    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+        self._ahead.add(entries)
+
+    def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:
+        with tempfile.TemporaryFile() as file:
+            fetch(self._storage, name, file, self._cache.retries, check=check)
+            file.seek(0)
+            return file.read()
+
+
+def _check_manifest(content: bytes) -> None:
+    """Find what another try can mend; the rest is said by who reads the manifest."""
+    try:
+        Manifest.parse(content, "what came")
+    except DamagedManifestError as error:
+        raise DamagedError(str(error)) from error
+    except ValueError:
+        return
+
+
+def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
+    """Write a tokenizer to a path, where its hash is found."""
+    path.write_bytes(content)
+    try:
+        found = tokenizer_sha256(load_tokenizer(path))
+    except ValueError as error:
+        raise DamagedError("what came is no tokenizer") from error
+    if found != sha256:
+        raise DamagedError("what came is not the tokenizer that the shards were made with")

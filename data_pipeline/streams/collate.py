@@ -1,0 +1,180 @@
+"""Examples -> packed micro-batches: dealt by length, read, joined, masked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_pipeline.masking.masking import Masking, Vocabulary
+from data_pipeline.records import NO_LABEL, TokenIds
+from data_pipeline.streams.samples import Examples
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedShape:
+    """The fixed and rounded sizes of the batches of a run.
+
+    Rounding to 1/64 of a usual batch wastes under 1% of the tokens and leaves a handful of shapes.
+
+    Attributes:
+        num_examples: Examples a batch has room for.
+        seq_len: Most tokens of an example.
+        usual_length: About how many tokens an example has; None: `seq_len`.
+    """
+
+    num_examples: int
+    seq_len: int
+    usual_length: int | None = None
+
+    @property
+    def token_multiple(self) -> int:
+        """What the number of tokens is rounded up to: a power of two below 1/64 of a usual batch, at least 8."""
+        usual = self.num_examples * (self.usual_length or self.seq_len)
+        return 1 << max(3, (usual // 64).bit_length() - 1)
+
+    @property
+    def prediction_multiple(self) -> int:
+        """What the number of masked positions is rounded up to."""
+        return max(8, self.token_multiple // 8)
+
+    @property
+    def num_sequences(self) -> int:
+        """Entries of `cu_seqlens` less one: the examples and room for the filler."""
+        return self.num_examples + -(-self.token_multiple // self.seq_len)
+
+
+def deal(lengths: NDArray[np.int64], num_hands: int) -> list[Rows]:
+    """Deal examples into hands of equal size and nearly equal token counts: longest first, back and forth.
+
+    Args:
+        lengths: Tokens of each example, (examples,); a multiple of `num_hands` of them.
+        num_hands: Number of hands.
+
+    Returns:
+        The examples of each hand, ascending.
+    """
+    rounds = np.argsort(-lengths, kind="stable").reshape(-1, num_hands)
+    rounds[1::2] = rounds[1::2, ::-1]
+    return list(np.sort(rounds.T, axis=1))
+
+
+def pack(
+    examples: Examples,
+    hands: Sequence[Rows],
+    shape: PackedShape,
+    masking: Masking,
+    vocabulary: Vocabulary,
+    first_sample: int,
+) -> Tensor:
+    """Read, join and mask examples, all at once, and lay them out as micro-batches.
+
+    Args:
+        examples: Those of a step that this rank reads.
+        hands: The examples of each micro-batch, at most `shape.num_examples`; missing ones become filler.
+        shape: Sizes of a micro-batch.
+        masking: Chooses what is to be predicted.
+        vocabulary: Facts about token ids.
+        first_sample: Sample with which the global batch begins; `sample_ids` count from it.
+
+    Returns:
+        One int32 buffer on the host with all micro-batches; `unpack_buffers` shows them.
+    """
+    dealt = examples.take(np.concatenate(hands))
+    cu_seqlens = np.concatenate([[0], np.cumsum(dealt.spans.lengths)])
+    input_ids, token_type_ids = _join(dealt, cu_seqlens, vocabulary)
+    positions, labels = masking(input_ids, cu_seqlens, dealt.keys, vocabulary)
+    sections, first = [], 0
+    for last in np.cumsum([len(hand) for hand in hands]).tolist():
+        begin, end = cu_seqlens[first], cu_seqlens[last]
+        low, high = np.searchsorted(positions, [begin, end])
+        sections += _lay_out(
+            cu_seqlens[first : last + 1] - begin,
+            (input_ids[begin:end], token_type_ids[begin:end]),
+            (positions[low:high] - begin, labels[low:high]),
+            (dealt.spans.labels[first:last], dealt.samples[first:last] - first_sample),
+            shape,
+            vocabulary.unmaskable[-1],
+        )
+        first = last
+    return torch.from_numpy(np.concatenate(sections, dtype=np.int32, casting="unsafe"))
+
+
+def _lay_out(
+    cu_seqlens: NDArray[np.int64],
+    tokens: tuple[TokenIds, NDArray[np.int64]],
+    predictions: tuple[NDArray[np.int64], TokenIds],
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    shape: PackedShape,
+    pad: int,
+) -> list[NDArray[np.integer]]:
+    """Return the header and the arrays of one micro-batch, in the order of `PackedBatch`, filled up to their sizes."""
+    (input_ids, token_type_ids), (positions, mlm_labels), (pair_labels, sample_ids) = tokens, predictions, pairs
+    num_tokens = _round_up(len(input_ids), shape.token_multiple)
+    num_predictions = _round_up(len(positions), shape.prediction_multiple)
+    ends = _sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
+    arrays: list[NDArray[np.integer]] = [
+        _pad(input_ids, num_tokens, pad),
+        np.arange(num_tokens) - np.repeat(ends[:-1], np.diff(ends)),
+        _pad(token_type_ids, num_tokens, 0),
+        ends,
+        _pad(positions, num_predictions, 0),
+        _pad(mlm_labels, num_predictions, NO_LABEL),
+        _pad(cu_seqlens[:-1], shape.num_examples, 0),
+        _pad(pair_labels, shape.num_examples, NO_LABEL),
+        _pad(sample_ids, shape.num_examples, -1),
+    ]
+    labelled = np.count_nonzero(pair_labels != NO_LABEL)
+    counts = (len(input_ids), len(positions), len(sample_ids), labelled, shape.seq_len)
+    return [np.array([*(len(array) for array in arrays), *counts]), *arrays]
+
+
+def _join(
+    examples: Examples, cu_seqlens: NDArray[np.int64], vocabulary: Vocabulary
+) -> tuple[TokenIds, NDArray[np.int64]]:
+    """Write [CLS] A [SEP] B [SEP] ... of every example; return ids and token types, both (tokens,).
+
+    Where each token is read and written is worked out for all examples at once, those of a window one after another;
+    then each window is read in one go.
+    """
+    cls, sep, _ = vocabulary.unmaskable
+    input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)
+    token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
+    input_ids[cu_seqlens[:-1]] = cls
+    rows = np.argsort(examples.window, kind="stable")
+    spans = examples.spans[rows]
+    sizes = spans.stop - spans.start  # (examples, segments)
+    room = sizes + (sizes > 0)
+    begins = cu_seqlens[rows, None] + 1 + np.cumsum(room, axis=1) - room
+    flat = sizes.ravel()
+    target = np.arange(flat.sum()) + np.repeat(begins.ravel() - np.cumsum(flat) + flat, flat)  # (ordinary tokens,)
+    source = target + np.repeat((spans.start - begins).ravel(), flat)
+    ends = np.concatenate([[0], np.cumsum(sizes.sum(axis=1))])
+    owners = np.searchsorted(examples.window[rows], np.arange(len(examples.windows) + 1))
+    for window, (low, high) in zip(examples.windows, pairwise(ends[owners].tolist()), strict=True):
+        input_ids[target[low:high]] = window.tokens[source[low:high]]
+    token_type_ids[target] = np.repeat(spans.token_types.ravel(), flat)
+    token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
+    return input_ids, token_type_ids
+
+
+def _sequence_ends(cu_seqlens: NDArray[np.int64], filler: int, shape: PackedShape) -> NDArray[np.int64]:
+    """Append the filler as sequences of at most `seq_len`, then empty ones up to the fixed number of sequences."""
+    ends = np.minimum(np.arange(1, shape.num_sequences - len(cu_seqlens) + 2) * shape.seq_len, filler)
+    return np.concatenate([cu_seqlens, cu_seqlens[-1] + ends])
+
+
+def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int32]:
+    padded = np.full(size, filler, dtype=np.int32)
+    padded[: len(values)] = values
+    return padded
+
+
+def _round_up(number: int, multiple: int) -> int:
+    """Round up to a multiple, at least one of them: a batch of filler alone still has a token for heads to read."""
+    return max(1, -(-number // multiple)) * multiple

@@ -1,0 +1,80 @@
+"""What a stream of batches is made of, counted, beside what it should be made of."""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_pipeline.masking.masking import Vocabulary
+from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
+from data_pipeline.streams.packing import PackedBatch
+
+
+class StreamStatistics:
+    """Counts over packed batches; `add` them, then read `table`.
+
+    Args:
+        vocabulary: Facts about token ids.
+        label_names: What labels 0 and 1 of a pair mean; nothing where there is no pair label.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, label_names: Sequence[str] = ()) -> None:
+        self._vocabulary = vocabulary
+        self._label_names = label_names
+        self._totals = dict.fromkeys(
+            ("examples", "tokens", "computed", "predictions", "masked", "kept", "labelled", "changed", "full"), 0
+        )
+        self._lengths: list[np.ndarray] = []
+
+    def add(self, batches: Iterable[PackedBatch]) -> None:
+        """Count the micro-batches of one step, on the host."""
+        for batch in batches:
+            lengths = np.diff(batch.cu_seqlens.numpy())[: batch.num_pairs]
+            positions = batch.masked_positions[: batch.num_predictions].long()
+            seen = batch.input_ids[positions]
+            counts = {
+                "examples": batch.num_pairs,
+                "tokens": batch.num_tokens,
+                "computed": len(batch.input_ids),
+                "predictions": batch.num_predictions,
+                "masked": int((seen == self._vocabulary.mask).sum()),
+                "kept": int((seen == batch.mlm_labels[: batch.num_predictions]).sum()),
+                "labelled": batch.num_labelled_pairs,
+                "changed": int((batch.nsp_labels[: batch.num_pairs] == 1).sum()),
+                "full": int((lengths == batch.max_seqlen).sum()),
+            }
+            for name, value in counts.items():
+                self._totals[name] += value
+            self._lengths.append(lengths)
+
+    def table(self) -> dict[str, float]:
+        """Return the statistics by name; shares are fractions of 1, lengths are tokens with special tokens."""
+        totals, lengths = self._totals, np.concatenate(self._lengths)
+        predictions = max(totals["predictions"], 1)
+        masked, kept = totals["masked"] / predictions, totals["kept"] / predictions
+        return {
+            "examples": totals["examples"],
+            "tokens": totals["tokens"],
+            "predicted_share": totals["predictions"] / totals["tokens"],
+            "replaced_by_mask_share": masked,
+            "replaced_by_random_share": 1 - masked - kept,
+            "unchanged_share": kept,
+            **{f"{name}_share": totals["changed"] / max(totals["labelled"], 1) for name in self._label_names[1:]},
+            "length_mean": float(lengths.mean()),
+            "length_median": float(np.median(lengths)),
+            "length_shortest": int(lengths.min()),
+            "length_longest": int(lengths.max()),
+            "full_length_share": totals["full"] / totals["examples"],
+            "fill": totals["tokens"] / totals["computed"],
+        }
+
+
+def unigram_entropy(folder: PreparedFolder | str | Path, split: str, quarantine: Collection[str] = ()) -> float:
+    """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
+    source = open_folder(folder)
+    manifest = source.manifest.without(quarantine)
+    counts = np.zeros(manifest.vocab_size, dtype=np.int64)
+    for entry in manifest.splits[split]:
+        counts += np.bincount(source.read([entry])[0].tokens, minlength=manifest.vocab_size)
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())

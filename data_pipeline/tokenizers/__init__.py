@@ -1,0 +1,1 @@
+"""Tokenizers: trained, read from files, and written."""

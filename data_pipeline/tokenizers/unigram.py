@@ -1,0 +1,111 @@
+"""Unigram (Kudo, 2018), the tokenizer of ALBERT and T5, trained by SentencePiece.
+
+The trainer of `tokenizers` sums in the order of a hash table and in threads, so two trainings on the same text differ.
+SentencePiece does not; it is given every word with its count, after our own normalisation and word splitting.
+"""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sentencepiece
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from data_pipeline.tokenizers.byte_bpe import case_normalizers
+from data_pipeline.tokenizers.tokenizer import SPACE, SPECIAL_TOKENS, check_vocab_size, finish
+
+SCORE_DIGITS = 5
+# A word, a number, or a run of anything else, each with the mark of the space before it.
+_WORDS = rf"{SPACE}?[\p{{L}}\p{{M}}]+|{SPACE}?\p{{N}}+|{SPACE}?[^{SPACE}\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}+"
+_TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
+
+
+def unigram_tokenizer(model: models.Unigram, lowercase: bool, strip_accents: bool | None = None) -> Tokenizer:
+    """Return a tokenizer around a Unigram model, without special tokens."""
+    tokenizer = Tokenizer(model)
+    spaces = [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")]
+    tokenizer.normalizer = normalizers.Sequence([*spaces, *case_normalizers(lowercase, strip_accents)])
+    mark = pre_tokenizers.Metaspace(SPACE, prepend_scheme="first", split=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([mark, pre_tokenizers.Split(Regex(_WORDS), "isolated")])
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend_scheme="first")])
+    return tokenizer
+
+
+def train_unigram(
+    texts: Sequence[str],
+    vocab_size: int,
+    lowercase: bool = True,
+    strip_accents: bool | None = None,
+    character_coverage: float = 0.9995,
+    byte_fallback: bool = True,
+) -> Tokenizer:
+    """Train a Unigram vocabulary; the same texts always give the same file.
+
+    Args:
+        texts: The text to learn from, in pieces of any size.
+        vocab_size: Most entries; a small corpus gives fewer.
+        lowercase: Fold case.
+        strip_accents: Remove accents; None: where `lowercase` is true.
+        character_coverage: Share of the letters of the corpus that are in the vocabulary by themselves.
+        byte_fallback: Write other letters as their bytes, which take 256 entries; else they are [UNK].
+
+    Raises:
+        ValueError: where the special tokens and the letters alone are more than `vocab_size`.
+    """
+    if not 0 < character_coverage <= 1:
+        raise ValueError(f"tokenizer.character_coverage must be in (0, 1], not {character_coverage!r}")
+    check_vocab_size(vocab_size, len(SPECIAL_TOKENS) + 1)
+    bare = unigram_tokenizer(models.Unigram(), lowercase, strip_accents)
+    counts = Counter(dict(_pieces_of_words(texts, bare)))
+    pieces = _train(counts, vocab_size, character_coverage=character_coverage, byte_fallback=byte_fallback)
+    entries = [*((token, 0.0) for token in SPECIAL_TOKENS.values()), *pieces]
+    model = models.Unigram(entries, unk_id=list(SPECIAL_TOKENS).index("unk"), byte_fallback=byte_fallback)
+    return finish(unigram_tokenizer(model, lowercase, strip_accents))
+
+
+def _pieces_of_words(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
+    """Yield what the words of the texts are split into before the model sees them, with counts, in a fixed order."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(text.split())
+    counts: Counter[str] = Counter()
+    for word, number in words.items():
+        normal = tokenizer.normalizer.normalize_str(word)
+        for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+            counts[piece] += number
+    yield from sorted(counts.items())
+
+
+def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[str, float]]:
+    """Return pieces with their scores, best first."""
+    unknown = 1
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(f"{piece}\t{number}" for piece, number in counts.items()),
+            input_format="tsv",
+            model_writer=written,
+            vocab_size=vocab_size - len(SPECIAL_TOKENS) + unknown,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            split_by_whitespace=False,
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+            **options,
+        )
+    except RuntimeError as error:
+        if match := _TOO_SMALL.search(str(error)):
+            check_vocab_size(vocab_size, int(match[1]) + len(SPECIAL_TOKENS) - unknown)
+        raise ValueError(f"SentencePiece cannot train on this corpus: {error}") from error
+    trained = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    numbers = range(unknown, trained.get_piece_size())
+    # A score of few digits is read back from tokenizer.json as it was written.
+    return [(trained.id_to_piece(number), round(trained.get_score(number), SCORE_DIGITS)) for number in numbers]

@@ -1,0 +1,167 @@
+"""The model part of bert-benchmark: it runs as a user runs it, both sides do the same work, and counts are exact."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
+from bert_lightning.benchmarks.loader_run import loader_run
+from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, synthetic_batches
+from bert_lightning.benchmarks.model_part import ModelPart
+from bert_lightning.benchmarks.model_tables import Work, batch_flops
+from bert_lightning.benchmarks.step_speed import Runner, race
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packing import PackedBatch
+from tests.commands.test_inspect_stream import run_command
+from tests.support.parity import CONFIG, packed_examples, padded
+
+SHAPE = PackedShape(8, 40)
+HALF = LengthMixture(0.4965, 0.1)
+SETTING = Setting(
+    "tiny", CONFIG, MaskedLMWithNSP, partial(torch.optim.AdamW, lr=1e-3, fused=True), "cpu", "32-true", 40, 0
+)
+
+
+def made_up(count: int = 3, mixture: LengthMixture = HALF) -> list[PackedBatch]:
+    return synthetic_batches(mixture, count, SHAPE, CONFIG.vocab_size, TokenMasking(), 0)
+
+
+def both_sides() -> list[Contestant]:
+    own = ours(SETTING)
+    return [own, huggingface(SETTING, own.model.state_dict(), is_compiled=False, is_full_row=False)]
+
+
+def test_the_command_measures_and_writes_everything(prepared: Path, tmp_path: Path) -> None:
+    done = run_command(
+        "benchmark",
+        "model=bert_tiny",
+        "model.hidden_size=32",
+        "data.seq_len=32",
+        "data.micro_batch_size=4",
+        "data.num_workers=1",
+        f"data.path={prepared}",
+        "precision=bf16-mixed",
+        "baseline=hf_eager",
+        "part.repeats=3",
+        "part.num_batches=2",
+        "output=figures.json",
+        "chart=chart.png",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads((tmp_path / "figures.json").read_text())
+    speed, pairs, losses, loader, facts = found["tables"].values()
+    assert [row["who"] for row in speed] == ["ours", "transformers, eager"]
+    for row in speed:
+        assert row["real tokens/s"] > 0
+        assert row["lowest ms"] <= row["step ms"] <= row["highest ms"]
+        assert row["MFU % of the measured peak"] > 0
+        assert row["peak memory GB"] > 0
+        assert row["compiled graphs"] == row["recompiled later"] == 0
+    assert [row["pairs"] for row in pairs] == [3]
+    assert pairs[0]["lowest"] <= pairs[0]["median"] <= pairs[0]["highest"]
+    assert abs(losses[0]["before"] - losses[1]["before"]) < 0.01
+    assert losses[0]["after"] < losses[0]["before"]
+    assert loader[0]["real tokens/s"] > 0
+    assert 0 <= loader[0]["data wait %"] <= 100
+    named = {row["fact"]: row["value"] for row in facts}
+    assert named["examples"].startswith(str(prepared))
+    assert named["measured peak of a matrix product, TFLOP/s"] > 0
+
+
+def test_losses_stay_together_where_there_is_no_dropout() -> None:
+    """The same weights, batches, clipping and optimizer: after a few steps both have the same loss."""
+    own, theirs = race(both_sides(), made_up(), repeats=6, steps=1)
+    assert own.num_steps == theirs.num_steps == 3 + 1 + 6
+    assert own.losses == pytest.approx(theirs.losses, abs=1e-4)
+    assert own.losses[1] < own.losses[0] - 0.1
+
+
+def test_compiled_transformers_is_counted_and_does_not_compile_again() -> None:
+    own = ours(SETTING)
+    model = huggingface(SETTING, own.model.state_dict(), is_compiled=True, is_full_row=True)
+    seen: list[int] = []
+    torch._dynamo.reset()
+    model.model.compile(backend=lambda graph, inputs: seen.append(1) or graph.forward)
+    (runner,) = race([model], made_up(), repeats=3, steps=1)
+    assert runner.num_compiled[0] >= 1
+    assert runner.num_compiled == [len(seen), 0]
+
+
+def test_rows_are_padded_as_in_the_parity_tests() -> None:
+    batch = packed_examples()
+    for name, tensor in vars(padded(batch)).items():
+        assert torch.equal(pad_rows(batch)[name], tensor), name
+    assert pad_rows(batch, 40)["input_ids"].shape == (batch.num_pairs, 40)
+
+
+@pytest.mark.parametrize("mixture", [HALF, LengthMixture(1.0, 1.0), LengthMixture(0.5, 0.0)])
+def test_made_up_lengths_have_the_stated_mean(mixture: LengthMixture) -> None:
+    lengths = mixture.lengths(4000, 512)
+    assert lengths.mean() / 512 == pytest.approx(mixture.mean_share, abs=0.001)
+    assert (lengths == 512).mean() == pytest.approx(mixture.full_share, abs=0.002)
+    assert lengths.min() >= 8
+    assert lengths.max() <= 512
+
+
+def test_lengths_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"part\.lengths\.mean_share=0\.9 .* data\.seq_len=512"):
+        LengthMixture(0.9, 0.1).lengths(100, 512)
+
+
+def test_made_up_batches_hold_pairs_of_those_lengths() -> None:
+    batches = made_up()
+    lengths = [length for batch in batches for length in batch.cu_seqlens.diff()[: batch.num_pairs].tolist()]
+    assert sorted(lengths) == HALF.lengths(24, 40).tolist()
+    for batch in batches:
+        assert batch.num_pairs == batch.num_labelled_pairs == 8
+        first = batch.input_ids[batch.cls_positions.long()]
+        assert (first == 2).all()
+        assert 0.1 < batch.num_predictions / batch.num_tokens < 0.2
+        assert (batch.mlm_labels[: batch.num_predictions] != NO_LABEL).all()
+        assert batch.input_ids.max() < CONFIG.vocab_size
+    common = torch.cat([batch.input_ids for batch in batches]).bincount(minlength=CONFIG.vocab_size)[5:]
+    assert common[:10].sum() > 3 * common[-10:].sum()
+
+
+def test_useful_work_is_the_closed_form() -> None:
+    config = EncoderConfig(
+        vocab_size=1000, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128
+    )
+    (batch,) = synthetic_batches(LengthMixture(1.0, 1.0), 1, PackedShape(4, 32), 1000, TokenMasking(), 0)
+    weights = 2 * (4 * 64 * 64 + 2 * 64 * 128)
+    attention = 12 * 2 * 64 * 4 * 32 * 32
+    head = 6 * (64 * 64 + 64 * 1000) * batch.num_predictions
+    assert batch_flops(config, batch) == 6 * weights * 4 * 32 + attention + head
+
+
+def test_rates_are_medians_over_turns_of_what_each_turn_did() -> None:
+    batches = made_up()
+    work = Work.of(CONFIG, batches, repeats=3, steps=2)
+    tokens = [batch.num_tokens for batch in batches]
+    assert work.tokens == [tokens[0] + tokens[1], tokens[2] + tokens[0], tokens[1] + tokens[2]]
+    assert work.examples == [16, 16, 16]
+    runner = Runner(None, [], seconds=[1.0, 2.0, 4.0])  # type: ignore[arg-type]
+    assert work.per_second(work.tokens, runner, 2) == np.median(np.array(work.tokens) / [2.0, 4.0, 8.0])
+
+
+@pytest.mark.parametrize("name", ["num_batches", "repeats", "steps"])
+def test_numbers_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"part\.{name}=0 must be a whole number, at least 1"):
+        ModelPart(SETTING, None, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_the_run_with_the_loader_counts_what_it_is_given() -> None:
+    own, batches = ours(SETTING), made_up(5)
+    table = loader_run(own, ([batch] for batch in batches), 3)
+    assert table.rows[0][0] == 3
+    assert table.rows[0][2] < 100

@@ -1,0 +1,131 @@
+"""Files appear whole or not at all; the newest are kept; a killed save leaves nothing that looks like a checkpoint."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint
+from bert_lightning.checkpoints.checkpoint import latest_checkpoint
+
+
+class FakeTrainer(SimpleNamespace):
+    strategy = None
+    ckpt_path = None
+
+    def save_checkpoint(self, path: Path) -> None:
+        AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
+
+
+def train(callback: PeriodicCheckpoint, steps: range, max_steps: int, val_every: int | None) -> list[str]:
+    """Call the hooks as the loop does and return in which of them each checkpoint was saved."""
+    trainer = FakeTrainer(
+        max_steps=max_steps, is_global_zero=True, val_check_batch=val_every, enable_validation=bool(val_every)
+    )
+    callback.setup(trainer, None, "fit")
+    saved: list[str] = []
+    for trainer.global_step in steps:
+        for hook in ("batch", "validation"):
+            before = callback.saved_step
+            if hook == "batch":
+                callback.on_train_batch_end(trainer)
+            elif val_every and (trainer.global_step % val_every == 0 or trainer.global_step == max_steps):
+                callback.on_validation_end(trainer, None)
+            saved += [f"{trainer.global_step} {hook}"] * (callback.saved_step != before)
+    return saved
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoints_wait_for_the_validation_that_follows(tmp_path: Path) -> None:
+    saved = train(PeriodicCheckpoint(tmp_path, 4, None), range(1, 15), 14, val_every=8)
+    assert saved == ["4 batch", "8 validation", "12 batch", "14 validation"]
+    assert train(PeriodicCheckpoint(tmp_path / "b", 4, None), range(1, 15), 14, None)[-1] == "14 batch"
+
+
+def test_the_newest_are_kept_and_leftovers_go(tmp_path: Path) -> None:
+    tmp_path.joinpath(".step-0000001.ckpt.partial").write_text("cut short")
+    sharded = tmp_path / "step-0000002.ckpt"
+    sharded.mkdir()
+    (sharded / "meta.pt").write_text("x")
+    train(PeriodicCheckpoint(tmp_path, 5, 2), range(5, 26), 100, None)
+    assert names(tmp_path) == ["step-0000020.ckpt", "step-0000025.ckpt"]
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoints" / "step-0000001.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    for name in ("step-0000001.ckpt", "step-0000002.ckpt"):
+        with pytest.raises(OSError, match="No space"):
+            AtomicCheckpointIO().save_checkpoint({}, path.with_name(name))
+    assert latest_checkpoint(tmp_path) == path
+    assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.ones(3))
+
+
+@pytest.mark.parametrize(("every", "keep"), [(0, 1), (1, 0)])
+def test_numbers_below_one_are_refused(tmp_path: Path, every: int, keep: int) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        PeriodicCheckpoint(tmp_path, every, keep)
+
+
+def test_the_best_is_kept_beside_the_newest_also_after_a_resume(tmp_path: Path) -> None:
+    """A validation after every fourth step; checkpoints are due after every eighth."""
+    losses = {4: 5.0, 8: 3.0, 12: 2.0, 16: 4.0, 20: 3.0, 24: 2.5}
+    callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
+    trainer = FakeTrainer(max_steps=40, is_global_zero=True, val_check_batch=4, enable_validation=True)
+    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    for step in range(1, 25):
+        if step == 18:
+            callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
+            callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+        trainer.global_step = step
+        callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
+        if step in losses:
+            callback.on_validation_end(trainer, SimpleNamespace(latest={"val/loss": losses[step]}))  # type: ignore[arg-type]
+    assert names(tmp_path) == ["best.json", "step-0000012.ckpt", "step-0000024.ckpt"]
+    with pytest.raises(ValueError, match=r"keep_best=val/loss is none of val/mlm_loss"):
+        callback.on_validation_end(trainer, SimpleNamespace(latest={"val/mlm_loss": 1.0}))  # type: ignore[arg-type]
+
+
+def test_steps_are_sorted_as_numbers(tmp_path: Path) -> None:
+    train(PeriodicCheckpoint(tmp_path, 5, 2), range(9_999_990, 10_000_006), 20_000_000, None)
+    assert names(tmp_path) == ["step-10000000.ckpt", "step-10000005.ckpt"]
+
+
+def test_a_full_disk_is_an_error_only_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback = PeriodicCheckpoint(tmp_path, 2, 1)
+    train(callback, range(1, 4), 10, None)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"PK")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    train(callback, range(4, 8), 10, None)
+    assert names(tmp_path) == ["step-0000002.ckpt"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "step 4 is not saved, the run goes on",
+        "step 6 is not saved, the run goes on",
+    ]
+    with pytest.raises(OSError, match=r"step-0000010.ckpt could not be saved: PytorchStreamWriter failed"):
+        train(callback, range(10, 11), 10, None)
+    assert names(tmp_path) == ["step-0000002.ckpt"]
+
+
+def test_ranks_that_see_different_checkpoints_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shared folder with a cache of its own on every node can lead to."""
+    monkeypatch.setattr("bert_lightning.callbacks.checkpointing.gather_objects", lambda value: [value, "step-5"])
+    with pytest.raises(ValueError, match=r"do not see the same newest checkpoint in .*: rank 0: None; rank 1: step-5"):
+        train(PeriodicCheckpoint(tmp_path, 5), range(0), 1, None)

@@ -1,0 +1,159 @@
+"""A signal saves after the step in flight and stops; the continued run has the rows of one that was never stopped."""
+
+import doctest
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+
+from bert_lightning.callbacks import preemption
+from bert_lightning.callbacks.preemption import SIGNALS, Preemption, hand_over
+from bert_lightning.pretrain import build_trainer
+from tests.commands.test_pretrain import (
+    Settings,
+    _one_thread,  # noqa: F401
+    base,  # noqa: F401
+    command,
+    own_environment,
+    repeatable,
+    run_here,
+)
+
+
+class Signalling(L.Callback):
+    """Send this process a signal in the middle of a step."""
+
+    def __init__(self, at_step: int, number: signal.Signals) -> None:
+        self.at_step, self.number = at_step, number
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.at_step:
+            os.kill(os.getpid(), self.number)
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, settings: Settings, at_step: int, number: signal.Signals) -> L.Trainer:
+    """Run with a signal at a step."""
+
+    def build(*args: Any) -> L.Trainer:
+        trainer = build_trainer(*args)
+        trainer.callbacks.insert(0, Signalling(at_step, number))
+        return trainer
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bert_lightning.pretrain.build_trainer", build)
+        return run_here(settings)
+
+
+@pytest.mark.parametrize(("at_step", "stops_at"), [(6, 7), (4, 6)])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_stops_after_the_step_and_the_rest_is_the_same(
+    base: Settings,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_step: int,
+    stops_at: int,
+    number: signal.Signals,
+) -> None:
+    """A validation follows steps 5 and 10: a signal during them stops one step later."""
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+    settings = base | {"run_name": "part", "resume": "auto"}
+    trainer = interrupt(monkeypatch, settings, at_step, number)
+    assert trainer.global_step == stops_at
+    assert [callback.preempted for callback in trainer.callbacks if isinstance(callback, Preemption)] == [True]
+    checkpoints = tmp_path / "runs" / "part" / "checkpoints"
+    assert (checkpoints / f"step-{stops_at:07d}.ckpt").is_file()
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    assert run_here(settings).global_step == 14
+    run_here(base | {"run_name": "whole"})
+    assert repeatable(tmp_path / "runs" / "part") == repeatable(tmp_path / "runs" / "whole")
+
+
+def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    with pytest.raises(ValueError, match=r"needs callbacks.checkpoint"):
+        interrupt(monkeypatch, base | {"~callbacks.checkpoint": None}, 2, signal.SIGTERM)
+
+
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("signalled", ["first", "second", "both"])
+def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signalled: str) -> None:  # noqa: F811
+    settings = base | {"strategy": strategy, "trainer.devices": 2, "trainer.max_steps": 5000, "run_name": "a"}
+    process = subprocess.Popen(
+        command(settings),
+        cwd=tmp_path,
+        env=own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    checkpoints = tmp_path / "runs" / "a" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not list(checkpoints.glob("step-*.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = children(process.pid)[0]
+    for number in {"first": [process.pid], "second": [second], "both": [process.pid, second]}[signalled]:
+        os.kill(number, signal.SIGTERM)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    newest = sorted(checkpoints.glob("step-*.ckpt"))[-1]
+    assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in output
+
+
+def trainer_that_received(*numbers: signal.Signals, is_first: bool = True) -> Any:
+    callback = Preemption()
+    callback.received = set(numbers)
+    return SimpleNamespace(callbacks=[callback], is_global_zero=is_first)
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scontrol that writes down what it was asked."""
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/asked\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path / "asked"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_first", "environment", "asked"),
+    [
+        ([signal.SIGUSR1], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, "requeue 12\n"),
+        ([signal.SIGUSR1], False, {"SLURM_PROCID": "1", "SLURM_JOB_ID": "12"}, None),
+        ([signal.SIGTERM], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, None),
+        ([signal.SIGUSR1], True, {}, None),
+        ([], True, {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"}, None),
+    ],
+)
+def test_only_the_warning_of_slurm_queues_the_job_again(
+    scontrol: Path, numbers: list[signal.Signals], is_first: bool, environment: dict[str, str], asked: str | None
+) -> None:
+    hand_over(trainer_that_received(*numbers, is_first=is_first), environment)
+    assert (scontrol.read_text() if scontrol.exists() else None) == asked
+
+
+def test_submitit_gets_its_signal_when_the_state_is_saved(scontrol: Path) -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: got.append(number))
+    hand_over(trainer_that_received(signal.SIGUSR2), {"SLURM_PROCID": "0", "SLURM_JOB_ID": "12"})
+    signal.signal(signal.SIGUSR2, before)
+    assert got == [signal.SIGUSR2]
+    assert not scontrol.exists()
+
+
+def test_examples() -> None:
+    assert doctest.testmod(preemption).failed == 0

@@ -1,0 +1,114 @@
+"""bert-export: a folder that transformers loads and that reads back, whole or not there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from tokenizers import Tokenizer
+from transformers import AutoModelForPreTraining, AutoTokenizer, BertModel
+
+from bert_lightning import export as export_module
+from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.export import export
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from tests.checkpoints.test_checkpoint import assert_same, write_checkpoint, write_sharded_checkpoint
+from tests.commands.test_inspect_stream import run_command
+from tests.support.parity import packed_examples, padded, reference_model
+
+STEP = Path("checkpoints") / "step-0000007.ckpt"
+
+
+def settings(checkpoint: Path, output_dir: Path) -> DictConfig:
+    return OmegaConf.create({"checkpoint": str(checkpoint), "output_dir": str(output_dir)})
+
+
+@pytest.fixture
+def run(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """The folder of a run with one checkpoint."""
+    write_checkpoint(tmp_path / "run" / STEP, tokenizer, tmp_path / "tokenizer")
+    return tmp_path / "run"
+
+
+def test_an_export_gives_the_same_scores_in_transformers(run: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    output = export(settings(run, tmp_path / "hf"))
+    theirs, info = AutoModelForPreTraining.from_pretrained(output, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    pretrained, batch = load_pretrained(run), packed_examples()
+    model = MaskedLMWithNSP(pretrained.config).eval()
+    model.load_state_dict(pretrained.state)
+    rows = padded(batch)
+    out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
+    hidden = model.encoder(batch)
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
+    expected = out.prediction_logits[rows.attention_mask.bool()]
+    torch.testing.assert_close(scores[:, : pretrained.config.vocab_size], expected, atol=1e-5, rtol=0)
+    pair_scores = model.nsp_head.scores(hidden[batch.cls_positions[: batch.num_pairs]])
+    torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
+    words = AutoTokenizer.from_pretrained(output)
+    assert words.mask_token == "[MASK]"
+    pair = ("The old King walks .", "a queen sees unhappily")
+    assert words(*pair)["input_ids"] == tokenizer.encode(*pair).ids
+    assert words(*pair)["token_type_ids"] == tokenizer.encode(*pair).type_ids
+
+
+def test_an_export_reads_back_and_exports_to_the_same_files(run: Path, tmp_path: Path) -> None:
+    output = export(settings(run, tmp_path / "hf"))
+    before, after = load_pretrained(run), load_pretrained(output)
+    assert before.config == after.config
+    assert_same(after.state, before.state)
+    again = export(settings(output, tmp_path / "again"))
+    assert len({path.stat().st_mode for path in output.iterdir()}) == 1  # whoever may read one file may read them all
+    names = sorted(path.name for path in output.iterdir())
+    assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt"} < set(names)
+    assert names == sorted(path.name for path in again.iterdir())
+    assert all((output / name).read_bytes() == (again / name).read_bytes() for name in names)
+
+
+def test_a_sharded_checkpoint_exports_to_the_same_files(run: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    write_sharded_checkpoint(tmp_path / "fsdp" / STEP, tokenizer, tmp_path / "tokenizer")
+    files = [
+        {path.name: path.read_bytes() for path in export(settings(tmp_path / kind, tmp_path / f"hf-{kind}")).iterdir()}
+        for kind in ("run", "fsdp")
+    ]
+    assert files[0] == files[1]
+
+
+def test_an_export_never_overwrites(run: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "hf"
+    empty.mkdir()
+    export(settings(run, empty))
+    for occupied in (empty, tmp_path / "tokenizer" / "vocab.txt"):
+        with pytest.raises(ValueError, match=rf"output_dir={occupied} exists and is not empty"):
+            export(settings(run, occupied))
+
+
+def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="neither a run"):
+        export(settings(tmp_path / "tokenizer", tmp_path / "hf"))
+
+    def full_disk(folder: Path, *_: object) -> None:
+        (folder / "config.json").write_text("{}")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(export_module, "write_folder", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        export(settings(run, tmp_path / "hf"))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_model_without_its_heads_is_not_exported(tmp_path: Path) -> None:
+    BertModel(reference_model().config).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"has no mlm_head, nsp_head\.classifier to export"):
+        export(settings(tmp_path / "encoder", tmp_path / "hf"))
+    assert not (tmp_path / "hf").exists()
+
+
+def test_the_command_works_and_says_what_is_wrong_in_a_line(run: Path, tmp_path: Path) -> None:
+    done = run_command("export", f"checkpoint={run}", "output_dir=hf", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "hf" / "config.json").is_file()
+    done = run_command("export", "checkpoint=nowhere", "output_dir=x", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: checkpoint=nowhere does not exist\n")
+    assert not (tmp_path / "x").exists()

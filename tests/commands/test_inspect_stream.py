@@ -1,0 +1,84 @@
+"""bert-inspect: examples in words, the table, JSON and digests, through the command."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from bert_lightning.inspect_stream import example_in_words
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.streams.packing import batch_digest
+from tests.streams.test_stream import make_samples, make_stream
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the commands as `python -m`, from a folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"bert_lightning.{module}", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_an_example_shows_what_is_asked_for_and_reads_back(prepared: Path, tokenizer: Tokenizer) -> None:
+    (batch, *_) = next(iter(make_stream(make_samples(prepared))))
+    words = example_in_words(batch, 0, tokenizer).plain.split()
+    asked = [word for word in words if "->" in word]
+    begin, end = batch.cu_seqlens[:2].tolist()
+    expected = [
+        (tokenizer.id_to_token(int(batch.input_ids[p])), tokenizer.id_to_token(int(label)))
+        for p, label in zip(batch.masked_positions, batch.mlm_labels, strict=True)
+        if begin <= p < end and label != -100
+    ]
+    assert [tuple(word.split("->")) for word in asked] == expected
+    assert len(words) == end - begin
+    assert words[0] == "[CLS]"
+    assert words.count("[SEP]") == 2
+
+
+def test_the_command_writes_statistics_and_the_digests_of_the_stream(prepared: Path, tmp_path: Path) -> None:
+    keys = ["data.seq_len=48", "seed=3", "data.num_lanes=4", "data.window_shards=2", "data.global_batch_size=48"]
+    done = run_command(
+        "inspect_stream",
+        f"data.path={prepared}",
+        "num_batches=4",
+        "data.micro_batch_size=8",
+        "data.num_workers=0",
+        "output=stats.json",
+        "digests=digests.txt",
+        *keys,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "example 0" in done.stdout
+    assert "is next" in done.stdout or "random next" in done.stdout
+    statistics = json.loads((tmp_path / "stats.json").read_text())
+    assert statistics["examples"] == 192
+    assert 0.13 < statistics["predicted_share"] < 0.17
+    stream = make_stream(make_samples(prepared, pairs=SegmentPairs()))
+    expected = [batch_digest(batches) for batches in islice(stream, 4)]
+    assert (tmp_path / "digests.txt").read_text().split() == expected
+
+
+def test_wrong_input_is_one_line_and_a_status(prepared: Path, tmp_path: Path) -> None:
+    for arguments, said in [
+        (["data.path=nowhere"], "nowhere is not a folder prepared by bert-prepare"),
+        ([f"data.path={prepared}", "data.sequence_length=64"], "sequence_length"),
+        ([f"data.path={prepared}", "masking.mask_prob=3"], "masking.mask_prob must be in (0, 1], not 3"),
+        ([f"data.path={prepared}", "data.micro_batch_size=33"], "global_batch_size=256"),
+        ([], "data.path"),
+    ]:
+        done = run_command("inspect_stream", *arguments, cwd=tmp_path)
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert list(tmp_path.iterdir()) == []

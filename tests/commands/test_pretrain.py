@@ -1,0 +1,458 @@
+"""bert-pretrain end to end: real corpus files, real processes, real kills."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from tokenizers import Tokenizer
+
+from bert_lightning.export import export
+from bert_lightning.metrics.metrics_log import read_columns, read_rows
+from bert_lightning.pretrain import pretrain
+from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.training.modules import PretrainingModule
+from data_pipeline.streams.packing import PackedBatch
+from tests.conftest import tiny_texts, write_prepared
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_REPEATABLE = ("throughput/",)
+TINY = {
+    "model": "bert_tiny",
+    "model.hidden_size": 32,
+    "model.num_hidden_layers": 2,
+    "model.num_attention_heads": 2,
+    "model.intermediate_size": 64,
+    "model.max_position_embeddings": 64,
+    "data.seq_len": 48,
+    "data.global_batch_size": 32,
+    "data.micro_batch_size": 8,
+    "data.num_workers": 0,
+    "optimizer.lr": 3e-3,
+    "trainer.accelerator": "cpu",
+    "trainer.precision": "32-true",
+    "trainer.max_steps": 14,
+    "trainer.log_every_n_steps": 3,
+    "trainer.val_check_interval": 5,
+    "callbacks.checkpoint.every_n_steps": 5,
+    "callbacks.throughput.peak_flops": 1e12,
+    "logger": "csv",
+}
+NO_DROPOUT = {"model.hidden_dropout_prob": 0.0, "model.attention_probs_dropout_prob": 0.0}
+Settings = dict[str, object]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sums must not depend on how many cores are free; processes that tests start inherit it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def base(prepared: Path, tmp_path: Path) -> Settings:
+    return TINY | {"data.path": prepared, "data.cache_dir": tmp_path / "index", "output_dir": tmp_path / "runs"}
+
+
+def overrides(settings: Settings) -> list[str]:
+    return [
+        name if name[0] == "~" else f"{name}={'null' if value is None else value}" for name, value in settings.items()
+    ]
+
+
+def compose_here(command: str, settings: Settings) -> DictConfig:
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        return compose(command, overrides(settings))
+
+
+def run_here(settings: Settings) -> L.Trainer:
+    return pretrain(compose_here("pretrain", settings))
+
+
+def command(settings: Settings, launcher: tuple[str, ...] = ("-m",)) -> list[str]:
+    return [sys.executable, *launcher, "bert_lightning.pretrain", *overrides(settings)]
+
+
+def own_environment() -> dict[str, str]:
+    """The environment of a process that imports the packages of this checkout from any folder."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def run_apart(
+    settings: Settings, folder: Path, launcher: tuple[str, ...] = ("-m",)
+) -> subprocess.CompletedProcess[str]:
+    environment = own_environment()
+    return subprocess.run(
+        command(settings, launcher), cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def repeatable(run_dir: Path) -> dict[int, dict[str, str]]:
+    """Cells of metrics.csv, as text, but those that measure time and memory."""
+    rows = read_rows(run_dir / "metrics.csv")
+    return {
+        step: {name: cell for name, cell in row.items() if not name.startswith(NOT_REPEATABLE)}
+        for step, row in rows.items()
+    }
+
+
+def assert_close(run_dir: Path, reference: Path, tolerance: float = 1e-5) -> None:
+    found, expected = (read_columns(folder / "metrics.csv") for folder in (run_dir, reference))
+    for name in ("train/loss", "train/mlm_loss", "train/nsp_loss", "val/loss", "optim/grad_norm", "progress/tokens"):
+        assert found[name][0] == expected[name][0], name
+        assert found[name][1] == pytest.approx(expected[name][1], rel=tolerance), name
+
+
+def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) -> None:
+    trainer = run_here(base | {"run_name": "a", "trainer.max_steps": 60, "trainer.val_check_interval": 30})
+    run_dir = tmp_path / "runs" / "a"
+    assert trainer.global_step == 60
+    assert {path.name for path in run_dir.iterdir()} == {
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "report.html",
+        "run.log",
+    }
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == [
+        "step-0000055.ckpt",
+        "step-0000060.ckpt",
+    ]
+    columns = read_columns(run_dir / "metrics.csv")
+    assert columns["train/loss"][0] == list(range(3, 61, 3))
+    assert columns["val/loss"][0] == [30, 60]
+    assert columns["train/mlm_loss"][1][-1] < columns["train/mlm_loss"][1][0] - 0.5
+    assert columns["val/mlm_loss"][1][1] < columns["val/mlm_loss"][1][0]
+    config = OmegaConf.load(run_dir / "config.yaml")
+    assert config.model.vocab_size > 0
+    assert config.schedule.max_steps == 60
+    checkpoint = torch.load(run_dir / "checkpoints" / "step-0000060.ckpt", weights_only=True)
+    assert checkpoint["bert_lightning"]["config"]["data"]["seq_len"] == 48
+    assert all(name.startswith("objective.") for name in checkpoint["state_dict"])
+    states = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    assert [state["consumed_samples"] for state in states] == [60 * 32]
+
+
+def test_a_killed_run_continues_to_the_last_digit(base: Settings, tmp_path: Path) -> None:
+    """Kill -9 a process after its first checkpoints, dropout on; 40 steps take it longer than the poll."""
+    settings = base | {
+        "trainer.max_steps": 40,
+        "callbacks.checkpoint.every_n_steps": 4,
+        "model.hidden_dropout_prob": 0.3,
+    }
+    run_here(settings | {"run_name": "whole"})
+    environment = own_environment()
+    killed = settings | {"run_name": "killed", "resume": "auto"}
+    process = subprocess.Popen(command(killed), cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "runs" / "killed" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not list(checkpoints.glob("step-*.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (checkpoints / "step-0000040.ckpt").exists()
+    run_here(killed)
+    assert repeatable(tmp_path / "runs" / "killed") == repeatable(tmp_path / "runs" / "whole")
+
+
+@pytest.mark.parametrize("last", [4, 5, 8, 10])
+def test_every_checkpoint_continues_to_the_last_digit(base: Settings, tmp_path: Path, last: int) -> None:
+    """Checkpoints inside a window of the metrics, at its end, and at steps that are followed by a validation."""
+    every = {"callbacks.checkpoint.every_n_steps": 1, "callbacks.checkpoint.keep_last": None}
+    trainer = run_here(base | every | {"run_name": "whole"})
+    checkpoint = tmp_path / "runs" / "whole" / "checkpoints" / f"step-{last:07d}.ckpt"
+    resumed = run_here(base | every | {"run_name": "part", "resume": checkpoint})
+    expected = repeatable(tmp_path / "runs" / "whole")
+    found = repeatable(tmp_path / "runs" / "part")
+    assert found == {step: row for step, row in expected.items() if step > last}
+    for name, value in trainer.lightning_module.state_dict().items():
+        assert torch.equal(value, resumed.lightning_module.state_dict()[name]), name
+
+
+def test_a_finished_run_can_be_asked_for_again_and_be_made_longer(base: Settings, tmp_path: Path) -> None:
+    constant = base | {"run_name": "a", "schedule": "constant", "resume": "auto"}
+    run_here(constant)
+    before = (tmp_path / "runs" / "a" / "metrics.csv").read_text()
+    assert run_here(constant).global_step == 14
+    assert (tmp_path / "runs" / "a" / "metrics.csv").read_text() == before
+    assert run_here(constant | {"trainer.max_steps": 20}).global_step == 20
+    run_here(constant | {"trainer.max_steps": 20, "run_name": "b"})
+    longer, whole = (read_columns(tmp_path / "runs" / name / "metrics.csv")["val/loss"] for name in "ab")
+    assert dict(zip(*longer, strict=True))[20] == dict(zip(*whole, strict=True))[20]
+
+
+def test_other_micro_batches_and_workers_continue_the_same_run(base: Settings, tmp_path: Path) -> None:
+    settings = base | NO_DROPOUT
+    run_here(settings | {"run_name": "whole"})
+    checkpoint = tmp_path / "runs" / "whole" / "checkpoints" / "step-0000010.ckpt"
+    other = {"data.micro_batch_size": 16, "data.num_workers": 1}
+    run_here(settings | other | {"run_name": "part", "resume": checkpoint})
+    assert_same_end(tmp_path / "runs" / "part", tmp_path / "runs" / "whole")
+
+
+def test_another_stream_is_refused_on_resume(base: Settings, tmp_path: Path) -> None:
+    run_here(base | {"run_name": "a"})
+    with pytest.raises(ValueError, match="seed was 0 and is 1"):
+        run_here(base | {"run_name": "a", "resume": "auto", "seed": 1, "trainer.max_steps": 20})
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_equal_one(base: Settings, tmp_path: Path, strategy: str) -> None:
+    """Loss by loss; then one process continues what the two have begun, from a file or a sharded folder."""
+    settings = base | NO_DROPOUT
+    run_here(settings | {"run_name": "one"})
+    two = settings | {"strategy": strategy, "run_name": "two", "trainer.devices": 2}
+    result = run_apart(two, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert_close(tmp_path / "runs" / "two", tmp_path / "runs" / "one")
+    checkpoint = tmp_path / "runs" / "two" / "checkpoints" / "step-0000010.ckpt"
+    run_here(settings | {"run_name": "back", "resume": checkpoint})
+    assert_same_end(tmp_path / "runs" / "back", tmp_path / "runs" / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_continue_the_run_of_one(base: Settings, tmp_path: Path, strategy: str) -> None:
+    """With other micro-batches, from the middle of the run."""
+    settings = base | NO_DROPOUT
+    run_here(settings | {"run_name": "one"})
+    checkpoint = tmp_path / "runs" / "one" / "checkpoints" / "step-0000010.ckpt"
+    two = {"strategy": strategy, "trainer.devices": 2, "data.micro_batch_size": 4}
+    result = run_apart(settings | two | {"run_name": "part", "resume": checkpoint}, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert_same_end(tmp_path / "runs" / "part", tmp_path / "runs" / "one")
+
+
+def assert_same_end(run_dir: Path, reference: Path) -> None:
+    """The run began after step 10: its two rows equal the last two of the reference."""
+    found, expected = (read_columns(folder / "metrics.csv") for folder in (run_dir, reference))
+    assert found["train/loss"][0] == [12, 14]
+    assert found["train/loss"][1] == pytest.approx(expected["train/loss"][1][-2:], rel=1e-5)
+    assert found["val/loss"][1] == pytest.approx(expected["val/loss"][1][-1:], rel=1e-5)
+    assert found["progress/tokens"][1] == expected["progress/tokens"][1][-2:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_torchrun_equals_one_process(base: Settings, tmp_path: Path, strategy: str) -> None:
+    settings = base | NO_DROPOUT
+    run_here(settings | {"run_name": "one"})
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    result = run_apart(settings | {"strategy": strategy, "run_name": "two"}, tmp_path, launcher)
+    assert result.returncode == 0, result.stderr
+    assert_close(tmp_path / "runs" / "two", tmp_path / "runs" / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_resume_themselves_to_the_last_digit(base: Settings, tmp_path: Path, strategy: str) -> None:
+    settings = base | {"strategy": strategy, "trainer.devices": 2, "callbacks.checkpoint.keep_last": None}
+    assert run_apart(settings | {"run_name": "whole"}, tmp_path).returncode == 0
+    checkpoint = tmp_path / "runs" / "whole" / "checkpoints" / "step-0000005.ckpt"
+    result = run_apart(settings | {"run_name": "part", "resume": checkpoint}, tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = {step: row for step, row in repeatable(tmp_path / "runs" / "whole").items() if step > 5}
+    assert repeatable(tmp_path / "runs" / "part") == expected
+
+
+def test_wandb_is_offline_without_an_account_and_keeps_the_steps(
+    base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    result = run_apart(base | {"logger": "wandb", "run_name": "a"}, tmp_path)
+    assert result.returncode == 0, result.stderr
+    runs = list((tmp_path / "runs" / "a" / "wandb").glob("offline-run-*-a"))
+    assert len(runs) == 1
+    assert list(runs[0].rglob("guesses_*.table.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.micro_batch_size": 5}, "data.global_batch_size=32 is not a multiple of data.micro_batch_size=5"),
+        ({"data.seq_len": 65}, "data.seq_len=65 is above model.max_position_embeddings=64"),
+        ({"trainer.precision": "fp4"}, "trainer.precision=fp4 is not one of"),
+        ({"trainer.devices": 2}, "strategy=single runs one process"),
+        ({"data.path": "/nowhere"}, "/nowhere is not a folder prepared by bert-prepare"),
+        ({"run_name": "a b"}, "run_name=a b must be"),
+        ({"resume": "/nowhere.ckpt"}, "resume=/nowhere.ckpt does not exist"),
+        ({"callbacks.checkpoint.every_n_steps": 0}, "callbacks.checkpoint.every_n_steps=0"),
+        ({"schedule.warmup_steps": 15}, "schedule.warmup_steps=15 does not fit trainer.max_steps=14"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    base: Settings, tmp_path: Path, changes: Settings, message: str
+) -> None:
+    with pytest.raises((ValueError, InstantiationException)) as raised:
+        run_here(base | changes)
+    error: BaseException = raised.value
+    while isinstance(error.__cause__, ValueError):
+        error = error.__cause__
+    assert message in str(error)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_altered_shard_stops_the_run_with_its_name(base: Settings, tmp_path: Path, num_workers: int) -> None:
+    folder = tmp_path / "altered"
+    shutil.copytree(str(base["data.path"]), folder)
+    shard = folder / "train" / "part-00003.tar"
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^shard .*part-00003.tar was altered: .*manifest$"):
+        run_here(base | {"data.path": folder, "data.num_workers": num_workers, "run_name": "a"})
+    run_here(base | {"run_name": "a"})  # nothing was trained, so nothing is in the way of a new run
+
+
+def test_a_corpus_without_a_held_out_split_trains_and_is_saved(
+    base: Settings, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    folder = write_prepared(tmp_path / "all", tokenizer, [tiny_texts(30, seed=1)], [])
+    run_here(base | {"data.path": folder, "run_name": "a"})
+    columns = read_columns(tmp_path / "runs" / "a" / "metrics.csv")
+    assert "train/loss" in columns
+    assert not any(name.startswith("val/") for name in columns)
+    assert (tmp_path / "runs" / "a" / "checkpoints" / "step-0000014.ckpt").is_file()
+
+
+def test_a_new_run_can_begin_with_the_weights_of_another(base: Settings, tmp_path: Path) -> None:
+    run_here(base | {"run_name": "a", "trainer.max_steps": 60})
+    output = export(OmegaConf.create({"checkpoint": str(tmp_path / "runs" / "a"), "output_dir": str(tmp_path / "hf")}))
+    run_here(base | {"run_name": "b", "init_from": output, "optimizer.lr": 1e-9})
+    first, second = (read_columns(tmp_path / "runs" / name / "metrics.csv")["val/loss"][1] for name in "ab")
+    assert second == pytest.approx([first[-1]] * len(second), rel=1e-5)
+    with pytest.raises(ValueError, match=r"model\.hidden_size=16, but init_from has 32"):
+        run_here(base | {"run_name": "c", "init_from": output, "model.hidden_size": 16})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model.num_hidden_layers": 1}, r"has model\.num_hidden_layers=2, the settings say 1"),
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"masking": "whole_word"}, "masking was"),
+        ({"trainer.max_steps": 3}, r"is at step 14, past trainer\.max_steps=3"),
+    ],
+)
+def test_a_refused_resume_changes_nothing(base: Settings, tmp_path: Path, changes: Settings, said: str) -> None:
+    run_here(base | {"run_name": "a"})
+    run_dir = tmp_path / "runs" / "a"
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=said):
+        run_here(base | {"run_name": "a", "resume": "auto"} | changes)
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(base: Settings, tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_text("nothing of the kind")
+    with pytest.raises(ValueError, match=r"x\.ckpt cannot be read"):
+        run_here(base | {"run_name": "a", "resume": tmp_path / "x.ckpt"})
+    for changes, said in [
+        ({"data.validation_samples": 0}, r"data\.validation_samples=0"),
+        ({"data.num_workers": -1}, r"data\.num_workers=-1"),
+        ({"data.retries": -1}, r"data\.retries=-1"),
+        ({"data.retries": None}, r"data\.retries=None"),
+        ({"data.cache_bytes": 0}, r"data\.cache_bytes=0"),
+        ({"data.path": "ftp://store/data"}, r"data\.path=ftp://store/data is neither"),
+        ({"optimizer.lr": -1}, "learning rate"),
+        ({"seed": -1}, "seed=-1"),
+    ]:
+        with pytest.raises((ValueError, InstantiationException), match=f"(?i){said}"):
+            run_here(base | {"run_name": "a"} | changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_or_short_shard_and_another_tokenizer_are_found_at_once(base: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(str(base["data.path"]), folder)
+    settings = base | {"data.path": folder, "run_name": "a"}
+    shard = folder / "train" / "part-00003.tar"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"part-00003\.tar is truncated"):
+        run_here(settings)
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"part-00003\.tar is missing"):
+        run_here(settings)
+    shard.write_bytes(content)
+    tokenizer = folder / "tokenizer" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"##s"', '"##Z"'))
+    with pytest.raises(ValueError, match="is not the one that its shards were made with"):
+        run_here(settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resuming_without_a_checkpoint_says_that_it_begins_again(
+    base: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = base | {"run_name": "a", "resume": "auto", "trainer.max_steps": 5, "callbacks.checkpoint.keep_last": 1}
+    run_here(settings)
+    assert "begins again" not in caplog.text
+    (checkpoint,) = (tmp_path / "runs" / "a" / "checkpoints").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    assert run_here(settings).global_step == 5
+    assert "step-0000005.ckpt is damaged or was cut short; it is passed over" in caplog.text
+    assert "holds metrics but no whole checkpoint: the run begins again" in caplog.text
+
+
+def test_losses_that_are_not_finite_name_steps_examples_and_the_last_good_checkpoint(
+    base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From step 8 on, batches of 32; checkpoints after every second step, some of them after bad steps."""
+    poison_from(monkeypatch, 8)
+    settings = base | {"run_name": "a", "max_skipped_steps": 3, "callbacks.checkpoint.keep_last": None}
+    with pytest.raises(ValueError, match=r"not finite in steps 8 to 1[0-2]") as raised:
+        run_here(settings | {"callbacks.checkpoint.every_n_steps": 2, "trainer.log_every_n_steps": 1})
+    assert "examples 224 to 319 of the stream" in str(raised.value)
+    assert f"{tmp_path}/runs/a/checkpoints/step-0000006.ckpt. Lower" in str(raised.value)
+
+
+def poison_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    plain = PretrainingModule.training_step
+
+    def training_step(self: PretrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
+        weights = self.objective.loss_weights
+        self.objective.loss_weights = dict.fromkeys(weights, float("nan")) if self.global_step + 1 >= step else weights
+        plain(self, batch, batch_idx)
+
+    monkeypatch.setattr(PretrainingModule, "training_step", training_step)
+
+
+def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
+    run_here(base | {"run_name": "a"})
+    with pytest.raises(ValueError, match="holds a run; resume=auto continues it"):
+        run_here(base | {"run_name": "a"})
+
+
+def test_the_command_says_one_line(base: Settings, tmp_path: Path) -> None:
+    for changes in ({"data.seq_len": 100}, {"trainer.nonsense": 1}, {"trainer.devices": 2, "strategy": "ddp"}):
+        sweep = ["-m"] if "strategy" in changes else []
+        result = subprocess.run(
+            [*command(base | changes), *sweep],
+            cwd=tmp_path,
+            env=own_environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: ")
+        assert len(result.stderr.splitlines()) == 1
+    assert "--multirun with 2 processes" in result.stderr

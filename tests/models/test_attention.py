@@ -1,0 +1,164 @@
+"""Packed attention against attention computed by hand, sequence by sequence."""
+
+import inspect
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import varlen
+
+from bert_lightning.models.attention import choose_attention, flash_attention, looped_attention, varlen_attention
+
+# Offsets of ragged sequences, of empty ones in between, and of the filler and the empty ones that end a batch.
+RAGGED = [[0, 7], [0, 3, 4, 11], [0, 5, 5, 9, 9], [0, 0, 6], [0, 4, 9, 12, 12, 12]]
+
+
+def by_hand(qkv: Tensor, ends: list[int]) -> Tensor:
+    parts = []
+    for begin, end in itertools.pairwise(ends):
+        q, k, v = qkv[begin:end].permute(1, 2, 0, 3)
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        parts.append((weights @ v).transpose(0, 1))
+    return torch.cat(parts)
+
+
+def random_heads(tokens: int) -> Tensor:
+    """Query, key and value of the fused projection, (tokens, 3, heads, head_dim)."""
+    torch.manual_seed(0)
+    return torch.randn(tokens, 3, 2, 4, requires_grad=True)
+
+
+@pytest.mark.parametrize("ends", RAGGED)
+def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int]) -> None:
+    offsets = torch.tensor(ends, dtype=torch.int32)
+    results = []
+    for attend in (lambda qkv: looped_attention(qkv, offsets, 8, 0.0), lambda qkv: by_hand(qkv, ends)):
+        qkv = random_heads(ends[-1])
+        out = attend(qkv)
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        results.append([out, qkv.grad])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_no_sequence_sees_another() -> None:
+    offsets = torch.tensor([0, 3, 4, 11], dtype=torch.int32)
+    qkv = random_heads(11).detach()
+    before = looped_attention(qkv, offsets, 8, 0.0)
+    qkv[3:4, 1:] += 1
+    after = looped_attention(qkv, offsets, 8, 0.0)
+    assert torch.equal(before[:3], after[:3])
+    assert not torch.equal(before[3:4], after[3:4])
+    assert torch.equal(before[4:], after[4:])
+
+
+def test_dropout_drops_attention_and_keeps_its_mean() -> None:
+    torch.manual_seed(0)
+    qkv, offsets = torch.randn(6, 3, 2, 4), torch.tensor([0, 6])
+    exact = looped_attention(qkv, offsets, 6, 0.0)
+    dropped = torch.stack([looped_attention(qkv, offsets, 6, 0.5) for _ in range(4000)])
+    assert not torch.equal(dropped[0], exact)
+    deviation = dropped.std(0) / len(dropped) ** 0.5
+    assert ((dropped.mean(0) - exact).abs() < 5 * deviation).all()
+
+
+def test_gradients_with_dropout_are_those_of_the_same_noise() -> None:
+    """Against finite differences: the same seed draws the same mask."""
+    torch.manual_seed(1)
+    qkv = torch.randn(7, 3, 2, 4, dtype=torch.float64, requires_grad=True)
+    offsets = torch.tensor([0, 4, 7, 7])
+
+    def attend(leaf: Tensor) -> Tensor:
+        torch.manual_seed(2)
+        return looped_attention(leaf, offsets, 5, 0.3)
+
+    assert torch.autograd.gradcheck(attend, (qkv,))
+
+
+def test_the_operation_keeps_the_rules_of_the_compiler() -> None:
+    """What it says about its outputs without values holds for those with values; nothing is changed in place."""
+    arguments = (random_heads(11), torch.tensor([0, 3, 4, 11], dtype=torch.int32), 8, 0.0)
+    rules = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(torch.ops.bert_lightning.attend_each.default, arguments, test_utils=rules)
+
+
+@pytest.mark.parametrize(
+    ("device_type", "dropout_p", "is_half_precision", "chosen"),
+    [
+        ("cpu", 0.0, True, looped_attention),
+        ("cuda", 0.0, True, varlen_attention),
+        ("cuda", 0.1, True, flash_attention),
+        ("cuda", 0.0, False, looped_attention),
+        ("cuda", 0.1, False, looped_attention),
+    ],
+)
+def test_the_kernel_is_chosen_by_device_dropout_and_precision(
+    device_type: str, dropout_p: float, is_half_precision: bool, chosen: object
+) -> None:
+    assert choose_attention(device_type, dropout_p, is_half_precision) is chosen
+
+
+def test_the_kernel_gets_its_arguments_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be told without a GPU: the installed torch takes our call, and each value lands in its place."""
+    signature = inspect.signature(varlen.varlen_attn)
+    seen: dict[str, Any] = {}
+
+    def kernel(*args: Any, **kwargs: Any) -> Tensor:
+        seen.update(signature.bind(*args, **kwargs).arguments)
+        return args[0]
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    qkv = random_heads(11).detach()
+    offsets = torch.tensor([0, 3, 4, 11], dtype=torch.int32)
+    varlen_attention(qkv, offsets, 8, 0.0)
+    assert list(seen) == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+    assert [seen[name].data_ptr() for name in ("query", "key", "value")] == [
+        qkv[:, part].data_ptr() for part in range(3)
+    ]
+    assert seen["cu_seq_q"] is seen["cu_seq_k"] is offsets
+    assert seen["max_q"] == seen["max_k"] == 8
+
+
+def test_the_operation_with_dropout_takes_our_call() -> None:
+    """Without a GPU: its arguments by name, and shapes forward and backward on the meta device."""
+    schema = torch.ops.aten._flash_attention_forward.default._schema
+    names = ["query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p", "is_causal"]
+    assert [argument.name for argument in schema.arguments][:10] == [*names, "return_debug_mask"]
+    qkv = torch.randn(64, 3, 4, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    out = flash_attention(qkv, torch.zeros(5, dtype=torch.int32, device="meta"), 32, 0.1)
+    assert out.shape == (64, 4, 64)
+    out.sum().backward()
+    assert qkv.grad is not None
+    assert qkv.grad.shape == qkv.shape
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("attention", [varlen_attention, flash_attention])
+def test_one_kernel_equals_the_loop_on_a_gpu(attention: Any) -> None:
+    torch.manual_seed(0)
+    offsets = torch.tensor([0, 20, 21, 50, 64, 64, 64], dtype=torch.int32, device="cuda")
+    qkv = torch.randn(64, 3, 4, 64, device="cuda", dtype=torch.bfloat16)
+    results = []
+    for attend in (attention, looped_attention):
+        leaf = qkv.clone().requires_grad_()
+        out = attend(leaf, offsets, 32, 0.0)
+        out.float().square().sum().backward()
+        results.append((out, leaf.grad))
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_dropout_in_the_kernel_keeps_the_mean_on_a_gpu() -> None:
+    torch.manual_seed(0)
+    offsets = torch.tensor([0, 20, 64], dtype=torch.int32, device="cuda")
+    qkv = torch.randn(64, 3, 4, 64, device="cuda", dtype=torch.bfloat16)
+    exact = flash_attention(qkv, offsets, 64, 0.0).float()
+    dropped = torch.stack([flash_attention(qkv, offsets, 64, 0.1).float() for _ in range(2000)])
+    assert not torch.equal(dropped[0], dropped[1])
+    deviation = dropped.std(0) / len(dropped) ** 0.5
+    assert ((dropped.mean(0) - exact).abs() < 6 * deviation + 0.01).all()

@@ -1,0 +1,77 @@
+"""Filters: the first that drops a document says why, none depends on what another task read."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from datatrove.pipeline.filters import LambdaFilter, RegexFilter, SamplerFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
+
+from data_pipeline.preparation.document_filters import DocumentFilters
+from data_pipeline.preparation.executors import LocalExecutor
+from data_pipeline.preparation.preparation import Preparation
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.records import Document
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from tests.commands.test_inspect_stream import run_command
+from tests.preparation.test_preparation import contents, reader, write_corpus
+
+
+class Short(BaseFilter):
+    """Drops documents of few words and says so."""
+
+    def filter(self, doc: Any) -> bool | tuple[bool, str]:
+        return len(doc.text.split()) > 3 or (False, "few_words")
+
+
+def test_the_first_filter_that_drops_a_document_says_why() -> None:
+    filters = DocumentFilters({"words": Short(), "letters": RegexFilter("z")})
+    texts = {"a b c d": "", "a b": "Short: few_words", "a b z": "Short: few_words", "a b c z": "RegexFilter"}
+    assert {text: filters.reason_to_drop(Document("d", [text])) for text in texts} == texts
+    assert DocumentFilters().reason_to_drop(Document("d", [""])) == ""
+
+
+def test_paragraphs_are_apart_and_sentences_are_lines() -> None:
+    seen: list[str] = []
+    filters = DocumentFilters({"see": LambdaFilter(lambda doc: not seen.append(doc.text))})
+    filters.reason_to_drop(Document("d", ["One.", "Two."]))
+    filters.reason_to_drop(Document("d", ["One.", "Two."], presplit=True))
+    assert seen == ["One.\n\nTwo.", "One.\nTwo."]
+
+
+def test_what_is_no_filter_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"filters\.gopher must be a filter of datatrove, not str"):
+        DocumentFilters({"gopher": cast(BaseFilter, "yes")})
+
+
+def prepare(source: Path, output: Path, workers: int) -> Manifest:
+    filters = DocumentFilters({"some": SamplerFilter(0.7, seed=1), "short": RegexFilter("winter")})
+    settings = Preparation(output, validation_fraction=0.2, shard_tokens=2000, group_bytes=4000, filters=filters)
+    train = (lambda texts: train_wordpiece(texts(), 120), {})
+    return settings.run([reader(source)], *train, LocalExecutor(workers))[0]
+
+
+def test_a_filter_that_draws_numbers_gives_the_same_for_any_workers(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path / "text")
+    for workers in (1, 2):
+        (about,) = prepare(source, tmp_path / f"out{workers}", workers).sources
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
+    assert set(about.dropped) == {"RegexFilter", "SamplerFilter"}
+    assert about.documents + sum(about.dropped.values()) == 120
+    assert 20 < about.dropped["SamplerFilter"] < 52
+
+
+def test_groups_of_filters_are_keys_of_the_command(tmp_path: Path) -> None:
+    pytest.importorskip("spacy")
+    source = write_corpus(tmp_path / "text")
+    arguments = ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=120", "validation_fraction=0.2"]
+    arguments += ["filters=[gopher,fineweb]", "filters.gopher_quality.min_doc_words=60", "executor.workers=1"]
+    done = run_command("prepare", *arguments, "output_dir=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (about,) = Manifest.load(tmp_path / "out").sources
+    assert about.dropped["GopherQualityFilter: gopher_short_doc"] > 10
+    assert about.documents + sum(about.dropped.values()) == 120
+    assert f"{about.dropped['GopherQualityFilter: gopher_short_doc']} (GopherQualityFilter: gopher_short" in done.stdout
+    assert "nothing to do" in run_command("prepare", *arguments, "output_dir=out", cwd=tmp_path).stdout
+    other = run_command("prepare", *arguments[:-2], "executor.workers=1", "output_dir=out", cwd=tmp_path)
+    assert "holds another preparation, with another filters" in other.stderr

@@ -1,0 +1,48 @@
+"""Executors: each task once, finished ones not again, errors as they were raised."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.preparation.executors import LocalExecutor
+
+
+def append(folder: Path, broken: int, number: int) -> None:
+    if number == broken:
+        raise ValueError(f"task {number} is wrong")
+    with (folder / f"{number}").open("a") as file:
+        file.write("x")
+
+
+def runs(folder: Path) -> dict[str, int]:
+    return {path.name: len(path.read_text()) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_finished_tasks_are_not_run_again_after_an_error(tmp_path: Path, workers: int) -> None:
+    done, log = tmp_path / "done", tmp_path / "log"
+    done.mkdir()
+    executor = LocalExecutor(workers)
+    with pytest.raises(ValueError, match="task 4 is wrong"):
+        executor.run("trying", partial(append, done, 4), 5, log)
+    before = runs(done)
+    assert "4" not in before
+    executor.run("trying", partial(append, done, -1), 5, log)
+    assert set(runs(done)) == {"0", "1", "2", "3", "4"}
+    assert runs(done)["0"] == before["0"] == 1
+    executor.run("trying", partial(append, done, -1), 5, log)
+    assert runs(done)["4"] == 1
+
+
+def test_it_takes_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
+    assert LocalExecutor().workers == 3
+    assert LocalExecutor(7).workers == 7
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
+def test_a_number_of_workers_that_is_none_is_refused(workers: int) -> None:
+    with pytest.raises(ValueError, match=rf"executor\.workers must be a whole number.*{workers}"):
+        LocalExecutor(workers)

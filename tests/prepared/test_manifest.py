@@ -1,0 +1,111 @@
+"""The manifest: there and back, atomic, and refused where it is not one."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.prepared.manifest import FILE_NAME, Manifest
+
+
+def test_it_survives_the_disk(prepared: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(prepared)
+    manifest.save(tmp_path)
+    assert Manifest.load(tmp_path) == manifest
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_the_content_hash_sees_shards_their_order_and_the_tokenizer(prepared: Path) -> None:
+    manifest = Manifest.load(prepared)
+    train = manifest.splits["train"]
+    others = [
+        replace(manifest, tokenizer_sha256="x"),
+        replace(manifest, splits={**manifest.splits, "train": train[::-1]}),
+        replace(manifest, splits={**manifest.splits, "train": [replace(train[0], sha256="x"), *train[1:]]}),
+    ]
+    assert len({m.content_sha256 for m in (manifest, *others)}) == 4
+    assert replace(manifest, sources=[]).content_sha256 == manifest.content_sha256
+
+
+def test_totals_are_sums_over_the_shards(prepared: Path) -> None:
+    manifest = Manifest.load(prepared)
+    assert manifest.totals("train")["documents"] == 9 * 12
+    assert manifest.totals("validation")["tokens"] == manifest.splits["validation"][0].tokens
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "is not a folder prepared by bert-prepare"),
+        ("not json", "is damaged"),
+        ("[]", "is damaged"),
+        ({"format_version": 1}, "has format_version 1, this version of bert-lightning reads 2"),
+        ({"vocab_size": 7}, "was edited or damaged"),
+        ({"more": 1}, "was edited or damaged"),
+        ({"sha256": None}, "was edited or damaged"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_manifest_is_refused(prepared: Path, tmp_path: Path, change: object, said: str) -> None:
+    content = json.loads((prepared / FILE_NAME).read_text())
+    if isinstance(change, dict):
+        (tmp_path / FILE_NAME).write_text(json.dumps(content | change))
+    elif change:
+        (tmp_path / FILE_NAME).write_text(str(change))
+    with pytest.raises(ValueError, match=rf"{tmp_path}.* {said}"):
+        Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("a shard taken out", lambda splits: splits["train"].pop()),
+        ("two shards swapped", lambda splits: splits["train"].reverse()),
+        ("a count raised", lambda splits: splits["train"][0].update(tokens=splits["train"][0]["tokens"] + 1)),
+        ("another sha256", lambda splits: splits["train"][0].update(sha256="0" * 64)),
+    ],
+)
+def test_an_edit_by_hand_is_refused(
+    prepared: Path, tmp_path: Path, name: str, edit: Callable[[dict[str, list[dict[str, object]]]], None]
+) -> None:
+    content = json.loads((prepared / FILE_NAME).read_text())
+    edit(content["splits"])
+    (tmp_path / FILE_NAME).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"manifest\.json was edited or damaged after it was written"):
+        Manifest.load(tmp_path)
+
+
+def test_spaces_and_line_breaks_are_no_edit(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text(json.dumps(json.loads((prepared / FILE_NAME).read_text())))
+    assert Manifest.load(tmp_path) == Manifest.load(prepared)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "/etc/passwd"}, "named '/etc/passwd'"),
+        ({"name": "train/../../x.tar"}, r"named 'train/\.\./\.\./x\.tar'"),
+        ({"name": "train/$(touch owned).tar"}, "a name is letters, digits"),
+        ({"name": "-rf"}, "named '-rf'"),
+        ({"name": ""}, "named ''"),
+        ({"name": "a.tar\n"}, "named 'a.tar"),
+        ({"name": 7}, "named 7"),
+        ({"name": "train/part-00001.tar"}, "lists shard train/part-00001.tar twice"),
+        ({"bytes": 0}, r"shard train/part-00000\.tar has 0 bytes"),
+        ({"tokens": -3}, "has -3 tokens"),
+        ({"documents": "12"}, "has '12' documents"),
+        ({"blocks": True}, "has True blocks"),
+    ],
+    ids=str,
+)
+def test_names_that_leave_the_folder_and_counts_that_are_none_are_refused(
+    prepared: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    """Also where the manifest's own hash is right: who makes one can also hash it."""
+    manifest = Manifest.load(prepared)
+    train = manifest.splits["train"]
+    replace(manifest, splits={"train": [replace(train[0], **change), *train[1:]]}).save(tmp_path)
+    with pytest.raises(ValueError, match=rf"manifest\.json .*{said}"):
+        Manifest.load(tmp_path)

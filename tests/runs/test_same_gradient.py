@@ -1,0 +1,92 @@
+"""One run, whatever the number of ranks, the strategy and the accumulation: the same batches, the same losses."""
+
+from pathlib import Path
+
+import pytest
+
+from bert_lightning.inspect_stream import inspect
+from bert_lightning.metrics.metrics_log import read_columns
+from tests.commands.test_pretrain import (
+    NO_DROPOUT,
+    Settings,
+    _one_thread,  # noqa: F401
+    assert_close,
+    base,  # noqa: F401
+    compose_here,
+    run_here,
+)
+from tests.support.many_runs import run_together
+
+STEPS = {"trainer.max_steps": 6, "trainer.val_check_interval": 6, "callbacks": "audit"}
+
+
+def digests(run_dir: Path) -> list[str]:
+    return (run_dir / "digests.txt").read_text().splitlines()
+
+
+def with_accumulation(settings: Settings, ranks: int, accumulation: int) -> Settings:
+    return settings | {"data.micro_batch_size": 32 // ranks // accumulation}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "strategies"),
+    [
+        (2, [{"strategy": "ddp"}, {"strategy": "fsdp"}]),
+        pytest.param(
+            4,
+            [{"strategy": "ddp"}, {"strategy": "fsdp"}, {"strategy": "fsdp", "strategy.shard_size": 2}],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_ranks_strategies_and_accumulation_do_not_change_the_run(
+    base: Settings,  # noqa: F811
+    tmp_path: Path,
+    ranks: int,
+    strategies: list[Settings],
+) -> None:
+    settings = base | NO_DROPOUT | STEPS
+    runs = tmp_path / "runs"
+    for accumulation in (1, 2, 4):
+        run_here(with_accumulation(settings, 1, accumulation) | {"run_name": f"one-{accumulation}"})
+    many = {
+        f"{number}-{accumulation}": with_accumulation(settings, ranks, accumulation) | strategy
+        for number, strategy in enumerate(strategies)
+        for accumulation in (1, 2, 4)
+    }
+    run_together([changes | {"run_name": name} for name, changes in many.items()], ranks, tmp_path)
+    stream = {"data.path": settings["data.path"], "data.cache_dir": settings["data.cache_dir"], "num_batches": 6}
+    shape = {name: value for name, value in settings.items() if name.startswith(("data.seq_len", "data.global"))}
+    inspect(compose_here("inspect", stream | shape | {"data.num_workers": 0, "digests": tmp_path / "expected.txt"}))
+    expected = (tmp_path / "expected.txt").read_text().splitlines()
+    assert len(expected) == 6
+    assert len(set(expected)) == 6
+    for name in ["one-1", "one-2", "one-4", *many]:
+        assert digests(runs / name) == expected, name
+        assert_close(runs / name, runs / "one-1")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+    """1 -> 2 (DDP) -> 2 (FSDP2) -> 2 (DDP) -> 4 (FSDP2) -> 4 (DDP) -> 1, two steps each."""
+    settings = base | NO_DROPOUT | {"callbacks": "audit", "schedule": "constant", "data.micro_batch_size": 4}
+    settings |= {
+        "trainer.log_every_n_steps": 1,
+        "trainer.val_check_interval": 2,
+        "callbacks.checkpoint.every_n_steps": 2,
+    }
+    run_here(settings | {"run_name": "whole", "trainer.max_steps": 14})
+    chain = settings | {"run_name": "chain", "resume": "auto"}
+
+    def until(step: int, strategy: str) -> Settings:
+        return chain | {"trainer.max_steps": step, "strategy": strategy}
+
+    run_here(until(2, "single"))
+    run_together([until(4, "ddp"), until(6, "fsdp"), until(8, "ddp")], 2, tmp_path)
+    run_together([until(10, "fsdp"), until(12, "ddp")], 4, tmp_path)
+    assert run_here(until(14, "single")).global_step == 14
+    runs = tmp_path / "runs"
+    assert digests(runs / "chain") == digests(runs / "whole")
+    assert len(digests(runs / "chain")) == 14
+    assert_close(runs / "chain", runs / "whole")
+    assert read_columns(runs / "chain" / "metrics.csv")["train/loss"][0] == list(range(1, 15))

@@ -1,0 +1,80 @@
+"""How commands end: one line and status 2 for what the user can mend, a traceback for a bug or on demand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_inspect_stream import ROOT
+
+PROGRAM = """
+import os, subprocess, sys
+from bert_lightning.settings.cli import entry_point
+from hydra.errors import InstantiationException
+
+def run(cfg):
+    if cfg.output_dir == "value": raise ValueError("batch=3 does not divide\\nby 2")
+    if cfg.output_dir == "wrapped": raise RuntimeError("in call") from ValueError("x")
+    if cfg.output_dir == "built": raise InstantiationException("outer") from ValueError("inner")
+    if cfg.output_dir == "nested": raise ValueError("file x is not text") from ValueError("byte 7")
+    if cfg.output_dir == "bug": raise KeyError("a bug")
+    if cfg.output_dir == "file": open("/nowhere/at/all")
+    if cfg.output_dir == "environment": print(subprocess.check_output(["printenv"], text=True))
+
+entry_point("prepare", run)()
+"""
+
+
+def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, f"output_dir={output_dir}", *more],
+        cwd=tmp_path,
+        env=environment | ({"HYDRA_FULL_ERROR": full} if full is not None else {}),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("output_dir", "line"),
+    [
+        ("value", "error: batch=3 does not divide by 2"),
+        ("built", "error: inner"),
+        ("nested", "error: file x is not text"),
+        ("file", "error: [Errno 2] No such file or directory: '/nowhere/at/all'"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(tmp_path: Path, output_dir: str, line: str) -> None:
+    done = end_of(output_dir, tmp_path)
+    assert (done.returncode, done.stderr) == (2, line + "\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argument", ["no_such_key=1", "corpus=nothing", "executor=nowhere", "a=b=[", "output_dir"])
+def test_a_wrong_argument_is_one_line(tmp_path: Path, argument: str) -> None:
+    done = end_of("none", tmp_path, argument)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("output_dir", ["bug", "wrapped"])
+def test_a_bug_shows_where_it_is(tmp_path: Path, output_dir: str) -> None:
+    done = end_of(output_dir, tmp_path)
+    assert done.returncode not in (0, 2)
+    assert "Traceback" in done.stderr
+    assert "in run" in done.stderr
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    assert "Traceback" in end_of("value", tmp_path, full="1").stderr
+    assert "Traceback" not in end_of("value", tmp_path, full="0").stderr
+
+
+@pytest.mark.parametrize("full", [None, "0", "1"])
+def test_processes_that_a_command_starts_see_what_the_user_asked_for(tmp_path: Path, full: str | None) -> None:
+    lines = end_of("environment", tmp_path, full=full).stdout.splitlines()
+    assert [line for line in lines if "HYDRA_FULL_ERROR" in line] == ([f"HYDRA_FULL_ERROR={full}"] if full else [])

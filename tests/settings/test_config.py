@@ -1,0 +1,136 @@
+"""Checks across settings, made before any process starts, and what the launchers say."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from bert_lightning.settings import config
+from bert_lightning.settings.config import (
+    World,
+    cpu_multiplies_bf16,
+    describe_world,
+    resolve_precision,
+    restarts_would_fail,
+    validate,
+)
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "3"}
+SRUN = {"SLURM_PROCID": "1", "SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}
+
+
+def trainer(**changes: object) -> DictConfig:
+    return OmegaConf.create({"accelerator": "cpu", "devices": "auto", "num_nodes": "auto"} | changes)
+
+
+def settings(**changes: object) -> DictConfig:
+    values = {
+        "data": {"global_batch_size": 32, "micro_batch_size": 8, "seq_len": 64},
+        "trainer": {"precision": "auto", "max_steps": 10, "log_every_n_steps": 5, "val_check_interval": 5},
+        "model": {"max_position_embeddings": 64},
+        "run_name": "a",
+        "gradient_clip_val": 1.0,
+        "max_skipped_steps": 10,
+        "activation_checkpointing": False,
+    }
+    cfg = OmegaConf.create(values)
+    for name, value in changes.items():
+        OmegaConf.update(cfg, name.replace("__", "."), value)
+    return cfg
+
+
+def test_examples() -> None:
+    assert doctest.testmod(config).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_parallel", "environment", "expected"),
+    [
+        ({}, False, {}, World("cpu", 1, 1, False)),
+        ({}, True, {}, World("cpu", 1, 1, False)),
+        ({"devices": 3, "num_nodes": 2}, True, {"NODE_RANK": "1"}, World("cpu", 3, 2, False)),
+        ({}, True, TORCHRUN, World("cpu", 4, 2, True)),
+        ({"devices": 4, "num_nodes": 2}, True, TORCHRUN, World("cpu", 4, 2, True)),
+        ({}, True, SRUN, World("cpu", 2, 3, True)),
+        ({}, True, SRUN | {"SLURM_JOB_NAME": "interactive"}, World("cpu", 1, 1, False)),
+    ],
+)
+def test_the_world_is_what_was_launched_or_asked_for(
+    changes: dict[str, object], is_parallel: bool, environment: dict[str, str], expected: World
+) -> None:
+    assert describe_world(trainer(**changes), is_parallel, environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_parallel", "environment", "message"),
+    [
+        ({"devices": 2}, True, TORCHRUN, "trainer.devices=2, but the launcher has started 4"),
+        ({"num_nodes": 3}, True, TORCHRUN, "trainer.num_nodes=3, but the launcher has started 2"),
+        ({"devices": 2}, False, {}, "strategy=single runs one process, not trainer.devices=2"),
+        ({}, False, TORCHRUN, "strategy=single runs one process, not trainer.devices=4"),
+        ({"devices": 0}, True, {}, "trainer.devices=0"),
+        ({"num_nodes": 2}, True, {}, "trainer.num_nodes=2, but nothing has started processes on other nodes"),
+        ({"devices": "all"}, True, {}, "trainer.devices=all"),
+        ({"accelerator": "tpu"}, True, {}, "trainer.accelerator=tpu is not one of auto, cpu, gpu"),
+    ],
+)
+def test_worlds_that_cannot_be_are_refused(
+    changes: dict[str, object], is_parallel: bool, environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        describe_world(trainer(**changes), is_parallel, environment)
+
+
+def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert describe_world(trainer(accelerator="auto"), True, {}) == World("gpu", 2, 1, False)
+    assert describe_world(trainer(accelerator="gpu"), False, {}) == World("gpu", 1, 1, False)
+    with pytest.raises(ValueError, match=r"trainer.devices=3, but this machine has 2 GPUs"):
+        describe_world(trainer(accelerator="gpu", devices=3), True, {})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer.accelerator=gpu, but torch finds no GPU"):
+        describe_world(trainer(accelerator="gpu"), True, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__global_batch_size": 40}, "data.global_batch_size=40 .*data.micro_batch_size=8 times 2 processes = 16"),
+        ({"data__micro_batch_size": 0}, "data.micro_batch_size=0"),
+        ({"data__seq_len": 65}, "data.seq_len=65 is above model.max_position_embeddings=64"),
+        ({"trainer__precision": "16-mixed"}, "trainer.precision=16-mixed is not one of auto, 32-true, bf16-mixed"),
+        ({"trainer__max_steps": 0}, "trainer.max_steps=0"),
+        ({"trainer__val_check_interval": 0.5}, "trainer.val_check_interval=0.5 must be a number of steps"),
+        ({"run_name": "../x"}, "run_name=../x"),
+    ],
+)
+def test_settings_that_contradict_are_refused(changes: dict[str, object], message: str) -> None:
+    validate(settings(), World("cpu", 2, 1, False))
+    with pytest.raises(ValueError, match=message):
+        validate(settings(**changes), World("cpu", 2, 1, False))
+
+
+def test_auto_precision_asks_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, fast in (("avx2 avx512f", False), ("avx512f avx512_bf16", True), ("amx_tile amx_bf16", True)):
+        (tmp_path / "cpuinfo").write_text(f"processor: 0\nflags: fpu {flags} sse\n")
+        assert cpu_multiplies_bf16(tmp_path / "cpuinfo") is fast
+    assert not cpu_multiplies_bf16(tmp_path / "nothing")
+    for fast, word in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(config, "cpu_multiplies_bf16", lambda fast=fast: fast)
+        assert resolve_precision("auto", "cpu") == word
+        assert resolve_precision("32-true", "cpu") == "32-true"
+        assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+def test_restarts_of_torchrun_need_a_store_of_their_own() -> None:
+    shared = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    assert restarts_would_fail(shared)
+    assert not restarts_would_fail(shared | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
+    assert not restarts_would_fail(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
+    assert not restarts_would_fail({})

@@ -1,0 +1,60 @@
+"""Every model file composes and builds, with its published number of parameters."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from transformers import BertConfig, BertForPreTraining
+
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.settings.config import CONF_DIR
+
+# Millions of parameters: Turc et al. (2019) for the first five; Devlin et al. (2019) round BERT-large to 340.
+PUBLISHED = {
+    "bert_tiny": 4.4,
+    "bert_mini": 11.3,
+    "bert_small": 29.1,
+    "bert_medium": 41.7,
+    "bert_base": 110.1,
+    "bert_large": 336.2,
+}
+
+
+def read(name: str) -> EncoderConfig:
+    """Compose a model file as bert-pretrain does, for BERT's vocabulary."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = compose(f"model/{name}")
+    return instantiate(cfg.model, vocab_size=30_522)
+
+
+def test_every_model_file_is_tested() -> None:
+    assert {path.stem for path in (Path(CONF_DIR) / "model").glob("*.yaml")} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_number_of_parameters_is_the_published_one_and_that_of_the_reference(name: str) -> None:
+    config = read(name)
+    with torch.device("meta"):
+        ours = MaskedLMWithNSP(config)
+        theirs = BertForPreTraining(BertConfig(**config.as_dict()))
+    number, expected = (sum(p.numel() for p in model.parameters()) for model in (ours, theirs))
+    padding = (config.padded_vocab_size - config.vocab_size) * config.hidden_size
+    assert number - padding == expected
+    assert round(expected / 1e6, 1) == PUBLISHED[name]
+
+
+def test_the_base_model_is_the_default_of_the_reference() -> None:
+    reference = BertConfig().to_dict()
+    assert all(reference[name] == value for name, value in read("bert_base").as_dict().items())
+
+
+def test_the_objective_file_builds_the_joint_objective() -> None:
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = compose("objective/mlm_nsp")
+    with torch.device("meta"):
+        objective = instantiate(cfg.objective, _partial_=True)(config=read("bert_tiny"))
+    assert isinstance(objective, MaskedLMWithNSP)
+    assert objective.loss_weights == {"mlm_loss": 1.0, "nsp_loss": 1.0}

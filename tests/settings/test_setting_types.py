@@ -1,0 +1,86 @@
+"""Every shipped config passes; a value of a wrong kind is refused by its name before anything is written."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from bert_lightning.settings import setting_types
+from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.setting_types import check_types
+from tests.commands.test_pretrain import (
+    Settings,
+    _one_thread,  # noqa: F401
+    base,  # noqa: F401
+    run_here,
+)
+
+GROUPS = (
+    "callbacks",
+    "masking",
+    "objective",
+    "optimizer",
+    "pairs",
+    "schedule",
+    "strategy",
+    "trainer",
+    "logger",
+    "model",
+)
+CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((Path(CONF_DIR) / group).glob("*.yaml"))]
+
+
+def test_examples() -> None:
+    assert doctest.testmod(setting_types).failed == 0
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_shipped_config_passes(choice: str) -> None:
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = compose("pretrain", ["data.path=x", choice])
+    check_types(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "must_be"),
+    [
+        ("optimizer.lr", "abc", "a number"),
+        ("optimizer.betas", "[0.9]", "a list of 2"),
+        ("optimizer.fused", "7", "true or false or null"),
+        ("schedule.final", "abc", "a number"),
+        ("schedule.warmup_steps", "abc", "a number"),
+        ("callbacks.guesses.top_k", "x", "a whole number"),
+        ("callbacks.checkpoint.every_n_steps", "x", "a whole number"),
+        ("callbacks.checkpoint.keep_last", "1.5", "a whole number or null"),
+        ("callbacks.watchdog.silent_seconds", "x", "a number"),
+        ("callbacks.throughput.peak_flops", "x", "a number or null"),
+        ("model.hidden_size", "1.5", "a whole number"),
+        ("objective.mlm_weight", "x", "a number"),
+        ("trainer.deterministic", "x", "true or false or warn or null"),
+        ("gradient_clip_val", "x", "a number above 0, or null"),
+        ("gradient_clip_val", "-1", "a number above 0, or null"),
+        ("max_skipped_steps", "0", "a whole number, at least 1"),
+        ("activation_checkpointing", "x", "true or false"),
+        ("data.path", "null", "a folder"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(
+    base: Settings,  # noqa: F811
+    tmp_path: Path,
+    key: str,
+    value: str,
+    must_be: str,
+) -> None:
+    with pytest.raises(ValueError, match=r"must be") as raised:
+        run_here(base | {key: value})
+    shown = {"null": "None", "true": "True"}.get(value, value)
+    assert str(raised.value).startswith(f"{key}={shown} must be {must_be}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_not_annotated_passes() -> None:
+    check_types(
+        OmegaConf.create({"a": {"_target_": "no.such.thing", "b": 1}, "c": {"_target_": "math.sqrt", "x": "y"}})
+    )

@@ -1,0 +1,127 @@
+"""Packing: exact layout, exact boundaries, little filler, balanced hands, few shapes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipeline import rng
+from data_pipeline.masking.masking import Masking, TokenMasking, Vocabulary
+from data_pipeline.pairs.chunks import Spans
+from data_pipeline.streams.collate import PackedShape, deal, pack
+from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.samples import Examples, LoadedWindow
+
+PAD, CLS, SEP, MASK = 0, 2, 3, 4
+VOCABULARY = Vocabulary(500, MASK, (CLS, SEP, PAD), np.zeros(500, dtype=bool))
+
+
+def pack_one(
+    examples: Examples, shape: PackedShape, masking: Masking, vocabulary: Vocabulary, first_sample: int
+) -> PackedBatch:
+    """Pack all examples as one micro-batch."""
+    every = np.arange(len(examples))
+    return unpack_buffers(pack(examples, [every], shape, masking, vocabulary, first_sample))[0]
+
+
+def make_examples(sizes: list[tuple[int, int]], seed: int = 0) -> Examples:
+    """Examples whose segments have the given sizes, out of one window of random tokens."""
+    tokens = np.random.default_rng(seed).integers(5, 500, size=2000).astype(np.uint16)
+    start = np.array([[7 * i, 900 + 11 * i] for i in range(len(sizes))], dtype=int).reshape(-1, 2)
+    spans = Spans.of_pairs(start, start + np.array(sizes, dtype=int).reshape(-1, 2), np.arange(len(sizes)) % 2 == 1)
+    samples = np.arange(100, 100 + len(sizes))
+    window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
+    return Examples(samples, rng.fold(seed, samples), spans, np.zeros(len(sizes), dtype=int), [window])
+
+
+SIZES = [(5, 9), (1, 1), (20, 9), (0, 0), (3, 26), (12, 0)]
+
+
+def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
+    examples = make_examples(SIZES)
+    shape = PackedShape(8, 32)
+    batch = pack_one(examples, shape, TokenMasking(), VOCABULARY, 100)
+    ids = batch.input_ids.clone()
+    ids[batch.masked_positions[: batch.num_predictions].long()] = batch.mlm_labels[: batch.num_predictions]
+    tokens = examples.windows[0].tokens.tolist()
+    ends = batch.cu_seqlens.tolist()
+    for row, (size_a, size_b) in enumerate(SIZES):
+        (a, b), begin, end = examples.spans.start[row].tolist(), ends[row], ends[row + 1]
+        expected = [CLS]
+        for start, size in ((a, size_a), (b, size_b)):
+            expected += [*tokens[start : start + size], SEP] if size else []
+        assert ids[begin:end].tolist() == expected
+        types = [0] * (1 + size_a + (size_a > 0)) + [1] * (size_b + (size_b > 0))
+        assert batch.token_type_ids[begin:end].tolist() == types
+        assert batch.position_ids[begin:end].tolist() == list(range(end - begin))
+        assert batch.cls_positions[row] == begin
+    assert batch.nsp_labels.tolist() == [0, 1, 0, 1, 0, 1, -100, -100]
+    assert batch.sample_ids.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
+
+
+def test_filler_is_marked_everywhere_and_lies_in_sequences_of_its_own() -> None:
+    shape = PackedShape(8, 32)
+    batch = pack_one(make_examples(SIZES), shape, TokenMasking(), VOCABULARY, 100)
+    assert batch.num_tokens == sum(a + b + (a > 0) + (b > 0) + 1 for a, b in SIZES)
+    assert len(batch.input_ids) % shape.token_multiple == 0
+    assert (batch.input_ids[batch.num_tokens :] == PAD).all()
+    assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
+    lengths = np.diff(batch.cu_seqlens.numpy())
+    assert len(lengths) == shape.num_sequences
+    assert lengths.max() <= 32
+    assert batch.cu_seqlens[-1] == len(batch.input_ids)
+    assert batch.cu_seqlens[len(SIZES)] == batch.num_tokens
+    assert batch.position_ids.max() < 32
+
+
+def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
+    """Shards hold uint16; -100 in it would become 65,436, and a view as int16 would turn ids negative."""
+    examples = make_examples(SIZES)
+    examples.windows[0].tokens[:] = np.arange(2000) + 63_000
+    vocabulary = Vocabulary(65_536, MASK, (CLS, SEP, PAD), np.zeros(65_536, dtype=bool))
+    batch = pack_one(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
+    assert (batch.mlm_labels[: batch.num_predictions] >= 63_000).all()
+    assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
+    assert batch.input_ids.min() >= 0
+
+
+def test_a_batch_of_filler_alone_is_possible() -> None:
+    batch = pack_one(make_examples([]), PackedShape(4, 32), TokenMasking(), VOCABULARY, 0)
+    assert batch.num_pairs == batch.num_predictions == batch.num_tokens == batch.num_labelled_pairs == 0
+    assert (batch.nsp_labels == -100).all()
+    assert len(batch.input_ids) > max(batch.cls_positions.max(), batch.masked_positions.max())
+
+
+def test_segments_without_a_pair_label_are_counted_apart() -> None:
+    examples = make_examples([(5, 0), (6, 0), (7, 8)])
+    examples.spans.labels[:2] = -100
+    batch = pack_one(examples, PackedShape(4, 32), TokenMasking(), VOCABULARY, 100)
+    assert (batch.num_pairs, batch.num_labelled_pairs) == (3, 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 10))
+def test_hands_are_a_partition_of_equal_sizes_and_nearly_equal_sums(hands: int, size: int, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(5, 512, size=hands * size)
+    dealt = deal(lengths, hands)
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(hands * size))
+    assert {len(hand) for hand in dealt} == {size}
+    sums = [lengths[hand].sum() for hand in dealt]
+    assert max(sums) - min(sums) <= lengths.max() - lengths.min()
+
+
+def test_hands_are_dealt_back_and_forth() -> None:
+    """Eight of 1 to 8 tokens make two hands of 18, where one after the other would make 20 and 16."""
+    hands = deal(np.array([8, 7, 6, 5, 4, 3, 2, 1]), 2)
+    assert [hand.tolist() for hand in hands] == [[0, 3, 4, 7], [1, 2, 5, 6]]
+
+
+@pytest.mark.parametrize(("num_examples", "seq_len"), [(32, 128), (16, 512), (8, 512), (64, 128), (128, 512)])
+def test_less_than_two_percent_is_filler_and_shapes_are_few(num_examples: int, seq_len: int) -> None:
+    """On lengths like those of Wikipedia's articles at 512, where half of a padded batch would be padding."""
+    numbers = np.random.default_rng(0)
+    shape = PackedShape(num_examples, seq_len)
+    total = np.array([numbers.integers(seq_len // 8, seq_len + 1, size=num_examples).sum() for _ in range(400)])
+    computed = -(-total // shape.token_multiple) * shape.token_multiple
+    assert computed.sum() / total.sum() < 1.02
+    assert len(set(computed.tolist())) <= 64

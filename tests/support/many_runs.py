@@ -1,0 +1,43 @@
+"""Several runs in one launch, so that tests with many processes pay for starting them once.
+
+    torchrun --standalone --nproc-per-node=2 tests/many_runs.py runs.json
+
+The file holds a list of lists of overrides of bert-pretrain.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.pretrain import pretrain
+from bert_lightning.settings.config import CONF_DIR
+from tests.commands.test_pretrain import Settings, overrides, own_environment
+
+
+def run_together(runs: list[Settings], processes: int, folder: Path, timeout: float = 240) -> None:
+    """Run bert-pretrain once for each of `runs`, one after another, on the same processes."""
+    listed = folder / "runs.json"
+    listed.write_text(json.dumps([overrides(settings) for settings in runs]))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*launch, "-m", "tests.support.many_runs", str(listed)],
+        cwd=folder,
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-9000:]
+
+
+if __name__ == "__main__":
+    pretrain_module = sys.modules["bert_lightning.pretrain"]
+    vars(pretrain_module)["shut_down"] = lambda: None  # the next run takes the group over
+    for arguments in json.loads(Path(sys.argv[1]).read_text()):
+        with initialize_config_dir(CONF_DIR, version_base="1.3"):
+            pretrain(compose("pretrain", arguments))
+    shut_down()

@@ -1,0 +1,131 @@
+"""A tiny transformers BERT and ours with the same weights, on the same ragged examples: padded there, packed here."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForPreTraining
+
+from bert_lightning.checkpoints.huggingface import from_huggingface
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from data_pipeline import rng
+from data_pipeline.masking.masking import TokenMasking, Vocabulary
+from data_pipeline.pairs.chunks import Spans
+from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.samples import Examples, LoadedWindow
+
+CONFIG = EncoderConfig(
+    vocab_size=101,
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=64,
+    max_position_embeddings=40,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+SEGMENTS = [(9, 12), (1, 1), (20, 15), (3, 30), (17, 2), (6, 6)]
+VOCABULARY = Vocabulary(101, 4, (2, 3, 0), np.zeros(101, dtype=bool))
+
+
+@dataclass
+class Padded:
+    """The same examples as transformers takes them, (batch, seq)."""
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    next_sentence_label: Tensor
+
+
+def packed_examples(seed: int = 0, room: int = 8) -> PackedBatch:
+    """Ragged masked pairs in one packed batch, with room for more, so that there is filler at its end."""
+    numbers = np.random.default_rng(seed)
+    start = numbers.integers(0, 400, size=(len(SEGMENTS), 2))
+    spans = Spans.of_pairs(start, start + np.array(SEGMENTS), numbers.integers(0, 2, size=len(SEGMENTS)) == 1)
+    tokens = numbers.integers(5, 101, size=500).astype(np.uint16)
+    samples = np.arange(len(SEGMENTS))
+    window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
+    examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
+    buffer = pack(examples, [samples], PackedShape(room, 40), TokenMasking(), VOCABULARY, 0)
+    return unpack_buffers(buffer)[0]
+
+
+def padded(batch: PackedBatch) -> Padded:
+    """Unpack into padded rows."""
+    ends = batch.cu_seqlens.tolist()[: batch.num_pairs + 1]
+    longest = max(b - a for a, b in itertools.pairwise(ends))
+    ids = torch.zeros(batch.num_pairs, longest, dtype=torch.long)
+    types, mask, labels = torch.zeros_like(ids), torch.zeros_like(ids), torch.full_like(ids, -100)
+    flat = torch.full((len(batch.input_ids),), -100)
+    flat[batch.masked_positions[: batch.num_predictions].long()] = batch.mlm_labels[: batch.num_predictions].long()
+    for row in range(batch.num_pairs):
+        begin, end = ends[row : row + 2]
+        ids[row, : end - begin] = batch.input_ids[begin:end]
+        types[row, : end - begin] = batch.token_type_ids[begin:end]
+        mask[row, : end - begin] = 1
+        labels[row, : end - begin] = flat[begin:end]
+    return Padded(ids, types, mask, labels, batch.nsp_labels[: batch.num_pairs].long())
+
+
+def one_by_one(batch: PackedBatch) -> list[PackedBatch]:
+    """Return every example of a packed batch as a batch of its own, without filler."""
+    ends = batch.cu_seqlens.tolist()
+    singles = []
+    for row in range(batch.num_pairs):
+        begin, end = ends[row : row + 2]
+        own = (batch.masked_positions >= begin) & (batch.masked_positions < end) & (batch.mlm_labels != NO_LABEL)
+        singles.append(
+            PackedBatch(
+                input_ids=batch.input_ids[begin:end],
+                position_ids=batch.position_ids[begin:end],
+                token_type_ids=batch.token_type_ids[begin:end],
+                cu_seqlens=torch.tensor([0, end - begin], dtype=torch.int32),
+                masked_positions=batch.masked_positions[own] - begin,
+                mlm_labels=batch.mlm_labels[own],
+                cls_positions=torch.zeros(1, dtype=torch.int32),
+                nsp_labels=batch.nsp_labels[row : row + 1],
+                sample_ids=batch.sample_ids[row : row + 1],
+                num_tokens=end - begin,
+                num_predictions=int(own.sum()),
+                num_pairs=1,
+                num_labelled_pairs=1,
+                max_seqlen=batch.max_seqlen,
+            )
+        )
+    return singles
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of every gradient and forget them; a parameter without one is missing."""
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def reference_model(config: EncoderConfig = CONFIG) -> BertForPreTraining:
+    """A transformers model with random weights, biases and LayerNorms that are not trivial."""
+    torch.manual_seed(0)
+    model = BertForPreTraining(BertConfig(**config.as_dict(), attn_implementation="sdpa"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("LayerNorm.weight"):
+                parameter.uniform_(0.5, 1.5)
+            elif name.endswith("bias"):
+                parameter.normal_(std=0.2)
+            else:
+                parameter.normal_(std=0.15)
+    return model
+
+
+def our_model(reference: BertForPreTraining, config: EncoderConfig = CONFIG) -> MaskedLMWithNSP:
+    """Ours with the weights of a transformers model, loaded strictly."""
+    model = MaskedLMWithNSP(config)
+    model.load_state_dict(from_huggingface(reference.state_dict(), config), strict=True)
+    return model

@@ -1,0 +1,79 @@
+"""The trainer's rank decides the share; the state goes through Lightning's checkpoint and back; waiting is measured."""
+
+import time
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bert_lightning.training.datamodules import PretrainingData, TimedLoader
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
+
+
+def make_data(prepared: Path, cache: Path, rank: int = 0, world_size: int = 1, **changes: Any) -> PretrainingData:
+    settings = {"seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "max_steps": 9} | changes
+    data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), cache_dir=cache, **settings)
+    device = SimpleNamespace(type="cpu")
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
+    )
+    return data
+
+
+def test_the_ranks_together_have_the_global_batches_of_one(prepared: Path, tmp_path: Path) -> None:
+    whole = [batch_digest(batch) for batch in islice(make_data(prepared, tmp_path).train_dataloader(), 4)]
+    loaders = [iter(make_data(prepared, tmp_path, rank, 3).train_dataloader()) for rank in range(3)]
+    for digest in whole:
+        parts = [example_digests(micro) for loader in loaders for micro in next(loader)]
+        assert len(parts) == 6
+        assert global_digest({sample: each for part in parts for sample, each in part.items()}) == digest
+
+
+def test_the_state_continues_under_another_world_size(prepared: Path, tmp_path: Path) -> None:
+    loader = make_data(prepared, tmp_path).train_dataloader()
+    assert len(loader) == 9
+    digests = [batch_digest(batch) for batch in islice(loader, 5)]
+    first = make_data(prepared, tmp_path).train_dataloader()
+    list(islice(first, 3))
+    resumed = make_data(prepared, tmp_path, 0, 1, micro_batch_size=12).train_dataloader()
+    resumed.load_state_dict(first.state_dict())
+    assert [batch_digest(batch) for batch in islice(resumed, 2)] == digests[3:]
+
+
+def test_validation_covers_the_split_exactly_once(prepared: Path, tmp_path: Path) -> None:
+    one = [part for batch in make_data(prepared, tmp_path).val_dataloader() for part in batch]
+    loaders = [make_data(prepared, tmp_path, rank, 2).val_dataloader() for rank in range(2)]
+    assert len(loaders[0]) == len(loaders[1])
+    two = [part for loader in loaders for batch in loader for part in batch]
+    for name in ("num_tokens", "num_predictions", "num_pairs", "num_labelled_pairs"):
+        assert sum(getattr(part, name) for part in two) == sum(getattr(part, name) for part in one) > 0
+
+
+def test_waiting_is_measured_and_taken_once(prepared: Path, tmp_path: Path) -> None:
+    data = make_data(prepared, tmp_path)
+    assert data.take_wait_seconds() == 0.0
+    loader = data.train_dataloader()
+
+    class Slow:
+        def __iter__(self) -> Any:
+            for item in range(2):
+                time.sleep(0.02)
+                yield item
+
+    loader.stream = Slow()
+    assert list(loader) == [0, 1]
+    assert data.take_wait_seconds() == pytest.approx(0.04, abs=0.03)
+    assert data.take_wait_seconds() == 0.0
+    assert isinstance(loader, TimedLoader)
+
+
+def test_epochs_are_passes_over_the_split(prepared: Path, tmp_path: Path) -> None:
+    data = make_data(prepared, tmp_path)
+    data.train_dataloader()
+    assert data.epoch_of(0) == 0.0
+    size = data._train.epoch_plan(0).size
+    assert data.epoch_of(size // 2) == pytest.approx(0.5, abs=0.01)

@@ -1,0 +1,198 @@
+"""One step: the same gradient however a global batch is cut, exact sums, skips that leave no trace, keyed noise."""
+
+import copy
+import doctest
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from bert_lightning.metrics.metrics_log import MetricsCsv, read_columns
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP, ObjectiveOutput
+from bert_lightning.training import modules
+from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.schedules import constant
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.streams.packing import PackedBatch
+
+
+def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
+    torch.manual_seed(0)
+    config = EncoderConfig(
+        vocab_size=Manifest.load(prepared).vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    return MaskedLMWithNSP(config)
+
+
+def make_module(
+    objective: nn.Module, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
+) -> Any:
+    optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    schedule = partial(constant, max_steps=max_steps)
+    return PretrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
+
+
+def fit(
+    module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
+) -> L.Trainer:
+    data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), 48, 32, micro, max_steps, cache_dir=folder)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=max_steps,
+        max_epochs=-1,
+        logger=[MetricsCsv(folder / "metrics.csv")],
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **({"val_check_interval": 1000} | changes),
+    )
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def test_examples() -> None:
+    assert doctest.testmod(modules).failed == 0
+
+
+def weights_after(prepared: Path, folder: Path, micro: int, **changes: Any) -> dict[str, torch.Tensor]:
+    """Weights after 3 plain SGD steps, which add up the gradients."""
+    optimizer = partial(torch.optim.SGD, lr=1.0)
+    module = make_module(make_objective(prepared), 3, optimizer, gradient_clip_val=None, **changes)
+    fit(module, prepared, folder, 3, micro, limit_val_batches=0)
+    return module.objective.state_dict()
+
+
+def test_the_gradient_does_not_depend_on_the_micro_batches(prepared: Path, tmp_path: Path) -> None:
+    whole = weights_after(prepared, tmp_path / "32", 32)
+    before = make_objective(prepared).state_dict()
+    assert max((whole[name] - before[name]).abs().max() for name in whole) > 0.01
+    for micro in (16, 8, 4):
+        parts = weights_after(prepared, tmp_path / str(micro), micro)
+        for name, value in whole.items():
+            assert torch.allclose(value, parts[name], atol=1e-6), (micro, name)
+
+
+def test_the_first_gradient_is_that_of_the_mean_loss(prepared: Path, tmp_path: Path) -> None:
+    objective = make_objective(prepared)
+    reference = copy.deepcopy(objective)
+    module = make_module(objective, 1, partial(torch.optim.SGD, lr=1.0), gradient_clip_val=None)
+    trainer = fit(module, prepared, tmp_path, 1, 8, limit_val_batches=0)
+    stream = trainer.datamodule.train_dataloader()
+    batch = next(iter(stream))
+    outputs = [reference(part) for part in batch]
+    masked, pairs = sum(part.num_predictions for part in batch), sum(part.num_labelled_pairs for part in batch)
+    mlm, nsp = (sum(output.losses[name] for output in outputs) for name in ("mlm_loss", "nsp_loss"))
+    loss = mlm / masked + nsp / pairs
+    loss.backward()
+    for (name, before), after in zip(reference.named_parameters(), objective.parameters(), strict=True):
+        assert torch.allclose(before - before.grad, after, atol=1e-6), name
+    logged = read_columns(tmp_path / "metrics.csv")
+    assert logged["train/loss"][1][0] == pytest.approx(loss.item(), rel=1e-5)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in reference.parameters()]).item()
+    assert logged["optim/grad_norm"][1][0] == pytest.approx(norm, rel=1e-5)
+
+
+class Breaking(nn.Module):
+    """An objective whose loss is not finite at some steps."""
+
+    def __init__(self, inner: MaskedLMWithNSP, bad_calls: set[int], bad: float) -> None:
+        super().__init__()
+        self.inner, self.bad_calls, self.bad, self.calls = inner, bad_calls, bad, 0
+        self.encoder, self.loss_weights, self.counts = inner.encoder, inner.loss_weights, inner.counts
+
+    def forward(self, batch: PackedBatch) -> ObjectiveOutput:
+        output = self.inner(batch)
+        if self.training:
+            self.calls += 1
+            if self.calls in self.bad_calls:
+                output.losses["nsp_loss"] = output.losses["nsp_loss"] + self.bad  # the gradient stays finite
+        return output
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_loss_that_is_not_finite_skips_the_step_and_is_counted(
+    prepared: Path, tmp_path: Path, bad: float, fused: bool
+) -> None:
+    objective = Breaking(make_objective(prepared), {6}, bad)  # second of four micro-batches of the second step
+    module = make_module(objective, 2, partial(torch.optim.AdamW, lr=1e-2, fused=fused))
+    trainer = fit(module, prepared, tmp_path, 2, 8, limit_val_batches=0)
+    once = make_module(make_objective(prepared), 1, partial(torch.optim.AdamW, lr=1e-2, fused=fused))
+    fit(once, prepared, tmp_path / "once", 1, 8, limit_val_batches=0)
+    assert trainer.global_step == 2
+    for name, value in once.objective.state_dict().items():
+        assert torch.equal(value, objective.inner.state_dict()[name]), name
+    columns = read_columns(tmp_path / "metrics.csv")
+    assert columns["train/skipped_steps"] == ([1, 2], [0.0, 1.0])
+
+
+def test_too_many_skipped_steps_in_a_row_stop_the_run(prepared: Path, tmp_path: Path) -> None:
+    objective = Breaking(make_objective(prepared), set(range(3, 100)), float("nan"))
+    module = make_module(objective, 20, max_skipped_steps=4, log_every_n_steps=4)
+    with pytest.raises(ValueError, match=r"not finite in steps 3 to 8 \(max_skipped_steps=4\)"):
+        fit(module, prepared, tmp_path, 20, 32, limit_val_batches=0)
+
+
+def test_windows_and_validation_are_exact_means(prepared: Path, tmp_path: Path) -> None:
+    """With a learning rate of 0 every step sees the same weights, so sums can be made again."""
+    objective = make_objective(prepared)
+    module = make_module(objective, 5, partial(torch.optim.SGD, lr=0.0), log_every_n_steps=3)
+    trainer = fit(module, prepared, tmp_path, 5, 8)
+    steps = [next(batches) for batches in [iter(trainer.datamodule.train_dataloader())] for _ in range(5)]
+    objective.eval()
+
+    def mean(batches: list[list[PackedBatch]], name: str) -> float:
+        parts = [part for batch in batches for part in batch]
+        total = sum(objective(part).losses[name].item() for part in parts)
+        return total / sum(objective.counts(part)[name] for part in parts)
+
+    columns = read_columns(tmp_path / "metrics.csv")
+    for name in ("mlm_loss", "nsp_loss"):
+        windows = [mean(steps[:3], name), mean(steps[3:], name)]
+        assert columns[f"train/{name}"][0] == [3, 5]
+        assert columns[f"train/{name}"][1] == pytest.approx(windows, rel=1e-5)
+        held_out = mean(list(trainer.datamodule.val_dataloader()), name)
+        assert columns[f"val/{name}"] == ([5], [pytest.approx(held_out, rel=1e-5)])
+    assert columns["train/perplexity"][1][0] == pytest.approx(
+        torch.tensor(columns["train/mlm_loss"][1][0]).exp().item()
+    )
+
+
+def test_dropout_depends_on_the_step_alone(prepared: Path, tmp_path: Path) -> None:
+    """Random numbers drawn elsewhere in between change nothing."""
+
+    class Drawing(L.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            torch.rand(7)
+
+    results = []
+    for callbacks in ([], [Drawing()]):
+        module = make_module(make_objective(prepared, dropout=0.2), 4)
+        fit(module, prepared, tmp_path / str(len(callbacks)), 4, 8, callbacks=callbacks, limit_val_batches=0)
+        results.append(module.objective.state_dict())
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_the_learning_rate_follows_the_schedule(prepared: Path, tmp_path: Path) -> None:
+    module = make_module(make_objective(prepared), 4)
+    module._schedule = lambda step: (step + 1) / 4
+    fit(module, prepared, tmp_path, 4, 32, limit_val_batches=0)
+    assert read_columns(tmp_path / "metrics.csv")["optim/lr"][1] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])

@@ -1,0 +1,100 @@
+"""Every parameter is in exactly one group, and an update is clipped or skipped without a trace."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+
+CONFIG = EncoderConfig(
+    vocab_size=60,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=64,
+)
+
+
+def names(model: nn.Module, group: list[Tensor]) -> set[str]:
+    wanted = {id(parameter) for parameter in group}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+def test_every_parameter_is_in_exactly_one_group() -> None:
+    model = MaskedLMWithNSP(CONFIG)
+    decay, no_decay = parameter_groups(model)
+    grouped = [id(parameter) for parameter in decay["params"] + no_decay["params"]]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(parameter) for parameter in model.parameters()}
+    assert "weight_decay" not in decay
+    assert no_decay["weight_decay"] == 0.0
+
+
+def test_biases_and_normalisations_do_not_decay() -> None:
+    model = MaskedLMWithNSP(CONFIG)
+    decay, no_decay = (names(model, group["params"]) for group in parameter_groups(model))
+    norms = {
+        f"{owner}.{name}"
+        for owner, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        for name, _ in module.named_parameters()
+    }
+    assert norms
+    assert no_decay == norms | {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    assert any("embeddings.token" in name for name in decay)
+
+
+def test_a_one_dimensional_weight_decays_and_a_frozen_one_is_left_out() -> None:
+    model = nn.Module()
+    model.scale = nn.Parameter(torch.ones(3))
+    model.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+    decay, no_decay = parameter_groups(model)
+    assert decay["params"][0] is model.scale
+    assert len(decay["params"]) == 1
+    assert no_decay["params"] == []
+
+
+def trained(
+    fused: bool, gradients: list[Tensor], max_norm: float | None
+) -> tuple[Tensor, dict[str, Tensor], list[bool]]:
+    parameter = nn.Parameter(torch.linspace(-1, 1, 6))
+    optimizer = torch.optim.AdamW([parameter], lr=0.1, fused=fused)
+    skips = []
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        skips.append(bool(prepare_update(optimizer, gradient_norm([parameter]), max_norm)))
+        optimizer.step()
+    return parameter.detach(), optimizer.state[parameter], skips
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_skipped_step_leaves_no_trace(fused: bool, bad: float) -> None:
+    good = [torch.randn(6, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    poisoned = copy.deepcopy(good[0])
+    poisoned[2] = bad
+    expected, state, _ = trained(fused, good, 1.0)
+    found, found_state, skips = trained(fused, [poisoned, good[0], poisoned, *good[1:]], 1.0)
+    assert skips == [True, False, True, False, False]
+    assert torch.equal(found, expected)
+    assert all(torch.equal(found_state[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("max_norm", [0.5, 100.0, None])
+def test_clipping_equals_torch(fused: bool, max_norm: float | None) -> None:
+    gradients = [torch.randn(6, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    found, state, _ = trained(fused, gradients, max_norm)
+    parameter = nn.Parameter(torch.linspace(-1, 1, 6))
+    optimizer = torch.optim.AdamW([parameter], lr=0.1)
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_([parameter], max_norm or float("inf"))
+        optimizer.step()
+    assert torch.allclose(found, parameter.detach(), atol=1e-6)
+    assert torch.allclose(state["exp_avg"], optimizer.state[parameter]["exp_avg"], atol=1e-6)
