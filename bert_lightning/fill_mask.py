@@ -15,8 +15,7 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
-from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import special_tokens
 
 
@@ -62,8 +61,7 @@ class MaskFiller:
             raise ValueError(
                 f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"
             )
-        batch = _single(ids, positions)
-        hidden = self.encoder(batch, batch.masked_positions)
+        hidden = self.encoder(_single(ids), torch.tensor(positions))
         scores = self.mlm_head.scores(hidden, self.encoder.embeddings.token.weight)
         best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
         return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
@@ -73,23 +71,14 @@ class MaskFiller:
         return [Guess(self.tokenizer.id_to_token(token) or f"#{token}", probability) for token, probability in pairs]
 
 
-def _single(ids: list[int], masked: list[int]) -> PackedBatch:
-    """Return one text as a batch that asks for its masked positions."""
+def _single(ids: list[int]) -> PackedTokens:
+    """Return one text as packed tokens of one segment."""
     size = len(ids)
-    return PackedBatch(
+    return PackedTokens(
         input_ids=torch.tensor(ids),
         position_ids=torch.arange(size),
         token_type_ids=torch.zeros(size, dtype=torch.int32),
         cu_seqlens=torch.tensor([0, size], dtype=torch.int32),
-        masked_positions=torch.tensor(masked),
-        mlm_labels=torch.full((len(masked),), NO_LABEL),
-        cls_positions=torch.zeros(1, dtype=torch.int32),
-        nsp_labels=torch.full((1,), NO_LABEL),
-        sample_ids=torch.zeros(1, dtype=torch.int32),
-        num_tokens=size,
-        num_predictions=len(masked),
-        num_pairs=1,
-        num_labelled_pairs=0,
         max_seqlen=size,
     )
 

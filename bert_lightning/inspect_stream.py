@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch, batch_digest
+from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
@@ -80,18 +80,24 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
     for sample in range(min(number, len(place))):
         batch, row = place[sample]
-        console.print(f"\n[bold]example {sample}[/bold]  {names[int(batch.nsp_labels[row])].replace('_', ' ')}")
+        console.print(f"\n[bold]example {sample}[/bold]  {names[_pair_label(batch, row)].replace('_', ' ')}")
         console.print(example_in_words(batch, row, tokenizer))
+
+
+def _pair_label(batch: PackedBatch, row: int) -> int:
+    labels = [int(target.labels[row]) for name, target in batch.targets.items() if name != MLM]
+    return labels[0] if labels else NO_LABEL
 
 
 def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
     """Return one example as text: predictions as `shown->label` in reverse video, segment B underlined."""
-    begin, end = batch.cu_seqlens[row : row + 2].tolist()
-    labels = dict(zip(batch.masked_positions.tolist(), batch.mlm_labels.tolist(), strict=True))
+    tokens, mlm = batch.tokens, batch.targets[MLM]
+    begin, end = tokens.cu_seqlens[row : row + 2].tolist()
+    labels = dict(zip(mlm.positions[: mlm.count].tolist(), mlm.labels.tolist(), strict=False))
     text = Text()
     for position in range(begin, end):
-        shown, label = int(batch.input_ids[position]), labels.get(position, NO_LABEL)
-        style = "underline" if batch.token_type_ids[position] else ""
+        shown, label = int(tokens.input_ids[position]), labels.get(position, NO_LABEL)
+        style = "underline" if tokens.token_type_ids[position] else ""
         if label != NO_LABEL:
             text.append(f"{_token(tokenizer, shown)}->{_token(tokenizer, label)}", style=f"{style} reverse")
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -21,6 +21,7 @@ from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.sharding import gradients_are_reduced
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums
+from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from bert_lightning.training.step_guard import StepGuard, poison
@@ -43,7 +44,7 @@ class PretrainingModule(L.LightningModule):
     """Train any objective whose losses are sums over predictions.
 
     Args:
-        objective: Batch -> sums of losses and metrics; `counts(batch)` says over how many predictions.
+        objective: What is trained; see `objectives.objective`.
         optimizer: Parameter groups -> optimizer.
         schedule: Number of updates made so far -> factor on the learning rate.
         seed: Of dropout.
@@ -54,11 +55,9 @@ class PretrainingModule(L.LightningModule):
         payload: What every checkpoint carries besides the training state, as plain containers.
     """
 
-    objective: Any  # an nn.Module that follows objectives.Objective
-
     def __init__(
         self,
-        objective: nn.Module,
+        objective: Objective,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[int], float],
         seed: int,
@@ -97,8 +96,8 @@ class PretrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Make the sums on the device, which is known by now, or take those of the checkpoint."""
-        weights = self.objective.loss_weights
-        self._train_sums, self._val_sums = (MetricSums(weights, self.device) for _ in range(2))
+        quantities = self.objective.quantities
+        self._train_sums, self._val_sums = (MetricSums(quantities, self.device) for _ in range(2))
         self._guard = StepGuard(self._max_skipped_steps, self.device)
         if self._restored is not None:
             self._train_sums.load_state_dict(self._restored["sums"], self.global_rank == 0)
@@ -108,8 +107,8 @@ class PretrainingModule(L.LightningModule):
         """Make one update from this rank's micro-batches of one global batch."""
         step = self.global_step
         torch.manual_seed(dropout_seed(self._seed, step, self.global_rank))
-        local = [self.objective.counts(part) for part in batch]
-        counts = {name: sum(part[name] for part in local) for name in local[0]}
+        local = [self.objective.counts(micro_batch) for micro_batch in batch]
+        counts = {name: sum(count[name] for count in local) for name in self.objective.quantities}
         local_counts = self._on_device(list(counts.values()))
         total_counts = sum_over_ranks(local_counts.clone()).clamp(min=1.0)
         # DDP and FSDP average gradients over the ranks; the sum of all ranks' shares is wanted.
@@ -127,7 +126,7 @@ class PretrainingModule(L.LightningModule):
 
         with record_function(METRICS):
             self._guard.add(norm, skipped)
-            self._train_sums.add({name: sums[name] for name in counts}, local_counts, skipped)
+            self._train_sums.add(sums, local_counts, skipped)
         if self.is_logging_step():
             self._log_training(optimizer.param_groups[0]["lr"])
 
@@ -143,20 +142,18 @@ class PretrainingModule(L.LightningModule):
             Detached sums of every loss and metric over this rank's micro-batches.
         """
         wrapper = self.trainer.strategy.model
-        weights = self.objective.loss_weights
         sums: dict[str, Tensor] = {}
-        for number, part in enumerate(batch):
-            reduces = number == len(batch) - 1
+        for index, micro_batch in enumerate(batch):
+            reduces = index == len(batch) - 1
             if isinstance(wrapper, DistributedDataParallel):
                 wrapper.require_backward_grad_sync = reduces  # what Lightning's pre_backward looks at
             else:
                 gradients_are_reduced(self.objective, reduces)
             with record_function(FORWARD):
-                output = self.objective(part)
-                terms = [weights[name] * scales[name] * loss for name, loss in output.losses.items()]
-                loss = torch.stack(terms).sum()
+                output = self.objective(micro_batch)
+                loss = weighted_loss(self.objective.quantities, output, scales)
             self.manual_backward(loss, gradient=poison(loss))
-            for name, value in (output.losses | output.metrics).items():
+            for name, value in output.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
         return sums
 
@@ -182,12 +179,11 @@ class PretrainingModule(L.LightningModule):
 
     def validation_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Add the sums of one held-out micro-batch; nothing is compiled for its shapes."""
-        for part in batch:
-            counts = self.objective.counts(part)
+        for micro_batch in batch:
+            counts = self.objective.counts(micro_batch)
             with torch.compiler.set_stance("force_eager"):
-                output = self.objective(part)
-            values = output.losses | output.metrics
-            self._val_sums.add({name: values[name] for name in counts}, self._on_device(list(counts.values())))
+                sums = self.objective(micro_batch)
+            self._val_sums.add(sums, self._on_device(list(counts.values())))
 
     def on_validation_epoch_end(self) -> None:
         """Log the exact means over the held-out split."""

@@ -30,6 +30,7 @@ class Vocabulary:
         unmaskable: Ids that are never chosen: [CLS], [SEP] and [PAD].
         is_continuation: True for ids that continue a word (`##` pieces), (size,).
         unk: Id of [UNK], if there is one.
+        num_bytes: UTF-8 bytes of the text that each id stands for, (size,); None if they do not matter.
     """
 
     size: int
@@ -37,6 +38,11 @@ class Vocabulary:
     unmaskable: tuple[int, ...]
     is_continuation: NDArray[np.bool_]
     unk: int | None = None
+    num_bytes: NDArray[np.int64] | None = None
+
+    def text_bytes(self, ids: TokenIds) -> int:
+        """Return the UTF-8 bytes of the text that ids stand for together; 0 if `num_bytes` is unknown."""
+        return 0 if self.num_bytes is None else int(self.num_bytes[ids].sum())
 
     def ordinary(self) -> TokenIds:
         """Return the ids that are no special tokens, ascending."""
