@@ -1,6 +1,6 @@
 """One self-contained page about a run: what it reached, its curves, its settings.
 
-Made from metrics.csv and config.yaml alone, so a run that was resumed or moved gives the same page.
+Made from the metrics and the settings in the folder alone, so a run that was resumed or moved gives the same page.
 """
 
 import html
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder, write_whole
 
 Columns = dict[str, tuple[list[int], list[float]]]
 
@@ -60,19 +61,18 @@ td + td { text-align: right; font-variant-numeric: tabular-nums; }
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write report.html into the folder of a run and return its path.
+    """Write the report into the folder of a run and return its path.
 
     Raises:
-        ValueError: where the folder has no metrics.
+        ValueError: if the folder has no metrics.
     """
-    columns = read_columns(run_dir / "metrics.csv")
+    folder = RunFolder(run_dir)
+    columns = read_columns(folder.metrics)
     if not columns:
-        raise ValueError(f"{run_dir} has no metrics.csv with values to report")
-    config = run_dir / "config.yaml"
-    settings = config.read_text(encoding="utf-8") if config.exists() else ""
-    path = run_dir / "report.html"
-    path.write_text(page(run_dir.resolve().name, columns, settings), encoding="utf-8")
-    return path
+        raise ValueError(f"{run_dir} has no {folder.metrics.name} with values to report")
+    settings = folder.config.read_text(encoding="utf-8") if folder.config.exists() else ""
+    write_whole(folder.report, page(run_dir.resolve().name, columns, settings))
+    return folder.report
 
 
 def page(name: str, columns: Columns, settings: str) -> str:
