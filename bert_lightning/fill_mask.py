@@ -17,6 +17,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.whole_numbers import check_whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class MaskFiller:
             raise ValueError(f"checkpoint={checkpoint} has no MLM head, so it cannot fill in masks")
         self.tokenizer = pretrained.tokenizer()
         self.encoder = Encoder(pretrained.config).eval()
-        self.encoder.load_state_dict(pretrained.part("encoder"))
+        self.encoder.load_state_dict(pretrained.state_of("encoder"))
         self.mlm_head = MaskedLMHead(pretrained.config).eval()
-        self.mlm_head.load_state_dict(pretrained.part("mlm_head"))
+        self.mlm_head.load_state_dict(pretrained.state_of("mlm_head"))
 
     @torch.no_grad()
     def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
@@ -85,8 +86,7 @@ def _single(ids: list[int]) -> PackedTokens:
 
 def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     """Guess and print a table for every [MASK]."""
-    if cfg.top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {cfg.top_k}")
+    check_whole_number("top_k", cfg.top_k)
     guesses = MaskFiller(cfg.checkpoint)(cfg.text, cfg.top_k)
     console = Console()
     for number, best in enumerate(guesses, 1):

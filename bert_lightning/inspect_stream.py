@@ -21,6 +21,7 @@ from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.whole_numbers import check_whole_number
 
 
 def inspect(cfg: DictConfig) -> dict[str, Any]:
@@ -31,10 +32,8 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     """
     data = cfg.data
     check_numbers(data, cfg.seed)
-    if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
-        raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
-    if not isinstance(cfg.first_step, int) or cfg.first_step < 0:
-        raise ValueError(f"first_step={cfg.first_step} must be a whole number, at least 0")
+    check_whole_number("num_batches", cfg.num_batches)
+    check_whole_number("first_step", cfg.first_step, least=0)
     samples = PretrainingSamples(
         prepared_folder(data),
         cfg.split,

@@ -15,6 +15,7 @@ from data_pipeline.streams.collate import PackedShape, pack
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
+from data_pipeline.whole_numbers import check_whole_number
 
 NSP = "nsp"
 SHORTEST = 8
@@ -133,9 +134,7 @@ class ExampleSource:
 
     def __post_init__(self) -> None:
         for name, least in (("micro_batch_size", 1), ("seq_len", SHORTEST)):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < least:
-                raise ValueError(f"data.{name}={number} must be a whole number, at least {least}")
+            check_whole_number(f"data.{name}", getattr(self, name), least)
 
     def batches(self, count: int) -> list[PackedBatch]:
         """Return the first micro-batches."""

@@ -140,7 +140,7 @@ def facts(
             ("s_eff", squares / tokens),
             ("predictions, % of the tokens", 100 * sum(batch.targets[MLM].count for batch in batches) / tokens),
             ("filler that ours computes, %", 100 * (1 - tokens / computed)),
-            ("padding of full rows, %", 100 * (1 - tokens / (examples * batches[0].max_seqlen))),
+            ("padding of full rows, %", 100 * (1 - tokens / (examples * batches[0].tokens.max_seqlen))),
             ("useful GFLOP a token", flops / tokens / 1e9),
         ]
     )

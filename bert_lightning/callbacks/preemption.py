@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
 from bert_lightning.distributed.collectives import SharedFlags
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -34,8 +35,7 @@ class Preemption(Checkpoint):
     """
 
     def __init__(self, check_every_n_steps: int = 1) -> None:
-        if check_every_n_steps < 1:
-            raise ValueError(f"callbacks.preemption.check_every_n_steps={check_every_n_steps} must be at least 1")
+        check_whole_number("callbacks.preemption.check_every_n_steps", check_every_n_steps)
         super().__init__()
         self.check_every_n_steps = check_every_n_steps
         self.preempted = False

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
 from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.whole_numbers import check_whole_number
 
 VOCABULARY_MULTIPLE = 64
 """Rows of the token table and columns of the logits are padded to it, for the matrix kernels of GPUs."""
@@ -51,8 +52,7 @@ class EncoderConfig:
         if self.vocab_size is None:
             raise ValueError("model.vocab_size=null is filled from the tokenizer of the prepared data")
         for name in _SIZES:
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
+            check_whole_number(f"model.{name}", getattr(self, name))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"model.hidden_size={self.hidden_size} is not a multiple of "
@@ -175,8 +175,9 @@ class Encoder(nn.Module):
 
         Args:
             tokens: Sequences, one after another.
-            rows: Indices of the tokens whose last hidden state is wanted, (rows,). The last layer's output projection, LayerNorms and
-                feed-forward network then run on these alone: with 15% masked tokens most of the layer is saved.
+            rows: Indices of the tokens whose last hidden state is wanted, (rows,). The last layer's output projection,
+                LayerNorms and feed-forward network then run on these alone: with 15% masked tokens most of the layer
+                is saved.
 
         Returns:
             (tokens, hidden), or (rows, hidden) where rows are given.

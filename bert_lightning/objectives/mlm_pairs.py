@@ -51,9 +51,8 @@ class MaskedLMWithPairs(MaskedLM):
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return summed losses and numbers of right answers."""
         mlm, pairs = batch.targets[MLM], batch.targets[self._pair_target]
-        hidden = self.encoder(
-            batch.tokens, torch.cat([mlm.positions, pairs.positions])
-        )  # (predictions + pairs, hidden)
+        rows = torch.cat([mlm.positions, pairs.positions])  # (predictions + pairs,)
+        hidden = self.encoder(batch.tokens, rows)
         masked, first = hidden.split([len(mlm.positions), len(pairs.positions)])
         return self.mlm_sums(masked, mlm) | self._pair_sums(first, pairs)
 

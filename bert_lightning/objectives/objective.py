@@ -56,6 +56,10 @@ class Objective(nn.Module):
         """Return the encoders by name, that which the run is for first."""
         raise NotImplementedError
 
+    def main_encoder(self) -> Encoder:
+        """Return the encoder that the run is for."""
+        return next(iter(self.encoders().values()))
+
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
         """Return the useful operations of forward and backward passes; see `models.useful_flops`.
 

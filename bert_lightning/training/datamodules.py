@@ -41,11 +41,10 @@ class HeldOutExamples:
 
 
 class TimedLoader:
-    """A training stream that notes how long it was waited for; what Lightning asks of a loader it passes on.
+    """A training stream, and how long training has waited for it.
 
     Args:
-        stream: Has a length and a state that does not depend on the rank: Lightning saves that of the first rank and
-            gives it to all, and reads one batch ahead where a loader has no length.
+        stream: The stream. It must have a length, or Lightning reads one batch ahead.
     """
 
     def __init__(self, stream: PretrainingStream) -> None:
@@ -67,12 +66,11 @@ class TimedLoader:
             yield batch
 
     def state_dict(self) -> dict[str, object]:
-        """Return the state of the stream."""
+        """Return the state of the stream, which does not depend on the rank."""
         return self.stream.state_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue the stream where the state was taken."""
-        self.stream.load_state_dict(state)
+        """Do nothing for Lightning, which resumes no loader without this method: the stream is in its position."""
 
 
 class PretrainingData(L.LightningDataModule):
@@ -141,6 +139,7 @@ class PretrainingData(L.LightningDataModule):
         }
         self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
+        self._start: dict[str, object] | None = None
 
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
@@ -200,8 +199,19 @@ class PretrainingData(L.LightningDataModule):
             self._num_workers,
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
-        self._loader = TimedLoader(stream)
+        if self._start is not None:
+            stream.load_state_dict(self._start)
+        self._loader, self._start = TimedLoader(stream), None
         return self._loader
+
+    def position(self) -> dict[str, object]:
+        """Return the state of the training stream after the batches that have been trained on."""
+        assert self._loader is not None
+        return self._loader.state_dict()
+
+    def start_at(self, position: dict[str, object]) -> None:
+        """Begin the next training stream at a position that `position` has returned, in this process or another."""
+        self._start = position
 
     def val_dataloader(self) -> ValidationStream:
         """Return this rank's share of the held-out split."""

@@ -17,12 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, stream_position
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.sharding import gradients_are_reduced
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
+from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from bert_lightning.training.step_guard import StepGuard, poison
 from data_pipeline import rng
@@ -167,8 +169,14 @@ class PretrainingModule(L.LightningModule):
         self.log_values(means | self._guard.read(self.global_step) | {"optim/lr": lr})
 
     def log_values(self, values: Mapping[str, float]) -> None:
-        """Give values of the current step to every logger, on the first rank, and keep them as `latest`."""
+        """Give values of the current step to every logger and to Lightning's callbacks; keep them as `latest`.
+
+        Args:
+            values: Values that are the same on every rank; nothing is reduced or copied to the device.
+        """
         self.latest |= values
+        host = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        self.log_dict(host, logger=False, batch_size=1)
         for logger in self.loggers:
             logger.log_metrics(dict(values), step=self.global_step)
 
@@ -191,11 +199,18 @@ class PretrainingModule(L.LightningModule):
         self._val_sums.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the payload, and the metrics of the window that is under way so that its row comes out the same."""
+        """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""
         checkpoint.update(self._payload)
+        position = self._training_data().position()
+        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position}
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved metrics until the device is known."""
+        """Put the stream in its position, and keep the saved metrics until the device is known."""
+        self._training_data().start_at(stream_position(checkpoint))
         self._restored = checkpoint.get(STATE_KEY)
+
+    def _training_data(self) -> PretrainingData:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.records import TokenIds
 from data_pipeline.rng import Keys, Purpose
+from data_pipeline.whole_numbers import check_whole_number
 
 Positions = NDArray[np.int64]
 LONGEST_EXAMPLE = 1 << 14
@@ -121,8 +122,7 @@ class TokenMasking:
                 f"not {mask_token_prob} and {random_token_prob}"
             )
         for name, value in (("max_predictions", max_predictions), ("static_masks", static_masks)):
-            if value is not None and value < 1:
-                raise ValueError(f"masking.{name} must be at least 1 or null, not {value}")
+            check_whole_number(f"masking.{name}", value, or_null=True)
         self.mask_prob = mask_prob
         self.mask_token_prob = mask_token_prob
         self.random_token_prob = random_token_prob

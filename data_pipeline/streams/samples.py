@@ -30,6 +30,7 @@ from data_pipeline.tokenizers.tokenizer import (
     special_tokens,
     tokenizer_sha256,
 )
+from data_pipeline.whole_numbers import check_whole_number
 
 STREAM_VERSION = 2
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
@@ -109,8 +110,7 @@ class PretrainingSamples:
                 f"data.seq_len must be between 8, to hold a pair of segments, and {LONGEST_EXAMPLE}, not {seq_len}"
             )
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
-            if value < 1:
-                raise ValueError(f"data.{name} must be at least 1, not {value}")
+            check_whole_number(f"data.{name}", value)
         self.folder = open_folder(folder)
         self.manifest = self.folder.manifest.without(quarantine)
         self.quarantine = sorted(quarantine)

@@ -156,7 +156,7 @@ def test_rates_are_medians_over_turns_of_what_each_turn_did() -> None:
 
 @pytest.mark.parametrize("name", ["num_batches", "repeats", "steps"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"part\.{name}=0 must be a whole number, at least 1"):
+    with pytest.raises(ValueError, match=rf"part\.{name} must be a whole number, at least 1; got 0"):
         ModelPart(SETTING, None, **{name: 0})  # type: ignore[arg-type]
 
 

@@ -92,9 +92,9 @@ def test_a_hugging_face_folder_is_read_the_same(tmp_path: Path, tokenizer: Token
 
 def test_a_part_of_the_state_loads_strictly(tmp_path: Path, tokenizer: Tokenizer) -> None:
     state = write_checkpoint(tmp_path / "x.ckpt", tokenizer, tmp_path / "tokenizer")
-    head = load_pretrained(tmp_path / "x.ckpt").part("mlm_head")
+    head = load_pretrained(tmp_path / "x.ckpt").state_of("mlm_head")
     assert_same(head, {n.removeprefix("mlm_head."): t for n, t in state.items() if n.startswith("mlm_head.")})
-    assert load_pretrained(tmp_path / "x.ckpt").part("mlm") == {}
+    assert load_pretrained(tmp_path / "x.ckpt").state_of("mlm") == {}
 
 
 @pytest.mark.parametrize("lowercase", [True, False])

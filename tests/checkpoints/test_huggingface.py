@@ -159,7 +159,7 @@ def test_a_real_checkpoint_gives_the_sentence_vectors_of_transformers(caplog: py
     pretrained = load_pretrained(folder)
     assert pretrained.absent_heads == ["mlm_head", "nsp_head.classifier"]
     encoder = Encoder(pretrained.config).eval()
-    encoder.load_state_dict(pretrained.part("encoder"))
+    encoder.load_state_dict(pretrained.state_of("encoder"))
     tokenizer, theirs = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     texts = ["A man plays the guitar.", "Somebody makes music on stage in front of a very large crowd.", "Stocks fell."]
     encoded = tokenizer(texts, padding=True, return_tensors="pt")

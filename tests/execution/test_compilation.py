@@ -173,7 +173,7 @@ def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_pat
 def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:  # noqa: F811
     from bert_lightning.execution.strategies import FullyShardedStrategy
     from bert_lightning.pretrain import check_sharding
-    from bert_lightning.settings.config import World
+    from bert_lightning.settings.config import Processes
 
     with pytest.raises(ValueError, match=r"compile\.scope=model .* strategy=fsdp"):
-        check_sharding(FullyShardedStrategy(), World("cpu", 2, 1, True), "32-true", "model")
+        check_sharding(FullyShardedStrategy(), Processes("cpu", 2, 1, True), "32-true", "model")

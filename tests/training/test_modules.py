@@ -56,7 +56,7 @@ def fit(
         accelerator="cpu",
         max_steps=max_steps,
         max_epochs=-1,
-        logger=[MetricsCsv(folder / "metrics.csv")],
+        logger=[MetricsCsv(folder)],
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         enable_checkpointing=False,
