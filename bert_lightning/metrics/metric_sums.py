@@ -58,8 +58,6 @@ class MetricSums:
         """
         total = sum_over_ranks(self._sums.clone()) if world_size() > 1 else self._sums
         sums, counts = total.view(2, -1).tolist()
-        if not any(counts):
-            return {}
         means = {
             name: value / count if count else nan
             for name, value, count in zip(self._quantities, sums, counts, strict=True)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import lightning as L
@@ -431,8 +433,9 @@ def poison_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     plain = PretrainingModule.training_step
 
     def training_step(self: PretrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
-        weights = self.objective.loss_weights
-        self.objective.loss_weights = dict.fromkeys(weights, float("nan")) if self.global_step + 1 >= step else weights
+        if self.global_step + 1 >= step:
+            quantities = self.objective.quantities
+            self.objective.quantities = {name: replace(one, loss_weight=nan) for name, one in quantities.items()}
         plain(self, batch, batch_idx)
 
     monkeypatch.setattr(PretrainingModule, "training_step", training_step)
