@@ -9,7 +9,7 @@ import torch
 
 from bert_lightning.callbacks import throughput
 from bert_lightning.callbacks.throughput import Throughput
-from bert_lightning.metrics.flops import step_flops
+from bert_lightning.models.useful_flops import step_flops
 from data_pipeline.streams.packing import PackedBatch
 from tests.training.test_datamodules import make_data
 from tests.training.test_modules import make_objective

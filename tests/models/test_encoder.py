@@ -131,7 +131,7 @@ def test_rows_give_the_same_values_and_gradients_as_the_whole_layer() -> None:
     for whole in (True, False):
         model = our_model(reference_model()).encoder
         rows = torch.cat([batch.targets["mlm"].positions, batch.targets["nsp"].positions]).long()
-        hidden = model(batch)[rows] if whole else model(batch, rows)
+        hidden = model(batch.tokens)[rows] if whole else model(batch.tokens, rows)
         hidden.square().sum().backward()
         results.append((hidden.detach(), {name: p.grad for name, p in model.named_parameters()}))
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-6, rtol=0)
@@ -144,7 +144,7 @@ def test_packed_equals_one_by_one() -> None:
     model, batch = our_model(reference_model()), packed_examples()
     singles = one_by_one(batch)
     assert sum(single.targets["mlm"].count for single in singles) == batch.targets["mlm"].count
-    hidden = torch.cat([model.encoder(single) for single in singles])
+    hidden = torch.cat([model.encoder(single.tokens) for single in singles])
     torch.testing.assert_close(model.encoder(batch.tokens)[: batch.num_tokens], hidden, atol=TOLERANCE, rtol=0)
     totals = []
     for batches in ([batch], singles):
@@ -229,9 +229,9 @@ def test_new_weights_have_the_published_distribution() -> None:
         ({"num_attention_heads": 5}, "hidden_size=32.*num_attention_heads=5"),
         ({"hidden_act": "swish"}, "hidden_act=swish"),
         ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob=1\.0"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers=0"),
-        ({"num_attention_heads": 0}, "num_attention_heads=0"),
-        ({"hidden_size": 0}, "hidden_size=0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number, at least 1; got 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be a whole number, at least 1; got 0"),
+        ({"hidden_size": 0}, "hidden_size must be a whole number, at least 1; got 0"),
         ({"vocab_size": None}, "vocab_size=null"),
         ({"pad_token_id": 101}, "pad_token_id=101.*vocab_size=101"),
         ({"initializer_range": -0.02}, r"initializer_range=-0\.02"),
