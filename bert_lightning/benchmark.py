@@ -1,5 +1,8 @@
 """bert-benchmark: how fast it is here, beside what others use for the same work, measured in one run."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import datetime
 import json
 import sys

@@ -1,5 +1,8 @@
 """The last page of `make demo`: what the run learned, beside what guessing gives, and where everything is."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import sys
 from pathlib import Path
 

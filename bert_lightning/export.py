@@ -1,5 +1,8 @@
 """bert-export: a checkpoint of a run, of whatever strategy, becomes a Hugging Face folder."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import shutil
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """bert-fill-mask: the quick look at what a model learned: its best guesses for every [MASK] of a sentence."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import re
 import sys
 from dataclasses import dataclass

@@ -1,5 +1,8 @@
 """bert-inspect: the first examples of a stream in words, its statistics, and its digests."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import json
 import time
 from itertools import islice

@@ -1,5 +1,8 @@
 """bert-prepare: text -> tokenizer, token shards, manifest."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,8 @@
 """bert-pretrain: train an objective on a prepared corpus, from the start or from the newest whole checkpoint."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import logging
 import warnings
 from collections.abc import Iterator
@@ -223,6 +226,7 @@ def _quieten() -> None:
         ".*`isinstance",
         ".*broadcast_buffers",
         ".*smaller than the logging interval",
+        ".*sync_dist=True",
     ):
         warnings.filterwarnings("ignore", message)
 

@@ -50,9 +50,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
-    """Return whether the loop validates between the step that was just made and the next one."""
+    """Return whether the loop validates between the step that was just made and the next one.
+
+    A run that ends validates once more, whether all steps are made or a callback such as EarlyStopping has ended it.
+    """
     due = trainer.val_check_batch is not None and trainer.global_step % trainer.val_check_batch == 0
-    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps)
+    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps or trainer.should_stop)
 
 
 class PeriodicCheckpoint(Checkpoint):
@@ -109,7 +112,8 @@ class PeriodicCheckpoint(Checkpoint):
             self._remove_old()
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        return trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
+        is_last = trainer.global_step >= trainer.max_steps or trainer.should_stop
+        return is_last or trainer.global_step % self.every_n_steps == 0
 
     def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
         """Take note where the metric, which is the same on every rank, is lower than ever."""
@@ -129,7 +133,7 @@ class PeriodicCheckpoint(Checkpoint):
         Raises:
             OSError: where the last checkpoint of the run cannot be written, on every rank alike.
         """
-        is_last = is_last or trainer.global_step >= trainer.max_steps
+        is_last = is_last or trainer.global_step >= trainer.max_steps or trainer.should_stop
         try:
             trainer.save_checkpoint(self.folder.checkpoint(trainer.global_step))
             if is_last and isinstance(trainer.strategy, FullyShardedStrategy):

@@ -97,7 +97,10 @@ class PretrainingModule(L.LightningModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Make the sums on the device, which is known by now, or take those of the checkpoint."""
+        """Tell the loggers the settings, and make the sums on the device, or take those of the checkpoint."""
+        if settings := self._payload.get(PAYLOAD_KEY, {}).get("config"):
+            for logger in self.loggers:
+                logger.log_hyperparams(settings)
         quantities = self.objective.quantities
         self._train_sums, self._val_sums = (MetricSums(quantities, self.device) for _ in range(2))
         self._guard = StepGuard(self._max_skipped_steps, self.device)

@@ -15,6 +15,7 @@ from bert_lightning.settings.run_folder import RunFolder
 class FakeTrainer(SimpleNamespace):
     strategy = None
     ckpt_path = None
+    should_stop = False
 
     def save_checkpoint(self, path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
