@@ -1,4 +1,4 @@
-"""The last page of `make demo`: what the run learned, beside what guessing gives, and where everything is."""
+"""The last page of `make demo`: what the run learned, beside what guessing gives, and the paths of its results."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 

@@ -17,7 +17,7 @@ def export(cfg: DictConfig) -> Path:
     """Write `output_dir`, which appears whole or not at all.
 
     Raises:
-        ValueError: where the checkpoint cannot be read or the folder is not empty.
+        ValueError: if the checkpoint cannot be read or the folder is not empty.
     """
     output = Path(cfg.output_dir).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

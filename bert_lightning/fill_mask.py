@@ -25,7 +25,7 @@ from data_pipeline.whole_numbers import check_whole_number
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A token and how probable the model thinks it is."""
+    """A token and its probability."""
 
     token: str
     probability: float
@@ -54,11 +54,11 @@ class MaskFiller:
         """Return the best guesses for every [MASK] of a text, in order.
 
         Raises:
-            ValueError: where the text has no [MASK] or is longer than the model.
+            ValueError: if the text has no [MASK] or is longer than the model.
         """
         ids = self.tokenizer.encode(text).ids
         mask = special_tokens(self.tokenizer).mask
-        positions = [place for place, token in enumerate(ids) if token == mask]
+        positions = [position for position, token in enumerate(ids) if token == mask]
         if not positions:
             raise ValueError(f"text={text!r} has no [MASK]")
         if len(ids) > self.config.max_position_embeddings:

@@ -34,8 +34,8 @@ from bert_lightning.settings.config import (
     prepared_folder,
     restarts_would_fail,
 )
-from bert_lightning.settings.plan import Plan, make_plan
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
+from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import PretrainingModule
@@ -58,7 +58,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     _quieten()
     check_types(cfg)
     strategy = instantiate(cfg.strategy)
-    plan = make_plan(cfg, isinstance(strategy, ParallelStrategy))
+    plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))
     if isinstance(strategy, FullyShardedStrategy):
         check_sharding(strategy, plan.processes, plan.precision, plan.settings.compile.scope)
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
@@ -89,7 +89,7 @@ def check_sharding(strategy: FullyShardedStrategy, processes: Processes, precisi
         raise ValueError(f"strategy.param_dtype=bfloat16 needs trainer.precision=bf16-mixed, not {precision}")
 
 
-def build_data(plan: Plan) -> PretrainingData:
+def build_data(plan: RunPlan) -> PretrainingData:
     """Build the streams of the prepared data; the first process makes what the others then read."""
     settings = plan.settings
     data = PretrainingData(
@@ -107,7 +107,7 @@ def build_data(plan: Plan) -> PretrainingData:
     return data
 
 
-def build_module(plan: Plan, strategy: Strategy) -> PretrainingModule:
+def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
     """Build the objective, with the same weights on every rank, and what trains it.
 
     If the model is sharded, only the first rank makes weights; the others get theirs from it.
@@ -148,7 +148,7 @@ def build_module(plan: Plan, strategy: Strategy) -> PretrainingModule:
     )
 
 
-def build_trainer(plan: Plan, strategy: Strategy) -> L.Trainer:
+def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
     callbacks = list(instantiate(plan.settings.callbacks).values())
     return instantiate(
@@ -172,7 +172,7 @@ def build_trainer(plan: Plan, strategy: Strategy) -> L.Trainer:
 
 
 @contextmanager
-def _started(plan: Plan, checkpoint: Path | None, num_parameters: int) -> Iterator[None]:
+def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Iterator[None]:
     """Hold the folder of the run, write the settings into it, and say what is about to happen."""
     settings, folder = plan.settings, plan.folder
     with folder.locked() as has_waited:

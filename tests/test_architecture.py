@@ -42,7 +42,7 @@ def test_imports_follow_the_rules(path: Path) -> None:
     if "lightning" in used:
         assert path.stem in LIGHTNING_USERS or is_callback
     if used & {"hydra", "omegaconf"}:
-        assert path.stem in ENTRY_POINTS | {"config", "cli", "setting_types"}
+        assert path.stem in ENTRY_POINTS | {"config", "cli", "run_plan", "setting_types"}
 
 
 RUNS_CODE = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "runpy", "code", "codeop"}

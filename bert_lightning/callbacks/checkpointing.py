@@ -1,4 +1,4 @@
-"""Checkpoints under names that sort: written beside their place, moved there when whole, the oldest removed."""
+"""Checkpoints under names that sort: written under another name, renamed when whole, the oldest removed."""
 
 import json
 import logging
@@ -59,11 +59,11 @@ def validation_follows(trainer: L.Trainer) -> bool:
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Save every `every_n_steps` steps and at the end, keep the newest `keep_last`, and the best where asked.
+    """Save every `every_n_steps` steps and at the end, keep the newest `keep_last`, and the best on request.
 
-    The folder is the only state: a run that was moved or killed in the middle of a save goes on as any other. Where a
-    validation pass follows the step, the checkpoint is saved after it, so that resuming repeats and misses none. Where
-    the disk is full the run goes on without the checkpoint, and ends with an error if it is the last one.
+    The folder is the only state: a run that was moved or killed in the middle of a save goes on as any other. If a
+    validation pass follows the step, the checkpoint is saved after it, so that resuming repeats and misses none. If
+    the disk is full, the run goes on without the checkpoint, and ends with an error if it is the last one.
 
     Args:
         run_dir: Folder of the run.
@@ -87,9 +87,9 @@ class PeriodicCheckpoint(Checkpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make sure that all ranks continue from the same checkpoint, and clear away what a killed save has left."""
-        found = gather_objects(str(trainer.ckpt_path))
-        if len(set(found)) > 1:
-            listed = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(found))
+        newest = gather_objects(str(trainer.ckpt_path))
+        if len(set(newest)) > 1:
+            listed = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(newest))
             raise ValueError(f"the ranks do not see the same newest checkpoint in {self.folder.checkpoints}: {listed}")
         if trainer.is_global_zero:
             for leftover in self.folder.leftovers():
@@ -98,7 +98,7 @@ class PeriodicCheckpoint(Checkpoint):
             self._best = gather_objects(_read_json(self.folder.best))[0]
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Save where a checkpoint is due and no validation follows."""
+        """Save if a checkpoint is due and no validation follows."""
         if self._is_due(trainer) and not validation_follows(trainer) and self.saved_step != trainer.global_step:
             self.save(trainer)
 
@@ -116,7 +116,7 @@ class PeriodicCheckpoint(Checkpoint):
         return is_last or trainer.global_step % self.every_n_steps == 0
 
     def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
-        """Take note where the metric, which is the same on every rank, is lower than ever."""
+        """Return whether the metric, which is the same on every rank, is lower than ever, and note it."""
         assert self.keep_best is not None
         if self.keep_best not in pl_module.latest:
             known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
@@ -131,7 +131,7 @@ class PeriodicCheckpoint(Checkpoint):
         """Save the state after the current step and remove what is too old; all ranks must call it.
 
         Raises:
-            OSError: where the last checkpoint of the run cannot be written, on every rank alike.
+            OSError: on every rank, if the last checkpoint of the run cannot be written.
         """
         is_last = is_last or trainer.global_step >= trainer.max_steps or trainer.should_stop
         try:

@@ -33,10 +33,10 @@ class BatchDigests(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
         """Add the line of the step that was just made."""
-        own: dict[int, bytes] = {}
+        digests: dict[int, bytes] = {}
         for part in batch:
-            own |= example_digests(part.to("cpu"))
-        shares = gather_objects(own)
+            digests |= example_digests(part.to("cpu"))
+        shares = gather_objects(digests)
         if trainer.is_global_zero:
             with self.path.open("a") as file:
                 file.write(

@@ -17,9 +17,9 @@ COLUMNS = ["step", "sentence", "truth", "guesses"]
 
 
 class Guesses(L.Callback):
-    """Log what the MLM head says about the first held-out examples, as text and as a table where a logger takes one.
+    """Log what the MLM head says about the first held-out examples, as text and as a table if a logger takes one.
 
-    It listens to the head during the validation pass, so it costs no pass of its own and works on sharded models.
+    It listens to the head during the validation pass, so it costs no other pass and works on sharded models.
 
     Args:
         num_examples: Examples to show.

@@ -1,6 +1,6 @@
 """SIGTERM, SIGUSR1 and SIGUSR2: finish the step, agree among the ranks, save, stop, and be queued again.
 
-Lightning's own handlers broadcast and save inside the signal handler, which deadlocks with several ranks. These only
+Lightning's handlers broadcast and save inside the signal handler, which deadlocks with several ranks. These only
 set a flag; the collective work is done after a step, where every rank is.
 """
 
@@ -45,7 +45,7 @@ class Preemption(Checkpoint):
         self._previous: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Fail now rather than at the signal where nothing can save."""
+        """Fail now, not at the signal, if nothing can save."""
         self._saver(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,10 +60,10 @@ class Preemption(Checkpoint):
         self._own.add(number)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Stop after this step where a rank was signalled before the last one.
+        """Stop after this step if a rank was signaled before the last one.
 
-        Where a validation pass follows, the state is saved at once and the run stops after the next step, so that its
-        row is not missing from the metrics; where the time runs out before, the saved state is there.
+        If a validation pass follows, the state is saved at once and the run stops after the next step, so that its
+        row is not missing from the metrics; if the time runs out before, the saved state is there.
         """
         assert self._flags is not None
         if trainer.global_step % self.check_every_n_steps:

@@ -1,4 +1,4 @@
-"""Look into a few training steps: a trace of all operations, and a page that says what a step spends where."""
+"""Look into a few training steps: a trace of all operations, and a page that says what a step spends its time on."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ class StepProfile(L.Callback):
         self._begin, self._tokens = 0.0, 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin at once where no step is skipped."""
+        """Begin at once if no step is skipped."""
         self._steps_seen = 0
         self._start_if_due(trainer, pl_module)
 
@@ -59,7 +59,7 @@ class StepProfile(L.Callback):
         self._start_if_due(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Say where the run was too short."""
+        """Say if the run was too short."""
         if self._profiler is not None:
             self._stop(trainer, pl_module)
         elif trainer.is_global_zero and self._steps_seen < self.skip_steps + self.num_steps:

@@ -42,7 +42,7 @@ class ProgressReport(L.Callback):
     """Show the step, the last metrics and the time left, on the first rank.
 
     Args:
-        every_n_steps: Steps between two lines where the output is not a terminal.
+        every_n_steps: Steps between two lines if the output is not a terminal.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -52,7 +52,7 @@ class ProgressReport(L.Callback):
         self._begin, self._first_step = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Open the bar where there is a terminal."""
+        """Open the bar if there is a terminal."""
         self._begin, self._first_step = time.monotonic(), trainer.global_step
         console = Console(stderr=True)
         if trainer.is_global_zero and console.is_terminal:
@@ -78,7 +78,7 @@ class ProgressReport(L.Callback):
         return summary(pl_module.latest, pl_module.objective.quantities)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write what was found on the held-out split."""
+        """Write the metrics of the held-out split."""
         if trainer.is_global_zero and self._bar is None:
             latest = pl_module.latest.items()
             held_out = {name: value for name, value in latest if name.startswith("val/") and not math.isnan(value)}

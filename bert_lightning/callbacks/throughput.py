@@ -48,7 +48,7 @@ class Throughput(L.Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
-        """Count the step; log where the module has just logged."""
+        """Count the step; log if the module has just logged."""
         for micro_batch in batch:
             self._tokens += micro_batch.num_tokens
             self._tokens_seen += micro_batch.num_tokens
@@ -105,7 +105,7 @@ class Throughput(L.Callback):
 
 
 def _peak_memory(device: torch.device) -> float:
-    """Return the most bytes this process has held: of the GPU where it trains there, else resident."""
+    """Return the most bytes this process has held: on the GPU if it trains there, else resident."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there and KiB on Linux

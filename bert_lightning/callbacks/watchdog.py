@@ -12,7 +12,7 @@ import lightning as L
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from bert_lightning.distributed.collectives import gather_objects, world_size
-from bert_lightning.distributed.heartbeat import BEREFT, Heartbeat, Verdict, this_machine
+from bert_lightning.distributed.heartbeat import LOST_A_RANK, Heartbeat, Verdict, this_machine
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ class Watchdog(L.Callback):
     silent ranks on the same machine: they may be stopped, and hold a GPU.
 
     Args:
-        interval_seconds: Between two signs of life of a rank.
-        silent_seconds: Without a sign of life, after which a rank counts as dead.
-        stuck_seconds: Without progress of any rank, after which the run counts as stuck.
+        interval_seconds: Seconds between two signs of life of a rank.
+        silent_seconds: Seconds without a sign of life after which a rank counts as dead.
+        stuck_seconds: Seconds without progress of any rank after which the run counts as stuck.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Watchdog(L.Callback):
         self._heartbeat: Heartbeat | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Begin to beat, before the model is built and the checkpoint read."""
+        """Start the heartbeat, before the model is built and the checkpoint read."""
         if world_size() == 1 or self._heartbeat is not None:
             return
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        # A connection of its own: that of the process group may be waiting in another thread.
+        # Another connection than that of the process group, which may be waiting in another thread.
         store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=60))
         attempt = gather_objects(uuid.uuid4().hex)[0]  # torchrun's store outlives a restart
         prefixed = PrefixStore(f"heartbeat/{attempt}", store)
@@ -67,9 +67,9 @@ class Watchdog(L.Callback):
         logging.shutdown()
         os._exit(1)
 
-    def _mark(self, place: str) -> None:
+    def _mark(self, position: str) -> None:
         if self._heartbeat is not None:
-            self._heartbeat.mark(place)
+            self._heartbeat.mark(position)
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
         """Note that a batch has come."""
@@ -88,20 +88,20 @@ class Watchdog(L.Callback):
         self._mark(f"saving step {trainer.global_step}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Beat no more."""
+        """Stop the heartbeat."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Say which rank it was where a communication failed, and what happened where it was this one."""
+        """Name the rank that made a communication fail; if it is this one, say what happened."""
         if self._heartbeat is None:
             return
         verdict = None
-        if isinstance(exception, RuntimeError):  # as torch raises it where a communication fails
+        if isinstance(exception, RuntimeError):  # torch raises it if a communication fails
             verdict = self._heartbeat.missing()
         if verdict is not None:
             log.error("the run cannot go on, %s; resume=auto continues from the newest checkpoint", verdict)
-        self._heartbeat.stop(BEREFT if verdict else f"failed: {type(exception).__name__}: {exception}")
+        self._heartbeat.stop(LOST_A_RANK if verdict else f"failed: {type(exception).__name__}: {exception}")
         leave = threading.Timer(30.0, os._exit, [1])  # whatever hangs on the way out
         leave.daemon = True
         leave.start()

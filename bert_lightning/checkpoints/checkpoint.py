@@ -36,8 +36,8 @@ class Pretrained:
     """A model out of a checkpoint.
 
     Attributes:
-        config: Its sizes.
-        state: The tensors of its objective, by name; a Hugging Face folder may lack heads.
+        config: The encoder's sizes.
+        state: The tensors of the objective, by name; a Hugging Face folder may lack heads.
         tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
     """
 
@@ -47,11 +47,11 @@ class Pretrained:
 
     @property
     def absent_heads(self) -> list[str]:
-        """Those heads of BERT that the checkpoint has no weights for."""
+        """The heads of BERT that the checkpoint has no weights for."""
         return [head for head in huggingface.HEADS if not self.state_of(head)]
 
     def state_of(self, module: str) -> dict[str, Tensor]:
-        """Return the state of one module of the objective, such as `encoder`; empty where it is absent."""
+        """Return the state of one module of the objective, such as `encoder`; empty if the module is absent."""
         prefix = f"{module}."
         return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
 
@@ -59,7 +59,7 @@ class Pretrained:
         """Build the tokenizer, which neither pads nor truncates.
 
         Raises:
-            ValueError: where there is none, or it has more tokens than the model.
+            ValueError: if there is none, or it has more tokens than the model.
         """
         if not self.tokenizer_files:
             raise ValueError("the checkpoint carries no tokenizer")
@@ -100,7 +100,7 @@ def latest_checkpoint(run_dir: str | Path) -> Path | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint is there to its end: a zip file with its directory, or a folder with all its shards."""
+    """Return whether a checkpoint is complete: a zip file with its directory, or a folder with all its shards."""
     try:
         if checkpoint.is_dir():
             return _has_its_shards(checkpoint)
@@ -111,7 +111,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def _has_its_shards(folder: Path) -> bool:
-    """Tell whether every file that the metadata of a sharded checkpoint names is as long as it must be."""
+    """Return whether every file that the metadata of a sharded checkpoint names is as long as it must be."""
     from bert_lightning.checkpoints.sharded_checkpoint import least_sizes  # slow to import, and only folders need it
 
     return is_whole(folder / META) and all(file.stat().st_size >= size for file, size in least_sizes(folder).items())
@@ -125,7 +125,7 @@ def load_pretrained(path: str | Path) -> Pretrained:
             may lack heads: `Pretrained.absent_heads` says which.
 
     Raises:
-        ValueError: where there is nothing of the kind.
+        ValueError: if there is none of them.
     """
     path = Path(path)
     if not path.exists():
@@ -151,10 +151,10 @@ def _read_huggingface(folder: Path) -> Pretrained:
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: its payload, step and loops; tensors of a file are mapped, not read.
+    """Return the payload, the step and the loops of a checkpoint; tensors of a file are mapped, not read.
 
     Raises:
-        ValueError: where it cannot be read or was not written by bert-pretrain.
+        ValueError: if it cannot be read or was not written by bert-pretrain.
     """
     try:
         file = checkpoint / META if checkpoint.is_dir() else checkpoint
@@ -189,7 +189,7 @@ def _check_payload(content: Any, path: Path) -> None:
 def _read_checkpoint(path: Path) -> Pretrained:
     try:
         content = read_checkpoint(path, with_optimizer=False)
-    except pickle.UnpicklingError as error:  # torch's own message advises to run whatever is in the file
+    except pickle.UnpicklingError as error:  # torch's message advises to run whatever is in the file
         raise ValueError(
             f"checkpoint={path} cannot be read: it holds more than tensors and plain containers"
         ) from error

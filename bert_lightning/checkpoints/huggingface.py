@@ -1,7 +1,7 @@
 """Weights and sizes to and from Hugging Face folders, by name, without transformers.
 
 Both ways are strict: a tensor without a counterpart, or of another shape, is an error that names it; only a whole head
-may be absent, and only where the caller says so. Query, key and value are one matrix here and three there; the padded
+may be absent, and only if the caller says so. Query, key and value are one matrix here and three there; the padded
 rows of the vocabulary exist here only; the decoder is the token table on both sides.
 """
 
@@ -110,11 +110,11 @@ def from_huggingface(
     if not any(name.startswith("bert.") for name in theirs):  # an encoder by itself
         theirs = {f"bert.{name}": tensor for name, tensor in theirs.items()}
     for copy, original in _COPIES.items():
-        found = theirs.pop(copy, None)
-        if found is not None and original in theirs and not torch.equal(found, theirs[original]):
+        duplicate = theirs.pop(copy, None)
+        if duplicate is not None and original in theirs and not torch.equal(duplicate, theirs[original]):
             raise ValueError(f"{copy} differs from {original}; only tied decoders can be carried over")
-        if found is not None:
-            theirs.setdefault(original, found)
+        if duplicate is not None:
+            theirs.setdefault(original, duplicate)
     names = _names(config)
     given = [ours for ours, parts in names.items() if any(name in theirs for name in parts)]
     names = _without(names, [head for head in optional if not _has_any(given, head)])
@@ -144,12 +144,12 @@ def _check_shapes(state: Mapping[str, Tensor], config: EncoderConfig) -> None:
             raise ValueError(f"{name} is {tuple(tensor.shape)}, {CONFIG} says {tuple(expected[name].shape)}")
 
 
-def _check_names(where: str, found: set[str], wanted: set[str]) -> None:
-    missing, unknown = sorted(wanted - found), sorted(found - wanted)
+def _check_names(source: str, present: set[str], wanted: set[str]) -> None:
+    missing, unknown = sorted(wanted - present), sorted(present - wanted)
     wrong = [f"lacks {', '.join(missing)}"] if missing else []
-    wrong += [f"has {', '.join(unknown)}, for which BERT has no place"] if unknown else []
+    wrong += [f"has {', '.join(unknown)}, which BERT does not have"] if unknown else []
     if wrong:
-        raise ValueError(f"{where} {' and '.join(wrong)}")
+        raise ValueError(f"{source} {' and '.join(wrong)}")
 
 
 def _has_any(names: Iterable[str], head: str) -> bool:
@@ -173,7 +173,7 @@ def to_config_json(config: EncoderConfig, architecture: str = "BertForPreTrainin
 
 
 def from_config_json(content: Mapping[str, Any]) -> EncoderConfig:
-    """Return our sizes for a config.json; ValueError where it is not of a BERT this encoder can be."""
+    """Return our sizes for a config.json; ValueError if the encoder cannot be that BERT."""
     if content.get("model_type") != "bert":
         raise ValueError(f"{CONFIG} is of model_type={content.get('model_type')!r}; only 'bert' can be read")
     if content.get("position_embedding_type", "absolute") != "absolute" or content.get("is_decoder"):
@@ -195,7 +195,7 @@ def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderCo
         Sizes and MaskedLMWithNSP's tensors.
 
     Raises:
-        ValueError: where a file is missing, cut short or not of a BERT.
+        ValueError: if a file is missing, cut short or not of a BERT.
     """
     config = from_config_json(_read_json(folder / CONFIG))
     index = folder / f"{WEIGHTS}.index.json"
@@ -233,7 +233,7 @@ def write_folder(
 ) -> None:
     """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
-    The tokenizer is told how long a sequence the model takes, so that it truncates where it is asked to.
+    The tokenizer is told how long a sequence the model takes, so that it truncates if it is asked to.
 
     Raises:
         ValueError: naming the tensors that the class of transformers has and `state` has not.

@@ -1,7 +1,7 @@
 """Reading folders of torch.distributed.checkpoint without running what is in them.
 
 torch reads a folder's metadata and all its plain values with pickle, which runs whatever is in a file. Here both are
-read with the names of their own types only.
+read with the names of a few known types only.
 """
 
 import io
@@ -38,12 +38,14 @@ _METADATA_TYPES = {
 def _memory_format(kind: Any, name: str) -> Any:
     """Return the member of an enum that Python before 3.11.4 writes as getattr(its class, its name)."""
     if kind is not _MEM_FORMAT_ENCODING:
-        raise pickle.UnpicklingError(f"the metadata of a checkpoint takes {name} of {kind}, which has no place there")
+        raise pickle.UnpicklingError(
+            f"the metadata of a checkpoint takes {name} of {kind}, which does not belong there"
+        )
     return kind[name]
 
 
 class MetadataUnpickler(pickle.Unpickler):
-    """Unpickle metadata; UnpicklingError where it names anything but its own types."""
+    """Unpickle metadata; UnpicklingError if it names anything but the types of metadata."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the types of `_METADATA_TYPES`."""
@@ -51,7 +53,7 @@ class MetadataUnpickler(pickle.Unpickler):
             return _memory_format
         if name not in _METADATA_TYPES.get(module, ()):
             raise pickle.UnpicklingError(
-                f"the metadata of a checkpoint names {module}.{name}, which has no place there"
+                f"the metadata of a checkpoint names {module}.{name}, which does not belong there"
             )
         return super().find_class(module, name)
 
@@ -60,7 +62,7 @@ class PlainReader(FileSystemReader):
     """Read a folder whose metadata holds nothing but metadata."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Return the metadata; UnpicklingError where it names anything else."""
+        """Return the metadata; UnpicklingError if it names anything else."""
         with (Path(self.path) / ".metadata").open("rb") as file:
             metadata: Metadata = MetadataUnpickler(file).load()
         if metadata.storage_meta is None:
@@ -76,9 +78,9 @@ class _PlainValues:
     mappings: dict[str, Any]
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Put a value where it belongs."""
-        place = self.mappings[read_item.dest_index.fqn]
-        set_element(self.original_state_dict, place, torch.load(value, weights_only=True))
+        """Put a value into the state."""
+        path = self.mappings[read_item.dest_index.fqn]
+        set_element(self.original_state_dict, path, torch.load(value, weights_only=True))
 
 
 class IntoState(_PlainValues, DefaultLoadPlanner):

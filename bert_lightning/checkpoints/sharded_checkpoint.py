@@ -1,6 +1,6 @@
-"""Checkpoints that every rank writes its part of: folders of torch.distributed.checkpoint, and reading them back.
+"""Folders of torch.distributed.checkpoint, into which every rank writes its shard, and reading them back.
 
-How they are read without running what is in them: `plain_checkpoint`.
+`plain_checkpoint` reads them without running what is in them.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class FolderWriter:
-    """Write folders beside their place; one gets its name when every rank is done, so a folder with its name is whole.
+    """Write folders under another name; a folder gets its name when every rank is done, so it is whole.
 
     Args:
         asynchronous: Copy the state into memory and write it while training goes on.
@@ -43,7 +43,7 @@ class FolderWriter:
         """Save the state of all ranks; all must call it.
 
         Raises:
-            OSError: on every rank where one could not write; for an asynchronous save `finish` does.
+            OSError: on every rank if one could not write; an asynchronous save raises it in `finish`.
         """
         try:
             self.finish()
@@ -67,18 +67,18 @@ class FolderWriter:
         """Wait for the save that is under way; all ranks must call it.
 
         Raises:
-            OSError: on every rank where it failed on one.
+            OSError: on every rank if the save failed on one.
         """
         if self._pending is not None:
             self._agree(self.wait())
 
     def wait(self) -> BaseException | None:
-        """Wait for this rank's part of the save that is under way, and return what went wrong."""
+        """Wait for this rank's share of the save that is under way, and return what went wrong."""
         pending, self._pending = self._pending, None
         return None if pending is None else pending.exception()
 
     def _agree(self, problem: BaseException | None) -> None:
-        """Raise an OSError on every rank where one has a problem."""
+        """Raise an OSError on every rank if one has a problem."""
         if any_rank(problem is not None, torch.device("cpu"), self._cpu_group()):
             raise OSError(f"a checkpoint could not be saved: {_reason(problem)}")
 
@@ -92,7 +92,7 @@ class FolderWriter:
 def _reason(problem: BaseException | None) -> str:
     if isinstance(problem, CheckpointException):  # one line of what all ranks met, instead of their tracebacks
         return "; ".join(sorted({str(failure[0]) for failure in problem.failures.values()}))
-    return str(problem) if problem else "another rank could not write its part"
+    return str(problem) if problem else "another rank could not write its shard"
 
 
 def _write_meta(meta: Mapping[str, Any], partial: Path) -> Exception | None:
@@ -111,7 +111,7 @@ def _write_meta(meta: Mapping[str, Any], partial: Path) -> Exception | None:
 def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
     """Return a future that is done once the folder has its name, or is gone because a rank could not write.
 
-    The first rank writes the metadata when all others have written their parts, so it may give the name alone.
+    The first rank writes the metadata when all others have written their shards, so it may give the name alone.
     """
     published: Future[Any] = Future()
     partial = partial_path(path)
@@ -123,11 +123,11 @@ def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
             if is_first and error is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             elif is_first:
-                if path.is_dir():  # an earlier part of the run made the same step; older checkpoints are still there
+                if path.is_dir():  # an earlier process of the run made the same step; older checkpoints are still there
                     shutil.rmtree(path)
                 partial.rename(path)
-        except OSError as own:
-            error = own
+        except OSError as failure:
+            error = failure
         if error is None:
             published.set_result(None)
         else:
@@ -139,7 +139,7 @@ def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
 
 @contextmanager
 def _first_failure() -> Iterator[None]:
-    """Raise what one rank met instead of the tracebacks of all; torch's own is not even an Exception."""
+    """Raise what one rank met instead of the tracebacks of all; torch's error is not even an Exception."""
     try:
         yield
     except CheckpointException as error:

@@ -1,4 +1,4 @@
-"""Sums and maxima over all processes, which cost nothing where there is one process."""
+"""Sums and maxima over all processes, which cost nothing with one process."""
 
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ class SharedFlags:
     host; all ranks must make the same exchanges.
 
     Args:
-        number: How many flags.
+        number: Number of flags.
     """
 
     def __init__(self, number: int) -> None:
@@ -46,14 +46,14 @@ class SharedFlags:
         self._work: dist.Work | None = None
 
     def exchange(self, flags: list[bool]) -> list[bool]:
-        """Send own flags; return which any rank had raised in the exchange before, or now with one process."""
-        own = torch.tensor(flags, dtype=torch.int32)
+        """Send this rank's flags; return those that any rank sent in the exchange before, or now with one process."""
+        mine = torch.tensor(flags, dtype=torch.int32)
         if self._group is None:
-            return own.bool().tolist()
+            return mine.bool().tolist()
         self.wait()
         raised = self._sent.bool().tolist()
-        self._sent = own
-        self._work = dist.all_reduce(own, dist.ReduceOp.MAX, self._group, async_op=True)
+        self._sent = mine
+        self._work = dist.all_reduce(mine, dist.ReduceOp.MAX, self._group, async_op=True)
         return raised
 
     def wait(self) -> None:

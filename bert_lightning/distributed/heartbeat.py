@@ -1,8 +1,8 @@
-"""Ranks tell each other that they live; one that has died, was stopped or hangs is found and named.
+"""Ranks tell each other that they live; a rank that has died, was stopped or hangs is named.
 
-Every rank writes a beat into a store from a thread of its own. The first rank reads all of them, the others read that
-of the first and its verdict: two small messages for each rank and interval. No clocks are compared: a rank is silent
-when its beat does not change for as long as the reader's own clock says.
+Every rank writes a beat into a store from a separate thread. The first rank reads all beats, the others read the beat
+of the first rank and its verdict: two small messages for each rank and interval. No clocks are compared: a rank is
+silent when its beat has not changed for some time on the clock of the reader.
 """
 
 import json
@@ -18,41 +18,41 @@ from pathlib import Path
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 VERDICT = "verdict"
-BEREFT = "has lost another rank"
-"""Why a rank ends that is not to blame."""
+LOST_A_RANK = "has lost another rank"
+"""Reason of a rank that ends because another one has failed."""
 
 
 @dataclass(slots=True)
 class Beat:
-    """What a rank says of itself.
+    """A sign of life of a rank.
 
     Attributes:
-        rank: Its number.
-        beats: How often it has said so.
-        progress: How many places of the loop it has passed; the same places in the same order on every rank.
-        place: Where it is, in words.
-        ended: Why it has left, in words; empty while it runs.
-        host: Name of its machine.
-        process: Number of its process.
-        machine: Identifies the machine and the numbering of its processes.
+        rank: Number of the rank.
+        beats: Number of signs of life so far.
+        progress: Number of positions of the loop that the rank has passed; all ranks pass the same ones in order.
+        position: Position of the rank in the loop, in words.
+        ended: Reason for which the rank has left, in words; empty while it runs.
+        host: Name of the machine.
+        process: Number of the process.
+        machine: Identifier of the machine and the numbering of its processes.
     """
 
     rank: int
     beats: int = 0
     progress: int = 0
-    place: str = "starting"
+    position: str = "starting"
     ended: str = ""
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
     machine: str = field(default_factory=lambda: this_machine())
 
     def __str__(self) -> str:
-        return f"rank {self.rank} (host {self.host}, process {self.process}, {self.ended or self.place})"
+        return f"rank {self.rank} (host {self.host}, process {self.process}, {self.ended or self.position})"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong, and with which ranks; `who` may be empty where it cannot be told."""
+    """What is wrong, and with which ranks; `who` may be empty if that is not known."""
 
     text: str
     who: tuple[Beat, ...] = ()
@@ -62,7 +62,7 @@ class Verdict:
 
 
 def this_machine() -> str:
-    """Return what two processes have in common that can send each other signals by number."""
+    """Return an identifier that two processes share if they can send each other signals."""
     boot, numbering = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return f"{boot.read_text().strip()} {os.readlink(numbering)}" if boot.exists() else socket.gethostname()
 
@@ -71,13 +71,13 @@ class Heartbeat:
     """Beat, and watch the others, until `stop`.
 
     Args:
-        store: Shared by all ranks, and used by nothing else in this process.
-        rank: Number of this one.
-        world_size: Their number.
-        on_verdict: Called once, from a thread, where a rank is silent or all are stuck.
-        interval_seconds: Between two beats.
-        silent_seconds: Without a beat, after which a rank counts as dead.
-        stuck_seconds: Without progress of any rank, after which the run counts as stuck.
+        store: Store that all ranks share and nothing else in this process uses.
+        rank: Number of this rank.
+        world_size: Number of ranks.
+        on_verdict: Function that is called once, from a thread, if a rank is silent or all are stuck.
+        interval_seconds: Seconds between two beats.
+        silent_seconds: Seconds without a beat after which a rank counts as dead.
+        stuck_seconds: Seconds without progress of any rank after which the run counts as stuck.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Heartbeat:
         silent_seconds: float = 60.0,
         stuck_seconds: float = 1800.0,
     ) -> None:
-        self.own = Beat(rank)
+        self.beat = Beat(rank)
         self._store = store
         self._store.set_timeout(timedelta(seconds=silent_seconds))
         self._world_size = world_size
@@ -106,7 +106,7 @@ class Heartbeat:
     def start(self) -> None:
         """Begin; each rank needs the first beats of the others, so they must meet before and after."""
         self._say()
-        if self.own.rank == 0:
+        if self.beat.rank == 0:
             self._store.set(VERDICT, "")
 
     def watch(self) -> None:
@@ -114,10 +114,10 @@ class Heartbeat:
         self._talker.start()
         threading.Thread(target=self._look_at_the_clock, name="heartbeat-clock", daemon=True).start()
 
-    def mark(self, place: str) -> None:
-        """Note where this rank is; costs next to nothing."""
-        self.own.place = place
-        self.own.progress += 1
+    def mark(self, position: str) -> None:
+        """Note the position of this rank in the loop; costs next to nothing."""
+        self.beat.position = position
+        self.beat.progress += 1
 
     def stop(self, ended: str = "has finished") -> None:
         """Say why this rank leaves, and beat no more.
@@ -126,7 +126,7 @@ class Heartbeat:
         exception". So the thread gets the time to come back.
         """
         self._stopped.set()
-        self.own.ended = ended
+        self.beat.ended = ended
         if self._talker.is_alive():
             self._talker.join(timeout=10 * self._interval)
         try:
@@ -135,7 +135,7 @@ class Heartbeat:
             return
 
     def missing(self) -> Verdict | None:
-        """Return who has left or gives no sign of life now; takes two intervals and a half."""
+        """Return the ranks that have left or give no sign of life now; takes two and a half intervals."""
         try:
             before = self._read(range(self._world_size))
             time.sleep(2.5 * self._interval)
@@ -145,13 +145,13 @@ class Heartbeat:
         gone = [
             beat
             for old, beat in zip(before, after, strict=True)
-            if beat.rank != self.own.rank and beat.ended != BEREFT and (beat.ended or beat.beats == old.beats)
+            if beat.rank != self.beat.rank and beat.ended != LOST_A_RANK and (beat.ended or beat.beats == old.beats)
         ]
         return Verdict("a rank is gone", tuple(gone)) if gone else None
 
     def _say(self) -> None:
-        self.own.beats += 1
-        self._store.set(f"beat/{self.own.rank}", json.dumps(asdict(self.own)))
+        self.beat.beats += 1
+        self._store.set(f"beat/{self.beat.rank}", json.dumps(asdict(self.beat)))
 
     def _read(self, ranks: range) -> list[Beat]:
         return [Beat(**json.loads(text)) for text in self._store.multi_get([f"beat/{rank}" for rank in ranks])]
@@ -160,7 +160,7 @@ class Heartbeat:
         while not self._stopped.wait(self._interval):
             try:
                 self._say()
-                beats = self._read(range(self._world_size) if self.own.rank == 0 else range(1))
+                beats = self._read(range(self._world_size) if self.beat.rank == 0 else range(1))
                 told = self._store.get(VERDICT).decode()
             except Exception:
                 continue
@@ -186,7 +186,7 @@ class Heartbeat:
         furthest = max(beat.progress for beat in beats)
         if furthest != self._moved[0] or any(beat.ended for beat in beats):
             self._moved = (furthest, now)
-        if self.own.rank == 0 and now - self._moved[1] > self._stuck:
+        if self.beat.rank == 0 and now - self._moved[1] > self._stuck:
             least = min(beat.progress for beat in beats)
             behind = tuple(beat for beat in beats if beat.progress == least)
             return Verdict(f"no rank has gone on for {self._stuck:.0f} s, the others wait for", behind)

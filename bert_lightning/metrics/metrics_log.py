@@ -174,7 +174,7 @@ def read_columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def has_wandb_account() -> bool:
-    """Return whether W&B finds a key: in the environment, or where `wandb login` puts it."""
+    """Return whether W&B finds a key: in the environment, or in the file that `wandb login` writes."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
@@ -185,19 +185,19 @@ def has_wandb_account() -> bool:
 
 
 class WandbMetrics(WandbLogger):
-    """W&B, online where somebody is logged in, else offline; WANDB_MODE decides where it is set.
+    """Weights & Biases, online if somebody is logged in, else offline; WANDB_MODE decides if it is set.
 
     Args:
         run_name: Name and id of the run, so that a resumed run continues its curves.
         project: Name of the project.
-        run_dir: Folder in which W&B keeps its own.
+        run_dir: Folder in which W&B keeps its files.
         **options: For `wandb.init`, such as entity, group or tags.
     """
 
     def __init__(self, run_name: str, project: str, run_dir: str | Path, **options: Any) -> None:
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_account() else "offline")
         super().__init__(name=run_name, id=run_name, project=project, save_dir=run_dir, mode=mode, **options)
-        del self._wandb_init["anonymous"]  # W&B warns about it even where it is None
+        del self._wandb_init["anonymous"]  # W&B warns about it even if it is None
 
     @property
     @rank_zero_experiment

@@ -33,8 +33,8 @@ FIGURES = (
 # How the quantities of an objective are shown, by the end of their names: unit of the chart, format of the figure.
 KINDS = {"_loss": ("nats", "{:.3f}"), "_accuracy": ("share", "{:.1%}"), "perplexity": (None, "{:,.1f}")}
 ACRONYMS = {"mlm", "nsp", "sop"}
-COLOURS = {"training": "#9db4d3", "held-out": "#c8553d"}
-DEFAULT_COLOURS = ("#33658a", "#e09f3e")
+COLORS = {"training": "#9db4d3", "held-out": "#c8553d"}
+DEFAULT_COLORS = ("#33658a", "#e09f3e")
 INK, RULE, PAPER = "#22303c", "#dfe4e8", "#ffffff"
 STYLE = """
 body { font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #22303c; background: #f5f6f7;
@@ -129,14 +129,14 @@ def _skipped(columns: Columns) -> str:
 
 
 def chart(title: str, unit: str, series: dict[str, tuple[list[int], list[float]]]) -> str:
-    """Return one chart as an SVG element, or nothing where no series has values."""
+    """Return one chart as an SVG element, or nothing if no series has values."""
     if not series:
         return ""
     figure = Figure(figsize=(4.6, 2.9), layout="constrained", facecolor=PAPER)
     axes = figure.add_subplot()
     for number, (label, (steps, values)) in enumerate(series.items()):
-        colour = COLOURS.get(label, DEFAULT_COLOURS[number % 2])
-        axes.plot(steps, values, color=colour, lw=1.8, label=label, marker="o" if len(steps) < 25 else "", ms=3)
+        line_color = COLORS.get(label, DEFAULT_COLORS[number % 2])
+        axes.plot(steps, values, color=line_color, lw=1.8, label=label, marker="o" if len(steps) < 25 else "", ms=3)
     _decorate(axes, title, unit, list(series))
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")

@@ -1,1 +1,1 @@
-"""Settings: where they are, what is checked, how commands begin and end."""
+"""Settings, their checks, the folder of a run, and how commands begin and end."""

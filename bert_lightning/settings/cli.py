@@ -45,14 +45,14 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
 
 @contextmanager
 def _as_asked() -> Iterator[None]:
-    """Hide our own HYDRA_FULL_ERROR while the command runs: processes it starts read the variable as the user's."""
-    own = os.environ.pop(_VARIABLE)
+    """Restore the user's HYDRA_FULL_ERROR while the command runs, for the processes that it starts."""
+    for_hydra = os.environ.pop(_VARIABLE)
     if _ASKED is not None:
         os.environ[_VARIABLE] = _ASKED
     try:
         yield
     finally:
-        os.environ[_VARIABLE] = own
+        os.environ[_VARIABLE] = for_hydra
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def _messages() -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return what is wrong; hydra.utils.instantiate wraps the errors of what it builds, so there the cause says it."""
+    """Return an error in one line; hydra.utils.instantiate wraps errors, so their cause says what is wrong."""
     while isinstance(error, HydraException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
     return " ".join(str(error).split())

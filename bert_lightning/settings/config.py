@@ -54,14 +54,14 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
         environment: The variables that torchrun and srun set.
 
     Raises:
-        ValueError: where the settings contradict each other, the launcher or the machine.
+        ValueError: if the settings contradict each other, the launcher or the machine.
     """
     accelerator = find_accelerator(trainer.accelerator)
     launched = _launched_processes(environment)
     devices, num_nodes = trainer.devices, trainer.num_nodes
-    for name, asked, found in zip(("devices", "num_nodes"), (devices, num_nodes), launched or (), strict=False):
-        if asked not in ("auto", found):
-            raise ValueError(f"trainer.{name}={asked}, but the launcher has started {found}; leave it at auto")
+    for name, asked, started in zip(("devices", "num_nodes"), (devices, num_nodes), launched or (), strict=False):
+        if asked not in ("auto", started):
+            raise ValueError(f"trainer.{name}={asked}, but the launcher has started {started}; leave it at auto")
     if launched:
         devices, num_nodes = launched
     if devices == "auto":
@@ -85,10 +85,10 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
 
 
 def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
-    """Return "gpu" or "cpu"; auto takes a GPU where there is one.
+    """Return "gpu" or "cpu"; auto takes a GPU if there is one.
 
     Raises:
-        ValueError: where the name is unknown, or torch finds no GPU.
+        ValueError: if the name is unknown, or torch finds no GPU.
     """
     if name not in ("auto", "cpu", "gpu"):
         raise ValueError(f"{key}={name} is not one of auto, cpu, gpu")
@@ -98,7 +98,7 @@ def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
 
 
 def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return processes per node and nodes where torchrun or srun has started them."""
+    """Return processes per node and nodes if torchrun or srun has started them, else None."""
     if "LOCAL_WORLD_SIZE" in environment and "TORCHELASTIC_RUN_ID" in environment:
         local = int(environment["LOCAL_WORLD_SIZE"])
         return local, int(environment["WORLD_SIZE"]) // local
@@ -128,12 +128,12 @@ def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def resolve_precision(precision: str, accelerator: str, key: str = "trainer.precision") -> str:
-    """Return the precision; auto is bf16-mixed where the hardware multiplies bf16, else 32-true.
+    """Return the precision; auto is bf16-mixed if the hardware multiplies bf16, else 32-true.
 
     What fp8 needs besides is checked by `float8`.
 
     Raises:
-        ValueError: where the word is unknown or the GPU cannot do it.
+        ValueError: if the word is unknown or the GPU cannot do it.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"{key}={precision} is not one of {', '.join(PRECISIONS)}")
@@ -145,7 +145,7 @@ def resolve_precision(precision: str, accelerator: str, key: str = "trainer.prec
 
 
 def lightning_precision(precision: str) -> str:
-    """Return Lightning's word for it: around the 8-bit matrix products of fp8 everything is as in bf16-mixed."""
+    """Return Lightning's word for a precision: fp8 is bf16-mixed with 8-bit matrix products."""
     return "bf16-mixed" if precision == "fp8" else precision
 
 
@@ -163,7 +163,7 @@ def micro_batches_per_step(global_batch_size: int, micro_batch_size: int, world_
     4
 
     Raises:
-        ValueError: where the division leaves a remainder.
+        ValueError: if the division leaves a remainder.
     """
     together = micro_batch_size * world_size
     if global_batch_size < 1 or micro_batch_size < 1 or global_batch_size % together:
@@ -190,7 +190,7 @@ LEAST = {
 
 
 def check_numbers(data: DictConfig, seed: Any) -> None:
-    """Check that the numbers of the data group are whole and large enough; null is checked where it is not allowed.
+    """Check that the numbers of the data group are whole and large enough; null is not checked here.
 
     Raises:
         ValueError: naming the key.

@@ -1,7 +1,7 @@
-"""Whether a setting is of the kind that its user is annotated with: `optimizer.lr=abc` is refused by name, at once.
+"""The check that a setting has the type its user expects: `optimizer.lr=abc` is refused by name, at once.
 
-Every part of a config that names a `_target_` is held against the annotations of that class or function. What is not
-annotated, or in a way that says nothing about plain values, passes.
+Every group of a config that names a `_target_` is compared with the annotations of that class or function. A setting
+without an annotation, or with one that says nothing about plain values, passes.
 """
 
 import types
@@ -17,23 +17,23 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 FILLED_IN = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision"}
-"""Settings that have words of ours, and checks of their own in `config`, before Lightning gets them."""
+"""Settings with words that Lightning does not know, such as fp8; `config` checks them."""
 
 
 def check_types(cfg: DictConfig, key: str = "") -> None:
     """Raise a ValueError for the first value of a config that its target does not take; null always passes.
 
     Args:
-        cfg: A config or a part of one.
-        key: Its place in the whole config, for the message.
+        cfg: A config or a group of one.
+        key: The path of `cfg` in the whole config, for the message.
     """
     hints = _hints(cfg.get("_target_"))
     for name, value in ((str(name), None if OmegaConf.is_missing(cfg, name) else cfg[name]) for name in cfg):
-        place = f"{key}.{name}" if key else name
+        path = f"{key}.{name}" if key else name
         if isinstance(value, DictConfig):
-            check_types(value, place)
-        elif value is not None and place not in FILLED_IN and name in hints and not accepts(hints[name], value):
-            raise ValueError(f"{place} must be {_in_words(hints[name])}; got {value}")
+            check_types(value, path)
+        elif value is not None and path not in FILLED_IN and name in hints and not accepts(hints[name], value):
+            raise ValueError(f"{path} must be {_in_words(hints[name])}; got {value}")
 
 
 def _hints(target: Any) -> Mapping[Any, Any]:
@@ -43,7 +43,7 @@ def _hints(target: Any) -> Mapping[Any, Any]:
         used = get_method(target)
         return typing.get_type_hints(getattr(used, "__init__") if isinstance(used, type) else used)  # noqa: B009
     except (HydraException, ImportError, NameError, TypeError, ValueError, AttributeError):
-        return {}  # not found, or annotated with what is not imported
+        return {}  # the target does not exist, or its annotations name what is not imported
 
 
 def accepts(hint: Any, value: Any) -> bool:
@@ -70,7 +70,7 @@ def accepts(hint: Any, value: Any) -> bool:
     if hint is Path:
         return isinstance(value, str)
     is_plain = value is None or _is_list(value) or isinstance(value, bool | int | float | str)
-    # A class of its own, such as an optimizer, is made from a config, never from a plain value.
+    # An object such as an optimizer is made from a config, never from a plain value.
     return not (is_plain and isinstance(hint, type) and hint not in (object, Any))
 
 

@@ -84,15 +84,15 @@ class PretrainingData(L.LightningDataModule):
         global_batch_size: Examples of one optimizer step, over all ranks.
         micro_batch_size: Examples of one forward and backward pass of one rank.
         max_steps: Steps of the whole run.
-        seed: Of the order, the pairs and the masks.
+        seed: Seed of the order, the pairs and the masks.
         num_workers: Loader processes of each rank.
         validation_micro_batch_size: Examples of one held-out forward pass of one rank.
-        validation_samples: Held-out examples to use; None for all.
+        validation_samples: Held-out examples to use; None uses all.
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
         cache_dir: Where the example index and what is fetched are kept; see `PreparedFolder`.
         quarantine: Shards to leave out.
-        cache_bytes: Most bytes of fetched shards to keep; None for all.
+        cache_bytes: Most bytes of fetched shards to keep; None keeps all.
         retries: How often a broken transfer is tried again.
     """
 
@@ -182,7 +182,7 @@ class PretrainingData(L.LightningDataModule):
         return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
 
     def check_state(self, state: dict[str, object]) -> None:
-        """Raise a ValueError with the differences where a saved state is of another training stream."""
+        """Raise a ValueError with the differences if a saved state is of another training stream."""
         PretrainingStream(self._samples(), 1, 1, self._max_steps).load_state_dict(state)
 
     def train_dataloader(self) -> TimedLoader:

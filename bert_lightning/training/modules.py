@@ -47,9 +47,9 @@ class PretrainingModule(L.LightningModule):
 
     Args:
         objective: What is trained; see `objectives.objective`.
-        optimizer: Parameter groups -> optimizer.
-        schedule: Number of updates made so far -> factor on the learning rate.
-        seed: Of dropout.
+        optimizer: Function of the parameter groups that returns the optimizer.
+        schedule: Function of the number of updates made so far that returns a factor on the learning rate.
+        seed: Seed of dropout.
         max_steps: Steps of the whole run.
         log_every_n_steps: Steps between two readings of the metrics, the only times the host waits for the device.
         gradient_clip_val: Largest norm of the gradients; None clips nothing.
@@ -85,7 +85,7 @@ class PretrainingModule(L.LightningModule):
         self._restored: Mapping[str, Any] | None = None
 
     def configure_model(self) -> None:
-        """Shard the objective where the strategy does that; called again, it does nothing."""
+        """Shard the objective if the strategy does that; called again, it does nothing."""
         strategy = self.trainer.strategy
         if isinstance(strategy, FullyShardedStrategy) and not isinstance(self.objective, FSDPModule):
             strategy.shard(self.objective)

@@ -17,7 +17,7 @@ from bert_lightning.settings.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """The decisions that everything else of a run is built from.
 
     Attributes:
@@ -38,7 +38,7 @@ class Plan:
         return "cuda" if self.processes.accelerator == "gpu" else "cpu"
 
 
-def make_plan(cfg: DictConfig, is_parallel: bool) -> Plan:
+def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     """Check the settings of bert-pretrain against each other, the machine and the prepared data, and fill them in.
 
     Args:
@@ -56,4 +56,4 @@ def make_plan(cfg: DictConfig, is_parallel: bool) -> Plan:
     settings = filled_in(cfg, {"model": {"vocab_size": manifest.vocab_size}, "trainer": trainer})
     validate(settings, processes)
     precision = resolve_precision(settings.trainer.precision, processes.accelerator)
-    return Plan(settings, processes, precision, RunFolder(settings.run_dir))
+    return RunPlan(settings, processes, precision, RunFolder(settings.run_dir))
