@@ -25,18 +25,19 @@ _SPACED = re.compile(rf"\s+(\)?[,.;:]|\))(?=[\s{re.escape(_CLOSING)}]|$)|(\()[\s
 # Unicode's Sentence_Terminal, and what else ends a line of prose: colon, semicolon, ellipsis, Tibetan shad, two spaces
 # between Ethiopic words, written for a full stop.
 _ENDING = re.compile(
-    "[!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367\u1368"
-    "\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f"
-    "\u1c3b\u1c3c\u1c7e\u1c7f\u2024\u203c\u203d\u2047-\u2049\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u2e60\u2e61\u3002\ua4ff"
-    "\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16"
-    "\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61:;\u2026\u22ef\uff1a\uff1b\u061b\u0f0d-\u0f12\u1361]"
+    "[!.?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a\u104b\u1362\u1367"
+    "\u1368\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f"
+    "\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f\u2024\u203c\u203d\u2047-\u2049\u2cf9-\u2cfb\u2e2e\u2e3c\u2e53\u2e54\u2e60"
+    "\u2e61\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1"
+    "\uabeb\ufe12\ufe15\ufe16\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61:;\u2026\u22ef\uff1a\uff1b\u061b\u0f0d-\u0f12"
+    "\u1361]"
 )
 # Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Ethiopic, Khmer, Tai, Balinese, Javanese, Yi, kana,
 # Chinese characters. Of the first group many sentences end without a mark.
 _UNENDED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf]")
 _UNSPACED = re.compile(
-    f"{_UNENDED.pattern[:-1]}\u1200-\u137f\u1b00-\u1b7f\u3040-\u30ff\u3400-\u9fff\ua000-\ua4cf\ua980-\ua9df\uf900-\ufaff"
-    "\uff66-\uff9f\U00020000-\U0003ffff]"
+    f"{_UNENDED.pattern[:-1]}\u1200-\u137f\u1b00-\u1b7f\u3040-\u30ff\u3400-\u9fff\ua000-\ua4cf\ua980-\ua9df"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
 _UNENDED_LETTERS = 40
 """A line of such a script is prose from so many letters on, whatever it ends with; headings are shorter."""

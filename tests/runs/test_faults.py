@@ -132,7 +132,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     with torchrun(own, tmp_path, f"--max-restarts={kills}", "--monitor-interval=0.1") as process:
         for number in range(kills):
             before = steps_made(runs / "killed")
-            wait_until(lambda before=before: steps_made(runs / "killed") not in (before, 0), process)  # type: ignore[misc]
+            wait_until(lambda before=before: steps_made(runs / "killed") not in (before, 0), process)
             time.sleep(dice.uniform(0, 0.5))
             if number % 2:
                 partial = f".step-*.ckpt.partial{'/*' if strategy == 'fsdp' else ''}"
@@ -140,7 +140,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
             os.kill(ranks_of(process.pid)[dice.randrange(2)], signal.SIGKILL)
             moments.append(steps_made(runs / "killed"))
             killed_at = len((tmp_path / "output.txt").read_text())
-            wait_until(lambda at=killed_at: len((tmp_path / "output.txt").read_text()) > at, process)  # type: ignore[misc]
+            wait_until(lambda at=killed_at: len((tmp_path / "output.txt").read_text()) > at, process)
         assert process.wait(300) == 0, (tmp_path / "output.txt").read_text()[-3000:]
     assert len(moments) == kills
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
