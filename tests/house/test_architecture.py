@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import ROOT
+
 PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in (*FILES, *(ROOT / "tests").rglob("*.py"))})
@@ -47,6 +48,15 @@ def test_module_names_are_unique() -> None:
     names = Counter(path.stem for path in FILES if path.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] == []
     assert not set(names) & LEFTOVERS
+
+
+def test_tests_share_code_in_support_only() -> None:
+    """A test file imports no other test file, and only one module knows where the checkout lies."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        shared = re.findall(r"^ *from tests\.([\w.]+) import", path.read_text(), re.MULTILINE)
+        assert not [name for name in shared if not name.startswith("support.") and not name.endswith(path.stem)], path
+    holders = [path for path in (ROOT / "tests").rglob("*.py") if re.search(r"= Path\(__file__\)", path.read_text())]
+    assert list(map(name_of, holders)) == ["tests/support/checkout.py"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
