@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 
 from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.pretrain import pretrain
 from bert_lightning.training.modules import PretrainingModule
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.checkout import checkout_environment, torchrun
-from tests.support.runs import assert_close, command, repeatable, run_apart, run_here
+from tests.support.runs import assert_close, command, compose_here, repeatable, run_apart, run_here
 from tests.support.settings import NO_DROPOUT, Settings
 from tests.support.texts import tiny_texts, write_prepared
 
