@@ -29,9 +29,10 @@ demo: $(VENV)/.demo  ## Prepare real text, pre-train a small BERT, export it, fi
 	$(BIN)/bert-export checkpoint=outputs/demo output_dir=outputs/demo-hf
 	$(BIN)/python -m bert_lightning.demo data=outputs/demo-data run=outputs/demo model=outputs/demo-hf
 
-check: $(VENV)/.dev  ## Lint, format check, types
+check: $(VENV)/.dev  ## Lint, format check, import contracts, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 test: $(VENV)/.dev  ## Every test but the slow ones and those that need a GPU
@@ -45,4 +46,4 @@ format: $(VENV)/.dev  ## Format and mend what can be mended by itself
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and what runs have written here
-	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""bert-inspect: the first examples of a stream in words, its statistics, and its digests."""
+"""bert-inspect shows a stream: its first examples in words, its statistics, and its digests."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
@@ -28,10 +28,10 @@ from data_pipeline.whole_numbers import check_whole_number
 
 
 def inspect(cfg: DictConfig) -> dict[str, Any]:
-    """Read `num_batches` global batches, print examples and a table, write JSON and digests where asked.
+    """Read `num_batches` global batches, print examples and a table, and write JSON and digests if asked.
 
     Returns:
-        The statistics, by name.
+        Statistics of the stream, by name.
     """
     data = cfg.data
     check_numbers(data, cfg.seed)
@@ -76,12 +76,12 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, number: int, console: Console) -> None:
-    """Print the first examples of a global batch: tokens, the segment they are in, masks with what is asked for."""
+    """Print the first examples of a global batch: their tokens, segments, and predictions."""
     tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
     names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
-    place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
-    for sample in range(min(number, len(place))):
-        batch, row = place[sample]
+    rows = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
+    for sample in range(min(number, len(rows))):
+        batch, row = rows[sample]
         console.print(f"\n[bold]example {sample}[/bold]  {names[_pair_label(batch, row)].replace('_', ' ')}")
         console.print(example_in_words(batch, row, tokenizer))
 
@@ -92,7 +92,7 @@ def _pair_label(batch: PackedBatch, row: int) -> int:
 
 
 def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
-    """Return one example as text: predictions as `shown->label` in reverse video, segment B underlined."""
+    """Return one example as text: predictions as `shown->label` in reverse video, the second segment underlined."""
     tokens, mlm = batch.tokens, batch.targets[MLM]
     begin, end = tokens.cu_seqlens[row : row + 2].tolist()
     labels = dict(zip(mlm.positions[: mlm.count].tolist(), mlm.labels.tolist(), strict=False))

@@ -1,4 +1,4 @@
-"""bert-prepare: text -> tokenizer, token shards, manifest."""
+"""bert-prepare turns text into a prepared folder: tokenizer, token shards and manifest."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
@@ -25,7 +25,7 @@ from data_pipeline.whole_numbers import check_whole_number
 
 
 def prepare(cfg: DictConfig) -> Manifest:
-    """Prepare the corpus of a config and print what was kept and dropped.
+    """Prepare the corpus of a config and print a summary of what was kept and dropped.
 
     Returns:
         The manifest of the prepared folder.
@@ -87,8 +87,8 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
     for source in manifest.sources:
         weight = "" if source.weight == 1 else f", weight {source.weight:g}"
         console.print(f"{source.name}: {source.documents:,} documents{weight}; {source.licence}; {source.origin}")
-        for reason, number in source.dropped.items():
-            console.print(f"    dropped: {number:,} ({reason})")
+        for reason, count in source.dropped.items():
+            console.print(f"    dropped: {count:,} ({reason})")
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")

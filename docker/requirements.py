@@ -1,4 +1,4 @@
-"""Print the dependencies of the project and of some of its extras, one a line, for pip.
+"""Print the dependencies of the project and of some of its extras for pip, one a line.
 
 python docker/requirements.py prepare,sweep > requirements.txt
 """

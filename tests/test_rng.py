@@ -1,12 +1,10 @@
 """Keyed random numbers: pure, uniform, independent between keys and counters."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from data_pipeline import rng
+from tests.support.checkout import run_python
 
 
 def test_a_number_depends_on_nothing_but_key_and_counter() -> None:
@@ -23,13 +21,7 @@ def test_numbers_are_the_same_in_another_process_and_version() -> None:
     assert rng.permutation(rng.fold(5), 8).tolist() == [2, 6, 1, 3, 7, 0, 5, 4]
     program = "from data_pipeline import rng; print(rng.fold(1, 2, 3)[()])"
     for seed in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout.strip() == "16914669369030367833"
+        assert run_python(program, PYTHONHASHSEED=seed).stdout.strip() == "16914669369030367833"
 
 
 def test_different_parts_and_orders_give_different_keys() -> None:

@@ -110,7 +110,8 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
     SIGUSR1 comes from SLURM before the time limit, so the first rank asks for the job to be queued again. SIGUSR2 comes
     from submitit, whose handler does that by itself, so it gets the signal now. SIGTERM is somebody's wish to end.
     """
-    received = {number for each in trainer.callbacks if isinstance(each, Preemption) for number in each.received}  # type: ignore[attr-defined]
+    preemptions = [each for each in trainer.callbacks if isinstance(each, Preemption)]  # type: ignore[attr-defined]
+    received = {number for each in preemptions for number in each.received}
     if not received or not trainer.is_global_zero:
         return
     if "wandb" in sys.modules:

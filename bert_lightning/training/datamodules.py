@@ -80,6 +80,7 @@ class PretrainingData(L.LightningDataModule):
         path: A folder written by bert-prepare, or its address.
         pairs: How documents become examples.
         masking: Which tokens are to be predicted.
+        validation: How held-out documents become examples.
         seq_len: Most tokens of an example.
         global_batch_size: Examples of one optimizer step, over all ranks.
         micro_batch_size: Examples of one forward and backward pass of one rank.

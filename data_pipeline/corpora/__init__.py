@@ -1,1 +1,1 @@
-"""Readers: one file a kind of source, each turning files into documents."""
+"""Readers turn files into documents: one module for each kind of source."""

@@ -1,4 +1,4 @@
-"""Folders of books, one plain text file each: Project Gutenberg's header and footer, headings and captions go."""
+"""Folders of books, one plain text file each, without headings, captions, and Project Gutenberg's header and footer."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,19 +30,19 @@ _EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
 
 class Books(FileReader):
-    """Every file of a folder as one document, or every chapter.
+    """Reader that makes one document of every file, or one of every chapter.
 
-    A heading is a line of its own: "CHAPTER IV. The Letter", "Book the First", and below a blank line "XII.". It ends a
-    paragraph and is dropped, as are `[Illustration ...]` and the underscores that stand for italics in Project
+    A heading is a line by itself: "CHAPTER IV. The Letter", "Book the First", or "XII." below a blank line. A heading
+    ends a paragraph and is dropped. So are `[Illustration ...]` and the underscores that mark italics in Project
     Gutenberg's texts.
 
     Args:
-        name: What the manifest calls the source.
+        name: Name of the source in the manifest.
         path: A file, a folder (all files below it), or a glob pattern.
-        licence: Of the text.
-        origin: Where the text comes from, for people.
-        chapters: Make a document of every chapter instead of the whole book.
-        **reader: As for every `FileReader`.
+        licence: License of the text.
+        origin: Where the text comes from, in words.
+        chapters: True makes a document of every chapter, False of every book.
+        **reader: Arguments of every `FileReader`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Books(FileReader):
 
 
 def _body(text: str) -> str:
-    """Return what stands between Project Gutenberg's markers, where they are there."""
+    """Return the text between Project Gutenberg's markers, or all of it if there are none."""
     if start := _START.search(text):
         text = text[start.end() :]
     if end := _END.search(text):
@@ -75,7 +75,7 @@ def _body(text: str) -> str:
 
 
 def _split(text: str) -> list[str]:
-    r"""Cut a book at its headings, which are left out.
+    r"""Cut a book at its headings; the headings are left out.
 
     >>> _split("CHAPTER I.\nIt was.\n\nII\nPart of it is so.")
     ['It was.\n', 'Part of it is so.']
@@ -86,7 +86,7 @@ def _split(text: str) -> list[str]:
 
 
 def _headings(lines: Sequence[str]) -> Iterator[bool]:
-    """Tell which lines are headings; what prose may begin with, or a line of it consist of, must stand apart."""
+    """Yield for each line whether it is a heading; a line that could be prose counts only if it stands apart."""
     stands_apart = True  # below a blank line or another heading
     ends = True  # below the end of a sentence
     for line, below in zip(lines, [*lines[1:], ""], strict=True):

@@ -1,4 +1,4 @@
-"""Files as bytes: decompressed, where a task can begin to read a large one, and from one such place to another."""
+"""Byte ranges of files, decompressed, and the offsets at which a task may begin to read a large file."""
 
 import bz2
 import gzip
@@ -12,57 +12,60 @@ import pyarrow
 
 _SEARCH_BYTES = 1 << 20
 _LONGEST_MATCH = 256
-# The head of a bz2 stream with the magic number of its first block: 80 bits, so that chance does not write them.
+# Header of a bz2 stream and the magic number of its first block: 80 bits, too many to occur by chance.
 BZ2_STREAM = re.compile(rb"(?=BZh[1-9]\x31\x41\x59\x26\x53\x59)")
 
 
 def _open_zstd(file: Path, mode: str) -> io.BufferedReader:
-    """Open with Arrow: the zstandard package ends a file that was cut short without an error."""
+    """Open with Arrow, because the package zstandard reads a truncated file without an error."""
     return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(file), mode), "zstd"))
 
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".zst": _open_zstd}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-"""What the suffixes of compressed files mean."""
+"""Suffixes of compressed files, and the names of their formats."""
 
 
 def open_whole(file: Path) -> BinaryIO:
-    """Open a file, plain, gz, bz2 or zst, for the bytes it had before it was compressed."""
+    """Open a plain, gz, bz2 or zst file and read its uncompressed bytes."""
     return cast(BinaryIO, _OPENERS.get(file.suffix, Path.open)(file, "rb"))
 
 
 def open_range(file: Path, begin: int, end: int | None) -> BinaryIO:
-    """Open a file between two places that `places` gave; of a bz2 file these are beginnings of streams."""
+    """Open a file from one offset of `entry_offsets` to another; in a bz2 file these are beginnings of streams."""
     if begin == 0 and end is None:
         return open_whole(file)
     content = io.BufferedReader(_Range(file, begin, end))
     return cast(BinaryIO, bz2.BZ2File(content) if file.suffix == ".bz2" else content)
 
 
-def places(file: Path, step: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
-    """Yield where the first match ends that is at least `step` bytes after the last, again and again."""
-    place = next_place(file, step, pattern)
-    while place is not None:
-        yield place
-        place = next_place(file, place + step, pattern)
+def entry_offsets(file: Path, step: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Yield byte offsets at which matches of `pattern` end, each at least `step` bytes after the one before."""
+    offset = next_entry_offset(file, step, pattern)
+    while offset is not None:
+        yield offset
+        offset = next_entry_offset(file, offset + step, pattern)
 
 
-def next_place(file: Path, begin: int, pattern: re.Pattern[bytes]) -> int | None:
-    """Return where the first match ends that is found from byte `begin` on; matches of many lines may be missed."""
+def next_entry_offset(file: Path, begin: int, pattern: re.Pattern[bytes]) -> int | None:
+    """Return the byte offset at which the first match from byte `begin` on ends, or None.
+
+    Matches longer than 256 bytes may be missed.
+    """
     with file.open("rb") as content:
         content.seek(begin)
-        place, window = begin, b""
+        offset, window = begin, b""
         while more := content.read(_SEARCH_BYTES):
             window += more
             if match := pattern.search(window):
-                return place + match.end()
-            place += max(0, len(window) - _LONGEST_MATCH)
+                return offset + match.end()
+            offset += max(0, len(window) - _LONGEST_MATCH)
             window = window[-_LONGEST_MATCH:]
     return None
 
 
 class _Range(io.RawIOBase):
-    """The bytes of a file from one place to another."""
+    """Raw stream of the bytes of a file from `begin` to `end`; None for the end of the file."""
 
     def __init__(self, file: Path, begin: int, end: int | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hashes that tell whether input files are still what they were."""
+"""Hashes that show whether input files have changed."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def sha256_of_files(files: Mapping[str, Path]) -> str:
-    """Return one hash of the contents of files and the names they are given; it costs far less than preparing them."""
+    """Return one hash of the names and contents of files; hashing costs far less than preparing them."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         hashes = list(threads.map(_sha256, files.values()))
     return hashlib.sha256(json.dumps(list(zip(files, hashes, strict=True))).encode()).hexdigest()

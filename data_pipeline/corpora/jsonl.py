@@ -12,18 +12,18 @@ from data_pipeline.records import Document, Dropped
 
 
 class JsonLines(RowReader):
-    """Documents out of one field of JSON objects; without `id_key` the byte at which a line begins tells them apart."""
+    """Reader of one field of JSON objects; without `id_key`, documents are identified by byte offsets of lines."""
 
     entry = re.compile(rb"\n")
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield the documents of a part, one line at a time."""
         label = self.label(Path(part.name))
-        for place, line in self.lines(part):
+        for offset, line in self.lines(part):
             if line.strip():
-                yield self.fields.document(self._row(part, place, line), self.name, f"{label}/{place}")
+                yield self.fields.document(self._row(part, offset, line), self.name, f"{label}/{offset}")
 
-    def _row(self, part: Part, place: int, line: str) -> dict[str, Any]:
+    def _row(self, part: Part, offset: int, line: str) -> dict[str, Any]:
         try:
             row = json.loads(line)
             if not isinstance(row[self.fields.text], str | None):
@@ -33,6 +33,6 @@ class JsonLines(RowReader):
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             needed = " and ".join(map(repr, self.fields.required()))
             raise ValueError(
-                f"corpus {self.name}: {self.where(part, place)} has no text under {needed}: {error!r}"
+                f"corpus {self.name}: {self.where(part, offset)} has no text under {needed}: {error!r}"
             ) from error
         return row

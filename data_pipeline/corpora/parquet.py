@@ -1,4 +1,4 @@
-"""Parquet files of documents, one a row, as the Hugging Face Hub serves them; read one row group at a time."""
+"""Parquet files with one document a row, as the Hugging Face Hub serves them, read one row group at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ ROWS_AT_A_TIME = 256
 
 
 class Parquet(RowReader):
-    """Documents out of one column; without `id_key` the number of the row tells them apart."""
+    """Reader of one column; without `id_key`, a document is identified by its row number."""
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file into ranges of row groups."""
@@ -30,7 +30,7 @@ class Parquet(RowReader):
 
 
 def cut_at_row_groups(source: str, file: Path, part_bytes: int) -> Iterator[Part]:
-    """Cut a parquet file into ranges of row groups; a part begins and ends at numbers of row groups."""
+    """Cut a parquet file into ranges of row groups; `begin` and `end` of a part are row group numbers."""
     with parquet_errors(source, file), ParquetFile(file) as opened:
         sizes = [_compressed_size(opened, number) for number in range(opened.metadata.num_row_groups)]
     begin, size = 0, 0
@@ -47,13 +47,13 @@ def read_rows(
     """Yield the rows of a range of row groups with their numbers in the file; memory holds one row group.
 
     Args:
-        source: Name of the source, for errors.
-        part: The range.
-        required: Columns to read; the first holds text.
-        optional: Columns to read where they are there.
+        source: Name of the source, for error messages.
+        part: Range of row groups.
+        required: Columns to read; the first one holds text.
+        optional: Columns to read if the file has them.
 
     Raises:
-        ValueError: naming the file, where it is no whole parquet file, lacks a column, or the first holds no text.
+        ValueError: The file is no whole parquet file, lacks a required column, or the first column holds no text.
     """
     file = Path(part.name)
     with parquet_errors(source, file), ParquetFile(file, page_checksum_verification=True) as opened:
@@ -69,7 +69,7 @@ def read_rows(
 
 @contextmanager
 def parquet_errors(source: str, file: Path) -> Iterator[None]:
-    """Name the file in what Arrow says of a file that is damaged or no parquet file."""
+    """Turn Arrow's errors on a damaged file into a ValueError that names the file."""
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:

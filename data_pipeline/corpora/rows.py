@@ -1,4 +1,4 @@
-"""Rows with named fields -> documents: what JSON lines, parquet files and Hugging Face streams have in common."""
+"""Documents from rows with named fields, for JSON lines, parquet files and Hugging Face streams."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from data_pipeline.records import Document, Dropped
 
 @dataclass(frozen=True, slots=True)
 class RowFields:
-    """Which fields of a row say what.
+    """Names of the fields of a row.
 
     Attributes:
-        text: The field of the text.
-        title: The field of a title; rows may lack it.
-        identifier: The field that tells rows apart; None where the place of a row does.
-        prose_only: Keep lines that are running prose, and drop headings and list entries: for Wikipedia, whose plain
-            text (`wikimedia/wikipedia`) still has them.
+        text: Field of the text.
+        title: Field of the title; rows may lack it.
+        identifier: Field that identifies a row; None identifies a row by its position.
+        prose_only: True keeps lines of running prose and drops headings and list entries, which the plain text of
+            Wikipedia (`wikimedia/wikipedia`) still has.
     """
 
     text: str = "text"
@@ -30,8 +30,14 @@ class RowFields:
         """Return the fields that every row must have."""
         return [name for name in (self.text, self.identifier) if name]
 
-    def document(self, row: Mapping[str, Any], source: str, place: str) -> Document | Dropped:
-        """Return the document of a row whose text is a string or None; `place` names it where no field does."""
+    def document(self, row: Mapping[str, Any], source: str, position: str) -> Document | Dropped:
+        """Return the document of a row whose text is a string or None.
+
+        Args:
+            row: Values by field name.
+            source: Name of the source, the first component of the identifier.
+            position: Second component of the identifier if no field identifies the row.
+        """
         text = row[self.text] or ""
         if self.prose_only:
             paragraphs = [line for line in map(tidy, text.split("\n")) if is_prose(line)]
@@ -39,19 +45,21 @@ class RowFields:
             paragraphs = paragraphs_of(text)
         if not paragraphs:
             return Dropped("no running text" if self.prose_only and text.strip() else "empty text")
-        own = row[self.identifier] if self.identifier else None
-        return Document(f"{source}/{place if own is None else own}", paragraphs, str(row.get(self.title) or ""))
+        identifier = row[self.identifier] if self.identifier else None
+        return Document(
+            f"{source}/{position if identifier is None else identifier}", paragraphs, str(row.get(self.title) or "")
+        )
 
 
 class RowReader(FileReader):
-    """Files of rows with named fields.
+    """Reader of files of rows with named fields.
 
     Args:
-        text_key: The field that holds the text.
-        title_key: The field that holds a title, where there is one.
-        id_key: The field that tells documents apart; None: the place of the row does.
-        prose_only: Drop headings and list entries, as for every text of Wikipedia.
-        **reader: As for every `FileReader`.
+        text_key: Field of the text.
+        title_key: Field of the title; rows may lack it.
+        id_key: Field that identifies documents; None identifies them by the position of the row.
+        prose_only: True drops headings and list entries, as the readers of Wikipedia do.
+        **reader: Arguments of every `FileReader`.
     """
 
     def __init__(

@@ -1,13 +1,14 @@
-"""BookCorpus as it is passed on: one flat stream of sentences, without a mark between one book and the next.
+"""BookCorpus as it is distributed: one flat stream of sentences, without a mark between two books.
 
-Where a document begins is decided by the first of these that applies:
+A document begins if one of these holds:
 
-1. the value of `document_key` changes, where the rows have such a column;
-2. the sentence matches `boundary`, and the document so far has `min_sentences`: the front matter of a book (title page,
-   copyright, contents) matches several times in a row and is meant to begin one document, not ten;
-3. the document has `max_sentences`, which bounds the memory and is what is left where no boundary is found.
+1. `document_key` is set, and its value changes;
+2. `document_key` is not set, the sentence matches `boundary`, and the document so far has `min_sentences`. The front
+   matter of a book (title page, copyright, contents) matches several times in a row and must begin one document, not
+   ten;
+3. the document has `max_sentences`, which bounds the memory.
 
-A large file is cut into parts for tasks side by side, so a document also begins where a part does.
+Large files are cut into parts that tasks read in parallel, so a document also begins at the begin of a part.
 """
 
 import re
@@ -21,17 +22,17 @@ from data_pipeline.records import Document, Dropped
 
 
 class SentenceStream(FileReader):
-    """Documents out of sentences, one a row of a parquet file or one a line of a text file; files are not joined.
+    """Reader of files with one sentence a row (parquet) or a line (text); a document never spans two files.
 
-    The number of the row, or the byte of a text file, at which a document begins tells it apart.
+    A document is identified by the row number, or the byte offset in a text file, at which it begins.
 
     Args:
-        text_key: The column that holds a sentence.
-        document_key: A column whose value is another one in every document; None where there is none.
-        boundary: A regular expression; a sentence in which it is found, in any case, may begin a document.
+        text_key: Column of the sentence.
+        document_key: Column whose value differs between documents; None if there is none.
+        boundary: Regular expression; a sentence that it matches anywhere, in any case, may begin a document.
         min_sentences: Fewest sentences of a document before a boundary ends it.
         max_sentences: Most sentences of a document.
-        **reader: As for every `FileReader`.
+        **reader: Arguments of every `FileReader`.
     """
 
     entry = re.compile(rb"\n")
@@ -61,7 +62,7 @@ class SentenceStream(FileReader):
         self.max_sentences = max_sentences
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
-        """Cut a file at beginnings of lines, a parquet file between row groups."""
+        """Cut a text file between lines, a parquet file between row groups."""
         if file.suffix == ".parquet":
             return cut_at_row_groups(self.name, file, part_bytes)
         return super().cut(file, part_bytes)
@@ -71,12 +72,12 @@ class SentenceStream(FileReader):
         label, first = self.label(Path(part.name)), part.begin
         sentences: list[str] = []
         last = None
-        for place, sentence, document in self._rows(part):
+        for position, sentence, document in self._rows(part):
             if sentences and (document != last or self._ends(sentences, sentence)):
                 yield Document(f"{self.name}/{label}/{first}", sentences, presplit=True)
                 sentences = []
             if not sentences:
-                first = place
+                first = position
             sentences.append(sentence)
             last = document
         if sentences:
@@ -92,7 +93,7 @@ class SentenceStream(FileReader):
         return re.search(self.boundary, following, re.IGNORECASE) is not None
 
     def _rows(self, part: Part) -> Iterator[tuple[int, str, Any]]:
-        """Yield every sentence that is not empty, with its place, and the document that the file says it is of."""
+        """Yield (position, sentence, value of `document_key` or None) for every sentence that is not empty."""
         if Path(part.name).suffix == ".parquet":
             columns = [self.text_key] if self.document_key is None else [self.text_key, self.document_key]
             for number, row in read_rows(self.name, part, columns):
@@ -101,6 +102,6 @@ class SentenceStream(FileReader):
         else:
             if self.document_key is not None:
                 raise ValueError(f"corpus {self.name}: {part.name} is no parquet file: it has no {self.document_key!r}")
-            for place, line in self.lines(part):
+            for offset, line in self.lines(part):
                 if sentence := " ".join(line.split()):
-                    yield place, sentence, None
+                    yield offset, sentence, None

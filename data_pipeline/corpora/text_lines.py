@@ -1,4 +1,4 @@
-"""google-research/bert's input format: one sentence a line, a blank line between documents."""
+"""Input format of google-research/bert: one sentence a line, a blank line between documents."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from data_pipeline.records import Document, Dropped
 
 
 class TextLines(FileReader):
-    """Documents whose sentences are already split; the byte at which one begins tells it apart."""
+    """Reader of documents with split sentences; a document is identified by the byte offset at which it begins."""
 
     entry = re.compile(rb"\n[ \t\r]*\n")
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield the documents of a part, one line at a time."""
         label = self.label(Path(part.name))
-        stripped = ((place, line.strip()) for place, line in self.lines(part))
+        stripped = ((offset, line.strip()) for offset, line in self.lines(part))
         for has_text, block in groupby(stripped, key=lambda line: bool(line[1])):
             if has_text:
                 (first, *_), sentences = zip(*block, strict=True)

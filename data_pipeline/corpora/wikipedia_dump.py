@@ -1,6 +1,6 @@
-"""Wikipedia XML dumps, plain or compressed (multistream bz2 too), one page at a time.
+"""Wikipedia XML dumps, plain or compressed (multistream bz2 too), read one page at a time.
 
-What stays is running prose, as for BERT: templates, tables, references, headings, lists, captions and categories go.
+Running prose is kept, as for BERT. Templates, tables, references, headings, lists, captions and categories are dropped.
 """
 
 import re
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import mwparserfromhell
 
-from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, open_range, open_whole, places
+from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, entry_offsets, open_range, open_whole
 from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
@@ -36,12 +36,12 @@ _SHOWN_APART = {"-2": "Media", "6": "File|Image", "14": "Category"}
 
 
 def links_shown_apart(names: Iterable[str] = ()) -> re.Pattern[str]:
-    """Return a pattern of the links that are no part of the sentence they stand in: images, categories, languages.
+    """Return a pattern of links that do not belong to the sentence around them: images, categories, languages.
 
-    A title may hold a colon too ([[Mission: Impossible]]), so only known prefixes count.
+    Only known prefixes count, because titles may contain colons too ([[Mission: Impossible]]).
 
     Args:
-        names: What a wiki calls the namespaces of media, files and categories, beside the English names.
+        names: Names of the namespaces of media, files and categories in this wiki, besides the English names.
     """
     prefixes = "|".join([*_SHOWN_APART.values(), *(re.escape(name) for name in names)])
     inside = r"(?:[^\[\]]++|\[\[[^\[\]]*+\]\]|\[[^\[\]]*+\])*+"
@@ -52,16 +52,17 @@ _ENGLISH_LINKS = links_shown_apart()
 
 
 class WikipediaDump(FileReader):
-    """The articles of a pages-articles XML dump; plain and multistream bz2 files are cut for tasks side by side."""
+    """Reader of a pages-articles XML dump; plain and multistream bz2 files are cut into parts."""
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
-        """Cut an uncompressed file where a page begins, a bz2 file where one of its streams begins with a page."""
-        found: Iterable[int] = ()
+        """Cut a plain file where a page begins, a bz2 file where a stream begins that starts with a page."""
+        offsets: Iterable[int] = ()
         if file.suffix == ".bz2":
-            found = (place for place in places(file, part_bytes, BZ2_STREAM) if _begins_page(file, place))
+            streams = entry_offsets(file, part_bytes, BZ2_STREAM)
+            offsets = (offset for offset in streams if _begins_page(file, offset))
         elif file.suffix not in COMPRESSED:
-            found = places(file, part_bytes, _PAGE)
-        return cut_at(file, found)
+            offsets = entry_offsets(file, part_bytes, _PAGE)
+        return cut_at(file, offsets)
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield every article whose page begins in the part."""
@@ -111,7 +112,7 @@ def _events(
 
 
 def _chunks(part: Part) -> Iterator[bytes]:
-    """Yield XML that is whole: a piece of a file gets the head of the file and the end of its root."""
+    """Yield complete XML: a range of a file gets the head of the file before it and the closing root tag after it."""
     file = Path(part.name)
     if part.begin:
         with open_whole(file) as stream:
@@ -124,16 +125,16 @@ def _chunks(part: Part) -> Iterator[bytes]:
         yield b"</mediawiki>"
 
 
-def _begins_page(file: Path, place: int) -> bool:
+def _begins_page(file: Path, offset: int) -> bool:
     try:
-        with open_range(file, place, None) as stream:
+        with open_range(file, offset, None) as stream:
             return stream.read(CHUNK_BYTES).lstrip().startswith(b"<page>")
     except (OSError, EOFError):
-        return False  # said when it is read
+        return False  # a damaged file is reported when it is read
 
 
 def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS) -> list[str]:
-    r"""Return the running prose of a page, one string a paragraph.
+    r"""Return the running prose of a page, one string for each paragraph.
 
     >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\n* a list\n== H ==\n{{box}}")
     ['Bern is a town.']
@@ -146,7 +147,10 @@ def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LI
 
 
 def _without_blocks(wikitext: str, dropped_links: re.Pattern[str]) -> str:
-    """Remove what spans lines and nests, from the inside out, where the parser is slow and keeps the inside of some."""
+    """Remove nested blocks that span lines, from the inside out.
+
+    The parser would be slow on them, and would keep the content of some.
+    """
     text = _ELEMENT.sub("", _COMMENT.sub("", wikitext))
     for pattern in (_TEMPLATE, _TABLE, dropped_links):
         before = None

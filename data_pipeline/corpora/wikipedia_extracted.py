@@ -1,4 +1,4 @@
-"""What WikiExtractor writes: `<doc id= url= title=>` ... `</doc>`, or one JSON object a line (`--json`)."""
+"""Output of WikiExtractor: `<doc id= url= title=>` ... `</doc>`, or one JSON object a line (`--json`)."""
 
 import codecs
 import html
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from data_pipeline.corpora.byte_ranges import COMPRESSED, places
+from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets
 from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
@@ -19,19 +19,19 @@ _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
 
 
 class WikipediaExtracted(FileReader):
-    """The articles WikiExtractor found; each line is a paragraph, the first one repeats the title.
+    """Reader of WikiExtractor's articles; each line is a paragraph, and the first line repeats the title.
 
-    Headings, list entries and pieces of templates that WikiExtractor left in are dropped.
+    Headings, list entries and remains of templates are dropped.
     """
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file where an article begins."""
         entry = re.compile(rb"\n(?=\{)" if _is_json(file) else rb"\n(?=<doc )")
-        return cut_at(file, () if file.suffix in COMPRESSED else places(file, part_bytes, entry))
+        return cut_at(file, () if file.suffix in COMPRESSED else entry_offsets(file, part_bytes, entry))
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield every article of a part."""
-        lines = ((place, line) for place, line in self.lines(part) if line.strip())
+        lines = ((offset, line) for offset, line in self.lines(part) if line.strip())
         first = next(lines, None)
         if first is None:
             yield Dropped("empty file")
@@ -45,22 +45,22 @@ class WikipediaExtracted(FileReader):
             )
 
     def _from_json(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
-        for place, line in lines:
+        for offset, line in lines:
             try:
                 article = json.loads(line)
                 yield self._document(article["id"], article["title"], article["text"].split("\n"))
             except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
-                    f"corpus {self.name}: {self.where(part, place)} is not an article: {error!r}"
+                    f"corpus {self.name}: {self.where(part, offset)} is not an article: {error!r}"
                 ) from error
 
     def _from_tags(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
         begin: re.Match[str] | None = None
         body: list[str] = []
-        for place, line in lines:
+        for offset, line in lines:
             match = _BEGIN.match(line)
             if match and begin:
-                raise ValueError(f"corpus {self.name}: {self.where(part, place)}: no </doc> after {begin['title']!r}")
+                raise ValueError(f"corpus {self.name}: {self.where(part, offset)}: no </doc> after {begin['title']!r}")
             if match:
                 begin, body = match, []
             elif line.startswith("</doc>") and begin:

@@ -1,1 +1,1 @@
-"""How documents become training examples: one module a format, chosen by the `pairs` config group."""
+"""Formats of training examples: one module for each, chosen by the config group `pairs`."""

@@ -1,8 +1,8 @@
 """Training examples as positions in the token stream: planned chunks of sentences, then exact spans of tokens.
 
-Planning a shard needs only its sentence lengths and a key, never the other shards, so the number of examples of a
-shard does not depend on the order in which it is read. What depends on other documents (the random second segment) or
-on the position in the stream (its choice, the truncation) is drawn afterwards, by the example's own key.
+A shard is planned from its sentence lengths and a key, without the other shards. So the number of its examples does not
+depend on the order in which shards are read. The random second segment depends on other documents, and the truncation
+on the position in the stream; both are drawn afterwards, with the key of the example.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ Offsets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lengths:
-    """Where sentences and documents begin in a run of tokens.
+    """Offsets of sentences and documents in a run of tokens.
 
     Attributes:
-        sentence_offsets: Token offset of every sentence and the end, (sentences + 1,).
-        document_offsets: Sentence index at which every document begins and the end, (documents + 1,).
+        sentence_offsets: Token offset at which each sentence begins, and the end, (sentences + 1,).
+        document_offsets: Sentence index at which each document begins, and the end, (documents + 1,).
     """
 
     sentence_offsets: Offsets
@@ -34,7 +34,7 @@ class Lengths:
 
     @cached_property
     def copies(self) -> Copies:
-        """Which of the documents are copies of each other."""
+        """Groups of documents that are copies of each other."""
         return Copies.find(self.sentence_offsets, self.document_offsets)
 
 
@@ -44,10 +44,11 @@ class Chunks:
 
     Attributes:
         first: First sentence of the chunk.
-        split: Sentence at which the second segment begins; `last` in formats of one segment.
+        split: First sentence of the second segment; equals `last` in formats of one segment.
         last: One past the last sentence of the chunk.
-        target: Number of tokens the chunk aimed at.
-        is_changed: True where the second segment is to come from another document, or is to stand first.
+        target: Number of tokens at which the chunk aims.
+        is_changed: True for pairs of label 1. Next-sentence formats replace their second segment by one of another
+            document; sentence order swaps their segments.
     """
 
     first: Offsets
@@ -61,7 +62,7 @@ class Chunks:
 
     @staticmethod
     def from_rows(rows: Sequence[tuple[int, int, int, int, bool]]) -> "Chunks":
-        """Make columns of rows (first, split, last, target, is_changed)."""
+        """Build chunks from rows of (first, split, last, target, is_changed)."""
         first, split, last, target, is_changed = np.array(rows, dtype=np.int64).reshape(-1, 5).T
         return Chunks(first, split, last, target, is_changed.astype(bool))
 
@@ -71,7 +72,7 @@ class Chunks:
 
     @staticmethod
     def join(parts: Sequence["Chunks"], bases: Offsets) -> "Chunks":
-        """Concatenate the chunks of several shards whose sentences are numbered from `bases` on, (shards,)."""
+        """Concatenate the chunks of several shards; shard i holds the sentences from `bases[i]` on, (shards,)."""
         moved = [
             (p.first + base, p.split + base, p.last + base, p.target, p.is_changed)
             for p, base in zip(parts, bases, strict=True)
@@ -81,13 +82,13 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Examples as ranges of the token stream; a segment is followed by one [SEP], an empty one by none.
+    """Examples as ranges of the token stream; one [SEP] follows each segment that is not empty.
 
     Attributes:
         start: First token of each segment, (examples, segments).
         stop: One past the last token of each segment, (examples, segments).
         token_types: Token type of each segment, (examples, segments).
-        labels: 0 next or in order, 1 random or swapped, `NO_LABEL` without a pair label, (examples,).
+        labels: Pair labels, (examples,): 0 next or in order, 1 random or swapped, `NO_LABEL` without a label.
     """
 
     start: Offsets
@@ -97,12 +98,12 @@ class Spans:
 
     @staticmethod
     def of_pairs(start: Offsets, stop: Offsets, is_changed: NDArray[np.bool_]) -> "Spans":
-        """Return pairs of segments, (examples, 2) each, labelled with what was done to them."""
+        """Return pairs of segments, (examples, 2) each, with label 1 for the changed ones."""
         return Spans(start, stop, np.broadcast_to([0, 1], start.shape), is_changed.astype(np.int64))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example with [CLS] and one [SEP] a segment, (examples,)."""
+        """Tokens of each example, with its [CLS] and one [SEP] for each segment, (examples,)."""
         sizes = self.stop - self.start
         return sizes.sum(axis=1) + (sizes > 0).sum(axis=1) + 1
 
@@ -111,7 +112,7 @@ class Spans:
 
     @staticmethod
     def gather(parts: Sequence[tuple[NDArray[np.int64], "Spans"]], num_examples: int) -> "Spans":
-        """Put parts together, each with the rows it is for; examples of fewer segments get empty ones."""
+        """Combine spans, each with the rows that they fill; examples of fewer segments get empty segments."""
         num_segments = max((spans.start.shape[1] for _, spans in parts), default=1)
         start, stop, token_types = np.zeros((3, num_examples, num_segments), dtype=np.int64)
         labels = np.full(num_examples, NO_LABEL, dtype=np.int64)
@@ -123,19 +124,23 @@ class Spans:
 
 
 class PairFormat(Protocol):
-    """How a document becomes examples; one class a format, chosen by the `pairs` config group."""
+    """Format of examples; each class cuts documents in another way.
+
+    Attributes:
+        dupe_factor: Number of different cuts of the corpus; successive epochs use them in turn.
+        label_names: Meaning of the pair labels 0 and 1; empty if the format has no pair label.
+    """
 
     dupe_factor: int
     target: str | None
     """Name of the pair labels: nsp, sop, or None if there are none."""
     label_names: tuple[str, ...]
-    """What labels 0 and 1 of a pair mean; nothing where there is no pair label."""
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks of at most about `seq_len` tokens."""
 
     def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
-        """Turn chunks into token ranges that fit `seq_len`; `keys` holds one key an example."""
+        """Turn chunks into token ranges that fit `seq_len`; `keys` holds one key for each example."""
 
     def describe(self) -> dict[str, object]:
-        """Everything that decides the examples, for the fingerprint of the stream."""
+        """Return every setting that decides the examples, for the fingerprint of the stream."""

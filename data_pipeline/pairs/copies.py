@@ -1,4 +1,4 @@
-"""Which documents are copies of one text: a source with a weight above 1 has them, and so has every web corpus."""
+"""Documents that are copies of one text: sources of a weight above 1 have them, and web corpora do."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from data_pipeline import rng
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Documents sorted so that copies stand together, texts in the order of their first copies.
+    """Documents grouped by text; the groups are in the order of their first documents.
 
-    Documents whose sentences have the same lengths, in the same order, are taken for copies. Copies always are; others
-    that happen to be only lose each other as a random partner.
+    Documents whose sentences have the same lengths in the same order count as copies. Different texts of the same
+    lengths count as copies too; all that follows is that they are never paired at random.
 
     Attributes:
-        order: The documents, sorted, (documents,).
-        begin: Where in `order` the copies of each document begin, (documents,).
-        end: Where they end, (documents,).
+        order: Documents, group by group, (documents,).
+        begin: Index in `order` at which the group of each document begins, (documents,).
+        end: Index in `order` at which the group of each document ends, (documents,).
     """
 
     order: NDArray[np.int64]
@@ -27,22 +27,31 @@ class Copies:
 
     @staticmethod
     def find(sentence_offsets: NDArray[np.int64], document_offsets: NDArray[np.int64]) -> "Copies":
-        """Compare documents by a hash of their sentence lengths; offsets are those of `Lengths`."""
+        """Group documents by a hash of their sentence lengths; the offsets are those of `Lengths`."""
         first, counts = document_offsets[:-1], np.diff(document_offsets)
-        places = np.arange(len(sentence_offsets) - 1) - np.repeat(first, counts)
-        hashes = np.add.reduceat(rng.bits(places, np.diff(sentence_offsets)), first)
+        positions = np.arange(len(sentence_offsets) - 1) - np.repeat(first, counts)  # (sentences,), in the document
+        hashes = np.add.reduceat(rng.bits(positions, np.diff(sentence_offsets)), first)  # (documents,)
         _, first_copy, text = np.unique(hashes, return_index=True, return_inverse=True)
         order = np.argsort(first_copy[text], kind="stable")
-        place = np.searchsorted(first_copy[text][order], first_copy[text])
-        return Copies(order, place, place + np.bincount(text)[text])
+        begin = np.searchsorted(first_copy[text][order], first_copy[text])
+        return Copies(order, begin, begin + np.bincount(text)[text])
 
     @property
     def has_other(self) -> NDArray[np.bool_]:
-        """True for documents beside which there is another text, (documents,)."""
+        """True for documents if the shard holds a document of another text, (documents,)."""
         return self.end - self.begin < len(self.order)
 
-    def draw_other(self, own: NDArray[np.int64], keys: rng.Keys, counter: int) -> NDArray[np.int64]:
-        """Draw, for each of some documents, one that is no copy of it, all alike; its text must not be the only one."""
-        begin, end = self.begin[own], self.end[own]
-        place = rng.integers(keys, counter, len(self.order) - (end - begin))
-        return self.order[np.where(place < begin, place, place + end - begin)]
+    def draw_other(self, documents: NDArray[np.int64], keys: rng.Keys, counter: int) -> NDArray[np.int64]:
+        """Draw for each document one of another text, uniformly.
+
+        Args:
+            documents: Documents whose `has_other` is true, (draws,).
+            keys: One key for each draw, (draws,).
+            counter: Counter of the random numbers.
+
+        Returns:
+            One document for each draw, (draws,).
+        """
+        begin, end = self.begin[documents], self.end[documents]
+        index = rng.integers(keys, counter, len(self.order) - (end - begin))
+        return self.order[np.where(index < begin, index, index + end - begin)]

@@ -1,4 +1,4 @@
-"""Next-sentence prediction on pairs of segments: BERT's own examples."""
+"""Next-sentence prediction on pairs of segments: the examples of BERT."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
     check_probabilities,
+    planned_segments,
     random_segments,
     target_lengths,
     truncate,
@@ -21,17 +22,18 @@ from data_pipeline.rng import Purpose
 class SegmentPairs:
     """Next-sentence prediction on pairs of segments, as google-research/bert builds them.
 
-    A segment is a run of sentences. A chunk takes sentences until it holds the target number of tokens; a random point
-    cuts it in two. With `random_next_prob`, and always for a chunk of one sentence, the second part is replaced by a
-    run of sentences of another document, and the sentences it pushed out begin the next chunk (Devlin et al., 2019,
-    section 3.1 and appendix A.2; `create_instances_from_document`). One difference: a random document is never the
-    document itself nor a copy of it, so a pair labelled random always is. In a shard with a single text nothing is
-    random; its one-sentence chunks are dropped.
+    A segment is a run of sentences. A chunk takes sentences until it holds the target number of tokens, and is cut in
+    two between random sentences. With `random_next_prob`, and always for a chunk of one sentence, the second segment is
+    replaced by a run of sentences of another document; the replaced sentences begin the next chunk (Devlin et al.,
+    2019, section 3.1 and appendix A.2; `create_instances_from_document`).
+
+    One difference: the other document is never a copy of the chunk's document, so every pair labeled random is random.
+    A shard with a single text has no random pairs, and its chunks of one sentence are dropped.
 
     Args:
         short_seq_prob: Share of documents whose chunks aim at a random shorter length.
-        random_next_prob: Probability of a random second segment where the chunk has several sentences.
-        dupe_factor: Number of different cuts of the corpus that successive epochs go through.
+        random_next_prob: Probability of a random second segment, for chunks of several sentences.
+        dupe_factor: Number of different cuts of the corpus; successive epochs use them in turn.
     """
 
     target: str | None = "nsp"
@@ -45,14 +47,14 @@ class SegmentPairs:
         self.dupe_factor = dupe_factor
 
     def describe(self) -> dict[str, object]:
-        """Everything that decides the examples, for the fingerprint of the stream."""
+        """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks (see the class).
 
-        Every decision is keyed by where it is taken: the target by its document, the cut and the coin by the sentence
-        the chunk begins with, which no other chunk shares.
+        The target is keyed by the document. The cut and the coin are keyed by the first sentence of the chunk, which no
+        other chunk begins with.
         """
         sentences = np.arange(len(lengths.sentence_offsets))
         targets = target_lengths(len(lengths.document_offsets) - 1, seq_len, self.short_seq_prob, key)
@@ -73,20 +75,18 @@ class SegmentPairs:
 
         Args:
             chunks: Chunks of the documents that `lengths` describes, (examples,).
-            lengths: Sentences and documents of the window; random segments come from all of them.
-            seq_len: Tokens of an example with its three special tokens.
-            keys: One key an example, (examples,).
+            lengths: Sentences and documents of the window; random segments come from all its documents.
+            seq_len: Most tokens of an example, its three special tokens included.
+            keys: One key for each example, (examples,).
 
         Returns:
-            Ranges of the window's tokens, two segments an example.
+            Ranges of the window's tokens, two segments for each example.
         """
-        offsets = lengths.sentence_offsets
-        start = np.stack([offsets[chunks.first], offsets[chunks.split]], axis=1)
-        stop = np.stack([offsets[chunks.split], offsets[chunks.last]], axis=1)
+        start, stop = planned_segments(chunks, lengths)
         random = np.flatnonzero(chunks.is_changed)
         if len(random):
-            wanted = chunks.target[random] - (stop[random, 0] - start[random, 0])
-            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], wanted, keys[random])
+            missing = chunks.target[random] - (stop[random, 0] - start[random, 0])
+            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], missing, keys[random])
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
         return Spans.of_pairs(start, stop, chunks.is_changed)
 
@@ -99,7 +99,7 @@ def _cut_documents(
     coins: list[bool],
     has_other: list[bool],
 ) -> Iterator[tuple[int, int, int, int, bool]]:
-    """Yield (first, split, last, target, is_random) of every chunk; the hot loop of planning, in plain integers."""
+    """Yield (first, split, last, target, is_random) of every chunk; plain integers, because this loop is hot."""
     for document, target in enumerate(targets):
         first, end = documents[document], documents[document + 1]
         while first < end:

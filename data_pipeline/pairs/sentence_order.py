@@ -1,4 +1,4 @@
-"""Sentence-order prediction: ALBERT's examples."""
+"""Sentence-order prediction: the examples of ALBERT."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
     check_probabilities,
+    planned_segments,
     target_lengths,
     truncate,
 )
@@ -18,17 +19,17 @@ from data_pipeline.rng import Purpose
 
 
 class SentenceOrder:
-    """Two successive segments of one document, in their order or swapped (Lan et al., 2020, section 3.1).
+    """Two successive segments of one document, in order or swapped (Lan et al., 2020, section 3.1).
 
     Chunks are filled and cut as for next-sentence prediction, but each holds at least two sentences: a long first
-    sentence is joined by the next, and a last sentence that would be left alone joins the chunk before it. google-
-    research/albert gives such chunks a random document under the label "swapped"; here every label is true. A document
-    of one sentence has no order and is left out.
+    sentence takes the next one with it, and the last sentence of a document joins the chunk before it if it would be
+    alone. google-research/albert pairs such a sentence with a random document and labels the pair "swapped"; here every
+    pair labeled swapped is swapped. A document of one sentence has no order and gives no example.
 
     Args:
         short_seq_prob: Share of documents whose chunks aim at a random shorter length.
-        swap_prob: Probability that the second segment stands first.
-        dupe_factor: Number of different cuts of the corpus that successive epochs go through.
+        swap_prob: Probability that the two segments are swapped.
+        dupe_factor: Number of different cuts of the corpus; successive epochs use them in turn.
     """
 
     target: str | None = "sop"
@@ -42,7 +43,7 @@ class SentenceOrder:
         self.dupe_factor = dupe_factor
 
     def describe(self) -> dict[str, object]:
-        """Everything that decides the examples, for the fingerprint of the stream."""
+        """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
@@ -61,15 +62,12 @@ class SentenceOrder:
         return Chunks.from_rows(list(rows))
 
     def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
-        """Truncate every pair to `seq_len - 3` tokens and swap those that are to be swapped."""
-        offsets = lengths.sentence_offsets
-        start = np.stack([offsets[chunks.first], offsets[chunks.split]], axis=1)
-        stop = np.stack([offsets[chunks.split], offsets[chunks.last]], axis=1)
+        """Truncate every pair to `seq_len - 3` tokens, and swap the segments of changed pairs."""
+        start, stop = planned_segments(chunks, lengths)
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
-        swapped = chunks.is_changed[:, None]
-        return Spans.of_pairs(
-            np.where(swapped, start[:, ::-1], start), np.where(swapped, stop[:, ::-1], stop), chunks.is_changed
-        )
+        is_swapped = chunks.is_changed[:, None]  # (examples, 1)
+        start, stop = (np.where(is_swapped, side[:, ::-1], side) for side in (start, stop))
+        return Spans.of_pairs(start, stop, chunks.is_changed)
 
 
 def _cut_documents(

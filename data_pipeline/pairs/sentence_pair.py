@@ -1,4 +1,4 @@
-"""Next-sentence prediction on pairs of single sentences: RoBERTa's SENTENCE-PAIR+NSP."""
+"""Next-sentence prediction on pairs of single sentences: SENTENCE-PAIR+NSP of RoBERTa."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,6 +11,7 @@ from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
     check_probabilities,
+    planned_segments,
     random_segments,
     truncate,
 )
@@ -18,15 +19,15 @@ from data_pipeline.rng import Purpose
 
 
 class SentencePairs:
-    """Two natural sentences, the second one the next of the document or any of another (Liu et al., 2019, section 4.2).
+    """A sentence and the next one, or a sentence and one of another document (Liu et al., 2019, section 4.2).
 
-    With `random_next_prob`, and always for a document's last lone sentence, the second sentence comes from another
-    document, and the one it pushed out begins the next pair. Pairs are much shorter than `seq_len`: raise
-    `data.global_batch_size` for as many tokens a step as other formats have.
+    With `random_next_prob`, and always for the last sentence of a document if it is alone, the second sentence comes
+    from another document; the replaced sentence begins the next pair. Pairs are much shorter than `seq_len`: raise
+    `data.global_batch_size` to get as many tokens a step as other formats have.
 
     Args:
-        random_next_prob: Probability of a random second sentence where there is a next one.
-        dupe_factor: Number of different pairings of the corpus that successive epochs go through.
+        random_next_prob: Probability of a random second sentence, for sentences that have a next one.
+        dupe_factor: Number of different pairings of the corpus; successive epochs use them in turn.
     """
 
     target: str | None = "nsp"
@@ -39,11 +40,11 @@ class SentencePairs:
         self.dupe_factor = dupe_factor
 
     def describe(self) -> dict[str, object]:
-        """Everything that decides the examples, for the fingerprint of the stream."""
+        """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
     def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
-        """Pair the sentences of one shard; a lone sentence in a shard of one text is dropped."""
+        """Pair the sentences of one shard; in a shard of a single text, a sentence left alone is dropped."""
         documents = lengths.document_offsets.tolist()
         sentences = np.arange(len(lengths.sentence_offsets))
         coins = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), sentences) < self.random_next_prob
@@ -54,13 +55,11 @@ class SentencePairs:
 
     def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
         """Draw the random second sentences and truncate every pair to `seq_len - 3` tokens."""
-        offsets = lengths.sentence_offsets
-        start = np.stack([offsets[chunks.first], offsets[chunks.split]], axis=1)
-        stop = np.stack([offsets[chunks.split], offsets[chunks.last]], axis=1)
+        start, stop = planned_segments(chunks, lengths)
         random = np.flatnonzero(chunks.is_changed)
         if len(random):
-            one = np.zeros_like(random)  # at least one token: one sentence
-            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], one, keys[random])
+            none = np.zeros_like(random)  # no tokens wanted: the run holds one sentence
+            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], none, keys[random])
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
         return Spans.of_pairs(start, stop, chunks.is_changed)
 

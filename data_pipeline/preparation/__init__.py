@@ -1,1 +1,1 @@
-"""From text to a prepared folder, in resumable tasks."""
+"""Preparation of a corpus, from text to a prepared folder, in resumable tasks."""

@@ -1,7 +1,7 @@
-"""Tasks on a cluster: array jobs of SLURM or actors of Ray, through datatrove's executors.
+"""Executors on a cluster: array jobs of SLURM or actors of Ray, with datatrove's executors.
 
-All machines must see the folder of the output and have the package. `run` waits until the tasks have ended, so the
-stages of a preparation follow one another as on one machine. What finished is kept, whatever fails.
+All machines must see the output folder and have the package installed. `run` waits until the tasks have ended, so the
+stages of a preparation run one after another, as on one machine. Finished tasks are kept if others fail.
 """
 
 import os
@@ -26,20 +26,20 @@ _SHOWN = 10
 
 
 class SlurmExecutor:
-    """Array jobs of SLURM.
+    """Executor on array jobs of SLURM.
 
     Args:
-        partition: Where the jobs run.
-        time: Limit of one array element, as sbatch takes it, e.g. "4:00:00".
+        partition: Partition of the jobs.
+        time: Time limit of one array element, as sbatch takes it, e.g. "4:00:00".
         cpus_per_task: Cores of a task; the tokenizer uses all of them.
-        mem_per_cpu: GB of memory for each of them.
-        workers: Most tasks that run at once; None for no limit.
-        tasks_per_job: Tasks that one array element runs, one after another; more where there are thousands of tasks.
-        max_array_size: Most elements of an array that the cluster takes; more are submitted one array after another.
-        env_command: Shell command that makes Python and the package available, where the environment of the submitting
-            shell does not do so by itself.
+        mem_per_cpu: Memory for each core, in GB.
+        workers: Most tasks that run at the same time; None for no limit.
+        tasks_per_job: Tasks that one array element runs, one after another; raise it for thousands of tasks.
+        max_array_size: Most elements of an array on this cluster; more elements are submitted as several arrays.
+        env_command: Shell command that makes Python and the package available; None if the environment of the
+            submitting shell does.
         sbatch_args: More arguments of sbatch by their long names, e.g. {account: nlp}.
-        poll_seconds: How often the queue is looked at.
+        poll_seconds: Seconds between two looks at the queue.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SlurmExecutor:
         }
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
-        """Submit the tasks that have not finished, and wait; ChildProcessError names failed ones and their logs."""
+        """Submit the unfinished tasks and wait; ChildProcessError names failed tasks and their logs."""
         logger.disable("datatrove")
         folder = folder.resolve()
         job = _SlurmJob(
@@ -104,7 +104,7 @@ class SlurmExecutor:
 
 
 class _SlurmJob(SlurmPipelineExecutor):
-    """datatrove's job, run by the Python that submits it, and without a second job that merges statistics."""
+    """datatrove's job, run by the Python that submits it, without a second job that merges statistics."""
 
     def launch_merge_stats(self) -> None:
         pass
@@ -116,14 +116,14 @@ class _SlurmJob(SlurmPipelineExecutor):
 
 
 class RayExecutor:
-    """Tasks of a Ray cluster.
+    """Executor on a Ray cluster.
 
     Args:
-        address: Of the cluster; None for RAY_ADDRESS, or for a cluster on this machine alone where that is not set.
-        cpus_per_task: Cores that are reserved for a task.
-        mem_per_cpu: GB of memory that are reserved for each of them.
-        workers: Most tasks that run at once; None for no limit.
-        time: Most seconds of one task; None for no limit.
+        address: Address of the cluster; None for RAY_ADDRESS or, if it is not set, a cluster on this machine alone.
+        cpus_per_task: Cores reserved for a task.
+        mem_per_cpu: Memory reserved for each core, in GB.
+        workers: Most tasks that run at the same time; None for no limit.
+        time: Time limit of one task, in seconds; None for no limit.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class RayExecutor:
         }
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
-        """Run the tasks that have not finished; ChildProcessError names failed ones and their logs."""
+        """Run the unfinished tasks; ChildProcessError names failed tasks and their logs."""
         logger.disable("datatrove")
         folder = folder.resolve()
         step = Step(task, self.cpus_per_task, folder / "errors")
@@ -171,7 +171,7 @@ def _unfinished(folder: Path, num_tasks: int) -> list[int]:
 
 
 def _is_queued(job_id: str) -> bool:
-    """Tell whether SLURM still has elements of a job; where it does not answer, they are taken to be there."""
+    """Return whether SLURM still has elements of a job; if SLURM does not answer, True."""
     asked = subprocess.run(["squeue", "--noheader", "--jobs", str(job_id)], capture_output=True, text=True)
     if asked.returncode == 0:
         return bool(asked.stdout.strip())
@@ -179,7 +179,7 @@ def _is_queued(job_id: str) -> bool:
 
 
 def _check_finished(name: str, num_tasks: int, folder: Path, where: str, patience: float) -> None:
-    """Raise where tasks have not finished; a network file system may show what they wrote a little later."""
+    """Raise if tasks are unfinished; the check is patient, because a network file system may show files late."""
     deadline = time.monotonic() + patience
     while (failed := _unfinished(folder, num_tasks)) and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -189,7 +189,7 @@ def _check_finished(name: str, num_tasks: int, folder: Path, where: str, patienc
         said = [f" Task {number}: {path.read_text()}" for path, number in reasons if path.is_file()]
         raise ChildProcessError(
             f"{len(failed)} of {num_tasks} tasks of {name!r} did not finish on {where}: {numbers}."
-            f"{said[0] if said else ' None could say why before it was ended.'} "
+            f"{said[0] if said else ' No task left an error message.'} "
             f"Logs: {folder / 'logs' / f'task_{failed[0]:05d}.log'} and {folder / 'slurm_logs'}. "
-            "Finished tasks are kept; the same command goes on with the others"
+            "Finished tasks are kept; the same command continues with the others"
         )

@@ -1,9 +1,9 @@
-"""Near duplicates: of documents that share most of their n-grams of words one stays, by MinHash as datatrove does it.
+"""Removal of near duplicates with datatrove's MinHash: of documents that share most of their n-grams, one is kept.
 
     text -> signatures (a task a file) -> pairs that agree (a task a bucket) -> clusters (one task) -> text without them
 
-Both splits are looked at together, so that no held-out document has a near copy in the training split. Signatures are
-sorted on disk; what is in memory are the pairs of near duplicates, whatever the size of the corpus.
+Both splits are compared together, so no held-out document has a near duplicate in the training split. Signatures are
+sorted on disk. Only the pairs of near duplicates are in memory, for any size of the corpus.
 """
 
 import resource
@@ -36,22 +36,22 @@ from data_pipeline.whole_numbers import check_whole_number
 REASON = "dropped: near duplicate"
 SHINGLES_AT_A_TIME = 4096
 _WITHOUT_PACKAGES = "aii"
-"""A language for which datatrove loads no package that splits words; ours are split by `_Words`."""
+"""Language for which datatrove loads no package to split words; `_Words` splits them instead."""
 
 
 class MinHashDeduplication:
-    """Keep one of every cluster of near duplicates.
+    """Deduplication that keeps one document of each cluster of near duplicates.
 
-    Two documents that share a part s of their n-grams agree in a bucket with probability s^hashes_per_bucket, and are a
-    pair where they agree in one bucket or more: with the values given here 56% of the pairs at s = 0.7, 92% at 0.8 and
-    all but 0.04% at 0.9. Case, punctuation, accents and which numbers stand in a text do not count. Documents shorter
-    than `n_grams` words are left alone.
+    Two documents that share a fraction s of their n-grams agree in a bucket with probability s^hashes_per_bucket. They
+    are a pair if they agree in at least one bucket. The default settings find 56% of the pairs at s = 0.7, 92% at 0.8,
+    and all but 0.04% at 0.9. Case, punctuation, accents and the values of numbers are ignored. Documents shorter than
+    `n_grams` words are kept.
 
     Args:
         n_grams: Words of an n-gram.
-        num_buckets: Buckets.
+        num_buckets: Number of buckets.
         hashes_per_bucket: Hashes of a bucket.
-        seed: Of the hash functions.
+        seed: Seed of the hash functions.
     """
 
     def __init__(self, n_grams: int = 5, num_buckets: int = 14, hashes_per_bucket: int = 8, seed: int = 1) -> None:
@@ -65,12 +65,12 @@ class MinHashDeduplication:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What tells this from another deduplication, for the manifest."""
+        """Settings of the deduplication, for the manifest."""
         names = ("n_grams", "num_buckets", "hashes_per_bucket", "seed")
         return {name: getattr(self.config, name) for name in names}
 
     def run(self, work: WorkFolder, text: ExtractedText, num_files: int, executor: Executor) -> ExtractedText:
-        """Return the text without near duplicates, in a folder of its own."""
+        """Return the text without near duplicates, in another folder."""
         stages = (
             ("signatures", _write_signatures, num_files),
             ("matching", _match, self.config.num_buckets),
@@ -83,7 +83,7 @@ class MinHashDeduplication:
 
 
 class _Words(WordTokenizer):
-    """Words as BERT's tokenizer sees them: spaces and punctuation end them, and every CJK character is one."""
+    """Word splitter of BERT's tokenizer: spaces and punctuation end a word, and every CJK character is a word."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,57 +101,57 @@ class _Words(WordTokenizer):
 
 
 class _Signatures(MinhashDedupSignature):
-    """datatrove's signatures of words in any language; a whole book takes little memory."""
+    """datatrove's signatures, for words of any language, in little memory even for a whole book."""
 
     def __init__(self, folder: str, config: MinhashConfig) -> None:
         super().__init__(folder, config, _WITHOUT_PACKAGES)
         self.word_tokenizer = _Words()
         hash_bytes = create_hash_func(config.hash_config, bytes)
-        self._hash_func = lambda words: hash_bytes(words.encode())  # xxhash 4 takes no strings
+        self._hash_func = lambda words: hash_bytes(words.encode())  # xxhash 4 does not accept strings
 
     def get_signature(self, shingles: NDArray[np.uint64]) -> list[list[int]]:
-        """Return the smallest hash of all shingles, taken a few thousand at a time."""
+        """Return the smallest hashes over all shingles, computed a few thousand shingles at a time."""
         blocks = range(0, len(shingles), SHINGLES_AT_A_TIME)
-        parts = [super(_Signatures, self).get_signature(shingles[i : i + SHINGLES_AT_A_TIME]) for i in blocks]
-        smallest: list[list[int]] = np.array(parts, dtype=np.uint64).min(axis=0).tolist()
+        signatures = [super(_Signatures, self).get_signature(shingles[i : i + SHINGLES_AT_A_TIME]) for i in blocks]
+        smallest: list[list[int]] = np.array(signatures, dtype=np.uint64).min(axis=0).tolist()
         return smallest
 
 
 def _documents(text: ExtractedText, number: int) -> Iterator[Document]:
-    """Yield the documents of a file, training split first; their places are how the stages name them."""
+    """Yield the documents of a task, training split first; the stages identify a document by its position."""
     for split in SPLITS:
         for record in text.records(split, number):
             yield Document(" ".join(record["sentences"]), record["identifier"], metadata={**record, "split": split})
 
 
 def _write_signatures(work: WorkFolder, text: ExtractedText, config: MinhashConfig, number: int) -> None:
-    with work.delivered() as own:
-        _Signatures(str(own.folder("signatures")), config).run(_documents(text, number), number)
+    with work.delivered() as scratch:
+        _Signatures(str(scratch.folder("signatures")), config).run(_documents(text, number), number)
 
 
 def _match(work: WorkFolder, text: ExtractedText, config: MinhashConfig, bucket: int) -> None:
-    # All signature files of a bucket are open at once.
+    # All signature files of a bucket are open at the same time.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with work.delivered() as own:
-            step = MinhashDedupBuckets(str(work.folder("signatures")), str(own.folder("matches")), config=config)
+        with work.delivered() as scratch:
+            step = MinhashDedupBuckets(str(work.folder("signatures")), str(scratch.folder("matches")), config=config)
             step.run(rank=bucket, world_size=config.num_buckets)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _cluster(work: WorkFolder, text: ExtractedText, config: MinhashConfig, number: int) -> None:
-    with work.delivered() as own, redirect_stderr(StringIO()):  # it shows a bar of its own
-        MinhashDedupCluster(str(work.folder("matches")), str(own.folder("duplicates")), config).run()
+    with work.delivered() as scratch, redirect_stderr(StringIO()):  # datatrove shows another progress bar
+        MinhashDedupCluster(str(work.folder("matches")), str(scratch.folder("duplicates")), config).run()
 
 
 def _drop(work: WorkFolder, text: ExtractedText, config: MinhashConfig, number: int) -> None:
-    """Write a file again without the documents that another one of their cluster stands for."""
+    """Write the files of a task again, with only one document of each cluster."""
     before = text.report(number)
     report = ExtractionReport(Counter({**before.counts, "documents": 0, "sentences": 0}))
-    with work.delivered() as own, ExitStack() as stack:
-        unique = own.text("unique")
+    with work.delivered() as scratch, ExitStack() as stack:
+        unique = scratch.text("unique")
         files = {s: stack.enter_context(unique.path(s, number).open("w", encoding="utf-8")) for s in SPLITS}
         kept = MinhashDedupFilter(str(work.folder("duplicates"))).run(_documents(text, number), number)
         for document in kept:

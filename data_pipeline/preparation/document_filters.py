@@ -13,11 +13,11 @@ from data_pipeline.records import Document
 
 @dataclass(frozen=True, slots=True)
 class DocumentFilters:
-    """Filters in their order; the first that does not keep a document says why.
+    """Filters of datatrove in their order; the first one that drops a document gives the reason.
 
     Attributes:
-        filters: datatrove's filters by any name; each judges one document by itself.
-        settings: What tells them from other filters, for the manifest.
+        filters: Filters by name; each judges one document at a time.
+        settings: Settings of the filters, for the manifest.
     """
 
     filters: Mapping[str, BaseFilter] = field(default_factory=dict)
@@ -26,14 +26,14 @@ class DocumentFilters:
     def __post_init__(self) -> None:
         for name, filter in self.filters.items():
             if not isinstance(filter, BaseFilter):
-                raise ValueError(f"filters.{name} must be a filter of datatrove, not {type(filter).__name__}")
+                raise ValueError(f"filters.{name} must be a filter of datatrove; got {type(filter).__name__}")
 
     def fresh(self) -> "DocumentFilters":
-        """Return a copy as it was made: some filters draw random numbers, and no task may depend on another."""
+        """Return a copy in the initial state: some filters draw random numbers, and tasks must not depend on others."""
         return deepcopy(self)
 
     def reason_to_drop(self, document: Document) -> str:
-        """Return which filter drops a document and why; "" where all keep it."""
+        """Return the filter that drops a document and its reason, or "" if all filters keep it."""
         if not self.filters:
             return ""
         between = "\n" if document.presplit else "\n\n"

@@ -1,4 +1,4 @@
-"""Where the tasks of preparation run. A task is a number; finished ones are remembered and skipped by the next try."""
+"""Executors run the numbered tasks of a preparation; finished tasks are recorded, and skipped by the next run."""
 
 import os
 import threading
@@ -22,10 +22,9 @@ _at_work = threading.Event()
 
 
 def _end_with_parent() -> None:
-    """In a process forked while tasks run: end as soon as the parent has.
+    """End a process that was forked while tasks run as soon as its parent has ended.
 
-    datatrove's executor forks one that waits for orders (a multiprocessing Manager); after a kill -9 it would wait for
-    ever.
+    datatrove's executor forks a multiprocessing Manager, which would wait forever after its parent was killed.
     """
 
     def watch(parent: int) -> None:
@@ -42,17 +41,17 @@ if hasattr(os, "register_at_fork"):
 
 
 class Executor(Protocol):
-    """How numbered tasks are run; one class a place, chosen by the `executor` config group."""
+    """Runner of numbered tasks; each class runs them on another kind of machine."""
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
-        """Run task(0) to task(num_tasks - 1), those that `folder` does not know as finished."""
+        """Run those of task(0) to task(num_tasks - 1) that are not recorded as finished in `folder`."""
 
 
 class LocalExecutor:
-    """Processes of this machine, through datatrove's local executor.
+    """Executor on the processes of this machine, with datatrove's local executor.
 
     Args:
-        workers: Processes; None for one a core.
+        workers: Number of processes; None for one on each core.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -60,7 +59,7 @@ class LocalExecutor:
         self.workers = workers or _num_cores()
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
-        """Run the tasks and show how many are done; the first error ends the run and is raised."""
+        """Run the tasks and show how many have finished; the first error ends the run and is raised."""
         workers = min(self.workers, num_tasks)
         executor = _QuietExecutor(
             [Step(task, threads=max(1, _num_cores() // workers))],
@@ -69,7 +68,7 @@ class LocalExecutor:
             logging_dir=str(folder),
         )
         logger.disable("datatrove")
-        # Processes are forked from one that has imported what they need, instead of each importing it for every stage.
+        # Processes are forked from one that has done their imports, so that they need not repeat them in every stage.
         multiprocess.get_context("forkserver").set_forkserver_preload(["__main__", _PRELOADED])
         _at_work.set()
         try:
@@ -80,7 +79,7 @@ class LocalExecutor:
 
 
 class _QuietExecutor(LocalPipelineExecutor):
-    """Keeps datatrove's log lines off the screen; what went wrong is in the error."""
+    """datatrove's executor without its log lines on the screen; errors are raised."""
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
         logger.disable("datatrove")
@@ -91,9 +90,9 @@ class Step:
     """A pipeline step that runs the task of its rank.
 
     Args:
-        task: The task.
-        threads: Threads that the tokenizer uses, so that processes share the cores.
-        errors: Folder in which the message of an error is left, for those who do not see it raised.
+        task: Function that runs the task of a given number.
+        threads: Threads of the tokenizer, so that processes share the cores.
+        errors: Folder for the messages of errors, for callers on other machines; None writes no messages.
     """
 
     def __init__(self, task: Callable[[int], None], threads: int, errors: Path | None = None) -> None:
@@ -102,7 +101,7 @@ class Step:
         self.errors = errors
 
     def __call__(self, data: None, rank: int = 0, world_size: int = 1) -> None:
-        """Run task number `rank`."""
+        """Run the task of number `rank`."""
         os.environ.setdefault("RAYON_NUM_THREADS", str(self.threads))
         try:
             self.task(rank)
@@ -115,7 +114,7 @@ class Step:
 
 @contextmanager
 def progress(name: str, total: int, completions: Path) -> Iterator[None]:
-    """Show a bar that follows the files that mark finished tasks."""
+    """Show a progress bar that counts the files in `completions`, one for each finished task."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     finished = threading.Event()
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -136,7 +135,7 @@ def progress(name: str, total: int, completions: Path) -> Iterator[None]:
 
 
 def _num_cores() -> int:
-    """Return the cores this process may use: a job on a cluster has fewer than its node."""
+    """Return the number of cores that this process may use; a job on a cluster has fewer than its node."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,26 +1,28 @@
-"""What lies between reading and tokenising: sentences in JSON lines, a file for every task and split, with a report."""
+"""Extracted text: sentences as JSON lines, one file for each task and split, and a report of each task."""
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 SPLITS = ("train", "validation")
 TITLES_LISTED = 20_000
-"""Most titles that a report, and the manifest for each source, list; all are in the shards."""
+"""Most titles in a report, and of each source in the manifest; the shards hold all titles."""
 
 
 @dataclass(slots=True)
 class ExtractionReport:
-    """What a task read, kept and left out.
+    """Counts of the text that a task has read, kept and dropped.
 
     Attributes:
-        counts: Bytes, documents and sentences, and what was dropped, by reason.
-        passes: Training documents that are seen at least once, at least twice, ...; more than one entry where the
-            weight of the source is above 1.
-        held_out: Documents of the validation split.
+        counts: Numbers of bytes, documents and sentences, and numbers of dropped items by reason.
+        passes: Numbers of training documents with at least one copy, at least two copies, and so on; sources of a
+            weight above 1 have several entries.
+        held_out: Number of documents in the validation split.
         titles: Titles of the first documents.
     """
 
@@ -30,20 +32,24 @@ class ExtractionReport:
     titles: list[str] = field(default_factory=list)
 
     def add(self, title: str, sentences: int, copies: int) -> None:
-        """Count a document; `copies` is how often it is trained on, 0 where it is held out."""
+        """Count a document; `copies` is the number of times it is trained on, 0 for a held-out document."""
         self.counts["documents"] += 1
         self.counts["sentences"] += sentences
         self.held_out += copies == 0
         self.passes += [0] * (copies - len(self.passes))
-        for number in range(copies):
-            self.passes[number] += 1
+        for copy in range(copies):
+            self.passes[copy] += 1
         if title and len(self.titles) < TITLES_LISTED:
             self.titles.append(title)
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedText:
-    """A folder of text. Records have `identifier`, `title`, `sentences` and `copies`, how often they are trained on."""
+    """Folder of extracted text; a record has `identifier`, `title`, `sentences` and `copies` (times it is trained on).
+
+    Attributes:
+        folder: The folder.
+    """
 
     folder: Path
 
@@ -56,13 +62,13 @@ class ExtractedText:
         return read_records(self.path(split, number))
 
     def save_report(self, number: int, report: ExtractionReport) -> None:
-        """Write what a task says of its files."""
+        """Write the report of a task."""
         self._report(number).write_text(
             json.dumps({f.name: getattr(report, f.name) for f in fields(report)}, ensure_ascii=False), encoding="utf-8"
         )
 
     def report(self, number: int) -> ExtractionReport:
-        """Return what a task says of its files."""
+        """Return the report of a task."""
         content = json.loads(self._report(number).read_text(encoding="utf-8"))
         return ExtractionReport(**{**content, "counts": Counter(content["counts"])})
 
@@ -80,3 +86,18 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 def record_line(record: dict[str, Any]) -> str:
     """Return a record as a line of a file of extracted text."""
     return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def sample_texts(paths: Sequence[Path], sample_bytes: int) -> list[str]:
+    """Return about `sample_bytes` of text: whole documents chosen by their hash, each with all its copies."""
+    total = sum(path.stat().st_size for path in paths)
+    limit = 2**32 if total <= sample_bytes else int(sample_bytes / total * 2**32)
+    return list(chain.from_iterable(_sampled(path, limit) for path in paths))
+
+
+def _sampled(path: Path, limit: int) -> Iterator[str]:
+    with path.open("rb") as lines:
+        for line in lines:
+            if zlib.crc32(line) < limit:
+                record = json.loads(line)
+                yield from [" ".join(record["sentences"])] * record["copies"]

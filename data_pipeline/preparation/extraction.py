@@ -1,7 +1,7 @@
-"""First half of preparation, part by part: input -> sentences, in JSON lines, one document each.
+"""First half of preparation, group by group: input -> sentences, as JSON lines of one document each.
 
-What is left out is counted with its reason. Held-out documents go to a file of their own; which documents are held out,
-and how often one is trained on, depends on nothing but their identifiers.
+Dropped text is counted by reason. Held-out documents go to a separate file. The identifier of a document alone decides
+whether it is held out and how often it is trained on.
 """
 
 import hashlib
@@ -23,14 +23,19 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class InputGroup:
-    """Parts of one source that are read as one task."""
+    """Parts of one source that one task reads.
+
+    Attributes:
+        reader: Reader of the source.
+        parts: The parts, in order.
+    """
 
     reader: Reader
     parts: tuple[Part, ...]
 
 
 def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
-    """Group successive parts of each source to at least `group_bytes`; the same for any number of workers."""
+    """Group successive parts of each source to at least `group_bytes`; the number of workers does not matter."""
     groups = []
     for reader in sources:
         parts: list[Part] = []
@@ -47,18 +52,18 @@ def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]
 
 
 def unit_hashes(identifier: str) -> tuple[float, float]:
-    """Return two independent numbers in [0, 1) that a document always has."""
+    """Return two independent hashes of a document's identifier, as numbers in [0, 1)."""
     digest = hashlib.sha256(identifier.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
 
 def is_held_out(identifier: str, validation_fraction: float) -> bool:
-    """Tell whether a document goes to the validation split, by the hash of its identifier."""
+    """Return whether a document goes to the validation split, by the hash of its identifier."""
     return unit_hashes(identifier)[0] < validation_fraction
 
 
 def num_copies(identifier: str, weight: float) -> int:
-    """Return how often a document of a source with this weight is seen: a weight of 2.5 is twice or three times.
+    """Return how often a document is in the training split: two or three times for a weight of 2.5.
 
     >>> [num_copies("a", weight) for weight in (1, 2, 3.0)]
     [1, 2, 3]
@@ -69,7 +74,7 @@ def num_copies(identifier: str, weight: float) -> int:
 def extract_group(
     group: InputGroup, number: int, text: ExtractedText, validation_fraction: float, filters: DocumentFilters
 ) -> None:
-    """Read one group of parts; write a file a split and the report."""
+    """Read one group of parts; write one file for each split, and the report."""
     report = ExtractionReport(Counter(bytes=sum(part.bytes or 0 for part in group.parts)))
     with ExitStack() as stack:
         files = {split: stack.enter_context(text.path(split, number).open("w", encoding="utf-8")) for split in SPLITS}
@@ -89,7 +94,7 @@ def extract_group(
 
 
 def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]) -> Iterator[Document]:
-    """Yield what is to be kept, and count what is not."""
+    """Yield the documents to keep, and count the dropped ones by reason."""
     fresh = filters.fresh()
     for part in group.parts:
         for item in map(_storable, group.reader.read_part(part)):
@@ -104,7 +109,7 @@ def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]
 
 
 def _storable(item: Document | Dropped) -> Document | Dropped:
-    """Replace halves of surrogate pairs, which JSON and XML can escape but UTF-8 cannot write, and remove NULs."""
+    """Replace lone surrogates, which JSON and XML can escape but UTF-8 cannot encode, and remove NUL characters."""
     if isinstance(item, Dropped):
         return item
     texts = [item.identifier, item.title, *item.paragraphs]

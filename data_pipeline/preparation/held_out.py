@@ -1,4 +1,4 @@
-"""A held-out split that pairs can be made of: where the fraction of a small corpus is too little, two documents."""
+"""Least size of the held-out split: two documents, so that it has pairs, even if the fraction asks for fewer."""
 
 import heapq
 import math
@@ -14,7 +14,7 @@ from data_pipeline.preparation.tokenization import MIN_DOCUMENTS
 from data_pipeline.preparation.work_folder import WorkFolder
 
 LEAST_CORPUS = 8
-"""Documents of which two are held out whatever the fraction; of fewer the user has to choose."""
+"""Fewest documents of which two are held out for any fraction; with fewer, the user has to choose the fraction."""
 
 
 def fill_held_out(
@@ -24,9 +24,10 @@ def fill_held_out(
     validation_fraction: float,
     executor: Executor,
 ) -> ExtractedText:
-    """Return the text with two documents held out, or as it is where it has them, wants none or is too small.
+    """Return the text with at least two documents held out.
 
-    They are those of the lowest hashes, so a larger fraction holds them out too.
+    The text stays as it is if it has two, if none are to be held out, or if the corpus is too small. The two are those
+    with the lowest hashes, so any larger fraction holds them out too.
     """
     held_out = sum(report.held_out for report in reports)
     documents = sum(report.counts["documents"] for report in reports)
@@ -41,11 +42,11 @@ def fill_held_out(
 
 
 def _hold_out(work: WorkFolder, text: ExtractedText, fraction: float, number: int) -> None:
-    """Write a file again with its documents in the splits of another fraction."""
+    """Write the files of a task again, with their documents in the splits of another fraction."""
     before = text.report(number)
     report = ExtractionReport(Counter({**before.counts, "documents": 0, "sentences": 0}))
-    with work.delivered() as own, ExitStack() as stack:
-        filled = own.text("text")
+    with work.delivered() as scratch, ExitStack() as stack:
+        filled = scratch.text("text")
         files = {s: stack.enter_context(filled.path(s, number).open("w", encoding="utf-8")) for s in SPLITS}
         for record in (record for split in SPLITS for record in text.records(split, number)):
             held_out = is_held_out(record["identifier"], fraction)

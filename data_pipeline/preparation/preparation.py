@@ -1,19 +1,18 @@
-"""Text in, a prepared folder out.
+"""Preparation of a corpus: text in, a prepared folder out.
 
-    input --extract--> sentences --deduplicate--> --train--> tokenizer --tokenise--> token shards --> manifest, rename
+    input --extract--> sentences --deduplicate--> --train--> tokenizer --tokenize--> token shards --> manifest, rename
 
-Everything is put together in a hidden folder beside the output and renamed at the end, so the output is whole or
-absent. A run that was killed, or ended with an error, continues there with the tasks that had not finished, stage by
-stage as far as their settings are the same; the result is the same to the byte.
+The output is built in a hidden folder beside it and renamed at the end, so the output is either whole or absent. If a
+run was killed or ended with an error, the next run continues in the hidden folder with the unfinished tasks. Stages
+whose settings have changed start again. The result is the same to the byte.
 """
 
 import errno
 import hashlib
 import json
 import shutil
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -27,7 +26,7 @@ from data_pipeline.preparation import tokenization
 from data_pipeline.preparation.deduplication import MinHashDeduplication
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.executors import Executor
-from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport
+from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport, sample_texts
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.preparation.held_out import fill_held_out
 from data_pipeline.preparation.tokenization import TextInput, Tokenized
@@ -43,9 +42,9 @@ _SETTINGS_OF_STAGES = {
     "tokenizer": ("tokenizer", "sample_bytes"),
     "shards": ("shard_tokens",),
 }
-"""What decides the result of each stage, beside what decides those before it."""
+"""Settings that decide the result of each stage, in addition to those of the stages before it."""
 TokenizerSource = Callable[[Callable[[], Sequence[str]]], Tokenizer]
-"""Makes the tokenizer; given a function that returns texts to train on, called only where there is training."""
+"""Function that makes the tokenizer; its argument returns the texts to train on, and is called only for training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,13 @@ class Preparation:
     """The settings of a preparation.
 
     Attributes:
-        output_dir: The folder to write; it must not exist, be empty, or hold the same preparation.
-        validation_fraction: Share of the documents that is held out; of eight and more, two at least.
-        shard_tokens: Tokens of a shard; about two bytes each.
-        group_bytes: Input read by one task.
-        sample_bytes: Text the tokenizer is trained on.
-        filters: Which documents are kept.
-        deduplication: How near duplicates are found; None keeps them.
+        output_dir: Folder to write; it must be absent, be empty, or hold the same preparation.
+        validation_fraction: Share of the documents that is held out; at least two of eight or more documents.
+        shard_tokens: Tokens of a shard; a token takes about two bytes.
+        group_bytes: Bytes of input that one task reads.
+        sample_bytes: Bytes of text on which the tokenizer is trained.
+        filters: Filters that drop documents.
+        deduplication: Method that finds near duplicates; None keeps them.
     """
 
     output_dir: Path
@@ -72,13 +71,13 @@ class Preparation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.validation_fraction, float | int) or not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
+            raise ValueError(f"validation_fraction must be in [0, 1); got {self.validation_fraction!r}")
         for name in ("shard_tokens", "group_bytes", "sample_bytes"):
             check_whole_number(name, getattr(self, name))
 
     @property
     def work(self) -> WorkFolder:
-        """Where the output is put together: a hidden folder beside it."""
+        """Hidden folder beside the output, in which the output is built."""
         return WorkFolder(self.output_dir.parent / f".{self.output_dir.name}.preparing")
 
     def run(
@@ -88,13 +87,20 @@ class Preparation:
         tokenizer_settings: dict[str, Any],
         executor: Executor,
     ) -> tuple[Manifest, Counter[str]]:
-        """Prepare a corpus, or return the one that is there already if it was made of the same.
+        """Prepare a corpus, unless the output folder already holds this preparation.
+
+        Args:
+            sources: Readers of the corpus.
+            make_tokenizer: Function that trains or returns the tokenizer.
+            tokenizer_settings: Settings of the tokenizer, for the manifest.
+            executor: Executor of the tasks.
 
         Returns:
-            The manifest, and how many documents, sentences and bytes were read and what was dropped, by reason.
+            The manifest, and counts: documents, sentences and bytes read, and items dropped, by reason. The counts
+            are empty if there was nothing to do.
 
         Raises:
-            ValueError: where input is missing or not what it should be, or the folder holds something else.
+            ValueError: Input is missing or malformed, or the output folder holds something else.
         """
         groups = group_parts(sources, self.group_bytes)
         settings = self._settings(sources, groups, tokenizer_settings)
@@ -128,9 +134,9 @@ class Preparation:
         tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names)
         shards = stages["shards"]
         tokenize = partial(_tokenize, shards, stages["tokenizer"], self.shard_tokens, tasks)
-        executor.run("tokenising", tokenize, len(tasks), shards.tasks("tokenize"))
+        executor.run("tokenizing", tokenize, len(tasks), shards.tasks("tokenize"))
         *train, validation = (Tokenized.load(shards.listing(number)) for number in range(len(tasks)))
-        splits = {"train": [entry for part in train for entry in part.entries], "validation": validation.entries}
+        splits = {"train": [entry for task in train for entry in task.entries], "validation": validation.entries}
         entries = _source_entries(groups, reports, [*train, validation])
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits)
         counts = sum((report.counts for report in reports), Counter())
@@ -148,7 +154,7 @@ class Preparation:
         return fill_held_out(stages["held-out"], text, reports, self.validation_fraction, executor)
 
     def _publish(self, manifest: Manifest, stages: Mapping[str, WorkFolder]) -> None:
-        """Write tokenizer and manifest and give the folder its name: from now on it is prepared."""
+        """Write tokenizer and manifest, and rename the folder to its final name."""
         output = stages["shards"].output
         shutil.copytree(stages["tokenizer"].folder("tokenizer"), output / "tokenizer", dirs_exist_ok=True)
         manifest.save(output)
@@ -162,7 +168,7 @@ class Preparation:
         self.work.remove()
 
     def _give_up(self, error: ValueError | OSError, new_parents: Sequence[Path]) -> NoReturn:
-        """Say where finished work is kept, or leave nothing where there is none."""
+        """Raise the error and name the folder of finished work, or remove the folder if no work is finished."""
         kept = f"finished work is kept in {self.work.path}, and a rerun continues there"
         if isinstance(error, OSError):
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -176,7 +182,7 @@ class Preparation:
         raise error
 
     def _stages(self, settings: Mapping[str, Any]) -> dict[str, WorkFolder]:
-        """Return the folder of each stage, named after all settings that decide what comes out of it."""
+        """Return the folder of each stage; its name is a hash of all settings that decide the stage's result."""
         stages, decisive = {}, {}
         for stage, names in _SETTINGS_OF_STAGES.items():
             decisive.update({name: settings[name] for name in names})
@@ -203,7 +209,7 @@ class Preparation:
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def _existing(self, settings: dict[str, Any]) -> Manifest | None:
-        """Return the manifest of what is there already; ValueError where it is something else."""
+        """Return the manifest of the output folder, None if it is empty; ValueError if it holds something else."""
         if not (self.output_dir / FILE_NAME).exists():
             if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
                 raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
@@ -219,32 +225,30 @@ class Preparation:
         return manifest
 
     def _check_documents(self, reports: Sequence[ExtractionReport]) -> None:
-        number = sum(report.counts["documents"] for report in reports)
+        num_documents = sum(report.counts["documents"] for report in reports)
         dropped = [reason for reason in sum((r.counts for r in reports), Counter()) if reason.startswith("dropped: ")]
-        if number == 0:
+        if num_documents == 0:
             why = f" ({', '.join(sorted(dropped))})" if dropped else ""
             raise ValueError(f"the corpus is empty: its files hold no document with text that is kept{why}")
-        if number == 1:
-            raise ValueError(
-                "the corpus has a single document: sentence pairs need a second one, and a held-out split as well"
-            )
+        if num_documents == 1:
+            raise ValueError("the corpus has a single document; pairs and a held-out split need a second one")
         held_out = sum(report.held_out for report in reports)
-        for split, found, least in (
-            ("train", number - held_out, tokenization.MIN_DOCUMENTS),
+        for split, count, least in (
+            ("train", num_documents - held_out, tokenization.MIN_DOCUMENTS),
             ("validation", held_out, tokenization.MIN_DOCUMENTS if self.validation_fraction else 0),
         ):
-            if found < least:
+            if count < least:
                 raise ValueError(
-                    f"validation_fraction={self.validation_fraction} of {number} documents leaves {found} for {split}; "
-                    "a split needs two for sentence pairs (0 holds none out)"
+                    f"validation_fraction={self.validation_fraction} of {num_documents} documents leaves {count} for "
+                    f"{split}; a split needs two for sentence pairs (0 holds out none)"
                 )
 
     def _tokenizer(self, make: TokenizerSource, text: ExtractedText, num_files: int, work: WorkFolder) -> Tokenizer:
         done = work.folder("tasks") / "done"
         if not done.exists():
             paths = [text.path("train", number) for number in range(num_files)]
-            with work.delivered() as own:
-                save_tokenizer(make(lambda: _sample(paths, self.sample_bytes)), own.folder("tokenizer"))
+            with work.delivered() as scratch:
+                save_tokenizer(make(lambda: sample_texts(paths, self.sample_bytes)), scratch.folder("tokenizer"))
             done.touch()
         return load_tokenizer(work.folder("tokenizer"))
 
@@ -252,8 +256,8 @@ class Preparation:
 def _extract(
     groups: list[InputGroup], work: WorkFolder, validation_fraction: float, filters: DocumentFilters, number: int
 ) -> None:
-    with work.delivered() as own:
-        extract_group(groups[number], number, own.text("text"), validation_fraction, filters)
+    with work.delivered() as scratch:
+        extract_group(groups[number], number, scratch.text("text"), validation_fraction, filters)
 
 
 def _tokenize(
@@ -261,37 +265,23 @@ def _tokenize(
 ) -> None:
     prefix, inputs = tasks[number]
     tokenizer = load_tokenizer(trained.folder("tokenizer"))
-    with work.delivered() as own:
-        tokenization.tokenize_files(inputs, prefix, own.output, tokenizer, shard_tokens).save(own.listing(number))
-
-
-def _sample(paths: Sequence[Path], sample_bytes: int) -> list[str]:
-    """Return about `sample_bytes` of text, whole documents chosen by their hash, each as often as it is seen."""
-    total = sum(path.stat().st_size for path in paths)
-    limit = 2**32 if total <= sample_bytes else int(sample_bytes / total * 2**32)
-    return list(chain.from_iterable(_sampled(path, limit) for path in paths))
-
-
-def _sampled(path: Path, limit: int) -> Iterator[str]:
-    with path.open("rb") as lines:
-        for line in lines:
-            if zlib.crc32(line) < limit:
-                record = json.loads(line)
-                yield from [" ".join(record["sentences"])] * record["copies"]
+    with work.delivered() as scratch:
+        done = tokenization.tokenize_files(inputs, prefix, scratch.output, tokenizer, shard_tokens)
+        done.save(scratch.listing(number))
 
 
 def _source_entries(
     groups: list[InputGroup], reports: Sequence[ExtractionReport], tokenized: Sequence[Tokenized]
 ) -> list[SourceEntry]:
-    """Return what the manifest says of every source; titles beyond the first are in the shards only."""
+    """Return the entry of each source in the manifest; it lists the first titles, and the shards hold all of them."""
     entries = []
     for reader in {group.reader.name: group.reader for group in groups}.values():
-        own = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
-        counts = sum((report.counts for report in own), Counter())
+        of_source = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
+        counts = sum((report.counts for report in of_source), Counter())
         dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
-        for part in tokenized:
-            dropped.update(part.dropped.get(reader.name, {}))
-        titles = list(islice(chain.from_iterable(report.titles for report in own), TITLES_LISTED))
+        for task in tokenized:
+            dropped.update(task.dropped.get(reader.name, {}))
+        titles = list(islice(chain.from_iterable(report.titles for report in of_source), TITLES_LISTED))
         about = (reader.name, reader.licence, reader.origin, counts["documents"], titles, reader.weight)
         entries.append(SourceEntry(*about, dropped=dict(sorted(dropped.items()))))
     return entries

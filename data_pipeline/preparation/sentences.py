@@ -1,4 +1,4 @@
-"""Paragraphs -> sentences."""
+"""Splitting of paragraphs into sentences."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import sentencex
 
 
 def split_sentences(paragraphs: Iterable[str], language: str = "en") -> list[str]:
-    """Split paragraphs into sentences by the rules of a language; none spans two paragraphs, none is empty.
+    """Split paragraphs into sentences by the rules of a language; no sentence is empty or spans two paragraphs.
 
     >>> split_sentences(["Dr. Smith lives here. He is 4.5 years old."])
     ['Dr. Smith lives here.', 'He is 4.5 years old.']

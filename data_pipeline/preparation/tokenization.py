@@ -1,4 +1,4 @@
-"""Second half of preparation, file by file: sentences in JSON lines -> token shards."""
+"""Second half of preparation, file by file: sentences as JSON lines -> token shards."""
 
 import json
 from collections import Counter
@@ -21,12 +21,12 @@ MIN_DOCUMENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
-    """A file of extracted text to tokenise.
+    """A file of extracted text to tokenize.
 
     Attributes:
-        path: The file.
-        source: Name of the source that the text is from.
-        number: Which pass over the file this is: pass n takes the documents that are seen more than n times.
+        path: Path of the file.
+        source: Name of the source of the text.
+        number: Number of the pass over the file, from 0 on: pass n takes the documents with more than n copies.
     """
 
     path: Path
@@ -36,29 +36,34 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """The shards that a task wrote, and how many things it left out, by source and reason."""
+    """Result of a task.
+
+    Attributes:
+        entries: Shards that the task wrote, in order.
+        dropped: Numbers of dropped items, by source and reason.
+    """
 
     entries: list[ShardEntry]
     dropped: dict[str, Counter[str]]
 
     def save(self, path: Path) -> None:
-        """Write the list to a file."""
+        """Write the result to a file."""
         path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.dropped]))
 
     @classmethod
     def load(cls, path: Path) -> "Tokenized":
-        """Read what `save` wrote."""
+        """Read a result that `save` wrote."""
         entries, dropped = json.loads(path.read_text())
         return cls([ShardEntry(**entry) for entry in entries], {name: Counter(dropped[name]) for name in dropped})
 
 
 def tokenization_groups(documents: Sequence[int]) -> list[range]:
-    """Group extracted files so that each group has two documents or more, where there are so many.
+    """Group extracted files so that each group has at least two documents, if there are two.
 
-    A shard needs two for a random second segment, and a group is what shares no shard with others.
+    No shard holds documents of two groups, and a shard needs two documents for a random second segment.
 
     Args:
-        documents: Training documents of each file.
+        documents: Number of training documents in each file.
 
     Returns:
         Ranges of file numbers, in order.
@@ -67,12 +72,12 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
     [range(0, 2), range(2, 6)]
     """
     groups: list[range] = []
-    first, found = 0, 0
-    for number, here in enumerate(documents):
-        found += here
-        if found >= MIN_DOCUMENTS:
-            groups.append(range(first, number + 1))
-            first, found = number + 1, 0
+    first, in_group = 0, 0
+    for file, in_file in enumerate(documents):
+        in_group += in_file
+        if in_group >= MIN_DOCUMENTS:
+            groups.append(range(first, file + 1))
+            first, in_group = file + 1, 0
     if first < len(documents):
         last = groups.pop() if groups else range(first, first)
         groups.append(range(last.start, len(documents)))
@@ -82,26 +87,27 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
 def tokenization_tasks(
     text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str]
 ) -> list[tuple[str, list[TextInput]]]:
-    """Return what each task tokenises and how its shards' names begin; the last task does all held-out text.
+    """Return for each task the prefix of its shards' names and its inputs; the last task has all held-out text.
 
-    The copies of a document come after all that is there once, and no task has two of them, so they share no shard.
+    Second copies come after all first copies, third copies after those, and so on. No task has two copies of a
+    document, so no shard has.
 
     Args:
         text: The extracted text.
-        passes: Of each file, how many training documents are seen at least once, at least twice, ...
-        names: Of each file, the source it is from.
+        passes: Numbers of training documents with at least one copy, at least two, ..., for each file.
+        names: Name of the source of each file.
 
     Raises:
-        ValueError: where a document is to be repeated and all other documents stand with a copy of it already.
+        ValueError: A document is to be repeated, but every group already holds a copy of it.
     """
     groups: list[list[TextInput]] = []
-    for number in range(max(map(len, passes))):
-        documents = {file: counts[number] for file, counts in enumerate(passes) if number < len(counts)}
-        inputs = [TextInput(text.path("train", file), names[file], number) for file in documents]
+    for copy in range(max(map(len, passes))):
+        documents = {file: counts[copy] for file, counts in enumerate(passes) if copy < len(counts)}
+        inputs = [TextInput(text.path("train", file), names[file], copy) for file in documents]
         if sum(documents.values()) >= MIN_DOCUMENTS:
             groups += [[inputs[i] for i in group] for group in tokenization_groups([*documents.values()])]
         else:
-            alone = next(text for text, found in zip(inputs, documents.values(), strict=True) if found)
+            alone = next(text for text, count in zip(inputs, documents.values(), strict=True) if count)
             _group_without(groups, alone).append(alone)
     held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
     tasks = [(f"train/part-{number:05d}", group) for number, group in enumerate(groups)]
@@ -109,7 +115,7 @@ def tokenization_tasks(
 
 
 def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[TextInput]:
-    """Return the last group that has nothing of a file of which a single document is to be repeated."""
+    """Return the last group without the file `alone`, of which a single document is to be repeated."""
     others = [group for group in groups if alone.path not in {text.path for text in group}]
     if not others:
         raise ValueError(
@@ -122,16 +128,17 @@ def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[
 def tokenize_files(
     inputs: Sequence[TextInput], prefix: str, folder: Path, tokenizer: Tokenizer, shard_tokens: int
 ) -> Tokenized:
-    """Tokenise extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
+    """Tokenize extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
-    A shard closes with the document that fills it, but not with fewer than two: a random second segment always exists.
+    A shard ends with the document that fills it, but has at least two documents, so that a random second segment always
+    exists.
 
     Args:
-        inputs: What to tokenise, in order.
-        prefix: Of the shards' names.
-        folder: Where the shards are written.
-        tokenizer: Used without its special tokens, whose names in the text are text.
-        shard_tokens: Size of a shard.
+        inputs: Files to tokenize, in order.
+        prefix: Prefix of the shards' names.
+        folder: Folder of the shards.
+        tokenizer: Tokenizer; names of special tokens in the text are read as plain text.
+        shard_tokens: Tokens of a shard.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
     plain = plain_text_tokenizer(tokenizer)
@@ -145,7 +152,7 @@ def tokenize_files(
 
 
 def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
-    """Tokenise; special tokens, sentences and documents that have no token are left out, and counted once."""
+    """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
     special = special_tokens(tokenizer)
     never = {special.pad, special.cls, special.sep, special.mask}
     records = (record for record in read_records(text.path) if record["copies"] > text.number)
@@ -154,7 +161,7 @@ def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> 
         ids = iter(encoding.ids for encoding in tokenizer.encode_batch_fast(flat, add_special_tokens=False))
         for record in group:
             encoded = [next(ids) for _ in record["sentences"]]
-            # Some published vocabularies find a special token's name in text by themselves.
+            # Some published vocabularies turn the names of special tokens in text into special tokens.
             sentences = [s if never.isdisjoint(s) else [token for token in s if token not in never] for s in encoded]
             kept = [sentence for sentence in sentences if sentence]
             if text.number == 0:
@@ -166,7 +173,7 @@ def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> 
 
 
 def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Group documents so that a call to the tokenizer has work for all its threads and never much to remember."""
+    """Group documents: enough text for all threads of the tokenizer, and little enough for the memory."""
     group: list[dict[str, Any]] = []
     characters = 0
     for record in records:
@@ -180,7 +187,7 @@ def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
 
 
 def _shards(documents: Iterable[TokenizedDocument], shard_tokens: int) -> Iterator[list[TokenizedDocument]]:
-    """Group documents into shards; a last one of a single document joins the one before."""
+    """Group documents into shards; if the last document would be alone, it joins the shard before."""
     closed: list[TokenizedDocument] = []
     shard: list[TokenizedDocument] = []
     tokens = 0
@@ -193,4 +200,4 @@ def _shards(documents: Iterable[TokenizedDocument], shard_tokens: int) -> Iterat
             closed, shard, tokens = shard, [], 0
     if len(shard) < MIN_DOCUMENTS:
         closed, shard = closed + shard, []
-    yield from (part for part in (closed, shard) if part)
+    yield from (group for group in (closed, shard) if group)

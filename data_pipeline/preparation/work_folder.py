@@ -1,6 +1,6 @@
-"""The hidden folder in which an output is put together; what tasks deliver there is whole, whenever they are killed.
+"""The hidden folder in which an output is built; the files of a task appear there whole, even if tasks are killed.
 
-Every stage of a preparation has a folder of its own in it, whose name says what the stage is made of:
+Each stage of a preparation has a subfolder; its name holds a hash of the settings that decide the stage:
 
     .data.preparing/lock  read-<hash>/  unique-<hash>/  held-out-<hash>/  tokenizer-<hash>/  shards-<hash>/
 """
@@ -21,18 +21,22 @@ from filelock import FileLock, Timeout
 from data_pipeline.preparation.extracted_text import ExtractedText
 
 LOCK_SECONDS = 5.0
-"""How long a lock is waited for: after a kill, the system may take a moment to let go of it."""
+"""Seconds to wait for the lock: after a kill, the system may take a moment to release it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """Where text, listings and the output of one preparation, or of one stage of it, lie until it is done."""
+    """Folder of the text, listings and output of a preparation, or of one of its stages.
+
+    Attributes:
+        path: Path of the folder.
+    """
 
     path: Path
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and hold it against other preparations; ValueError where another one has it."""
+        """Make the folder and lock it; ValueError if another preparation holds the lock."""
         lock = FileLock(self.path / "lock", timeout=LOCK_SECONDS)
         while not lock.is_locked:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -40,7 +44,7 @@ class WorkFolder:
                 lock.acquire()
             except Timeout:
                 raise ValueError(f"another bert-prepare is at work in {self.path}; wait until it has ended") from None
-            except FileNotFoundError:  # the other one has just ended, and removed the folder
+            except FileNotFoundError:  # the other preparation has just ended and removed the folder
                 continue
         try:
             yield
@@ -48,7 +52,7 @@ class WorkFolder:
             lock.release()
 
     def stage(self, name: str, settings: dict[str, Any]) -> "WorkFolder":
-        """Return the folder of a stage that all of `settings` go into; a stage of others has another folder."""
+        """Return the folder of a stage; stages with other settings have other folders."""
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return WorkFolder(self.path / f"{name}-{key[:16]}")
 
@@ -60,52 +64,52 @@ class WorkFolder:
                 shutil.rmtree(folder)
 
     def has_finished_tasks(self) -> bool:
-        """Tell whether any stage has something that a next run need not do again."""
+        """Return whether any stage has a finished task, which the next run skips."""
         return any(self.path.glob("*/tasks/*/completions/*"))
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder and its content."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def folder(self, name: str) -> Path:
-        """Return a folder inside, made where it is not there."""
+        """Return a subfolder; it is made if it is missing."""
         folder = self.path / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def text(self, name: str) -> ExtractedText:
-        """Return a folder of text inside."""
+        """Return a subfolder of extracted text."""
         return ExtractedText(self.folder(name))
 
     @property
     def output(self) -> Path:
-        """What will be the prepared folder."""
+        """Folder that becomes the prepared folder."""
         return self.folder("output")
 
     def tasks(self, stage: str) -> Path:
-        """Return where the executor remembers the finished tasks of a stage."""
+        """Return the folder in which the executor records the finished tasks of a stage."""
         return self.path / "tasks" / stage
 
     def listing(self, number: int) -> Path:
-        """Return the file in which a tokenising task lists its shards."""
+        """Return the file in which a task of tokenization lists its shards."""
         return self.folder("listings") / f"{number:05d}.json"
 
     @contextmanager
     def delivered(self) -> Iterator["WorkFolder"]:
-        """Yield a folder of the caller's own; its files move to the same places in this one at the end, each whole.
+        """Yield a scratch folder, and move its files to the same relative paths in this folder at the end.
 
-        They are on the disk by then: what a finished task wrote is there after a power cut too. Where only the parent
-        was killed, a process may still be at a task that the next run does again. Each then delivers the same bytes,
-        and neither sees a file the other has half written.
+        Each file is moved whole, and after it is on the disk, so finished work survives a power cut. If only the parent
+        was killed, a process may still run a task that the next run does again. Both then deliver the same bytes, and
+        neither reads a file that the other has half written.
         """
-        own = WorkFolder(Path(tempfile.mkdtemp(dir=self.folder("scratch"))))
-        yield own
-        for file in sorted(path for path in own.path.rglob("*") if path.is_file()):
-            target = self.path / file.relative_to(own.path)
+        scratch = WorkFolder(Path(tempfile.mkdtemp(dir=self.folder("scratch"))))
+        yield scratch
+        for file in sorted(path for path in scratch.path.rglob("*") if path.is_file()):
+            target = self.path / file.relative_to(scratch.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             sync(file)
             file.replace(target)
-        shutil.rmtree(own.path)
+        shutil.rmtree(scratch.path)
 
 
 def sync(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Byte-level BPE, the tokenizer of GPT-2 and RoBERTa: every text has ids, none is [UNK].
+"""Byte-level BPE, the tokenizer of GPT-2 and RoBERTa: every text has ids, and none is [UNK].
 
-Unlike there, the first word of a text gets the mark of a space too, so that a word is the same wherever it stands, and
-the special tokens have BERT's names.
+There are two differences. The first word of a text gets the mark of a space too, so a word has the same pieces at every
+position. And the special tokens have BERT's names.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from data_pipeline.tokenizers.tokenizer import SPECIAL_TOKENS, check_vocab_size,
 
 
 def case_normalizers(lowercase: bool, strip_accents: bool | None) -> list[normalizers.Normalizer]:
-    """Return what folds case and strips accents; Hangul stays in syllables."""
+    """Return the normalizers that fold case and strip accents; Hangul syllables stay whole."""
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
     if lowercase if strip_accents is None else strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()]
@@ -29,21 +29,21 @@ def train_byte_bpe(
     """Train a byte-level BPE vocabulary; the same texts always give the same file.
 
     Args:
-        texts: The text to learn from, in pieces of any size.
+        texts: Text to train on, in pieces of any size.
         vocab_size: Most entries; a small corpus gives fewer.
-        lowercase: Fold case.
-        min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
-        strip_accents: Remove accents; None: where `lowercase` is true.
+        lowercase: True folds case.
+        min_frequency: Fewest occurrences of a pair of pieces that is merged.
+        strip_accents: True removes accents; None does as `lowercase`.
 
     Raises:
-        ValueError: where the special tokens and the 256 bytes alone are more than `vocab_size`.
+        ValueError: The special tokens and the 256 bytes alone are more than `vocab_size`.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     check_vocab_size(vocab_size, len(SPECIAL_TOKENS) + len(alphabet))
     tokenizer = Tokenizer(models.BPE())
     if steps := case_normalizers(lowercase, strip_accents):
         tokenizer.normalizer = normalizers.Sequence(steps)
-    # Metaspace puts a space before the text, but not after a [MASK] in it, as ByteLevel would.
+    # Metaspace adds a space before the text only; ByteLevel would add one after each [MASK] too.
     prefix = pre_tokenizers.Metaspace(replacement=" ", prepend_scheme="first", split=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([prefix, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])

@@ -1,4 +1,4 @@
-"""Tokenizers: trained on the corpus or read from a file, and what the pipeline has to know of their vocabulary."""
+"""Tokenizers, trained on the corpus or read from a file, and the properties of vocabularies that the pipeline uses."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-"""BERT's names, which every vocabulary trained here has."""
+"""Special tokens by role, under BERT's names; every vocabulary trained here has them."""
 _OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 CONTINUATION = "##"
 BYTE_SPACE, SPACE = "\u0120", "\u2581"
-"""How a word begins in byte-level BPE, and in Unigram and other vocabularies in SentencePiece's manner."""
+"""Marks at the begin of a word: in byte-level BPE, and in Unigram and other vocabularies of SentencePiece."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids of the tokens that have a role in BERT's input."""
+    """Ids of the special tokens, by role."""
 
     pad: int
     unk: int
@@ -31,13 +31,13 @@ class SpecialTokens:
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """Return the ids of the special tokens by role; ValueError naming those the vocabulary lacks."""
+    """Return the ids of the special tokens by role; ValueError if the vocabulary lacks one."""
     ids = tokenizer.get_vocab()
     return SpecialTokens(**{role: ids[token] for role, token in special_names(tokenizer).items()})
 
 
 def special_names(tokenizer: Tokenizer) -> dict[str, str]:
-    """Return the token of each role: BERT's name or, where the vocabulary lacks it, RoBERTa's (ALBERT mixes them)."""
+    """Return the token of each role: BERT's name or, if the vocabulary lacks it, RoBERTa's (ALBERT mixes the two)."""
     names = {role: (token, _OTHER_NAMES[role]) for role, token in SPECIAL_TOKENS.items()}
     found = {role: [t for t in both if tokenizer.token_to_id(t) is not None] for role, both in names.items()}
     if missing := [SPECIAL_TOKENS[role] for role, tokens in found.items() if not tokens]:
@@ -46,11 +46,11 @@ def special_names(tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def continuation_pieces(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """Return which ids continue a word, (vocabulary,).
+    """Return for each id whether its token continues a word, (vocabulary,).
 
-    In WordPiece they begin with `##`. In the other vocabularies the first piece of a word has a mark where a space was,
-    and punctuation after a word is a word of its own, as in BERT: what continues begins with a letter or digit, or
-    with a byte that is part of one.
+    Continuations begin with `##` in WordPiece. In the other vocabularies the first piece of a word begins with the mark
+    of a space, and punctuation counts as a word by itself, as in BERT. So a token continues a word if it has no mark
+    and begins with a letter, a digit, or a byte of one.
     """
     table = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
     vocabulary = tokenizer.get_vocab()
@@ -60,16 +60,16 @@ def continuation_pieces(tokenizer: Tokenizer) -> NDArray[np.bool_]:
         continues = _continues_bytes
     else:
         continues = _continues_letters
-    for token, number in vocabulary.items():
-        table[number] = continues(token)
+    for token, index in vocabulary.items():
+        table[index] = continues(token)
     table[_special_ids(tokenizer)] = False
     return table
 
 
 def piece_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """Return the UTF-8 bytes of the text that each id stands for, with the space before a word, (vocabulary,).
+    """Return the number of UTF-8 bytes of the text of each id, with the space before a word, (vocabulary,).
 
-    Losses divided by them compare across vocabularies. Special tokens stand for no text, [UNK] neither.
+    Losses divided by these numbers compare across vocabularies. Special tokens, [UNK] included, have no text.
 
     >>> [_wordpiece_bytes(token) for token in ("run", "##ning")]
     [4, 4]
@@ -82,8 +82,8 @@ def piece_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
     else:
         measure = _space_marked_bytes
     table = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
-    for token, number in vocabulary.items():
-        table[number] = measure(token)
+    for token, index in vocabulary.items():
+        table[index] = measure(token)
     table[_special_ids(tokenizer)] = 0
     return table
 
@@ -117,7 +117,7 @@ def _continues_letters(token: str) -> bool:
 
 
 def wordpiece_tokenizer(model: models.WordPiece, lowercase: bool, strip_accents: bool | None = None) -> Tokenizer:
-    """Return BERT's tokenizer around a WordPiece model: its normalisation and word splitting."""
+    """Return BERT's tokenizer around a WordPiece model: its normalization and word splitting."""
     tokenizer = Tokenizer(model)
     strip = lowercase if strip_accents is None else strip_accents
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip)
@@ -127,7 +127,7 @@ def wordpiece_tokenizer(model: models.WordPiece, lowercase: bool, strip_accents:
 
 
 def finish(tokenizer: Tokenizer) -> Tokenizer:
-    """Make a tokenizer write [CLS] A [SEP] B [SEP], and find the names of special tokens in text."""
+    """Make a tokenizer add [CLS] and [SEP] to pairs, and recognize the names of special tokens in text."""
     special = special_tokens(tokenizer)
     mask = AddedToken(SPECIAL_TOKENS["mask"], lstrip=True, special=True, normalized=False)
     keeps_spaces = not isinstance(tokenizer.model, models.WordPiece)
@@ -140,7 +140,7 @@ def finish(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """Return a copy that takes the names of special tokens in a text as text, as BERT's own tokenizer does."""
+    """Return a copy that reads the names of special tokens in a text as plain text, as BERT's tokenizer does."""
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.encode_special_tokens = True
     return copy
@@ -155,18 +155,18 @@ def train_wordpiece(
 ) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
-    The trainer numbers the one-letter pieces in the order of a hash table, and these numbers decide ties later on. So
-    they are found by a first, merge-free training and handed to the second one in a fixed order.
+    The trainer numbers the pieces of one letter in the order of a hash table, and these numbers later decide ties. So a
+    first training without merges finds these pieces, and the second training gets them in a fixed order.
 
     Args:
-        texts: The text to learn from, in pieces of any size.
+        texts: Text to train on, in pieces of any size.
         vocab_size: Most entries; a small corpus gives fewer.
-        lowercase: Fold case, as the uncased BERTs do.
-        min_frequency: Fewest occurrences of a pair of pieces that is to be merged.
-        strip_accents: Remove accents, and split Hangul syllables into letters; None: as the uncased BERTs do.
+        lowercase: True folds case, as the uncased BERT models do.
+        min_frequency: Fewest occurrences of a pair of pieces that is merged.
+        strip_accents: True removes accents and splits Hangul syllables into letters; None does as `lowercase`.
 
     Raises:
-        ValueError: where the special tokens and the letters of the texts alone are more than `vocab_size`.
+        ValueError: The special tokens and the letters of the texts alone are more than `vocab_size`.
     """
     case = (lowercase, strip_accents)
     letters = sorted(t for t in _train(texts, 0, case, min_frequency, []) if t.startswith(CONTINUATION))
@@ -177,7 +177,7 @@ def train_wordpiece(
 
 
 def check_vocab_size(vocab_size: int, least: int) -> None:
-    """Refuse a size that is smaller than what every vocabulary of the corpus has."""
+    """Raise a ValueError if the vocabulary size is smaller than the least that the corpus needs."""
     if least > vocab_size:
         raise ValueError(
             f"tokenizer.vocab_size={vocab_size} is too small: the special tokens and letters of the corpus are {least}"
@@ -203,12 +203,12 @@ def load_tokenizer(path: str | Path, lowercase: bool = True, strip_accents: bool
     """Load a tokenizer from a vocab.txt, a tokenizer.json, or a folder that holds one of them.
 
     Args:
-        path: The file or folder; in a folder tokenizer.json goes first.
-        lowercase: For a vocab.txt, which does not say.
-        strip_accents: As `lowercase`; None: where `lowercase` is true.
+        path: File or folder; in a folder, tokenizer.json is preferred.
+        lowercase: True folds case; it is used for a vocab.txt, which does not tell.
+        strip_accents: True removes accents; it is used for a vocab.txt, and None does as `lowercase`.
 
     Raises:
-        ValueError: where there is no tokenizer, it lacks a special token, or its ids are not 0, 1, 2, ...
+        ValueError: There is no tokenizer, it lacks a special token, or its ids are not 0, 1, 2, ...
     """
     path = Path(path)
     if path.is_dir():
@@ -227,15 +227,15 @@ def load_tokenizer(path: str | Path, lowercase: bool = True, strip_accents: bool
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    """Return the tokens of a vocab.txt, numbered by line; each may be there once."""
+    """Return the tokens of a vocab.txt, numbered by line; ValueError if a token is listed twice."""
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
     vocabulary: dict[str, int] = {}
-    for number, token in enumerate(lines):
-        if vocabulary.setdefault(token, number) != number:
-            raise ValueError(f"{path} lists {token!r} twice, in lines {vocabulary[token] + 1} and {number + 1}")
+    for index, token in enumerate(lines):
+        if vocabulary.setdefault(token, index) != index:
+            raise ValueError(f"{path} lists {token!r} twice, in lines {vocabulary[token] + 1} and {index + 1}")
     return vocabulary
 
 
@@ -248,14 +248,14 @@ def _load_json(path: Path) -> Tokenizer:
     highest, size = max(tokenizer.get_vocab().values()), tokenizer.get_vocab_size()
     if highest != size - 1:
         raise ValueError(f"{path} has {size} tokens but ids up to {highest}; BERT needs 0, 1, 2, ... without gaps")
-    # Many published files carry the length their model was used at: sentences would be cut and filled up to it.
+    # Many published files hold a maximum length, to which sentences would be truncated and padded.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def tokenizer_files(tokenizer: Tokenizer) -> dict[str, str]:
-    """Return the files, by name, that transformers' AutoTokenizer loads and gives the same ids with."""
+    """Return the files, by name, from which transformers' AutoTokenizer loads a tokenizer with the same ids."""
     special = {f"{role}_token": token for role, token in special_names(tokenizer).items()}
     settings: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -285,5 +285,5 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
 
 
 def tokenizer_sha256(tokenizer: Tokenizer) -> str:
-    """Return the hash of everything that decides how text becomes ids."""
+    """Return a hash of everything in a tokenizer that decides how text becomes ids."""
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()

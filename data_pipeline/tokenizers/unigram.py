@@ -1,7 +1,8 @@
 """Unigram (Kudo, 2018), the tokenizer of ALBERT and T5, trained by SentencePiece.
 
-The trainer of `tokenizers` sums in the order of a hash table and in threads, so two trainings on the same text differ.
-SentencePiece does not; it is given every word with its count, after our own normalisation and word splitting.
+The trainer of the package `tokenizers` sums in the order of a hash table and in threads, so two trainings on the same
+text differ. Those of SentencePiece do not. SentencePiece gets each word with its count, after the normalization and
+word splitting of this module.
 """
 
 import io
@@ -17,7 +18,7 @@ from data_pipeline.tokenizers.byte_bpe import case_normalizers
 from data_pipeline.tokenizers.tokenizer import SPACE, SPECIAL_TOKENS, check_vocab_size, finish
 
 SCORE_DIGITS = 5
-# A word, a number, or a run of anything else, each with the mark of the space before it.
+# A word, a number, or a run of other characters, each with the mark of the space before it.
 _WORDS = rf"{SPACE}?[\p{{L}}\p{{M}}]+|{SPACE}?\p{{N}}+|{SPACE}?[^{SPACE}\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}+"
 _TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
@@ -44,18 +45,18 @@ def train_unigram(
     """Train a Unigram vocabulary; the same texts always give the same file.
 
     Args:
-        texts: The text to learn from, in pieces of any size.
+        texts: Text to train on, in pieces of any size.
         vocab_size: Most entries; a small corpus gives fewer.
-        lowercase: Fold case.
-        strip_accents: Remove accents; None: where `lowercase` is true.
-        character_coverage: Share of the letters of the corpus that are in the vocabulary by themselves.
-        byte_fallback: Write other letters as their bytes, which take 256 entries; else they are [UNK].
+        lowercase: True folds case.
+        strip_accents: True removes accents; None does as `lowercase`.
+        character_coverage: Share of the letters of the corpus that get an entry.
+        byte_fallback: True encodes other letters as bytes, which take 256 entries; False makes them [UNK].
 
     Raises:
-        ValueError: where the special tokens and the letters alone are more than `vocab_size`.
+        ValueError: The special tokens and the letters alone are more than `vocab_size`.
     """
     if not 0 < character_coverage <= 1:
-        raise ValueError(f"tokenizer.character_coverage must be in (0, 1], not {character_coverage!r}")
+        raise ValueError(f"tokenizer.character_coverage must be in (0, 1]; got {character_coverage!r}")
     check_vocab_size(vocab_size, len(SPECIAL_TOKENS) + 1)
     bare = unigram_tokenizer(models.Unigram(), lowercase, strip_accents)
     counts = Counter(dict(_pieces_of_words(texts, bare)))
@@ -66,15 +67,15 @@ def train_unigram(
 
 
 def _pieces_of_words(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
-    """Yield what the words of the texts are split into before the model sees them, with counts, in a fixed order."""
+    """Yield the pieces into which the words are split before the model, with their counts, in a fixed order."""
     words: Counter[str] = Counter()
     for text in texts:
         words.update(text.split())
     counts: Counter[str] = Counter()
-    for word, number in words.items():
+    for word, count in words.items():
         normal = tokenizer.normalizer.normalize_str(word)
         for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
-            counts[piece] += number
+            counts[piece] += count
     yield from sorted(counts.items())
 
 
@@ -84,7 +85,7 @@ def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(f"{piece}\t{number}" for piece, number in counts.items()),
+            sentence_iterator=(f"{piece}\t{count}" for piece, count in counts.items()),
             input_format="tsv",
             model_writer=written,
             vocab_size=vocab_size - len(SPECIAL_TOKENS) + unknown,
@@ -106,6 +107,6 @@ def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[
             check_vocab_size(vocab_size, int(match[1]) + len(SPECIAL_TOKENS) - unknown)
         raise ValueError(f"SentencePiece cannot train on this corpus: {error}") from error
     trained = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
-    numbers = range(unknown, trained.get_piece_size())
-    # A score of few digits is read back from tokenizer.json as it was written.
-    return [(trained.id_to_piece(number), round(trained.get_score(number), SCORE_DIGITS)) for number in numbers]
+    ids = range(unknown, trained.get_piece_size())
+    # Scores of few digits survive the way through tokenizer.json unchanged.
+    return [(trained.id_to_piece(index), round(trained.get_score(index), SCORE_DIGITS)) for index in ids]

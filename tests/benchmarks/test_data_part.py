@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,14 +25,13 @@ from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.samples import PretrainingSamples
-from tests.commands.test_inspect_stream import run_command
-from tests.conftest import tiny_texts
-from tests.streams.test_stream import make_samples
+from tests.support.checkout import run_command, run_python
 from tests.support.faulty_server import serve
+from tests.support.streams import make_samples
+from tests.support.texts import tiny_texts
 
 SHARE = Share(48, 8)
 KINDS = list(mask_kinds(TokenMasking()))
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_command_prints_and_writes_every_table(prepared: Path, tmp_path: Path) -> None:
@@ -126,8 +122,7 @@ def test_it_measures_a_folder_elsewhere_and_refuses_what_is_not_there(prepared: 
 def test_a_missing_transformers_is_said_with_the_extra_that_brings_it() -> None:
     script = "import sys; sys.modules['transformers'] = None; sys.argv = ['x', 'part=data', 'data.path=/x', "
     script += "'model.vocab_size=9']; from bert_lightning.benchmark import main; main()"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    done = run_python(script)
     assert done.returncode == 2
     assert re.fullmatch(r"error: bert-benchmark part=data needs the extra `hf` .*\n", done.stderr)
 

@@ -12,8 +12,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from bert_lightning.settings.config import CONF_DIR
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "docs" / "benchmarks" / "gpu_session.sh"
 PIECES = ("tests", "bf16", "fp8", "variants")
 

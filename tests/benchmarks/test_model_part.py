@@ -1,37 +1,25 @@
 """The model part of bert-benchmark: it runs as a user runs it, both sides do the same work, and counts are exact."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, huggingface, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, synthetic_batches
 from bert_lightning.benchmarks.model_part import ModelPart
 from bert_lightning.benchmarks.model_tables import Work, batch_flops
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.models.encoder import EncoderConfig
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import PackedShape
-from data_pipeline.streams.packing import PackedBatch
-from tests.commands.test_inspect_stream import run_command
+from tests.support.checkout import run_command
+from tests.support.contestants import HALF, SETTING, made_up
 from tests.support.parity import CONFIG, packed_examples, padded
-
-SHAPE = PackedShape(8, 40)
-HALF = LengthMixture(0.4965, 0.1)
-SETTING = Setting(
-    "tiny", CONFIG, MaskedLMWithNSP, partial(torch.optim.AdamW, lr=1e-3, fused=True), "cpu", "32-true", 40, 0
-)
-
-
-def made_up(count: int = 3, mixture: LengthMixture = HALF) -> list[PackedBatch]:
-    return synthetic_batches(mixture, count, SHAPE, CONFIG.vocab_size, TokenMasking(), 0)
 
 
 def both_sides() -> list[Contestant]:

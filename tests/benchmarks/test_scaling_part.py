@@ -14,8 +14,8 @@ from bert_lightning.benchmarks.scaling_part import ScalingPart
 from bert_lightning.benchmarks.sent_bytes import sent_bytes
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
-from tests.benchmarks.test_model_part import HALF, SETTING
-from tests.commands.test_inspect_stream import run_command
+from tests.support.checkout import run_command
+from tests.support.contestants import HALF, SETTING
 
 
 def test_formulas() -> None:

@@ -94,7 +94,8 @@ def test_the_best_is_kept_beside_the_newest_also_after_a_resume(tmp_path: Path) 
         trainer.global_step = step
         callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
         if step in losses:
-            callback.on_validation_end(trainer, SimpleNamespace(latest={"val/loss": losses[step]}))  # type: ignore[arg-type]
+            module = SimpleNamespace(latest={"val/loss": losses[step]})
+            callback.on_validation_end(trainer, module)  # type: ignore[arg-type]
     assert names(tmp_path) == ["best.json", "step-0000012.ckpt", "step-0000024.ckpt"]
     with pytest.raises(ValueError, match=r"keep_best=val/loss is none of val/mlm_loss"):
         callback.on_validation_end(trainer, SimpleNamespace(latest={"val/mlm_loss": 1.0}))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from bert_lightning.callbacks.guesses import Guesses, sentence
-from tests.training.test_datamodules import make_data
+from tests.support.training import make_data
 
 
 def test_rows_name_the_truth_that_the_scores_point_to(prepared: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -33,7 +33,7 @@ def test_pieces_are_joined(tokenizer: Tokenizer) -> None:
 
 
 def test_a_run_writes_them_to_its_log(caplog: pytest.LogCaptureFixture, prepared: Path, tmp_path: Path) -> None:
-    from tests.training.test_modules import fit, make_module, make_objective
+    from tests.support.training import fit, make_module, make_objective
 
     with caplog.at_level(logging.INFO, "bert_lightning"):
         fit(make_module(make_objective(prepared), 2), prepared, tmp_path, 2, callbacks=[Guesses(num_examples=2)])

@@ -15,15 +15,10 @@ import pytest
 from bert_lightning.callbacks import preemption
 from bert_lightning.callbacks.preemption import SIGNALS, Preemption, hand_over
 from bert_lightning.pretrain import build_trainer
-from tests.commands.test_pretrain import (
-    Settings,
-    _one_thread,  # noqa: F401
-    base,  # noqa: F401
-    command,
-    own_environment,
-    repeatable,
-    run_here,
-)
+from tests.support.checkout import checkout_environment
+from tests.support.processes import children
+from tests.support.runs import command, repeatable, run_here
+from tests.support.settings import Settings
 
 
 class Signalling(L.Callback):
@@ -53,7 +48,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, settings: Settings, at_step: int,
 @pytest.mark.parametrize(("at_step", "stops_at"), [(6, 7), (4, 6)])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_after_the_step_and_the_rest_is_the_same(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     at_step: int,
@@ -74,24 +69,20 @@ def test_a_signal_stops_after_the_step_and_the_rest_is_the_same(
     assert repeatable(tmp_path / "runs" / "part") == repeatable(tmp_path / "runs" / "whole")
 
 
-def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"needs callbacks.checkpoint"):
         interrupt(monkeypatch, base | {"~callbacks.checkpoint": None}, 2, signal.SIGTERM)
-
-
-def children(process: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("signalled", ["first", "second", "both"])
-def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signalled: str) -> None:  # noqa: F811
+def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signalled: str) -> None:
     settings = base | {"strategy": strategy, "trainer.devices": 2, "trainer.max_steps": 5000, "run_name": "a"}
     process = subprocess.Popen(
         command(settings),
         cwd=tmp_path,
-        env=own_environment(),
+        env=checkout_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

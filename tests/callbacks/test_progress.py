@@ -8,7 +8,7 @@ import pytest
 
 from bert_lightning.callbacks import progress
 from bert_lightning.callbacks.progress import ProgressReport
-from tests.training.test_modules import fit, make_module, make_objective
+from tests.support.training import fit, make_module, make_objective
 
 
 def test_examples() -> None:

@@ -11,8 +11,7 @@ from bert_lightning.callbacks import throughput
 from bert_lightning.callbacks.throughput import Throughput
 from bert_lightning.models.useful_flops import step_flops
 from data_pipeline.streams.packing import PackedBatch
-from tests.training.test_datamodules import make_data
-from tests.training.test_modules import make_objective
+from tests.support.training import make_data, make_objective
 
 
 class Clock:

@@ -15,8 +15,8 @@ from bert_lightning.export import export
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from tests.checkpoints.test_checkpoint import assert_same, write_checkpoint, write_sharded_checkpoint
-from tests.commands.test_inspect_stream import run_command
+from tests.support.checkout import run_command
+from tests.support.checkpoints import assert_same, write_checkpoint, write_sharded_checkpoint
 from tests.support.parity import packed_examples, padded, reference_model
 
 STEP = Path("checkpoints") / "step-0000007.ckpt"

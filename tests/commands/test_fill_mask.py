@@ -12,8 +12,8 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.fill_mask import MaskFiller, quoted
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
-from tests.checkpoints.test_checkpoint import config_for, write_checkpoint
-from tests.commands.test_inspect_stream import run_command
+from tests.support.checkout import run_command
+from tests.support.checkpoints import config_for, write_checkpoint
 
 TEXT = "the king [MASK] slowly to the old [MASK] ."
 

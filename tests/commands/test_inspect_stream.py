@@ -1,9 +1,6 @@
 """bert-inspect: examples in words, the table, JSON and digests, through the command."""
 
 import json
-import os
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -12,21 +9,8 @@ from tokenizers import Tokenizer
 from bert_lightning.inspect_stream import example_in_words
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams.packing import batch_digest
-from tests.streams.test_stream import make_samples, make_stream
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run one of the commands as `python -m`, from a folder of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", f"bert_lightning.{module}", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+from tests.support.checkout import run_command
+from tests.support.streams import make_samples, make_stream
 
 
 def test_an_example_shows_what_is_asked_for_and_reads_back(prepared: Path, tokenizer: Tokenizer) -> None:

@@ -1,123 +1,30 @@
 """bert-pretrain end to end: real corpus files, real processes, real kills."""
 
 import copy
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from math import nan
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.export import export
-from bert_lightning.metrics.metrics_log import read_columns, read_rows
+from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.pretrain import pretrain
-from bert_lightning.settings.config import CONF_DIR
 from bert_lightning.training.modules import PretrainingModule
 from data_pipeline.streams.packing import PackedBatch
-from tests.conftest import tiny_texts, write_prepared
-
-ROOT = Path(__file__).resolve().parents[2]
-NOT_REPEATABLE = ("throughput/",)
-TINY = {
-    "model": "bert_tiny",
-    "model.hidden_size": 32,
-    "model.num_hidden_layers": 2,
-    "model.num_attention_heads": 2,
-    "model.intermediate_size": 64,
-    "model.max_position_embeddings": 64,
-    "data.seq_len": 48,
-    "data.global_batch_size": 32,
-    "data.micro_batch_size": 8,
-    "data.num_workers": 0,
-    "optimizer.lr": 3e-3,
-    "trainer.accelerator": "cpu",
-    "trainer.precision": "32-true",
-    "trainer.max_steps": 14,
-    "trainer.log_every_n_steps": 3,
-    "trainer.val_check_interval": 5,
-    "callbacks.checkpoint.every_n_steps": 5,
-    "callbacks.throughput.peak_flops": 1e12,
-    "logger": "csv",
-}
-NO_DROPOUT = {"model.hidden_dropout_prob": 0.0, "model.attention_probs_dropout_prob": 0.0}
-Settings = dict[str, object]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Sums must not depend on how many cores are free; processes that tests start inherit it."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def base(prepared: Path, tmp_path: Path) -> Settings:
-    return TINY | {"data.path": prepared, "data.cache_dir": tmp_path / "index", "output_dir": tmp_path / "runs"}
-
-
-def overrides(settings: Settings) -> list[str]:
-    return [
-        name if name[0] == "~" else f"{name}={'null' if value is None else value}" for name, value in settings.items()
-    ]
-
-
-def compose_here(command: str, settings: Settings) -> DictConfig:
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        return compose(command, overrides(settings))
-
-
-def run_here(settings: Settings) -> L.Trainer:
-    return pretrain(compose_here("pretrain", settings))
-
-
-def command(settings: Settings, launcher: tuple[str, ...] = ("-m",)) -> list[str]:
-    return [sys.executable, *launcher, "bert_lightning.pretrain", *overrides(settings)]
-
-
-def own_environment() -> dict[str, str]:
-    """The environment of a process that imports the packages of this checkout from any folder."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-
-
-def run_apart(
-    settings: Settings, folder: Path, launcher: tuple[str, ...] = ("-m",)
-) -> subprocess.CompletedProcess[str]:
-    environment = own_environment()
-    return subprocess.run(
-        command(settings, launcher), cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def repeatable(run_dir: Path) -> dict[int, dict[str, str]]:
-    """Cells of metrics.csv, as text, but those that measure time and memory."""
-    rows = read_rows(run_dir / "metrics.csv")
-    return {
-        step: {name: cell for name, cell in row.items() if not name.startswith(NOT_REPEATABLE)}
-        for step, row in rows.items()
-    }
-
-
-def assert_close(run_dir: Path, reference: Path, tolerance: float = 1e-5) -> None:
-    found, expected = (read_columns(folder / "metrics.csv") for folder in (run_dir, reference))
-    for name in ("train/loss", "train/mlm_loss", "train/nsp_loss", "val/loss", "optim/grad_norm", "progress/tokens"):
-        assert found[name][0] == expected[name][0], name
-        assert found[name][1] == pytest.approx(expected[name][1], rel=tolerance), name
+from tests.support.checkout import checkout_environment, torchrun
+from tests.support.runs import assert_close, command, compose_here, repeatable, run_apart, run_here
+from tests.support.settings import NO_DROPOUT, Settings
+from tests.support.texts import tiny_texts, write_prepared
 
 
 def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) -> None:
@@ -170,7 +77,7 @@ def test_a_killed_run_continues_to_the_last_digit(base: Settings, tmp_path: Path
         "model.hidden_dropout_prob": 0.3,
     }
     run_here(settings | {"run_name": "whole"})
-    environment = own_environment()
+    environment = checkout_environment()
     killed = settings | {"run_name": "killed", "resume": "auto"}
     process = subprocess.Popen(command(killed), cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "runs" / "killed" / "checkpoints"
@@ -320,8 +227,7 @@ def assert_same_end(run_dir: Path, reference: Path) -> None:
 def test_torchrun_equals_one_process(base: Settings, tmp_path: Path, strategy: str) -> None:
     settings = base | NO_DROPOUT
     run_here(settings | {"run_name": "one"})
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-    result = run_apart(settings | {"strategy": strategy, "run_name": "two"}, tmp_path, launcher)
+    result = run_apart(settings | {"strategy": strategy, "run_name": "two"}, tmp_path, torchrun(2))
     assert result.returncode == 0, result.stderr
     assert_close(tmp_path / "runs" / "two", tmp_path / "runs" / "one")
 
@@ -520,7 +426,7 @@ def test_the_command_says_one_line(base: Settings, tmp_path: Path) -> None:
         result = subprocess.run(
             [*command(base | changes), *sweep],
             cwd=tmp_path,
-            env=own_environment(),
+            env=checkout_environment(),
             capture_output=True,
             text=True,
             timeout=60,

@@ -20,7 +20,7 @@ from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
 from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
 from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.records import Document, Dropped
-from tests.conftest import SHARED_DATA
+from tests.support.checkout import SHARED_DATA
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{redirect}<revision><text>{text}</text></revision></page>"
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">{pages}</mediawiki>"""
@@ -431,7 +431,7 @@ def test_a_mixture_keeps_its_sources_in_order(tmp_path: Path) -> None:
     mixture = Mixture(x=first, y=second)
     assert mixture.sources == [first, second]
     assert Mixture(inner=mixture).sources == [first, second]
-    with pytest.raises(ValueError, match="need different names, not a, b, a"):
+    with pytest.raises(ValueError, match="need different names; got a, b, a"):
         Mixture(x=mixture, y=first)
 
 

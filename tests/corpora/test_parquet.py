@@ -11,18 +11,9 @@ from pyarrow import parquet
 
 from data_pipeline.corpora.parquet import Parquet
 from data_pipeline.records import Document, Dropped
+from tests.support.tables import articles, write_rows
 
 ARTICLE = "Bern is the capital of Switzerland.\n\nHistory\n\nIt was founded in 1191.\n\nSee also\nList\nZurich"
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]], row_group_size: int = 2) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=row_group_size)
-    return path
-
-
-def articles(number: int) -> list[dict[str, Any]]:
-    return [{"id": str(i), "url": "u", "title": f"T{i}", "text": f"Article {i} is here."} for i in range(number)]
 
 
 def make_reader(path: Path, **extra: Any) -> Parquet:

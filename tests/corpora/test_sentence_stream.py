@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 
 from data_pipeline.corpora.sentence_stream import SentenceStream
 from data_pipeline.records import Document, Dropped
-from tests.corpora.test_parquet import write_rows
+from tests.support.checkout import ROOT
+from tests.support.tables import write_rows
 
-CONFIG = Path(__file__).resolve().parents[2] / "conf" / "corpus" / "bookcorpus.yaml"
+CONFIG = ROOT / "conf" / "corpus" / "bookcorpus.yaml"
 
 
 def read(path: Path, **extra: Any) -> list[Document | Dropped]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.corpora.byte_ranges import BZ2_STREAM, next_place
+from data_pipeline.corpora.byte_ranges import BZ2_STREAM, next_entry_offset
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump
 from data_pipeline.records import Document
 
@@ -74,4 +74,4 @@ def test_streams_are_found_across_the_edges_of_what_is_read(tmp_path: Path, monk
     for size in (1, 3, 10, 11, 1 << 20):
         monkeypatch.setattr("data_pipeline.corpora.byte_ranges._SEARCH_BYTES", size)
         expected = [min((start for start in starts if start >= begin), default=None) for begin in range(len(content))]
-        assert [next_place(path, begin, BZ2_STREAM) for begin in range(len(content))] == expected
+        assert [next_entry_offset(path, begin, BZ2_STREAM) for begin in range(len(content))] == expected

@@ -1,51 +1,27 @@
 """What is compiled has no graph breaks, no recompilation, the same values, and runs under every strategy."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 from torch._dynamo.utils import counters
 
 from bert_lightning.execution.compilation import Compilation, parts_of
 from bert_lightning.models.attention import PackedAttention, flash_attention, varlen_attention
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from data_pipeline.streams.packing import PackedBatch
-from tests.benchmarks.test_model_part import made_up
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    run_here,
-)
+from tests.support.compiled import TRACED, train
+from tests.support.contestants import made_up
 from tests.support.many_runs import run_together
-from tests.support.parity import CONFIG, gradients, losses, our_model, packed_examples, reference_model
+from tests.support.parity import CONFIG, our_model, packed_examples, reference_model
+from tests.support.runs import assert_close, run_here
+from tests.support.settings import NO_DROPOUT, Settings
 
+pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 SHALLOW = replace(CONFIG, num_hidden_layers=2)
 DROPOUT = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
-TRACED = {"on_cpu": True, "backend": "aot_eager"}
 SETTINGS: Settings = {"compile": "layers", "compile.backend": "aot_eager"}
-
-
-@pytest.fixture(autouse=True)
-def _afresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
-def train(model: MaskedLMWithNSP, batch: PackedBatch, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-    torch.manual_seed(seed)
-    loss = sum(losses(model, batch).values())
-    assert isinstance(loss, Tensor)
-    loss.backward()
-    return loss.detach(), gradients(model)
 
 
 @pytest.mark.parametrize(("scope", "autocast"), [("layers", True), ("model", False)])
@@ -156,7 +132,7 @@ def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> Non
         Compilation(**settings)  # type: ignore[arg-type]
 
 
-def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_path: Path) -> None:
     """bert-pretrain in one process, DDP and FSDP2 with accumulation, recomputed activations too."""
     settings = base | NO_DROPOUT | {"trainer.max_steps": 3, "trainer.val_check_interval": 3}
     half = settings | SETTINGS | {"data.micro_batch_size": 8}
@@ -171,7 +147,7 @@ def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_pat
         assert_close(tmp_path / "runs" / name, tmp_path / "runs" / "eager")
 
 
-def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:  # noqa: F811
+def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:
     from bert_lightning.execution.strategies import FullyShardedStrategy
     from bert_lightning.pretrain import check_sharding
     from bert_lightning.settings.config import Processes

@@ -14,18 +14,11 @@ from torch.distributed.tensor import DTensor
 
 from bert_lightning.checkpoints.sharded_checkpoint import parameter_names
 from bert_lightning.execution.sharding import gradients_are_reduced, recompute_activations, shard
-from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from tests.support.models import tiny_encoder
 
-CONFIG = EncoderConfig(
-    vocab_size=60,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=64,
-    max_position_embeddings=64,
-)
+CONFIG = tiny_encoder(dropout=0.1)
 
 
 @pytest.fixture

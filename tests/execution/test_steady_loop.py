@@ -16,7 +16,7 @@ from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams import stream
 from data_pipeline.streams.packing import PackedBatch
-from tests.training.test_modules import fit, make_module, make_objective
+from tests.support.training import fit, make_module, make_objective
 
 READS = {
     "aten::_local_scalar_dense",

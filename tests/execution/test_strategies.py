@@ -8,15 +8,9 @@ import torch
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.metrics_log import read_columns
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    run_here,
-)
 from tests.support.many_runs import run_together
+from tests.support.runs import assert_close, run_here
+from tests.support.settings import NO_DROPOUT, Settings
 
 BRIEF = {"trainer.max_steps": 6, "trainer.val_check_interval": 6, "data.micro_batch_size": 8}
 OPTIONS: dict[str, Settings] = {
@@ -33,7 +27,7 @@ ROUNDED: dict[str, Settings] = {
 }
 
 
-def test_options_do_not_change_what_is_computed(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+def test_options_do_not_change_what_is_computed(base: Settings, tmp_path: Path) -> None:
     """fp32 to 1e-5; those that round to bf16 on purpose are near, and not the same."""
     settings = base | NO_DROPOUT | BRIEF
     run_here(settings | {"run_name": "one"})
@@ -70,7 +64,7 @@ def test_options_do_not_change_what_is_computed(base: Settings, tmp_path: Path) 
     ],
 )
 def test_sharding_that_does_not_fit_is_refused(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     changes: Settings,
     message: str,

@@ -1,6 +1,5 @@
 """Scores in chunks: the same losses, right answers and gradients as with all scores at once, and less memory."""
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ from torch import Tensor
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.models.linear_cross_entropy import chunked_cross_entropy
 from data_pipeline.records import NO_LABEL
+from tests.support.checkout import run_python
 from tests.support.parity import CONFIG, gradients
 
 ROWS = 37
@@ -97,7 +97,8 @@ def big(chunk_rows: int | None) -> object:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_chunks_hold_a_fraction_of_the_scores() -> None:
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=120)
+    done = run_python(MEMORY)
+    assert done.returncode == 0, done.stderr
     plain, chunked = map(int, done.stdout.split())
     if not plain:
         pytest.skip("the peak cannot be reset here")

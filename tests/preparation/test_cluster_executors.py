@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.preparation.cluster_executors import SlurmExecutor
-from tests.commands.test_inspect_stream import ROOT, run_command
-from tests.preparation.test_executors import append, runs
-from tests.preparation.test_preparation import contents, write_corpus
+from tests.support.checkout import ROOT, run_command
+from tests.support.corpora import contents, write_corpus
+from tests.support.tasks import append, runs
 
 SBATCH = """
 import os, re, subprocess, sys, time

@@ -20,8 +20,8 @@ from data_pipeline.preparation.extracted_text import ExtractedText, ExtractionRe
 from data_pipeline.preparation.extraction import is_held_out
 from data_pipeline.preparation.work_folder import WorkFolder
 from data_pipeline.prepared.manifest import Manifest
-from tests.commands.test_inspect_stream import ROOT, run_command
-from tests.preparation.test_preparation import contents
+from tests.support.checkout import checkout_environment, run_command
+from tests.support.corpora import contents
 
 
 def word(number: int) -> str:
@@ -133,9 +133,7 @@ def test_no_copy_crosses_splits_and_a_killed_run_ends_with_the_same_bytes(tmp_pa
     work = tmp_path / ".killed.preparing"
     for stage, number in (("signatures", 2), ("matching", 3)):
         command = [sys.executable, "-m", "bert_lightning.prepare", *arguments, f"output_dir={tmp_path / 'killed'}"]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=tmp_path, env=checkout_environment(), start_new_session=True)
         finished = f"*/tasks/{stage}/completions/*"
         while process.poll() is None and len(list(work.glob(finished))) < number:
             time.sleep(0.01)

@@ -13,8 +13,8 @@ from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.records import Document
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
-from tests.commands.test_inspect_stream import run_command
-from tests.preparation.test_preparation import contents, reader, write_corpus
+from tests.support.checkout import run_command
+from tests.support.corpora import contents, reader, write_corpus
 
 
 class Short(BaseFilter):
@@ -40,7 +40,7 @@ def test_paragraphs_are_apart_and_sentences_are_lines() -> None:
 
 
 def test_what_is_no_filter_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"filters\.gopher must be a filter of datatrove, not str"):
+    with pytest.raises(ValueError, match=r"filters\.gopher must be a filter of datatrove; got str"):
         DocumentFilters({"gopher": cast(BaseFilter, "yes")})
 
 

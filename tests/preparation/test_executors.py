@@ -7,17 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.preparation.executors import LocalExecutor
-
-
-def append(folder: Path, broken: int, number: int) -> None:
-    if number == broken:
-        raise ValueError(f"task {number} is wrong")
-    with (folder / f"{number}").open("a") as file:
-        file.write("x")
-
-
-def runs(folder: Path) -> dict[str, int]:
-    return {path.name: len(path.read_text()) for path in folder.iterdir()}
+from tests.support.tasks import append, runs
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -20,7 +20,7 @@ from data_pipeline.preparation.extraction import extract_group, group_parts, is_
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
-from tests.preparation.test_preparation import contents, identifiers, write_corpus
+from tests.support.corpora import contents, identifiers, write_corpus
 
 
 def test_weights_choose_shares_of_the_documents_that_grow_with_them() -> None:
@@ -42,7 +42,7 @@ def test_a_weight_that_is_none_is_refused(tmp_path: Path, weight: float) -> None
 
 
 def test_a_language_that_is_no_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="corpus c: language must be an ISO 639 code such as en, not 'english'"):
+    with pytest.raises(ValueError, match="corpus c: language must be an ISO 639 code such as en; got 'english'"):
         TextLines("c", tmp_path, "", "", language="english")
 
 

@@ -1,9 +1,7 @@
 """Preparation: what is in the folder, that it does not depend on how it was made; wrong input leaves nothing."""
 
-import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +31,12 @@ from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.shards import read_shard
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, train_wordpiece
-from tests.commands.test_inspect_stream import ROOT, run_command
-from tests.conftest import tiny_texts
+from tests.support.checkout import checkout_environment, run_command
+from tests.support.corpora import contents, identifiers, reader, write_corpus
+from tests.support.file_systems import resize, small_file_system
+from tests.support.texts import tiny_texts
 
 SETTINGS = {"vocab_size": 120}
-
-
-def write_corpus(folder: Path, files: int = 6, documents: int = 20) -> Path:
-    folder.mkdir()
-    for file in range(files):
-        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=file))
-        (folder / f"{file}.txt").write_text(text + "\n")
-    return folder
-
-
-def identifiers(folder: Path, file: int, source: str = "tiny") -> list[str]:
-    """Of the documents of a file of `write_corpus`: the bytes at which they begin."""
-    text = (folder / f"{file}.txt").read_text()
-    lengths = [len(document) + 2 for document in text.split("\n\n")]
-    return [f"{source}/{file}.txt/{begin}" for begin in accumulate([0, *lengths[:-1]])]
-
-
-def reader(path: Path, kind: type[FileReader] = TextLines, name: str = "tiny") -> FileReader:
-    return kind(name=name, path=path, licence="public domain", origin="made by the tests")
 
 
 def prepare(
@@ -66,12 +47,6 @@ def prepare(
         [reader(source, kind)], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(workers)
     )
     return manifest
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Hashes of all files below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def finished(work: Path, stage: str) -> list[Path]:
@@ -206,9 +181,7 @@ def test_a_killed_preparation_continues_and_ends_with_the_same_bytes(tmp_path: P
     work = tmp_path / ".killed.preparing"
     for stage, kill in (("extract", os.killpg), ("tokenize", os.kill)):
         command = [sys.executable, "-m", "bert_lightning.prepare", *again]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=tmp_path, env=checkout_environment(), start_new_session=True)
         while process.poll() is None and len(finished(work, stage)) < 2:
             time.sleep(0.01)
         kill(process.pid, signal.SIGKILL)
@@ -449,13 +422,8 @@ def test_everything_is_on_the_disk_before_the_folder_has_its_name(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 400 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(tmp_path / "disk", "400k") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(tmp_path: Path, small_disk: Path) -> None:
@@ -464,7 +432,7 @@ def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(tmp_path: Path, s
     with pytest.raises(OSError, match=f"the disk of {work} is full; finished work is kept in {work}"):
         prepare(source, small_disk / "out")
     assert not (small_disk / "out").exists()
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    resize(small_disk, "100m")
     prepare(source, small_disk / "out")
     prepare(source, tmp_path / "out")
     assert contents(small_disk / "out") == contents(tmp_path / "out")

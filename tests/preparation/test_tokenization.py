@@ -21,7 +21,7 @@ from data_pipeline.prepared.shards import read_shard
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
 from data_pipeline.tokenizers.tokenizer import special_tokens, train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram
-from tests.conftest import tiny_texts
+from tests.support.texts import tiny_texts
 
 
 @given(st.lists(st.integers(0, 3)))

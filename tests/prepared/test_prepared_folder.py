@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.masking.masking import TokenMasking
-from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared import transfer
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.packing import batch_digest
-from data_pipeline.streams.samples import PretrainingSamples
-from tests.commands.test_inspect_stream import run_command
-from tests.commands.test_pretrain import TINY, run_here
-from tests.streams.test_stream import GLOBAL_BATCH, make_stream
+from tests.support.checkout import run_command
 from tests.support.faulty_server import FaultyServer, serve
 from tests.support.object_store import s3_server
+from tests.support.runs import run_here
+from tests.support.settings import TINY
+from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream
 
 PART = "train/part-00004.tar"
 
@@ -46,12 +44,8 @@ def bucket(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield "s3://corpora/tiny"
 
 
-def samples_of(folder: PreparedFolder | Path) -> PretrainingSamples:
-    return PretrainingSamples(folder, "train", SegmentPairs(), TokenMasking(), 48, 3, num_lanes=4, window_shards=2)
-
-
 def digests(folder: PreparedFolder | Path, num_workers: int = 0) -> list[str]:
-    stream = make_stream(samples_of(folder), num_workers=num_workers)
+    stream = make_stream(make_samples(folder), num_workers=num_workers)
     return [batch_digest(batches) for batches in islice(stream, 8)]
 
 
@@ -65,7 +59,7 @@ def test_the_stream_is_the_same_wherever_the_folder_is(
     server.faults = {PART: [503, "drop"], "train/part-00001.tar": ["wrong"], "manifest.json": ["drop"]}
     folder = PreparedFolder(path, tmp_path / "cache")
     assert digests(folder, num_workers) == digests(prepared)
-    assert samples_of(folder).fingerprint() == samples_of(prepared).fingerprint()
+    assert make_samples(folder).fingerprint() == make_samples(prepared).fingerprint()
 
 
 def test_shards_are_fetched_once_a_node_and_the_index_is_kept_beside_them(server: FaultyServer, tmp_path: Path) -> None:
@@ -100,7 +94,7 @@ def test_another_tokenizer_than_that_of_the_shards_is_refused(server: FaultyServ
     folder = PreparedFolder(server.url, tmp_path / "cache", retries=1)
     said = rf"{server.url}/tokenizer/tokenizer\.json could not .* in 2 attempts .* is not the tokenizer that the shards"
     with pytest.raises(ValueError, match=said):
-        samples_of(folder)
+        make_samples(folder)
     assert not list((tmp_path / "cache" / "tokenizers").iterdir())
 
 
@@ -130,7 +124,7 @@ def test_a_manifest_of_another_format_is_not_fetched_again(server: FaultyServer,
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_what_a_worker_cannot_fetch_ends_the_stream_with_one_line(server: FaultyServer, tmp_path: Path) -> None:
-    samples = samples_of(PreparedFolder(server.url, tmp_path / "cache", retries=1))
+    samples = make_samples(PreparedFolder(server.url, tmp_path / "cache", retries=1))
     shutil.rmtree(tmp_path / "cache" / "shards")
     server.faults = {entry.name: [503] * 99 for entry in samples.entries}
     with pytest.raises(
@@ -141,7 +135,7 @@ def test_what_a_worker_cannot_fetch_ends_the_stream_with_one_line(server: Faulty
 
 def test_the_next_window_is_fetched_while_one_is_read(server: FaultyServer, tmp_path: Path) -> None:
     folder = PreparedFolder(server.url, tmp_path / "cache")
-    samples = samples_of(folder)
+    samples = make_samples(folder)
     samples.index.counts(0)
     shutil.rmtree(tmp_path / "cache" / "shards")
     server.requests.clear()

@@ -17,10 +17,10 @@ from data_pipeline.prepared import shard_cache, transfer
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shard_cache import ABANDONED_SECONDS, ShardCache
 from data_pipeline.prepared.storage import HttpStorage
+from tests.support.checkout import checkout_environment
 from tests.support.faulty_server import FaultyServer, serve
 
 SIZE = 50_000
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_that_is_taken_for_whol
     entry, cache = publish(server, "a.tar", size=500_000), cache_at(tmp_path)
     server.faults["a.tar"] = ["slow"]
     arguments = [sys.executable, "-c", KILLED, server.url, str(cache.folder), entry.sha256]
-    process = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(arguments, env=checkout_environment())
     shards = cache.folder / "shards"
     while not (shards.is_dir() and any(path.stat().st_size for path in shards.iterdir())):
         assert process.poll() is None
@@ -215,7 +215,7 @@ def test_a_lock_that_is_never_given_back_is_named_with_its_holder(
     (cache.folder / "locks").mkdir(parents=True)
     name = cache._path(storage, entry).name[:2]
     arguments = [sys.executable, "-c", HOLDER, str(cache.folder), name]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = checkout_environment()
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

@@ -5,8 +5,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,9 +16,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.prepared.storage import ObjectStorage, PipeStorage, open_storage
+from tests.support.checkout import run_python
 from tests.support.object_store import s3_server
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
@@ -130,19 +128,18 @@ def test_an_object_that_is_not_there_is_named(bucket: str, address: str, said: s
         list(ObjectStorage(address).read("train/none.tar", 0))
 
 
-def test_missing_credentials_are_said_at_once(tmp_path: Path) -> None:
+def test_missing_credentials_are_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "from data_pipeline.prepared.storage import ObjectStorage; list(ObjectStorage('s3://b/x').read('a', 0))"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    env |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    done = run_python(script, AWS_EC2_METADATA_DISABLED="true", HOME=str(tmp_path))
     assert "ValueError: s3://b/x/a needs a login: Unable to locate credentials" in done.stderr
 
 
 def test_a_missing_client_library_is_said_with_the_extra_that_brings_it() -> None:
     script = "import sys; sys.modules['s3fs'] = None; from data_pipeline.prepared.storage import ObjectStorage as O; "
     script += "list(O('s3://b/x').read('a', 0))"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    done = run_python(script)
     assert "ValueError: data.path=s3://b/x needs the extra `remote`: " in done.stderr
 
 

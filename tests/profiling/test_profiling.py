@@ -14,9 +14,10 @@ from bert_lightning.callbacks.profiling import StepProfile, mark_parts
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.profiling.step_profile import by_kind_and_phase, by_part, largest, slices
-from tests.commands.test_pretrain import Settings, _one_thread, base, run_here  # noqa: F401
-from tests.execution.test_compilation import TRACED, train
+from tests.support.compiled import TRACED, train
 from tests.support.parity import CONFIG, packed_examples
+from tests.support.runs import run_here
+from tests.support.settings import Settings
 
 
 def profiled_step(model: MaskedLMWithNSP) -> Any:
@@ -28,7 +29,7 @@ def profiled_step(model: MaskedLMWithNSP) -> Any:
     return profiler.events()
 
 
-def test_a_run_leaves_a_trace_and_a_page(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_leaves_a_trace_and_a_page(base: Settings, tmp_path: Path) -> None:
     run_here(
         base
         | {"run_name": "seen", "callbacks": "profile", "trainer.max_steps": 5, "callbacks.profile.skip_steps": 2}

@@ -4,48 +4,27 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.callbacks.test_preemption import children
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    overrides,
-    own_environment,
-    run_here,
-)
-
-WATCH = {
-    "callbacks": "audit",
-    "callbacks.watchdog.interval_seconds": 0.3,
-    "callbacks.watchdog.silent_seconds": 4,
-    "callbacks.watchdog.stuck_seconds": 60,
-    "callbacks.checkpoint.every_n_steps": 3,
-    "callbacks.checkpoint.keep_last": 3,
-    "data.micro_batch_size": 16,
-    "trainer.log_every_n_steps": 1,
-    "trainer.val_check_interval": 1000,
-}
+from tests.support.checkout import checkout_environment, torchrun
+from tests.support.processes import children, wait_until
+from tests.support.runs import assert_close, command, run_here, steps_made
+from tests.support.settings import NO_DROPOUT, WATCH, Settings
 
 
 @contextmanager
-def torchrun(settings: Settings, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def two_ranks(settings: Settings, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Two ranks; what they print goes to output.txt."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
     with (folder / "output.txt").open("a") as output:
         process = subprocess.Popen(
-            [*launch, "-m", "bert_lightning.pretrain", *overrides(settings)],
+            command(settings, torchrun(2, *options)),
             cwd=folder,
-            env=own_environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+            env=checkout_environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1"),
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
@@ -55,20 +34,6 @@ def torchrun(settings: Settings, folder: Path, *options: str) -> Iterator[subpro
     finally:
         for pid in [*children(process.pid), process.pid] if process.poll() is None else []:
             os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(
-    true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120, poll: float = 0.005
-) -> None:
-    deadline = time.monotonic() + seconds
-    while not true() and process.poll() is None:
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(poll)
-
-
-def steps_made(run_dir: Path) -> int:
-    digests = run_dir / "digests.txt"
-    return len(digests.read_text().splitlines()) if digests.exists() else 0
 
 
 def ranks_of(agent: int) -> dict[int, int]:
@@ -93,14 +58,14 @@ def ranks_of(agent: int) -> dict[int, int]:
     ],
 )
 def test_a_rank_that_dies_or_hangs_ends_the_run_and_is_named(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     number: signal.Signals,
     rank: int,
 ) -> None:
     settings = base | WATCH | {"strategy": "ddp", "run_name": "a", "trainer.max_steps": 100_000}
     run_dir = tmp_path / "runs" / "a"
-    with torchrun(settings, tmp_path) as process:
+    with two_ranks(settings, tmp_path) as process:
         wait_until(lambda: steps_made(run_dir) > 5, process)
         ranks = ranks_of(process.pid)
         os.kill(ranks[rank], number)
@@ -118,7 +83,7 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_and_is_named(
     [("ddp", 2), pytest.param("ddp", 20, marks=pytest.mark.slow), pytest.param("fsdp", 20, marks=pytest.mark.slow)],
 )
 def test_kills_at_random_moments_lose_and_repeat_nothing(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     strategy: str,
     kills: int,
@@ -129,10 +94,10 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     dice = random.Random(kills)
     own = settings | {"strategy": strategy, "run_name": "killed", "resume": "auto"}
     moments = []
-    with torchrun(own, tmp_path, f"--max-restarts={kills}", "--monitor-interval=0.1") as process:
+    with two_ranks(own, tmp_path, f"--max-restarts={kills}", "--monitor-interval=0.1") as process:
         for number in range(kills):
             before = steps_made(runs / "killed")
-            wait_until(lambda before=before: steps_made(runs / "killed") not in (before, 0), process)  # type: ignore[misc]
+            wait_until(lambda before=before: steps_made(runs / "killed") not in (before, 0), process)
             time.sleep(dice.uniform(0, 0.5))
             if number % 2:
                 partial = f".step-*.ckpt.partial{'/*' if strategy == 'fsdp' else ''}"
@@ -140,7 +105,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
             os.kill(ranks_of(process.pid)[dice.randrange(2)], signal.SIGKILL)
             moments.append(steps_made(runs / "killed"))
             killed_at = len((tmp_path / "output.txt").read_text())
-            wait_until(lambda at=killed_at: len((tmp_path / "output.txt").read_text()) > at, process)  # type: ignore[misc]
+            wait_until(lambda at=killed_at: len((tmp_path / "output.txt").read_text()) > at, process)
         assert process.wait(300) == 0, (tmp_path / "output.txt").read_text()[-3000:]
     assert len(moments) == kills
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
@@ -151,7 +116,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_sigterm_to_torchrun_saves_and_the_next_launch_goes_on(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     strategy: str,
 ) -> None:
@@ -164,7 +129,7 @@ def test_sigterm_to_torchrun_saves_and_the_next_launch_goes_on(
         "callbacks.checkpoint.every_n_steps": 1000,
     }
     run_dir = tmp_path / "runs" / "a"
-    with torchrun(own, tmp_path) as process:
+    with two_ranks(own, tmp_path) as process:
         wait_until(lambda: steps_made(run_dir) > 5, process)
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: process.poll() is not None, process, 60)
@@ -172,7 +137,7 @@ def test_sigterm_to_torchrun_saves_and_the_next_launch_goes_on(
     step = int(saved.stem.removeprefix("step-"))
     assert 5 < step < 60
     assert f"told to stop: saved step {step}" in (tmp_path / "output.txt").read_text()
-    with torchrun(own, tmp_path) as process:
+    with two_ranks(own, tmp_path) as process:
         assert process.wait(180) == 0
     assert f"continuing from {saved}" in (tmp_path / "output.txt").read_text()
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})

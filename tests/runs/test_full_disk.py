@@ -1,6 +1,5 @@
 """A disk that is full when a checkpoint is due: the run goes on, the old checkpoint stays, the last one is an error."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,31 +8,16 @@ import pytest
 from bert_lightning.checkpoints.checkpoint import is_whole
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    run_apart,
-    run_here,
-)
+from tests.support.file_systems import resize, small_file_system
+from tests.support.runs import assert_close, run_apart, run_here
+from tests.support.settings import NO_DROPOUT, Settings
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A run's folder of checkpoints on a file system of its own."""
-    folder = tmp_path / "runs" / "a" / "checkpoints"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(tmp_path / "runs" / "a" / "checkpoints", "100m") as folder:
+        yield folder
 
 
 def size_of(checkpoint: Path) -> int:
@@ -52,7 +36,7 @@ def size_of(checkpoint: Path) -> int:
     ids=["one", "ddp", "fsdp", "fsdp-async"],
 )
 def test_the_run_goes_on_and_the_old_checkpoint_stays(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     small_disk: Path,
     changes: Settings,
@@ -64,7 +48,7 @@ def test_the_run_goes_on_and_the_old_checkpoint_stays(
     assert first.returncode == 0, first.stderr
     (old,) = RunFolder(small_disk.parent).saved()
     room = size_of(old) * 3 // 2 // 1024
-    subprocess.run(["mount", "-o", f"remount,size={room}k", str(small_disk)], check=True)
+    resize(small_disk, f"{room}k")
     full = run_apart(own, tmp_path)
     said = full.stdout + full.stderr
     assert full.returncode != 0
@@ -74,6 +58,6 @@ def test_the_run_goes_on_and_the_old_checkpoint_stays(
     assert read_columns(small_disk.parent / "metrics.csv")["train/loss"][0] == list(range(1, 15))
     assert RunFolder(small_disk.parent).saved() == [old]
     assert is_whole(old)
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    resize(small_disk, "100m")
     assert run_apart(own, tmp_path).returncode == 0
     assert_close(tmp_path / "runs" / "a", tmp_path / "runs" / "whole")

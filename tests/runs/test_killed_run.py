@@ -11,27 +11,21 @@ from pathlib import Path
 import pytest
 
 from bert_lightning.inspect_stream import inspect
-from tests.commands.test_pretrain import (
-    Settings,
-    _one_thread,  # noqa: F401
-    base,  # noqa: F401
-    command,
-    compose_here,
-    own_environment,
-)
+from tests.support.checkout import checkout_environment, torchrun
+from tests.support.runs import command, compose_here
+from tests.support.settings import Settings
 
 NUM_STEPS = 30
 DIGESTS = "digests.txt"
 
 
 def launched(settings: Settings, processes: int, folder: Path) -> subprocess.Popen[bytes]:
-    launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m")
     strategy = {"strategy": "ddp" if processes > 1 else "single"}
     with (folder / "out.txt").open("ab") as out:
         return subprocess.Popen(
-            command(settings | strategy, launcher),
+            command(settings | strategy, torchrun(processes)),
             cwd=folder,
-            env=own_environment(),
+            env=checkout_environment(),
             stdout=out,
             stderr=out,
             start_new_session=True,
@@ -43,7 +37,7 @@ def lines_of(file: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_a_killed_run_continues_with_any_number_of_processes(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+def test_a_killed_run_continues_with_any_number_of_processes(base: Settings, tmp_path: Path) -> None:
     settings = base | {
         "trainer.max_steps": NUM_STEPS,
         "trainer.val_check_interval": NUM_STEPS,

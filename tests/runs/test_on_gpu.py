@@ -1,6 +1,5 @@
 """What only a GPU can show: kernels and compiled graphs equal the plain ones, and nothing waits in the steady loop."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from bert_lightning.benchmarks.model_batches import synthetic_batches
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.execution.sharding import recompute_activations
@@ -20,12 +20,14 @@ from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams.collate import PackedShape
 from data_pipeline.streams.packing import PackedBatch
-from tests.benchmarks.test_model_part import HALF, synthetic_batches
-from tests.commands.test_pretrain import Settings, base, run_here  # noqa: F401
+from tests.support.contestants import HALF
 from tests.support.parity import gradients, losses
-from tests.training.test_modules import fit, make_module, make_objective
+from tests.support.runs import run_here
+from tests.support.settings import Settings
+from tests.support.training import fit, make_module, make_objective
 
 pytestmark = [
+    pytest.mark.usefixtures("fresh_dynamo"),
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
@@ -42,14 +44,6 @@ CONFIG = EncoderConfig(
 Learned = tuple[float, dict[str, Tensor]]
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 SHAPE = PackedShape(32, 128)
-
-
-@pytest.fixture(autouse=True)
-def _afresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def models(number: int, config: EncoderConfig = CONFIG, **options: Any) -> list[MaskedLMWithNSP]:
@@ -172,7 +166,7 @@ def test_the_steady_loop_never_waits(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"trainer.precision": "fp8"}, {"compile": "cuda_graphs"}])
-def test_a_run_learns_and_is_profiled(base: Settings, tmp_path: Path, changes: Settings) -> None:  # noqa: F811
+def test_a_run_learns_and_is_profiled(base: Settings, tmp_path: Path, changes: Settings) -> None:
     """bert-pretrain as a user calls it, on one GPU."""
     if "trainer.precision" in changes:
         pytest.importorskip("torchao")

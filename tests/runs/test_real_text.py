@@ -18,7 +18,7 @@ from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
-from tests.conftest import SHARED_DATA
+from tests.support.checkout import SHARED_DATA
 
 pytestmark = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
 

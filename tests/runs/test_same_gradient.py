@@ -6,16 +6,9 @@ import pytest
 
 from bert_lightning.inspect_stream import inspect
 from bert_lightning.metrics.metrics_log import read_columns
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    compose_here,
-    run_here,
-)
 from tests.support.many_runs import run_together
+from tests.support.runs import assert_close, compose_here, run_here
+from tests.support.settings import NO_DROPOUT, Settings
 
 STEPS = {"trainer.max_steps": 6, "trainer.val_check_interval": 6, "callbacks": "audit"}
 
@@ -40,7 +33,7 @@ def with_accumulation(settings: Settings, ranks: int, accumulation: int) -> Sett
     ],
 )
 def test_ranks_strategies_and_accumulation_do_not_change_the_run(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     ranks: int,
     strategies: list[Settings],
@@ -67,7 +60,7 @@ def test_ranks_strategies_and_accumulation_do_not_change_the_run(
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path) -> None:
     """1 -> 2 (DDP) -> 2 (FSDP2) -> 2 (DDP) -> 4 (FSDP2) -> 4 (DDP) -> 1, two steps each."""
     settings = base | NO_DROPOUT | {"callbacks": "audit", "schedule": "constant", "data.micro_batch_size": 4}
     settings |= {

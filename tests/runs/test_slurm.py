@@ -3,28 +3,18 @@
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands.test_inspect_stream import run_command
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    overrides,
-    own_environment,
-    run_here,
-)
-from tests.preparation.test_preparation import contents, write_corpus
-from tests.runs.test_faults import steps_made
+from tests.support.checkout import ROOT, checkout_environment, run_command
+from tests.support.corpora import contents, write_corpus
+from tests.support.processes import wait_until
+from tests.support.runs import assert_close, run_here, steps_made
+from tests.support.settings import NO_DROPOUT, Settings, overrides
 from tests.support.slurm import is_installed, show, two_nodes
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="needs slurm-wlm, munge and root")]
 
 
@@ -34,15 +24,8 @@ def slurm() -> Iterator[dict[str, str]]:
         yield environment
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.2)
-
-
 def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     slurm: dict[str, str],
 ) -> None:
@@ -54,7 +37,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bert_lightning.pretrain "$@"\n')
     program.chmod(0o755)
-    environment = slurm | own_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "WANDB_MODE": "offline"}
+    environment = slurm | checkout_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "WANDB_MODE": "offline"}
     environment["PATH"] = f"{program.parent}:{slurm['PATH']}"
     smaller = ["--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--time=10"]
     asked = ["sbatch", "--parsable", *smaller, "--output=job.log", str(ROOT / "docker" / "slurm.sbatch")]
@@ -67,13 +50,13 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     )
     assert submitted.returncode == 0, submitted.stderr
     job, run_dir = submitted.stdout.strip(), tmp_path / "runs" / "a"
-    wait_for(lambda: steps_made(run_dir) > 20 or show(slurm, job)["JobState"] not in ("PENDING", "RUNNING"))
+    wait_until(lambda: steps_made(run_dir) > 20 or show(slurm, job)["JobState"] not in ("PENDING", "RUNNING"))
     assert show(slurm, job)["JobState"] == "RUNNING", (tmp_path / "job.log").read_text()
     subprocess.run(["scancel", "--signal=USR1", job], env=slurm, check=True)
-    wait_for(lambda: show(slurm, job)["Restarts"] == "1")
+    wait_until(lambda: show(slurm, job)["Restarts"] == "1")
     (saved,) = (run_dir / "checkpoints").iterdir()
     assert 20 < int(saved.stem.removeprefix("step-")) < 400
-    wait_for(lambda: show(slurm, job)["JobState"] == "COMPLETED")
+    wait_until(lambda: show(slurm, job)["JobState"] == "COMPLETED")
     output = (tmp_path / "job.log").read_text()
     assert f"job {job} is queued again" in output
     assert f"2 x cpu, 32-true, 400 steps of 32 examples, continuing from {saved}" in output
@@ -83,7 +66,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     assert len(list((run_dir / "wandb").glob("offline-run-*-a"))) == 2
 
 
-def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slurm: dict[str, str]) -> None:  # noqa: F811
+def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slurm: dict[str, str]) -> None:
     pytest.importorskip("submitit")
     launcher = {"nodes": 2, "tasks_per_node": 1, "cpus_per_task": 1, "timeout_min": 5}
     settings = base | {"strategy": "ddp", "trainer.max_steps": 4, "optimizer.lr": "1e-3,2e-3", "resume": "auto"}
@@ -94,7 +77,7 @@ def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slu
     done = subprocess.run(
         [sys.executable, "-m", "bert_lightning.pretrain", "--multirun", *swept],
         cwd=tmp_path,
-        env=slurm | own_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "PATH": slurm["PATH"]},
+        env=slurm | checkout_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "PATH": slurm["PATH"]},
         capture_output=True,
         text=True,
         timeout=240,

@@ -1,25 +1,17 @@
 """torchrun over two nodes with addresses of their own: the run of one process; a cable pulled out ends it, soon."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands.test_pretrain import (
-    NO_DROPOUT,
-    Settings,
-    _one_thread,  # noqa: F401
-    assert_close,
-    base,  # noqa: F401
-    overrides,
-    own_environment,
-    run_here,
-)
-from tests.runs.test_faults import WATCH, steps_made
+from tests.support.checkout import checkout_environment
 from tests.support.namespaces import TwoNodes, can_be_made, two_nodes
+from tests.support.processes import wait_until
+from tests.support.runs import assert_close, command, run_here, steps_made
+from tests.support.settings import NO_DROPOUT, WATCH, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not can_be_made(), reason="needs root, iproute2 and namespaces")]
 
@@ -34,23 +26,20 @@ class Launch:
     """The line of docs/launching.md on both nodes; what each prints is kept."""
 
     def __init__(self, nodes: TwoNodes, settings: Settings, folder: Path, attempt: str) -> None:
-        torchrun = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
-        torchrun += [f"--rdzv-endpoint={nodes.names[0]}:29500", f"--rdzv-id={attempt}"]
-        command = [sys.executable, *torchrun, "-m", "bert_lightning.pretrain", *overrides(settings)]
+        launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+        launcher += [f"--rdzv-endpoint={nodes.names[0]}:29500", f"--rdzv-id={attempt}", "-m"]
+        launched = command(settings, launcher)
         self.outputs = [folder / f"{attempt}-{node}.txt" for node in range(2)]
         self.processes = []
         for node, path in enumerate(self.outputs):
-            environment = own_environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+            environment = checkout_environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
             with path.open("w") as output:
                 files = {"stdout": output, "stderr": subprocess.STDOUT}
-                self.processes.append(nodes.start(node, command, cwd=folder, env=environment, **files))
+                self.processes.append(nodes.start(node, launched, cwd=folder, env=environment, **files))
 
     def wait_for(self, true: Callable[[], bool], seconds: float) -> None:
         """Wait for something, or for the end."""
-        deadline = time.monotonic() + seconds
-        while not true() and any(process.poll() is None for process in self.processes):
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
+        wait_until(true, *self.processes, seconds=seconds, poll=0.05, said=self.said)
 
     def statuses(self, seconds: float) -> list[int]:
         """The exit statuses; a node that is not done in time is killed and fails the test."""
@@ -68,7 +57,7 @@ class Launch:
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_cable_pulled_out_ends_the_run_and_loses_nothing(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     nodes: TwoNodes,
     strategy: str,

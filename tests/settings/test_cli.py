@@ -1,13 +1,12 @@
 """How commands end: one line and status 2 for what the user can mend, a traceback for a bug or on demand."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands.test_inspect_stream import ROOT
+from tests.support.checkout import checkout_environment
 
 PROGRAM = """
 import os, subprocess, sys
@@ -28,7 +27,7 @@ entry_point("prepare", run)()
 
 
 def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"PYTHONPATH": str(ROOT)}
+    environment = {k: v for k, v in checkout_environment().items() if k != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, f"output_dir={output_dir}", *more],
         cwd=tmp_path,

@@ -11,8 +11,8 @@ import pytest
 
 from bert_lightning.settings import idle_threads
 from bert_lightning.settings.idle_threads import GPU_DEVICES, VARIABLES, limit_spinning
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOORS = ("benchmark", "demo", "export", "fill_mask", "inspect_stream", "prepare", "pretrain")
 
 

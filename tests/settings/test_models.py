@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from transformers import BertConfig, BertForPreTraining
 
@@ -13,6 +12,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.settings.config import CONF_DIR
+from tests.support.configs import compose_config
 
 # Millions of parameters: Turc et al. (2019) for the first five; Devlin et al. (2019) round BERT-large to 340.
 PUBLISHED = {
@@ -27,8 +27,7 @@ PUBLISHED = {
 
 def read(name: str) -> EncoderConfig:
     """Compose a model file as bert-pretrain does, for BERT's vocabulary."""
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        cfg = compose(f"model/{name}")
+    cfg = compose_config(f"model/{name}")
     return instantiate(cfg.model, vocab_size=30_522)
 
 
@@ -62,8 +61,7 @@ def test_the_base_model_is_the_default_of_the_reference() -> None:
     ],
 )
 def test_an_objective_file_is_named_after_its_targets(name: str, kind: type, weights: dict[str, float]) -> None:
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        cfg = compose(f"objective/{name}")
+    cfg = compose_config(f"objective/{name}")
     with torch.device("meta"):
         objective = instantiate(cfg.objective, _partial_=True)(config=read("bert_tiny"))
     assert type(objective) is kind

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from bert_lightning.settings.run_folder import RunFolder
-from tests.commands.test_pretrain import own_environment
+from tests.support.checkout import checkout_environment
 
 HOLD = "import sys, time; from bert_lightning.settings.run_folder import RunFolder\n"
 HOLD += "with RunFolder(sys.argv[1]).locked(): print('held', flush=True); time.sleep(float(sys.argv[2]))"
@@ -18,7 +18,7 @@ HOLD += "with RunFolder(sys.argv[1]).locked(): print('held', flush=True); time.s
 def holder(run_dir: Path, seconds: float) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(run_dir), str(seconds)],
-        env=own_environment(),
+        env=checkout_environment(),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -4,18 +4,14 @@ import doctest
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bert_lightning.settings import setting_types
 from bert_lightning.settings.config import CONF_DIR
 from bert_lightning.settings.setting_types import check_types
-from tests.commands.test_pretrain import (
-    Settings,
-    _one_thread,  # noqa: F401
-    base,  # noqa: F401
-    run_here,
-)
+from tests.support.configs import compose_config
+from tests.support.runs import run_here
+from tests.support.settings import Settings
 
 GROUPS = (
     "callbacks",
@@ -38,8 +34,7 @@ def test_examples() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_shipped_config_passes(choice: str) -> None:
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        cfg = compose("pretrain", ["data.path=x", choice])
+    cfg = compose_config("pretrain", ["data.path=x", choice])
     check_types(cfg)
 
 
@@ -67,7 +62,7 @@ def test_every_shipped_config_passes(choice: str) -> None:
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(
-    base: Settings,  # noqa: F811
+    base: Settings,
     tmp_path: Path,
     key: str,
     value: str,

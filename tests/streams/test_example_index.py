@@ -1,7 +1,6 @@
 """The cache of the example index: processes that make it at the same time agree, and a damaged one is made again."""
 
 import multiprocessing
-import subprocess
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.example_index import ExampleIndex
+from tests.support.file_systems import small_file_system
 
 
 def counts(prepared: Path, cache: Path, barrier: Barrier | None = None) -> list[int]:
@@ -37,19 +37,10 @@ def test_processes_that_make_the_cache_together_do_not_disturb_each_other(prepar
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own without a free block."""
-    folder = tmp_path / "full"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("file systems cannot be mounted here")
-    (folder / "index").mkdir()
-    (folder / "other").write_bytes(bytes(4096))
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(tmp_path / "full", "4k") as folder:
+        (folder / "index").mkdir()
+        (folder / "other").write_bytes(bytes(4096))
+        yield folder
 
 
 def test_a_full_disk_costs_only_time(prepared: Path, tmp_path: Path, full_disk: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams.collate import PackedShape, pack
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffers
-from tests.streams.test_collate import SIZES, VOCABULARY, make_examples, pack_one
+from tests.support.packed import SIZES, VOCABULARY, make_examples, pack_one
 
 
 def make_batch(rows: list[int] | None = None) -> PackedBatch:

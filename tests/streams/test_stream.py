@@ -1,7 +1,6 @@
 """The promise of the pipeline: the same global batches for any ranks, workers, micro-batches, and after any resume."""
 
 import gc
-import os
 import shutil
 import subprocess
 import sys
@@ -24,30 +23,12 @@ from data_pipeline.pairs.sentence_pair import SentencePairs
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, global_digest
-from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream, ValidationStream
-from tests.conftest import tiny_texts, write_prepared
+from tests.support.checkout import checkout_environment
+from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream
+from tests.support.texts import tiny_texts, write_prepared
 
-GLOBAL_BATCH = 48
-ROOT = Path(__file__).resolve().parents[2]
 OPEN_FILES = Path("/proc/self/fd")
-
-
-def make_samples(folder: Path, split: str = "train", **changes: object) -> PretrainingSamples:
-    settings = {
-        "pairs": SegmentPairs(),
-        "masking": TokenMasking(),
-        "seq_len": 48,
-        "seed": 3,
-        "num_lanes": 4,
-        "window_shards": 2,
-    }
-    return PretrainingSamples(folder, split, **(settings | changes))
-
-
-def make_stream(samples: PretrainingSamples, micro_batch_size: int = 8, **changes: int) -> PretrainingStream:
-    settings = {"global_batch_size": GLOBAL_BATCH, "num_steps": 100}
-    return PretrainingStream(samples, micro_batch_size=micro_batch_size, **(settings | changes))
 
 
 def digests(
@@ -105,7 +86,7 @@ import sys, torch
 from itertools import islice
 from pathlib import Path
 from data_pipeline.streams.packing import batch_digest
-from tests.streams.test_stream import GLOBAL_BATCH, make_samples, make_stream
+from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream
 
 if __name__ == "__main__":
     torch.multiprocessing.set_start_method("spawn")
@@ -120,7 +101,7 @@ def test_spawned_workers_and_hash_seeds_change_nothing(
 ) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed}
+    env = checkout_environment(PYTHONHASHSEED=hash_seed)
     done = subprocess.run([sys.executable, str(script), str(prepared)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == reference[:4]

@@ -10,7 +10,7 @@ import pytest
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.shards import read_shard
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
-from tests.streams.test_stream import make_samples, make_stream
+from tests.support.streams import make_samples, make_stream
 
 
 def test_shares_and_lengths_are_those_of_the_batches(prepared: Path) -> None:

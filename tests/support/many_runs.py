@@ -1,6 +1,6 @@
 """Several runs in one launch, so that tests with many processes pay for starting them once.
 
-    torchrun --standalone --nproc-per-node=2 tests/many_runs.py runs.json
+    torchrun --standalone --nproc-per-node=2 -m tests.support.many_runs runs.json
 
 The file holds a list of lists of overrides of bert-pretrain.
 """
@@ -10,23 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.pretrain import pretrain
-from bert_lightning.settings.config import CONF_DIR
-from tests.commands.test_pretrain import Settings, overrides, own_environment
+from tests.support.checkout import checkout_environment, torchrun
+from tests.support.configs import compose_config
+from tests.support.settings import Settings, overrides
 
 
 def run_together(runs: list[Settings], processes: int, folder: Path, timeout: float = 240) -> None:
     """Run bert-pretrain once for each of `runs`, one after another, on the same processes."""
     listed = folder / "runs.json"
     listed.write_text(json.dumps([overrides(settings) for settings in runs]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
-        [*launch, "-m", "tests.support.many_runs", str(listed)],
+        [sys.executable, *torchrun(processes), "tests.support.many_runs", str(listed)],
         cwd=folder,
-        env=own_environment(),
+        env=checkout_environment(),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -38,6 +36,5 @@ if __name__ == "__main__":
     pretrain_module = sys.modules["bert_lightning.pretrain"]
     vars(pretrain_module)["shut_down"] = lambda: None  # the next run takes the group over
     for arguments in json.loads(Path(sys.argv[1]).read_text()):
-        with initialize_config_dir(CONF_DIR, version_base="1.3"):
-            pretrain(compose("pretrain", arguments))
+        pretrain(compose_config("pretrain", arguments))
     shut_down()

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SETTINGS = Path("/etc/netns")
 """`ip netns exec` mounts the files of a folder in it over those of /etc."""
@@ -18,11 +19,11 @@ class TwoNodes:
         self.names = [f"bert{os.getpid()}n{number}" for number in range(2)]
         self.addresses = ["10.77.0.1", "10.77.0.2"]
 
-    def start(self, node: int, command: list[str], **options: object) -> subprocess.Popen[str]:
+    def start(self, node: int, command: list[str], **options: Any) -> subprocess.Popen[str]:
         """Start a command on a node."""
         inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "sh", "-c"]
         script = f'hostname {self.names[node]} && exec "$@"'
-        return subprocess.Popen(["ip", "netns", "exec", self.names[node], *inside, script, "sh", *command], **options)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(["ip", "netns", "exec", self.names[node], *inside, script, "sh", *command], **options)
 
     def pull_out(self) -> None:
         """Cut the nodes off from each other; nobody is told."""

@@ -19,17 +19,9 @@ from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import PackedShape, pack
 from data_pipeline.streams.packing import PackedBatch, PackedTokens, Targets, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
+from tests.support.models import tiny_encoder
 
-CONFIG = EncoderConfig(
-    vocab_size=101,
-    hidden_size=32,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    intermediate_size=64,
-    max_position_embeddings=40,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
+CONFIG = tiny_encoder(101, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=40)
 SEGMENTS = [(9, 12), (1, 1), (20, 15), (3, 30), (17, 2), (6, 6)]
 TARGETS = ("mlm", "nsp")
 VOCABULARY = Vocabulary(101, 4, (2, 3, 0), np.zeros(101, dtype=bool))

@@ -1,8 +1,6 @@
 """Byte-level BPE and Unigram: reproducible, without loss, the same ids in transformers, whole words."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +19,9 @@ from data_pipeline.tokenizers.tokenizer import (
     tokenizer_sha256,
 )
 from data_pipeline.tokenizers.unigram import train_unigram
-from tests.conftest import tiny_texts
+from tests.support.checkout import outputs_with_threads
+from tests.support.texts import tiny_texts
 
-ROOT = str(Path(__file__).resolve().parents[2])
 TEXTS = [" ".join(document) for document in tiny_texts(80)] + ["The king's café, 1891: 3.14 (naïve) Größe!"] * 3
 TRAINERS = {"byte_bpe": train_byte_bpe, "unigram": train_unigram}
 trainers = pytest.mark.parametrize("train", TRAINERS.values(), ids=TRAINERS)
@@ -36,17 +34,7 @@ def test_training_is_the_same_in_every_process_and_with_any_threads(module: str)
         "from data_pipeline.tokenizers.tokenizer import tokenizer_sha256;"
         f"print(tokenizer_sha256(train_{module}(TEXTS, 400)))"
     )
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            env={"PYTHONHASHSEED": str(threads), "RAYON_NUM_THREADS": str(threads)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for threads in (1, 3)
-    }
+    hashes = outputs_with_threads(program, (1, 3))
     assert len(hashes) == 1
 
 
@@ -131,7 +119,7 @@ def test_unigram_knows_its_letters_where_it_has_no_bytes() -> None:
     unknown = special_tokens(tokenizer).unk
     assert unknown not in tokenizer.encode(TEXTS[-1]).ids
     assert unknown in tokenizer.encode("東京").ids
-    with pytest.raises(ValueError, match=r"character_coverage must be in \(0, 1\], not 2"):
+    with pytest.raises(ValueError, match=r"character_coverage must be in \(0, 1\]; got 2"):
         train_unigram(TEXTS, 400, character_coverage=2)
 
 

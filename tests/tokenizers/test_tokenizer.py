@@ -1,8 +1,6 @@
 """Tokenizers: reproducible training, loading, and agreement with transformers on the published vocabulary."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,8 @@ from data_pipeline.tokenizers.tokenizer import (
     tokenizer_sha256,
     train_wordpiece,
 )
-from tests.conftest import SHARED_DATA, tiny_texts
+from tests.support.checkout import SHARED_DATA, outputs_with_threads
+from tests.support.texts import tiny_texts
 
 TEXT = "Unaffable WORLD's café, naïve [MASK]: 3.14 東京 walks!"
 VOCABULARY = SHARED_DATA / "bert-vocab.txt"
@@ -32,21 +31,10 @@ def test_special_tokens_get_the_first_ids(tokenizer: Tokenizer) -> None:
 
 def test_training_is_the_same_in_every_process_and_with_any_threads() -> None:
     program = (
-        "from tests.conftest import tiny_texts; from data_pipeline.tokenizers.tokenizer import *;"
+        "from tests.support.texts import tiny_texts; from data_pipeline.tokenizers.tokenizer import *;"
         "print(tokenizer_sha256(train_wordpiece([' '.join(d) for d in tiny_texts(80)], 200)))"
     )
-    root = str(Path(__file__).resolve().parents[2])
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=root,
-            env={"PYTHONHASHSEED": str(threads), "RAYON_NUM_THREADS": str(threads)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for threads in (1, 2, 5)
-    }
+    hashes = outputs_with_threads(program, (1, 2, 5))
     assert len(hashes) == 1
 
 

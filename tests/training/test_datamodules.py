@@ -3,7 +3,6 @@
 import time
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,26 +17,7 @@ from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
 from tests.support.parity import CONFIG
-
-
-def make_data(
-    prepared: Path,
-    cache: Path,
-    rank: int = 0,
-    world_size: int = 1,
-    held_out: HeldOutExamples | None = None,
-    **changes: Any,
-) -> PretrainingData:
-    settings = {"seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "max_steps": 9} | changes
-    settings = {"pairs": SegmentPairs(), "masking": TokenMasking()} | settings
-    data = PretrainingData(
-        prepared, validation=held_out or HeldOutExamples(TokenMasking()), cache_dir=cache, **settings
-    )
-    device = SimpleNamespace(type="cpu")
-    data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
-    )
-    return data
+from tests.support.training import make_data
 
 
 def test_the_ranks_together_have_the_global_batches_of_one(prepared: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import doctest
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,65 +10,14 @@ import lightning as L
 import pytest
 import torch
 
-from bert_lightning.metrics.metrics_log import MetricsCsv, read_columns
-from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.training import modules
-from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
-from bert_lightning.training.modules import PretrainingModule
-from bert_lightning.training.schedules import constant
-from data_pipeline.masking.masking import TokenMasking
-from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import losses
-
-
-def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
-    torch.manual_seed(0)
-    config = EncoderConfig(
-        vocab_size=Manifest.load(prepared).vocab_size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    return MaskedLMWithNSP(config)
-
-
-def make_module(
-    objective: Objective, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
-) -> Any:
-    optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
-    schedule = partial(constant, max_steps=max_steps)
-    return PretrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
-
-
-def fit(
-    module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
-) -> L.Trainer:
-    masking = TokenMasking()
-    sizes = {"seq_len": 48, "global_batch_size": 32, "micro_batch_size": micro, "max_steps": max_steps}
-    held_out = HeldOutExamples(masking)
-    data = PretrainingData(prepared, SegmentPairs(), masking, held_out, **sizes, cache_dir=folder)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=max_steps,
-        max_epochs=-1,
-        logger=[MetricsCsv(folder)],
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=None,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **({"val_check_interval": 1000} | changes),
-    )
-    trainer.fit(module, datamodule=data)
-    return trainer
+from tests.support.training import fit, make_module, make_objective
 
 
 def test_examples() -> None:

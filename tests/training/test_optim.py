@@ -6,18 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from tests.support.models import tiny_encoder
 
-CONFIG = EncoderConfig(
-    vocab_size=60,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=64,
-    max_position_embeddings=64,
-)
+CONFIG = tiny_encoder(dropout=0.1)
 
 
 def names(model: nn.Module, group: list[Tensor]) -> set[str]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
-from bert_lightning.settings.config import CONF_DIR
+from tests.support.checkout import ROOT
+from tests.support.configs import compose_config
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
 HADOLINT = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
@@ -47,8 +46,7 @@ def settings_of(words: list[str]) -> list[str]:
 
 def composes(command: str, words: list[str]) -> None:
     """Hydra takes the settings as they stand."""
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        compose(command.removeprefix("bert-").replace("-", "_"), settings_of(words))
+    compose_config(command.removeprefix("bert-").replace("-", "_"), settings_of(words))
 
 
 def test_compose_runs_commands_that_exist() -> None:

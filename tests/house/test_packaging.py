@@ -1,0 +1,98 @@
+"""The wheel, an editable install and a bare checkout have every command and every config."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+
+from tests.support.checkout import ROOT, torchrun
+
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    program = f"from hatchling.build import build_wheel; build_wheel({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_every_config_is_in_the_wheel_and_nothing_else_is(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    configs = {f"bert_lightning/conf/{path.relative_to(ROOT / 'conf')}" for path in CONFIGS}
+    assert len(configs) > 20
+    assert configs <= names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"bert_lightning", "data_pipeline"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_console_script_is_the_main_of_a_module(script: str) -> None:
+    module, _, function = SCRIPTS[script].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_target_of_the_configs_exists() -> None:
+    lines = [line for path in CONFIGS for line in path.read_text().splitlines()]
+    targets = {found[1] for line in lines if (found := re.search(r"_target_: ((?:bert|data)_\w+\.\S+)", line))}
+    assert len(targets) > 30
+    for target in targets:
+        assert get_object(target) is not None
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One way to have the project: the programs of its environment, and the folder in which they run."""
+
+    programs: Path
+    folder: Path
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """Return what a program prints; it does not see the checkout of the tests."""
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [self.programs / program, *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(params=["wheel", "editable", "checkout"])
+def installation(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Installation:
+    """An environment that has the installed packages of this one, and the project in one of three ways."""
+    environment = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    others = [path for path in site.iterdir() if "bert_lightning" not in path.name]
+    for path in others:
+        if not (packages / path.name).exists():
+            (packages / path.name).symlink_to(path)
+    install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    asked = {"wheel": [wheel], "editable": ["--editable", ROOT], "checkout": []}[request.param]
+    if asked:
+        subprocess.run([*install, *asked], check=True, capture_output=True)
+    return Installation(environment / "bin", ROOT if request.param == "checkout" else tmp_path)
+
+
+@pytest.mark.slow
+def test_every_command_runs_however_the_project_is_installed(installation: Installation, prepared: Path) -> None:
+    for script, main in SCRIPTS.items():
+        module = main.partition(":")[0]
+        assert "powered by hydra" in installation.run("python", "-m", module, "--help").lower()
+        if (installation.programs / script).exists():
+            assert "powered by hydra" in installation.run(script, "--help").lower()
+    assert (installation.programs / "bert-pretrain").exists() == (installation.folder != ROOT)
+    launched = installation.run("python", *torchrun(1), "bert_lightning.pretrain", "--help")
+    assert "powered by hydra" in launched.lower()
+    arguments = [f"data.path={prepared}", "num_batches=1", "data.seq_len=32", "data.num_workers=0"]
+    assert "predicted share" in installation.run("python", "-m", "bert_lightning.inspect_stream", *arguments)

@@ -1,0 +1,34 @@
+"""A corpus of text files, its reader, and what a preparation leaves."""
+
+import hashlib
+from itertools import accumulate
+from pathlib import Path
+
+from data_pipeline.corpora.reader import FileReader
+from data_pipeline.corpora.text_lines import TextLines
+from tests.support.texts import tiny_texts
+
+
+def write_corpus(folder: Path, files: int = 6, documents: int = 20) -> Path:
+    folder.mkdir()
+    for file in range(files):
+        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=file))
+        (folder / f"{file}.txt").write_text(text + "\n")
+    return folder
+
+
+def identifiers(folder: Path, file: int, source: str = "tiny") -> list[str]:
+    """Of the documents of a file of `write_corpus`: the bytes at which they begin."""
+    text = (folder / f"{file}.txt").read_text()
+    lengths = [len(document) + 2 for document in text.split("\n\n")]
+    return [f"{source}/{file}.txt/{begin}" for begin in accumulate([0, *lengths[:-1]])]
+
+
+def reader(path: Path, kind: type[FileReader] = TextLines, name: str = "tiny") -> FileReader:
+    return kind(name=name, path=path, licence="public domain", origin="made by the tests")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hashes of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,0 +1,64 @@
+"""Runs of bert-pretrain with tiny sizes: their settings, their launch, and how two of them compare."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import pytest
+from omegaconf import DictConfig
+
+from bert_lightning.metrics.metrics_log import read_columns, read_rows
+from bert_lightning.pretrain import pretrain
+from tests.support.checkout import checkout_environment
+from tests.support.configs import compose_config
+from tests.support.settings import Settings, overrides
+
+NOT_REPEATABLE = ("throughput/",)
+
+
+def compose_here(command: str, settings: Settings) -> DictConfig:
+    """Return the configuration of a command with some settings."""
+    return compose_config(command, overrides(settings))
+
+
+def run_here(settings: Settings) -> L.Trainer:
+    """Run bert-pretrain in this process."""
+    return pretrain(compose_here("pretrain", settings))
+
+
+def command(settings: Settings, launcher: Sequence[str] = ("-m",)) -> list[str]:
+    """Return the command line of bert-pretrain; `launcher` starts the module."""
+    return [sys.executable, *launcher, "bert_lightning.pretrain", *overrides(settings)]
+
+
+def run_apart(settings: Settings, folder: Path, launcher: Sequence[str] = ("-m",)) -> subprocess.CompletedProcess[str]:
+    """Run bert-pretrain in processes of its own, in a given folder."""
+    environment = checkout_environment()
+    return subprocess.run(
+        command(settings, launcher), cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def assert_close(run_dir: Path, reference: Path, tolerance: float = 1e-5) -> None:
+    """Two runs have the same rows of metrics up to a relative tolerance."""
+    found, expected = (read_columns(folder / "metrics.csv") for folder in (run_dir, reference))
+    for name in ("train/loss", "train/mlm_loss", "train/nsp_loss", "val/loss", "optim/grad_norm", "progress/tokens"):
+        assert found[name][0] == expected[name][0], name
+        assert found[name][1] == pytest.approx(expected[name][1], rel=tolerance), name
+
+
+def repeatable(run_dir: Path) -> dict[int, dict[str, str]]:
+    """Cells of metrics.csv, as text, but those that measure time and memory."""
+    rows = read_rows(run_dir / "metrics.csv")
+    return {
+        step: {name: cell for name, cell in row.items() if not name.startswith(NOT_REPEATABLE)}
+        for step, row in rows.items()
+    }
+
+
+def steps_made(run_dir: Path) -> int:
+    """Return the steps of a run with `callbacks=audit`, which writes a digest a step."""
+    digests = run_dir / "digests.txt"
+    return len(digests.read_text().splitlines()) if digests.exists() else 0

@@ -1,0 +1,77 @@
+"""The tiny objective, its data and its module, trained without the command."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import torch
+
+from bert_lightning.metrics.metrics_log import MetricsCsv
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.objective import Objective
+from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
+from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.schedules import constant
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.prepared.manifest import Manifest
+from tests.support.models import tiny_encoder
+
+
+def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
+    torch.manual_seed(0)
+    return MaskedLMWithNSP(tiny_encoder(Manifest.load(prepared).vocab_size, dropout))
+
+
+def make_module(
+    objective: Objective, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
+) -> Any:
+    optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    schedule = partial(constant, max_steps=max_steps)
+    return PretrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
+
+
+def fit(
+    module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
+) -> L.Trainer:
+    masking = TokenMasking()
+    sizes = {"seq_len": 48, "global_batch_size": 32, "micro_batch_size": micro, "max_steps": max_steps}
+    held_out = HeldOutExamples(masking)
+    data = PretrainingData(prepared, SegmentPairs(), masking, held_out, **sizes, cache_dir=folder)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=max_steps,
+        max_epochs=-1,
+        logger=[MetricsCsv(folder)],
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **({"val_check_interval": 1000} | changes),
+    )
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def make_data(
+    prepared: Path,
+    cache: Path,
+    rank: int = 0,
+    world_size: int = 1,
+    held_out: HeldOutExamples | None = None,
+    **changes: Any,
+) -> PretrainingData:
+    settings = {"seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "max_steps": 9} | changes
+    settings = {"pairs": SegmentPairs(), "masking": TokenMasking()} | settings
+    data = PretrainingData(
+        prepared, validation=held_out or HeldOutExamples(TokenMasking()), cache_dir=cache, **settings
+    )
+    device = SimpleNamespace(type="cpu")
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
+    )
+    return data
