@@ -81,6 +81,14 @@ class Contestant:
         self.model.train()
         return loss
 
+    def release(self) -> None:
+        """Give back the memory of a model that will run no more."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.model.to("meta")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def state_bytes(self) -> int:
         """Return the bytes of weights and optimizer state."""
         states = [value for state in self.optimizer.state.values() for value in state.values()]

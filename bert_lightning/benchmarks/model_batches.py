@@ -87,11 +87,10 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
 
     The masks and labels are the same ones; a token that is not to be predicted has the label -100.
     """
-    tokens, mlm = batch.tokens, batch.targets[MLM]
+    tokens = batch.tokens
     ends = tokens.cu_seqlens[: batch.num_examples + 1].tolist()
     longest = length or max(end - begin for begin, end in pairwise(ends))
-    labels = torch.full_like(tokens.input_ids, -100, dtype=torch.long)
-    labels[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
+    labels = flat_labels(batch)
 
     def rows(values: Tensor, filler: int) -> Tensor:
         padded = torch.full((batch.num_examples, longest), filler)
@@ -106,6 +105,14 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
         "labels": rows(labels, -100),
         "next_sentence_label": batch.targets[NSP].labels[: batch.num_examples].long(),
     }
+
+
+def flat_labels(batch: PackedBatch) -> Tensor:
+    """Return the label of every token, -100 if it is not to be predicted, (tokens,)."""
+    mlm = batch.targets[MLM]
+    labels = torch.full_like(batch.tokens.input_ids, -100, dtype=torch.long)
+    labels[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
+    return labels
 
 
 @dataclass(frozen=True, slots=True)

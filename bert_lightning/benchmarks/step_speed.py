@@ -1,10 +1,11 @@
 """Training steps of several contestants in turn on the same batches: seconds, memory, compilations, losses."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch._dynamo.utils import counters
 
 from bert_lightning.benchmarks.contestants import Contestant
@@ -24,7 +25,8 @@ class Runner:
         num_compiled: Graphs compiled in the warm-up, and in the steps that were timed.
         peak_bytes: Weights, optimizer state, and the most that a step holds beside them.
         num_steps: Made so far.
-        losses: Without dropout on the first batch, before and after all steps.
+        losses: Joint losses without dropout on the first batch, before and after all steps.
+        failure: Why the contestant left the race; empty if it did not.
     """
 
     contestant: Contestant
@@ -35,6 +37,12 @@ class Runner:
     peak_bytes: int | None = None
     num_steps: int = 0
     losses: list[float] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def name(self) -> str:
+        """The contestant's name, and why it left the race."""
+        return f"{self.contestant.name}: {self.failure}" if self.failure else self.contestant.name
 
     @property
     def median_seconds(self) -> float:
@@ -46,6 +54,18 @@ class Runner:
         """What the warm-up took longer than as many steps do; 0 where nothing was compiled."""
         extra = sum(self.first_seconds) - len(self.first_seconds) * self.median_seconds
         return max(0.0, extra) if self.num_compiled[0] else 0.0
+
+    def attempt(self, work: Callable[..., None], *args: int) -> None:
+        """Do a stretch of work; a contestant whose device has too little memory for it leaves the race."""
+        if self.failure:
+            return
+        try:
+            work(*args)
+        except torch.OutOfMemoryError:
+            self.failure = "out of memory"
+        if self.failure:  # the error holds the frames of the step, and they hold its tensors, until it is handled
+            self.inputs = []
+            self.contestant.release()
 
     def warm_up(self) -> None:
         """Make a step on every batch, so that every shape has been seen, then one to look at the memory."""
@@ -64,6 +84,10 @@ class Runner:
         inputs = [self.inputs[number % len(self.inputs)] for number in range(first, first + count)]
         self.seconds.append(self._timed(inputs) / count)
         self.num_compiled[1] += _num_graphs() - before
+
+    def finish(self) -> None:
+        """Note the loss after all steps."""
+        self.losses.append(self.contestant.evaluate(self.inputs[0]))
 
     def _timed(self, inputs: Sequence[Any]) -> float:
         self.contestant.wait()
@@ -86,13 +110,13 @@ def race(contestants: Sequence[Contestant], batches: Sequence[PackedBatch], repe
     """
     runners = [Runner(one, [one.prepare(batch) for batch in batches]) for one in contestants]
     for runner in runners:
-        runner.warm_up()
+        runner.attempt(runner.warm_up)
     for repeat in range(repeats):
         turn = repeat % len(runners)
         for runner in runners[turn:] + runners[:turn]:
-            runner.run(repeat * steps, steps)
+            runner.attempt(runner.run, repeat * steps, steps)
     for runner in runners:
-        runner.losses.append(runner.contestant.evaluate(runner.inputs[0]))
+        runner.attempt(runner.finish)
     return runners
 
 
