@@ -34,7 +34,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
         raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
-    cfg = _resolved(cfg)
+    cfg = resolved(cfg)
     quieten_torchao()  # transformers imports it where it is installed
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
@@ -53,7 +53,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _resolved(cfg: DictConfig) -> DictConfig:
+def resolved(cfg: DictConfig) -> DictConfig:
     """Return the settings with what depends on the machine and on the prepared data filled in."""
     accelerator = find_accelerator(cfg.accelerator, "accelerator")
     precision = resolve_precision(cfg.precision, accelerator, "precision")

@@ -58,7 +58,7 @@ class Contestant:
 
     def step(self, inputs: Any) -> None:
         """Make one whole training step."""
-        self._precise_loss(inputs).backward()
+        self.precise_loss(inputs).backward()
         self.clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -68,7 +68,8 @@ class Contestant:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _precise_loss(self, inputs: Any) -> Tensor:
+    def precise_loss(self, inputs: Any) -> Tensor:
+        """Return the joint loss, computed in the contestant's precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half_precision):
             return self.loss(inputs)
 
@@ -77,7 +78,7 @@ class Contestant:
         """Return the joint loss without dropout; nothing is compiled for it."""
         self.model.eval()
         with torch.compiler.set_stance("force_eager"):
-            loss = self._precise_loss(inputs).item()
+            loss = self.precise_loss(inputs).item()
         self.model.train()
         return loss
 
