@@ -136,7 +136,7 @@ class Session:
             found = self._worker.measure(step, min(step.limit, self.left()))
             record = {**found, **record, "ok": True}
         except StepFailed as failure:
-            record |= {"ok": False, "error": list(failure.args), "line": f"FAILED: {failure.args[-1]}"}
+            record |= {"ok": False, "error": list(failure.args), "line": f"FAILED: {failure.args[0]}"}
             self.failed.append(step.name)
             self.stop()  # the device, or the process, may be broken: the next step has a new one
         record["seconds"] = round(self.clock() - begin, 1)

@@ -149,11 +149,13 @@ TINY = {
     "objective.chunk_rows": "objective.chunk_rows=16",
 }
 """Replacements that let a CPU go through the queue: of a setting, or of any value of its key."""
-TINY_MODEL = ("model.hidden_size=32", "model.num_hidden_layers=2", "compile.on_cpu=true", "compile.backend=aot_eager")
+TINY_MODEL = ("model.hidden_size=32", "model.num_hidden_layers=2")
+TRACED = ("compile.on_cpu=true", "compile.backend=aot_eager")
+"""Compilation that makes the graphs and no kernels; for the steps that are about it."""
 TINY_EXTRAS = {
     "benchmark": (*TINY_MODEL, "model.vocab_size=600", "part.num_batches=2"),
-    "parity": (*TINY_MODEL, "model.vocab_size=600"),
-    "gradients": (*TINY_MODEL, "model.vocab_size=600"),
+    "parity": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
+    "gradients": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
     "pretrain": TINY_MODEL,
     "tests": (),
 }
@@ -164,4 +166,5 @@ def tiny(step: Step) -> Step:
     """Return the same step at a size for a CPU."""
     settings = [TINY.get(setting, TINY.get(setting.partition("=")[0], setting)) for setting in step.settings]
     extras = TINY_EXTRAS[step.work] + (PROFILE if "callbacks=profile" in settings else ())
+    extras += TRACED if any(setting.startswith("compile") for setting in settings) else ()
     return replace(step, settings=settings_over(tuple(settings), extras), expected=10, limit=300)

@@ -20,7 +20,7 @@ SECONDS_TO_END = 3.0
 
 
 class StepFailed(Exception):
-    """A step without an answer; the arguments are the last lines of what went wrong."""
+    """A step without an answer; the arguments are lines that say what went wrong, the first one most."""
 
 
 class Worker:
@@ -98,14 +98,16 @@ def serve(connection: Connection, log: Path, results: Path, scratch: Path) -> No
             answer: tuple[bool, Any] = (True, WORKS[step.work](step.settings, results / step.name, scratch))
         except BaseException as error:
             traceback.print_exc()
-            answer = (False, _last_lines(error))
+            answer = (False, _in_short(error))
         _clean_up()
         connection.send(answer)
 
 
-def _last_lines(error: BaseException) -> list[str]:
-    lines = "".join(traceback.format_exception(error)).strip().splitlines()
-    return [line.strip() for line in lines if line.strip()][-ERROR_LINES:]
+def _in_short(error: BaseException) -> list[str]:
+    """Return the first lines of an error, and the line of code that raised it."""
+    words = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return [*words[: ERROR_LINES - 1], f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"]
 
 
 def _die_with_parent() -> None:
