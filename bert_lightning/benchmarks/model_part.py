@@ -33,12 +33,12 @@ class ModelPart:
     """Measure the training step.
 
     Args:
-        setting: The model, its device, precision and optimizer.
-        source: Of the examples.
+        setting: The model, the device, precision and optimizer.
+        source: Source of the examples.
         baseline: A key of BASELINES.
-        num_batches: Different batches; each is a step of the warm-up.
+        num_batches: Different batches; the warm-up has a step on each.
         repeats: Turns of each contestant.
-        steps: Steps in a row of a turn.
+        steps: Steps in a row in each turn.
         num_workers: Loader processes of the run with the loader.
         chart: A file for the chart, as PNG.
     """

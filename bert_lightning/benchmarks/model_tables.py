@@ -1,4 +1,4 @@
-"""What was found about training steps, as tables and a chart."""
+"""The results about training steps, as tables and a chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from data_pipeline.streams.packing import MLM, PackedBatch
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the steps of one turn after another had to do; the same for every contestant.
+    """The work in the steps of each turn; it is the same for every contestant.
 
     Attributes:
         tokens: Real tokens of each turn.
@@ -28,7 +28,7 @@ class Work:
 
     @staticmethod
     def of(config: EncoderConfig, batches: Sequence[PackedBatch], repeats: int, steps: int) -> "Work":
-        """Count the batches of each turn: `steps` of them, on from where the turn before ended."""
+        """Count the batches of each turn: `steps` of them, beginning after the last batch of the turn before."""
         tokens = [batch.num_tokens for batch in batches]
         examples = [batch.num_examples for batch in batches]
         flops = [batch_flops(config, batch) for batch in batches]
@@ -126,7 +126,7 @@ def losses(runners: Sequence[Runner]) -> FigureTable:
 def facts(
     config: EncoderConfig, batches: Sequence[PackedBatch], parameters: int, settings: dict[str, str], peak: float
 ) -> FigureTable:
-    """Say what was measured and by which formula."""
+    """Return the facts about the measurement, and the formula of MFU."""
     tokens = sum(batch.num_tokens for batch in batches)
     squares = sum(squared_lengths(batch) for batch in batches)
     examples = sum(batch.num_examples for batch in batches)

@@ -15,16 +15,16 @@ from data_pipeline.streams.packing import PackedBatch
 
 @dataclass(slots=True)
 class Runner:
-    """A contestant on its way, and what was found about it.
+    """A contestant in the race, and its measurements.
 
     Attributes:
-        contestant: Who runs.
-        inputs: The batches as it takes them, on the host.
-        first_seconds: Of the warm-up steps, one on every batch.
-        seconds: Of a step in each repeat.
+        contestant: The model that runs.
+        inputs: Batches in the form that the contestant takes, on the host.
+        first_seconds: Seconds of the warm-up steps, one on every batch.
+        seconds: Seconds of a step in each repeat.
         num_compiled: Graphs compiled in the warm-up, and in the steps that were timed.
         peak_bytes: Weights, optimizer state, and the most that a step holds beside them.
-        num_steps: Made so far.
+        num_steps: Steps made so far.
         losses: Joint losses without dropout on the first batch, before and after all steps.
         failure: Why the contestant left the race; empty if it did not.
     """
@@ -51,7 +51,7 @@ class Runner:
 
     @property
     def compile_seconds(self) -> float:
-        """What the warm-up took longer than as many steps do; 0 where nothing was compiled."""
+        """Seconds that the warm-up took longer than as many steps do later; 0 if nothing was compiled."""
         extra = sum(self.first_seconds) - len(self.first_seconds) * self.median_seconds
         return max(0.0, extra) if self.num_compiled[0] else 0.0
 
@@ -100,12 +100,12 @@ class Runner:
 
 
 def race(contestants: Sequence[Contestant], batches: Sequence[PackedBatch], repeats: int, steps: int) -> list[Runner]:
-    """Let contestants make the same steps in turn; who begins changes from repeat to repeat.
+    """Let contestants make the same steps in turn; the one that begins changes from repeat to repeat.
 
     Args:
-        contestants: On one device.
+        contestants: Models on one device.
         batches: Micro-batches, each one step; gone through again and again.
-        repeats: Turns of each.
+        repeats: Turns of each contestant.
         steps: Steps in a row of a turn, on successive batches.
     """
     runners = [Runner(one, [one.prepare(batch) for batch in batches]) for one in contestants]
