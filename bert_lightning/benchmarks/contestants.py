@@ -1,7 +1,7 @@
 """The models that are compared: ours, and transformers' BertForPreTraining as users run it.
 
-A contestant turns a packed batch into the inputs of its model ahead of time, and makes whole training steps: copy to the
-device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
+A contestant turns a packed batch into the inputs of its model, ahead of time. Its steps are whole training steps: copy
+to the device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
 """
 
 from collections.abc import Callable
@@ -162,7 +162,7 @@ class Setting:
         precision: "32-true", "bf16-mixed" or "fp8"; with "fp8" transformers' models run in bf16-mixed.
         seq_len: Most tokens of an example.
         seed: Seed of the first weights.
-        compilation: How ours is compiled.
+        compilation: How ours is compiled; a compiled model of transformers takes the same backend.
     """
 
     name: str
@@ -207,7 +207,7 @@ def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, i
     model.load_state_dict(to_huggingface(state, setting.config), strict=False)
     model.to(setting.device).train()
     if is_compiled:
-        model.compile()
+        model.compile(backend=setting.compilation.backend)
     names = ["transformers", "compiled" if is_compiled else "eager"] + ["full rows"] * is_full_row
     return HuggingFace(
         name=", ".join(names),

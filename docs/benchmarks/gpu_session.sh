@@ -26,7 +26,6 @@ python=${PYTHON:-python3}
 mkdir -p "$work"
 export PYTHONPATH="$root:$root/docs/benchmarks${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export TORCHINDUCTOR_CACHE_DIR="$work/kernels/inductor" TRITON_CACHE_DIR="$work/kernels/triton"
-if [ -n "${DRY:-}" ]; then export TORCHINDUCTOR_COMPILE_THREADS=1; fi
 if [ -n "${WHEELS:-}" ]; then
     $python -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$WHEELS"/*.whl
     export PYTHONPATH="$PYTHONPATH:$work/site"

@@ -166,5 +166,5 @@ def tiny(step: Step) -> Step:
     """Return the same step at a size for a CPU."""
     settings = [TINY.get(setting, TINY.get(setting.partition("=")[0], setting)) for setting in step.settings]
     extras = TINY_EXTRAS[step.work] + (PROFILE if "callbacks=profile" in settings else ())
-    extras += TRACED if any(setting.startswith("compile") for setting in settings) else ()
-    return replace(step, settings=settings_over(tuple(settings), extras), expected=10, limit=300)
+    extras += TRACED if any("compile" in setting for setting in settings) else ()
+    return replace(step, settings=settings_over(tuple(settings), extras), expected=10, limit=120)
