@@ -162,7 +162,14 @@ def test_what_is_known_for_this_card_torch_and_code_is_passed_over(desk: Desk) -
         path.rename(desk.docs / path.name)  # as committed
     assert desk.run() == []
     assert f"one: known from {desk.docs / 'one.json'}" in desk.said
-    assert desk.run(sources="other") == ["one", "two", "three"]
+    assert desk.run(sources="other", steps=STEPS[:2]) == ["one", "two"]
+
+
+def test_the_table_shows_only_this_code(desk: Desk) -> None:
+    desk.run()
+    desk.run(sources="other", steps=STEPS[:1])
+    assert "one: one is done" in desk.said[-1]
+    assert "two" not in desk.said[-1]
 
 
 @pytest.mark.parametrize("changed", [{"card": "Card 8"}, {"torch": "2.12.0"}, {"settings": ["seed=1"]}, {"ok": False}])

@@ -70,8 +70,13 @@ def measured(folders: Iterable[Path], identity: Record) -> dict[tuple[str, tuple
     return {
         (record["step"], tuple(record["settings"])): path
         for path, record in read(folders)
-        if record["ok"] and all(record.get(name) == value for name, value in identity.items())
+        if record["ok"] and is_of(record, identity)
     }
+
+
+def is_of(record: Record, identity: Record) -> bool:
+    """Return whether a record was made with this card, this torch and this code."""
+    return all(record.get(name) == value for name, value in identity.items())
 
 
 def pack(results: Path, name: str, log: Path, table: str, out: Path) -> None:

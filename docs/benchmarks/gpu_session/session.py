@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from gpu_session.records import Record, measured, pack, read, write
+from gpu_session.records import Record, is_of, measured, pack, read, write
 from gpu_session.steps import Step
 from gpu_session.table import as_markdown
 from gpu_session.worker import StepFailed
@@ -149,7 +149,10 @@ class Session:
         pack(self.results, self._folder, self.log, self._table(), self.out)
 
     def _table(self) -> str:
-        """Return the table of what was measured on this machine, in the order of the queue."""
+        """Return the table of what this machine says about this code, in the order of the queue."""
+        if not self._machine:
+            return as_markdown([])
+        identity = self._identity()
         order = {step.name: number for number, step in enumerate(self.steps)}
-        records = [(record["step"], record) for _, record in read([self.results])]
+        records = [(record["step"], record) for _, record in read([self.results]) if is_of(record, identity)]
         return as_markdown(sorted(records, key=lambda one: order.get(one[0], len(order))))
