@@ -1,4 +1,4 @@
-"""bert-benchmark: how fast it is here, beside what others use for the same work, measured in one run."""
+"""bert-benchmark: the speed on this machine, beside that of other software for the same work, in one run."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
@@ -21,21 +21,21 @@ from bert_lightning.settings.config import filled_in, find_accelerator, prepared
 from data_pipeline.streams.collate import PackedShape
 
 WIDTH = 180
-"""Of tables that are written to a file."""
+"""Width of tables that are written to a file."""
 PUBLISHED_VOCAB_SIZE = 30522
-"""That of BERT (uncased), where no prepared data says another."""
+"""Size of BERT's vocabulary (uncased), used if no prepared data says another."""
 
 
 def benchmark(cfg: DictConfig) -> dict[str, Any]:
-    """Measure one part, print its tables and write them as JSON where asked.
+    """Measure one part, print its tables, and write them as JSON if `output` is given.
 
     Returns:
         Date, command, machine and every table as records, as in the file.
     """
     if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
         raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
-    cfg = _resolved(cfg)
-    quieten_torchao()  # transformers imports it where it is installed
+    cfg = resolved(cfg)
+    quieten_torchao()  # transformers imports torchao if it is installed
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     part: Part = instantiate(cfg.part)
@@ -53,7 +53,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _resolved(cfg: DictConfig) -> DictConfig:
+def resolved(cfg: DictConfig) -> DictConfig:
     """Return the settings with what depends on the machine and on the prepared data filled in."""
     accelerator = find_accelerator(cfg.accelerator, "accelerator")
     precision = resolve_precision(cfg.precision, accelerator, "precision")

@@ -1,4 +1,4 @@
-"""A chart of who trains how many tokens a second."""
+"""A chart of tokens a second, with a bar for each model."""
 
 from collections.abc import Sequence
 from pathlib import Path

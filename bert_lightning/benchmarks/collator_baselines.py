@@ -1,4 +1,4 @@
-"""What others feed a masked language model with, on the token ids of our own examples."""
+"""Data pipelines that others use for masked language models, on the token ids of our examples."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Who is measured on the model: ours, and transformers' BertForPreTraining as users run it.
+"""The models that are compared: ours, and transformers' BertForPreTraining as users run it.
 
-A contestant turns a packed batch into what its model takes, ahead of time, and makes whole training steps: copy to the
-device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
+A contestant turns a packed batch into the inputs of its model, ahead of time. Its steps are whole training steps: copy
+to the device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ class Contestant:
     """A model with its optimizer.
 
     Args:
-        name: For the tables.
-        model: On its device.
-        make_optimizer: Parameter groups -> optimizer.
-        is_half_precision: Whether it trains under bf16 autocast.
+        name: Name in the tables.
+        model: The model, on its device.
+        make_optimizer: Builds the optimizer of parameter groups.
+        is_half_precision: Whether the model trains under bf16 autocast.
     """
 
     def __init__(self, name: str, model: nn.Module, make_optimizer: MakeOptimizer, is_half_precision: bool) -> None:
@@ -45,7 +45,7 @@ class Contestant:
         self.device = next(model.parameters()).device
 
     def prepare(self, batch: PackedBatch) -> Any:
-        """Return what a step takes, on the host; pinned where it will be copied to a GPU."""
+        """Return the inputs of a step on the host, in page-locked memory if they will be copied to a GPU."""
         raise NotImplementedError
 
     def loss(self, inputs: Any) -> Tensor:
@@ -58,7 +58,7 @@ class Contestant:
 
     def step(self, inputs: Any) -> None:
         """Make one whole training step."""
-        self._precise_loss(inputs).backward()
+        self.precise_loss(inputs).backward()
         self.clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -68,7 +68,8 @@ class Contestant:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _precise_loss(self, inputs: Any) -> Tensor:
+    def precise_loss(self, inputs: Any) -> Tensor:
+        """Return the joint loss, computed in the contestant's precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half_precision):
             return self.loss(inputs)
 
@@ -77,9 +78,17 @@ class Contestant:
         """Return the joint loss without dropout; nothing is compiled for it."""
         self.model.eval()
         with torch.compiler.set_stance("force_eager"):
-            loss = self._precise_loss(inputs).item()
+            loss = self.precise_loss(inputs).item()
         self.model.train()
         return loss
+
+    def release(self) -> None:
+        """Give back the memory of a model that will run no more."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.model.to("meta")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def state_bytes(self) -> int:
         """Return the bytes of weights and optimizer state."""
@@ -94,7 +103,7 @@ class Ours(Contestant):
     model: Objective
 
     def prepare(self, batch: PackedBatch) -> PackedBatch:
-        """Put the batch into page-locked memory where it will be copied to a GPU."""
+        """Put the batch into page-locked memory if it will be copied to a GPU."""
         return (
             batch
             if self.device.type == "cpu"
@@ -142,18 +151,18 @@ class HuggingFace(Contestant):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all contestants have in common.
+    """The facts that all contestants share.
 
     Attributes:
-        name: Of the model.
-        config: Its sizes.
-        make_optimizer: Parameter groups -> optimizer.
+        name: Name of the model.
+        config: Sizes of the encoder.
+        make_optimizer: Builds the optimizer of parameter groups.
         accelerator: "cpu" or "gpu".
-        make_objective: Encoder config and attention -> ours.
-        precision: "32-true", "bf16-mixed" or "fp8", which is ours alone: transformers' runs in bf16-mixed.
+        make_objective: Builds ours of an encoder config and an attention.
+        precision: "32-true", "bf16-mixed" or "fp8"; with "fp8" transformers' models run in bf16-mixed.
         seq_len: Most tokens of an example.
-        seed: Of the first weights.
-        compilation: Of ours.
+        seed: Seed of the first weights.
+        compilation: How ours is compiled; a compiled model of transformers takes the same backend.
     """
 
     name: str
@@ -168,12 +177,12 @@ class Setting:
 
     @property
     def device(self) -> torch.device:
-        """The first one."""
+        """The device all run on."""
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the matrix products."""
+        """The dtype of the matrix products."""
         return torch.float32 if self.precision == "32-true" else torch.bfloat16
 
 
@@ -198,7 +207,7 @@ def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, i
     model.load_state_dict(to_huggingface(state, setting.config), strict=False)
     model.to(setting.device).train()
     if is_compiled:
-        model.compile()
+        model.compile(backend=setting.compilation.backend)
     names = ["transformers", "compiled" if is_compiled else "eager"] + ["full rows"] * is_full_row
     return HuggingFace(
         name=", ".join(names),

@@ -48,14 +48,14 @@ class DataPart:
 
     Args:
         source: The prepared folder and the settings of the stream.
-        masking: Its settings are those of every kind of masks measured; the first batch and memory are those of itself.
-        share: What one rank takes of the stream.
+        masking: The masking whose first batch and memory are measured; the other kinds of masks take its settings.
+        share: The share of one rank in the stream.
         seq_lens: Sequence lengths to measure.
         num_workers: Numbers of loader processes to measure; 0 reads in this one.
-        seconds: How long each figure is measured, after a warm-up.
-        repeats: How often each is; the median is kept, ours and others' in turn.
+        seconds: Seconds that each figure is measured for, after a warm-up.
+        repeats: Measurements of each figure, ours and others' in turn; the median is kept.
         corpus: Raw text to prepare, as bert-prepare takes it; None leaves preparation out.
-        text_bytes: Input of preparation at most, shared among the sources.
+        text_bytes: Most bytes of input to prepare, shared among the sources.
     """
 
     def __init__(

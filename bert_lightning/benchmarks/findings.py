@@ -1,4 +1,4 @@
-"""What a part of the benchmark has found: tables for the screen, the same figures by name for JSON."""
+"""The results of a benchmark: tables for the screen, and the same figures by name for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ class FigureTable:
     """A table of figures.
 
     Attributes:
-        title: What was measured, in which unit.
-        columns: Names; the first says what a row is about.
-        rows: Values, one for each column; None where there is none.
+        title: The quantity that was measured, and its unit.
+        columns: Names; the first column names the subject of a row.
+        rows: Values, one for each column; None if there is none.
         note: How to read it, in a sentence.
     """
 
@@ -45,7 +45,7 @@ class Part(Protocol):
     """One subject of the benchmark; one class each, chosen by the `part` config group."""
 
     def __call__(self, console: Console) -> list[FigureTable]:
-        """Measure, and say on the console what is going on."""
+        """Measure, and report progress on the console."""
 
 
 def _in_words(value: Cell) -> str:

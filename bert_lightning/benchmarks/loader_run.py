@@ -1,4 +1,4 @@
-"""Our step with the loader running beside it: what a run sees, and how long it waits for data."""
+"""Our step with the loader running beside it: the speed of a run, and its waits for data."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ def loader_run(contestant: Contestant, stream: Iterable[list[PackedBatch]], num_
     """Take steps from a stream until it is done; only what comes after the first two steps counts.
 
     Args:
-        contestant: Makes the steps.
-        stream: One micro-batch a step.
+        contestant: The model that makes the steps.
+        stream: Batches, one micro-batch a step.
         num_steps: Steps that count.
     """
     table = FigureTable(
@@ -41,7 +41,7 @@ def loader_run(contestant: Contestant, stream: Iterable[list[PackedBatch]], num_
 
 
 class _Waits:
-    """A stream that counts how long it was waited for."""
+    """A stream that counts the seconds of waiting for it."""
 
     def __init__(self, stream: Iterable[list[PackedBatch]]) -> None:
         self.seconds = 0.0

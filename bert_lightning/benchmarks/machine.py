@@ -1,4 +1,4 @@
-"""Where a figure was measured: hardware, versions and commit."""
+"""The machine of a measurement: hardware, versions and commit."""
 
 import importlib.metadata
 import os
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "n
 
 
 def machine() -> dict[str, object]:
-    """Return the facts that a figure is quoted with."""
+    """Return the facts to quote with a figure."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -39,7 +39,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout this file is in, marked where files were changed since."""
+    """Return the commit of the checkout this file is in, marked if files were changed since."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     try:
         said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Micro-batches for the model to be measured on: of a prepared folder, or of made-up tokens in stated lengths."""
+"""Micro-batches to measure the model with: from a prepared folder, or made-up tokens in stated lengths."""
 
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -21,12 +21,12 @@ NSP = "nsp"
 SHORTEST = 8
 ENDLESS = 10**9
 SPECIALS = 5
-"""Ids of made-up vocabularies that are no words: [PAD], [UNK], [CLS], [SEP], [MASK]."""
+"""Number of ids of made-up vocabularies that are no words: [PAD], [UNK], [CLS], [SEP], [MASK]."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthMixture:
-    """Some examples fill `seq_len`, the lengths of the others are spread evenly from 8 up, so that the mean is given.
+    """A mixture with a given mean: some examples fill `seq_len`, and the lengths of the others spread evenly from 8 up.
 
     Attributes:
         mean_share: Mean length, as a share of `seq_len`; 1 makes every row full.
@@ -43,7 +43,7 @@ class LengthMixture:
         [10, 15, 19, 24, 28, 32, 64, 64]
 
         Raises:
-            ValueError: where no even spread has that mean.
+            ValueError: if no even spread has that mean.
         """
         if self.mean_share >= 1:
             return np.full(count, seq_len)
@@ -87,11 +87,10 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
 
     The masks and labels are the same ones; a token that is not to be predicted has the label -100.
     """
-    tokens, mlm = batch.tokens, batch.targets[MLM]
+    tokens = batch.tokens
     ends = tokens.cu_seqlens[: batch.num_examples + 1].tolist()
     longest = length or max(end - begin for begin, end in pairwise(ends))
-    labels = torch.full_like(tokens.input_ids, -100, dtype=torch.long)
-    labels[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
+    labels = flat_labels(batch)
 
     def rows(values: Tensor, filler: int) -> Tensor:
         padded = torch.full((batch.num_examples, longest), filler)
@@ -108,19 +107,27 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
     }
 
 
+def flat_labels(batch: PackedBatch) -> Tensor:
+    """Return the label of every token, -100 if it is not to be predicted, (tokens,)."""
+    mlm = batch.targets[MLM]
+    labels = torch.full_like(batch.tokens.input_ids, -100, dtype=torch.long)
+    labels[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
+    return labels
+
+
 @dataclass(frozen=True, slots=True)
 class ExampleSource:
-    """Where the examples of the benchmark come from.
+    """The source of the benchmark's examples.
 
     Attributes:
         path: A prepared folder; None makes examples up.
         pairs: How documents become examples.
         masking: Which tokens are to be predicted.
-        lengths: Of examples that are made up.
+        lengths: Lengths of made-up examples.
         seq_len: Most tokens of an example.
         micro_batch_size: Examples of a batch.
-        vocab_size: Of the model.
-        seed: Of order, pairs, masks and made-up tokens.
+        vocab_size: Words of the model's vocabulary.
+        seed: Seed of order, pairs, masks and made-up tokens.
     """
 
     path: str | None
@@ -145,7 +152,7 @@ class ExampleSource:
         return synthetic_batches(self.lengths, count, shape, self.vocab_size, self.masking, self.seed)
 
     def stream(self, num_workers: int, pin_memory: bool = False) -> PretrainingStream | None:
-        """Return the training stream of a single rank, a micro-batch a step; None where examples are made up."""
+        """Return the training stream of a single rank, a micro-batch a step; None if examples are made up."""
         if self.path is None:
             return None
         samples = PretrainingSamples(self.path, "train", self.pairs, self.masking, self.seq_len, self.seed)
@@ -153,7 +160,7 @@ class ExampleSource:
         return PretrainingStream(samples, size, size, ENDLESS, num_workers=num_workers, pin_memory=pin_memory)
 
     def describe(self) -> str:
-        """Say where examples come from."""
+        """Return the source of the examples in words."""
         if self.path is not None:
             return f"{self.path}, {type(self.pairs).__name__}"
         mean, full = self.lengths.mean_share, self.lengths.full_share

@@ -1,38 +1,44 @@
 """bert-benchmark part=model: our training step beside transformers' on the same examples, with the same weights."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from torch import Tensor
 
-from bert_lightning.benchmarks.contestants import Setting, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.model_tables import Work, draw, facts, losses, ratios, speeds
+from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import race
 from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count
 from data_pipeline.whole_numbers import check_whole_number
 
-BASELINES = {
-    "hf": ((False, False), (True, False)),
-    "hf_full_rows": ((False, True), (True, True)),
-    "hf_eager": ((False, False),),
-    "hf_compiled": ((True, False),),
+EAGER, COMPILED = (partial(huggingface, is_compiled=compiled, is_full_row=False) for compiled in (False, True))
+BASELINES: dict[str, tuple[Callable[[Setting, dict[str, Tensor]], Contestant], ...]] = {
+    "hf": (EAGER, COMPILED),
+    "hf_full_rows": (partial(EAGER, is_full_row=True), partial(COMPILED, is_full_row=True)),
+    "hf_eager": (EAGER,),
+    "hf_compiled": (COMPILED,),
+    "hf_padding_free": (padding_free,),
     "none": (),
 }
-"""Which of transformers' models take part: (is_compiled, is_full_row)."""
+"""Functions that build the models of transformers that take part, from the setting and the weights of ours."""
 
 
 class ModelPart:
     """Measure the training step.
 
     Args:
-        setting: The model, its device, precision and optimizer.
-        source: Of the examples.
+        setting: The model, the device, precision and optimizer.
+        source: Source of the examples.
         baseline: A key of BASELINES.
-        num_batches: Different batches; each is a step of the warm-up.
+        num_batches: Different batches; the warm-up has a step on each.
         repeats: Turns of each contestant.
-        steps: Steps in a row of a turn.
+        steps: Steps in a row in each turn.
         num_workers: Loader processes of the run with the loader.
         chart: A file for the chart, as PNG.
     """
@@ -70,14 +76,14 @@ class ModelPart:
         peak = measured_peak_flops(setting.device, setting.dtype)
         own = ours(setting)
         state = {name: tensor.detach().cpu().clone() for name, tensor in own.model.state_dict().items()}
-        others = [huggingface(setting, state, *kind) for kind in BASELINES[self.baseline]]
+        others = [build(setting, state) for build in BASELINES[self.baseline]]
         console.print(f"{'; '.join(one.name for one in [own, *others])}: warm-up, then {self.repeats} turns each ...")
         runners = race([own, *others], batches, self.repeats, self.steps)
         peak = max(peak, measured_peak_flops(setting.device, setting.dtype))
         tables = [speeds(runners, work, self.steps, peak, datasheet_peak_flops(setting.device, setting.dtype))]
         tables += [ratios(runners), losses(runners)]
         stream = self.source.stream(self.num_workers, pin_memory=setting.device.type == "cuda")
-        if stream is not None:
+        if stream is not None and not runners[0].failure:
             console.print("with the loader running ...")
             tables.append(loader_run(own, stream, self.repeats * self.steps))
         if self.chart:

@@ -1,4 +1,4 @@
-"""What was found about training steps, as tables and a chart."""
+"""The results about training steps, as tables and a chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from data_pipeline.streams.packing import MLM, PackedBatch
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the steps of one turn after another had to do; the same for every contestant.
+    """The work in the steps of each turn; it is the same for every contestant.
 
     Attributes:
         tokens: Real tokens of each turn.
@@ -28,7 +28,7 @@ class Work:
 
     @staticmethod
     def of(config: EncoderConfig, batches: Sequence[PackedBatch], repeats: int, steps: int) -> "Work":
-        """Count the batches of each turn: `steps` of them, on from where the turn before ended."""
+        """Count the batches of each turn: `steps` of them, beginning after the last batch of the turn before."""
         tokens = [batch.num_tokens for batch in batches]
         examples = [batch.num_examples for batch in batches]
         flops = [batch_flops(config, batch) for batch in batches]
@@ -76,6 +76,9 @@ def speeds(runners: Sequence[Runner], work: Work, steps: int, peak: float, datas
         "masked do not raise it. Compile s: warm-up beyond as many steps of the median.",
     )
     for runner in runners:
+        if runner.failure:
+            table.rows.append((runner.name, *[None] * (len(table.columns) - 1)))
+            continue
         flops = work.per_second(work.flops, runner, steps)
         table.rows.append(
             (
@@ -101,7 +104,7 @@ def ratios(runners: Sequence[Runner]) -> FigureTable:
         f"how many times faster {runners[0].contestant.name} is, pair by pair",
         ("than", "median", "lowest", "highest", "pairs"),
     )
-    for other in runners[1:]:
+    for other in [] if runners[0].failure else [runner for runner in runners[1:] if not runner.failure]:
         pairs = [theirs / own for own, theirs in zip(runners[0].seconds, other.seconds, strict=True)]
         table.rows.append((other.contestant.name, median(pairs), min(pairs), max(pairs), len(pairs)))
     return table
@@ -115,14 +118,15 @@ def losses(runners: Sequence[Runner]) -> FigureTable:
         note="Same weights at first, same batches; noise of dropout and rounding is what may differ.",
     )
     for runner in runners:
-        table.rows.append((runner.contestant.name, *runner.losses, runner.num_steps))
+        before, after = runner.losses if len(runner.losses) == 2 else (None, None)
+        table.rows.append((runner.name, before, after, runner.num_steps))
     return table
 
 
 def facts(
     config: EncoderConfig, batches: Sequence[PackedBatch], parameters: int, settings: dict[str, str], peak: float
 ) -> FigureTable:
-    """Say what was measured and by which formula."""
+    """Return the facts about the measurement, and the formula of MFU."""
     tokens = sum(batch.num_tokens for batch in batches)
     squares = sum(squared_lengths(batch) for batch in batches)
     examples = sum(batch.num_examples for batch in batches)
@@ -148,6 +152,7 @@ def facts(
 
 
 def draw(path: Path, title: str, runners: Sequence[Runner], work: Work, steps: int) -> None:
-    """Write the chart of tokens a second."""
+    """Write the chart of tokens a second of those who finished."""
+    runners = [runner for runner in runners if not runner.failure]
     rates = [work.per_second(work.tokens, runner, steps) for runner in runners]
     write_chart(path, title, [runner.contestant.name for runner in runners], rates)

@@ -1,4 +1,4 @@
-"""The examples of our stream as padded rows, through the same kind of loader: what packing is compared with."""
+"""The examples of our stream as padded rows, through the same kind of loader, to compare packing with."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -11,7 +11,7 @@ _PROCESS = Path("/proc/self")
 
 
 class Growth:
-    """How many bytes were added at the peak; None where the system does not tell."""
+    """Bytes added at the peak; None if the system does not tell."""
 
     num_bytes: int | None = None
 
@@ -36,7 +36,7 @@ def peak_growth(device: torch.device) -> Iterator[Growth]:
 
 
 def _give_back_free_memory() -> None:
-    """Return what was freed to the system, or the next one who takes it seems to take nothing."""
+    """Return freed memory to the system; otherwise memory that is taken again would not count as growth."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -30,11 +30,11 @@ class CorpusSources(Protocol):
 
 
 def prepare_speed(corpus: CorpusSources, tokenizer: Tokenizer, text_bytes: int) -> FigureTable:
-    """Time reading, sentence splitting, tokenising and writing, one after another, on the same documents.
+    """Time reading, sentence splitting, tokenizing and writing, one after another, on the same documents.
 
     Args:
-        corpus: Where the text is.
-        tokenizer: To tokenise with; training one is not timed.
+        corpus: The corpus to read.
+        tokenizer: The tokenizer; its training is not timed.
         text_bytes: Input to read at most, the same share of it from every source.
 
     Returns:
@@ -43,14 +43,14 @@ def prepare_speed(corpus: CorpusSources, tokenizer: Tokenizer, text_bytes: int) 
     with _one_core():
         (documents, read_bytes), reading = _timed(lambda: _read(corpus.sources, text_bytes))
         sentences, splitting = _timed(lambda: [_sentences(document, language) for document, language in documents])
-        tokenized, tokenising = _timed(lambda: list(_tokenize(sentences, tokenizer)))
+        tokenized, tokenizing = _timed(lambda: list(_tokenize(sentences, tokenizer)))
         with tempfile.TemporaryDirectory(prefix="bert-benchmark-") as folder:
             _, writing = _timed(lambda: _write(Path(folder), tokenized, tokenizer.get_vocab_size()))
     tokens = sum(len(sentence) for document in tokenized for sentence in document.sentences)
     stages = {
         "read and clean": reading,
         "split into sentences": splitting,
-        "tokenise": tokenising,
+        "tokenize": tokenizing,
         "write shards and hash them": writing,
     }
     total = sum(stages.values())

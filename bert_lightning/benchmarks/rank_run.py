@@ -34,10 +34,10 @@ class Way:
     """A way to train.
 
     Attributes:
-        name: For the tables.
-        make_strategy: As `conf/strategy` builds it.
-        micro_batches: Of every rank and step.
-        is_reference: Whether its ranks, if several, exchange no gradients.
+        name: Name in the tables.
+        make_strategy: Builds the strategy, as `conf/strategy` does.
+        micro_batches: Micro-batches of every rank in a step.
+        is_reference: Whether the ranks exchange no gradients.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Way:
 
 @dataclass(slots=True)
 class Turn:
-    """What one rank has measured.
+    """Measurements of one rank.
 
     Attributes:
-        seconds: Of every step after the warm-up.
-        sent: Bytes sent in all of them.
+        seconds: Seconds of every step after the warm-up.
+        sent: Bytes sent in all these steps.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -86,14 +86,14 @@ class StepMeter(L.Callback):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every rank does: all ways in turn, several times.
+    """The work of every rank: all ways in turn, several times.
 
     Attributes:
         setting: The model, its precision and optimizer.
-        source: Of the examples; a micro-batch of a rank is one of its batches.
-        ways: To train.
-        steps: To measure in each turn.
-        repeats: Turns of each way.
+        source: Source of the examples; each of its batches is a micro-batch of one rank.
+        ways: Ways to train.
+        steps: Steps to measure in each turn.
+        repeats: Turns of each way to train.
     """
 
     setting: Setting

@@ -1,4 +1,4 @@
-"""bert-benchmark part=scaling: what ranks send each other in a step, beside the formulas, and the time it takes."""
+"""bert-benchmark part=scaling: the bytes that ranks send in a step, beside the formulas, and the time of a step."""
 
 from functools import partial
 from itertools import chain
@@ -18,7 +18,7 @@ from bert_lightning.models.attention import choose_attention
 from data_pipeline.whole_numbers import check_whole_number
 
 MICRO_BATCHES = 4
-"""Of a step, in the ways that accumulate."""
+"""Micro-batches of a step, in the ways that accumulate."""
 ALONE = Way("each for itself", partial(single_device, "cpu"), is_reference=True)
 _DDP = partial(ReplicatedStrategy, gradient_as_bucket_view=True, broadcast_buffers=False, timeout_seconds=120)
 _FSDP = partial(FullyShardedStrategy, timeout_seconds=120)
@@ -32,7 +32,7 @@ class ScalingPart:
 
     Args:
         setting: The model, its precision and optimizer.
-        source: Of the examples; a batch of it is a micro-batch of one rank.
+        source: Source of the examples; each of its batches is a micro-batch of one rank.
         ranks: Processes beside the single one.
         steps: Steps of each turn, after a warm-up.
         repeats: Turns of each way to train.
@@ -103,7 +103,7 @@ class ScalingPart:
         sent = FigureTable(
             "MB that a process sends in a step",
             ("way", "micro-batches", "sent", "formula", "formula as gloo does it"),
-            note="sent: by the first process, says the kernel. gloo reduces the whole where FSDP2 asks for parts.",
+            note="sent: as the kernel counts, in the first process. If FSDP2 asks for a part, gloo reduces the whole.",
         )
         silent = {
             way.micro_batches: median(_seconds(turns))

@@ -1,4 +1,4 @@
-"""How many bytes this process has sent: what the kernel has counted on its TCP connections, those of gloo included."""
+"""Bytes that this process has sent, as the kernel counts them on TCP connections; gloo uses such connections."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ from pathlib import Path
 _DESCRIPTORS = Path("/proc/self/fd")
 _TCP_INFO_SIZE = 256
 _BYTES_SENT = 200
-"""Where `tcpi_bytes_sent` is in Linux's `struct tcp_info`, since 4.19."""
+"""Offset of `tcpi_bytes_sent` in Linux's `struct tcp_info`, since 4.19."""
 
 
 def sent_bytes() -> int:
     """Return the payload bytes sent on the TCP connections that are open, retransmissions included.
 
     Raises:
-        OSError: where there is no Linux that counts them.
+        OSError: if the system is no Linux that counts them.
     """
     numbers = [int(entry.name) for entry in _DESCRIPTORS.iterdir() if _is_socket(entry)]
     return sum(map(_sent_by, numbers))

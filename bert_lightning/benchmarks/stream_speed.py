@@ -1,4 +1,4 @@
-"""How fast the stream is, how soon its first batch comes, and what memory it takes."""
+"""The speed of the stream, the time to its first batch, and its memory."""
 
 import multiprocessing
 import time
@@ -20,7 +20,7 @@ CHECKPOINTS = 8
 LOADED_AHEAD = 4
 T = TypeVar("T")
 Measure = Callable[[], tuple[float, float]]
-"""Measures once: real tokens per second, and the share of what was computed that is none."""
+"""Measures once: real tokens per second, and filler as a share of the tokens computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SampleSource:
     Attributes:
         folder: Opens the prepared folder.
         pairs: How documents become examples.
-        seed: Of the stream.
+        seed: Seed of the stream.
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
         quarantine: Shards to leave out.
@@ -60,7 +60,7 @@ class SampleSource:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one rank takes of each step."""
+    """The share of one rank in each step."""
 
     global_batch_size: int
     micro_batch_size: int

@@ -16,8 +16,8 @@ class ModelSize:
     """Parameters of a model, tied ones once.
 
     Attributes:
-        root: Outside the blocks: embeddings, heads.
-        blocks: In the layers.
+        root: Parameters outside the blocks: embeddings, heads.
+        blocks: Parameters of the layers.
     """
 
     root: int
@@ -25,7 +25,7 @@ class ModelSize:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All parameters."""
         return self.root + self.blocks
 
     @staticmethod
@@ -51,7 +51,7 @@ def fsdp_bytes(
     """Return what a rank sends in a step.
 
     Parameters are gathered for every micro-batch, gradients are reduced in fp32 once. The blocks are gathered once more
-    for the backward pass where they were dropped; the root is kept.
+    for the backward pass if they were dropped; the root is kept.
 
     >>> fsdp_bytes(ModelSize(20, 80), 2), fsdp_bytes(ModelSize(20, 80), 2, gathers_twice=False)
     (560.0, 400.0)
@@ -61,7 +61,7 @@ def fsdp_bytes(
 
 
 def fsdp_bytes_on_gloo(size: ModelSize, ranks: int, **options: Any) -> float:
-    """Return the same where a reduce-scatter is an all-reduce of which each rank keeps its part, as gloo makes it.
+    """Return the same for gloo, whose reduce-scatter is an all-reduce of which each rank keeps its part.
 
     >>> fsdp_bytes_on_gloo(ModelSize(20, 80), 2)
     760.0

@@ -1,1 +1,1 @@
-"""Where the time of a step goes."""
+"""The time of a training step, by kinds of work."""

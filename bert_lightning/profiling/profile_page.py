@@ -1,4 +1,4 @@
-"""The one page about where a step goes: summary.md, and the same as a chart."""
+"""The page that says where the time of a step goes: summary.md, and the same as a chart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bert_lightning.profiling.step_profile import PHASES, Slice, by_kind_and_phase, by_part, largest
 
-COLOURS = {"forward": "#33658a", "backward": "#86bbd8", "optimizer": "#e09f3e", "around": "#8a9099"}
+COLORS = {"forward": "#33658a", "backward": "#86bbd8", "optimizer": "#e09f3e", "around": "#8a9099"}
 INK, GRID = "#22303c", "#dfe4e8"
 NUM_LARGEST = 12
 LONGEST_NAME = 70
@@ -16,15 +16,15 @@ LONGEST_NAME = 70
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """What was looked at.
+    """Profiled steps.
 
     Attributes:
-        slices: Operations of all steps that were profiled.
-        num_steps: Number of these steps.
-        seconds: From the begin of the first to the end of the last.
-        first_step: Number of the first, from 1.
+        slices: Operations of all these steps.
+        num_steps: Number of the steps.
+        seconds: Seconds from the beginning of the first step to the end of the last.
+        first_step: Number of the first step, counted from 1.
         tokens: Real tokens of these steps on this rank.
-        settings: Facts that the page begins with, by name.
+        settings: Facts for the beginning of the page, by name.
     """
 
     slices: Sequence[Slice]
@@ -44,7 +44,7 @@ def write_profile(profiled: Profiled, folder: Path) -> Path:
 
 
 def as_markdown(profiled: Profiled) -> str:
-    """Return the page."""
+    """Return the page in Markdown."""
     steps = profiled.num_steps
     busy = sum(one.seconds for one in profiled.slices)
     facts = "; ".join(f"{name} {value}" for name, value in profiled.settings.items())
@@ -108,7 +108,7 @@ def _draw(profiled: Profiled, path: Path) -> None:
     lefts = [0.0] * len(kinds)
     for phase in PHASES:
         widths = [1000 * phases[phase] / profiled.num_steps for phases in kinds.values()]
-        axes.barh(list(kinds), widths, left=lefts, color=COLOURS[phase], label=phase)
+        axes.barh(list(kinds), widths, left=lefts, color=COLORS[phase], label=phase)
         lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
     for row, width in enumerate(lefts):
         axes.text(width, row, f"  {width / sum(lefts):.1%}", va="center", color=INK, fontsize=9)

@@ -1,6 +1,7 @@
-"""Where a training step goes: what torch's profiler has seen, sorted into a few kinds of work and parts of the model.
+"""The operations of torch's profiler, sorted into a few kinds of work and parts of the model.
 
-Every operation counts once, with its own time: on a GPU that of the kernels it has started, else that of the processor.
+Every operation counts once, with the time of the kernels it has started on a GPU, or else with its processor time
+outside the operations it calls.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any
 DATA_WAIT, FORWARD, CLIP, METRICS = "data wait", "forward", "clip", "metrics"
 """Names of the ranges that the training loop marks."""
 PART = "part: "
-"""What the names of the ranges around parts of the model begin with."""
+"""Prefix of the names of the ranges around parts of the model."""
 PHASES = ("forward", "backward", "optimizer", "around")
 _BACKWARD = "autograd::engine::evaluate_function"
 
@@ -25,7 +26,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("copies and casts", r"^(aten::copy_|aten::_to_copy|aten::clone|aten::fill_|aten::zero_|Mem(cpy|set).*)$"),
     ("matrix products", r"addmm|aten::(mm|bmm|matmul|linear)\b|gemm|cutlass|nvjet|scaled_mm|Float8|mkldnn"),
     ("loss", r"softmax|nll_loss|cross_entropy|argmax"),
-    ("normalisation", r"layer_norm|LayerNorm"),
+    ("normalization", r"layer_norm|LayerNorm"),
     ("dropout and residual", r"dropout|random_|bernoulli|addcmul"),
     ("activation", r"gelu|tanh|relu"),
     ("embeddings, gathered rows", r"embedding|index|gather|scatter"),
@@ -41,11 +42,11 @@ class Slice:
     """Time of one operation.
 
     Attributes:
-        name: Of the operation or its kernel.
+        name: Name of the operation or its kernel.
         kind: One of KINDS, or OTHER.
         phase: One of PHASES.
-        part: Of the model; empty where it belongs to none.
-        seconds: Its own.
+        part: Part of the model; empty if the operation belongs to none.
+        seconds: Seconds of the operation itself.
     """
 
     name: str

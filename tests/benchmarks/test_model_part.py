@@ -11,7 +11,8 @@ from bert_lightning.benchmarks.contestants import Contestant, huggingface, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, synthetic_batches
 from bert_lightning.benchmarks.model_part import ModelPart
-from bert_lightning.benchmarks.model_tables import Work, batch_flops
+from bert_lightning.benchmarks.model_tables import Work, batch_flops, losses, ratios, speeds
+from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.models.encoder import EncoderConfig
 from data_pipeline.masking.masking import TokenMasking
@@ -153,3 +154,56 @@ def test_the_run_with_the_loader_counts_what_it_is_given() -> None:
     table = loader_run(own, ([batch] for batch in batches), 3)
     assert table.rows[0][0] == 3
     assert table.rows[0][2] < 100
+
+
+def test_the_padding_free_path_computes_the_masked_loss_of_the_padded_rows() -> None:
+    """One batch, flattened on one side and padded on the other, with the same weights: the same mean over tokens."""
+    own = ours(SETTING)
+    state = own.model.state_dict()
+    flat, rows = padding_free(SETTING, state), huggingface(SETTING, state, is_compiled=False, is_full_row=False)
+    (batch,) = made_up(1)
+    padded_rows = rows.prepare(batch)
+    with torch.no_grad():
+        scores = rows.model.eval()(**{k: v for k, v in padded_rows.items() if "label" not in k}).prediction_logits
+    expected = torch.nn.functional.cross_entropy(scores.flatten(0, 1), padded_rows["labels"].flatten())
+    segments = padded_rows["token_type_ids"].bool()
+    assert segments.any()
+    own_ids = flat.prepare(batch)
+    assert own_ids["input_ids"].shape == (1, batch.num_tokens)
+    own_ids["token_type_ids"] = padded_rows["token_type_ids"][padded_rows["attention_mask"].bool()].unsqueeze(0)
+    assert flat.evaluate(own_ids) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_the_padding_free_path_learns() -> None:
+    own = ours(SETTING)
+    _, flat = race([own, padding_free(SETTING, own.model.state_dict())], made_up(), repeats=6, steps=1)
+    assert flat.num_steps == 3 + 1 + 6
+    assert flat.losses[1] < flat.losses[0] - 0.1
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_contestant_without_memory_leaves_the_race_and_the_others_go_on(failing: int) -> None:
+    sides = both_sides()
+    plain, calls = sides[failing].loss, []
+
+    def loss(inputs: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(inputs)
+
+    sides[failing].loss = loss  # type: ignore[method-assign]
+    runners = race(sides, made_up(), repeats=3, steps=1)
+    left, other = runners[failing], runners[1 - failing]
+    assert (left.failure, other.failure) == ("out of memory", "")
+    assert len(calls) == 4
+    assert all(parameter.is_meta for parameter in left.contestant.model.parameters())
+    assert not left.contestant.optimizer.state
+    assert len(other.seconds) == 3
+    assert other.losses[1] < other.losses[0]
+    work = Work.of(CONFIG, made_up(), 3, 1)
+    rows = {row[0]: row[1:] for row in speeds(runners, work, 1, 1e12, None).rows}
+    assert set(rows[left.name]) == {None}
+    assert rows[other.name][0] > 0
+    assert ratios(runners).rows == []
+    assert losses(runners).rows[failing][1:3] == (None, None)

@@ -38,7 +38,7 @@ def test_a_run_leaves_a_trace_and_a_page(base: Settings, tmp_path: Path) -> None
     folder = tmp_path / "runs" / "seen" / "profile"
     page = (folder / "summary.md").read_text()
     assert "Steps 3 to 4:" in page
-    for row in ("matrix products", "attention", "normalisation", "optimizer", "waiting for data", "gradient norm"):
+    for row in ("matrix products", "attention", "normalization", "optimizer", "waiting for data", "gradient norm"):
         assert f"\n| {row} |" in page, row
     for part in ("encoder.embeddings", "encoder.layers", "mlm_head", "nsp_head"):
         assert f"\n| {part} |" in page, part
@@ -95,7 +95,7 @@ def test_on_a_gpu_the_kernels_count() -> None:
         "matrix products": {"forward": 30, "backward": 50},
         "optimizer": {"optimizer": 40},
         "attention": {"forward": 20},
-        "normalisation": {"forward": 10},
+        "normalization": {"forward": 10},
         "copies and casts": {"backward": 1},
     }
     assert round(by_part(found)["encoder.layers"] * 1e6) == 60

@@ -1,0 +1,170 @@
+"""The queue: which measurements, in which order, how long each may take, and what each answers."""
+
+from dataclasses import dataclass, replace
+
+RUN = ("trainer.accelerator=gpu", "data.num_workers=8", "logger=csv", "trainer.limit_val_batches=0")
+ALONE = ("accelerator=gpu", "lengths=mlperf", "baseline=none", "part.repeats=8", "part.steps=4")
+NO_DROPOUT = ("model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        name: Name of its file.
+        answers: The question it answers.
+        work: A key of `works.WORKS`.
+        settings: Settings of the command that it measures.
+        expected: Seconds it takes; the step is not begun if fewer are left.
+        limit: Seconds after which it is stopped.
+    """
+
+    name: str
+    answers: str
+    work: str
+    settings: tuple[str, ...]
+    expected: int
+    limit: int
+
+
+def shape(model: str, seq_len: int, examples: int) -> tuple[str, ...]:
+    """Return the settings of a model and its micro-batch."""
+    return (f"model=bert_{model}", f"data.seq_len={seq_len}", f"data.micro_batch_size={examples}")
+
+
+# A micro-batch has room for 64k tokens; at MLPerf's lengths half of them are real.
+BASE_128, BASE_512 = shape("base", 128, 512), shape("base", 512, 128)
+LARGE_128, LARGE_512 = shape("large", 128, 512), shape("large", 512, 128)
+
+
+def alone(name: str, answers: str, settings: tuple[str, ...], expected: int = 40, limit: int = 150) -> Step:
+    """Return a measurement of ours without a baseline."""
+    return Step(name, answers, "benchmark", (*settings_over(ALONE, settings),), expected, limit)
+
+
+def beside(kind: str, name: str, settings: tuple[str, ...], expected: int, limit: int = 240) -> Step:
+    """Return a measurement of ours beside one of transformers' models."""
+    chosen = settings_over(ALONE, (*settings, f"baseline={kind}", "part.steps=2"))
+    return Step(name, "how many times faster ours is, and with how much memory", "benchmark", chosen, expected, limit)
+
+
+def settings_over(first: tuple[str, ...], later: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the settings of both; the later value of a key counts."""
+    return tuple({setting.partition("=")[0]: setting for setting in (*first, *later)}.values())
+
+
+def queue() -> list[Step]:
+    """Return all steps; the order is that of their worth."""
+    return [*_does_it_run(), *_ours_alone(), *_beside_transformers(), *_whole_run(), *_variants(), *_equality()]
+
+
+def _does_it_run() -> list[Step]:
+    watched = "+callbacks.no_waiting._target_=gpu_session.no_waiting.NoWaiting"
+    run = (*RUN, *BASE_128, "data.global_batch_size=1024", "trainer.max_steps=16", "trainer.log_every_n_steps=8")
+    return [
+        Step(
+            "parity", "is the step right, in fp32, bf16 and compiled", "parity", (*BASE_128, "accelerator=gpu"), 60, 150
+        ),
+        alone("base-512", "how fast is base at 512; aim: MFU 42%", BASE_512),
+        alone("base-128", "how fast is base at 128; aim: MFU 42%", BASE_128),
+        Step("no-waiting", "does the loop never wait for the device", "pretrain", (*run, watched), 45, 120),
+    ]
+
+
+def _ours_alone() -> list[Step]:
+    return [
+        alone("large-512", "how fast is large at 512; aims: MFU 48%, 950 examples/s", LARGE_512, 45),
+        alone("large-128", "how fast is large at 128; aim: MFU 47%", LARGE_128, 45),
+        alone("large-512-full", "the same on full rows", (*LARGE_512, "lengths=full"), 50),
+        alone("base-512-full", "the same on full rows", (*BASE_512, "lengths=full")),
+        alone("large-128-full", "the same on full rows", (*LARGE_128, "lengths=full"), 50),
+        alone("base-128-full", "the same on full rows", (*BASE_128, "lengths=full")),
+    ]
+
+
+def _beside_transformers() -> list[Step]:
+    """Return comparisons at sizes that fit 80 GB: large eager at 128 examples of 512 needs about 101."""
+    large_512, large_128 = shape("large", 512, 32), shape("large", 128, 128)
+    return [
+        beside("hf_eager", "base-512-eager", BASE_512, 50),
+        beside("hf_padding_free", "base-512-padding-free", BASE_512, 55),
+        beside("hf_eager", "large-512-eager", large_512, 60),
+        beside("hf_compiled", "base-512-compiled", BASE_512, 100),
+        beside("hf_eager", "base-128-eager", BASE_128, 50),
+        beside("hf_padding_free", "large-512-padding-free", large_512, 60),
+        beside("hf_eager", "large-128-eager", large_128, 55),
+    ]
+
+
+def _whole_run() -> list[Step]:
+    run = (*RUN, *LARGE_512, "data.global_batch_size=128", "trainer.max_steps=40", "trainer.log_every_n_steps=20")
+    profiled = (*run, "callbacks=profile")
+    return [Step("run-large-512", "where does a step go, with the loader running", "pretrain", profiled, 80, 180)]
+
+
+def _variants() -> list[Step]:
+    fp8 = "precision=fp8"
+    attention = "model.attention_probs_dropout_prob=0"
+    return [
+        alone("large-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*LARGE_512, fp8), 65),
+        alone("large-512-no-attention-dropout", "what does dropout in attention cost", (*LARGE_512, attention)),
+        alone("large-512-no-dropout", "what does dropout cost", (*LARGE_512, *NO_DROPOUT)),
+        alone("large-512-chunks", "what do chunked scores cost and save", (*LARGE_512, "objective.chunk_rows=2048")),
+        alone("large-512-uncompiled", "what does compiling gain", (*LARGE_512, "compile=none"), 30),
+        alone("base-512-whole", "is one graph faster than layers", (*BASE_512, "compile=model"), 70, 240),
+        alone("base-512-fixed-shapes", "are fixed shapes faster", (*BASE_512, "compile.dynamic=false"), 60, 240),
+        alone("base-128-cuda-graphs", "do CUDA graphs pay", (*BASE_128, "compile=cuda_graphs"), 90, 240),
+        alone("large-512-whole", "is one graph faster than layers", (*LARGE_512, "compile=model"), 110, 240),
+        alone("base-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*BASE_512, fp8), 60),
+        beside("hf_compiled", "large-512-compiled", shape("large", 512, 32), 150),
+    ]
+
+
+def _equality() -> list[Step]:
+    settings = (*BASE_128, *NO_DROPOUT, "accelerator=gpu")
+    tests = "do the project's tests of a GPU pass"
+    return [
+        Step("gradients", "do compiled gradients equal eager ones after 20 steps", "gradients", settings, 60, 150),
+        Step("gpu-tests", tests, "tests", ("tests/runs/test_on_gpu.py", "-n6"), 150, 240),
+    ]
+
+
+TINY = {
+    "accelerator=gpu": "accelerator=cpu",
+    "trainer.accelerator=gpu": "trainer.accelerator=cpu",
+    "model=bert_base": "model=bert_tiny",
+    "model=bert_large": "model=bert_mini",
+    "data.seq_len=128": "data.seq_len=32",
+    "data.seq_len=512": "data.seq_len=64",
+    "precision=fp8": "precision=bf16-mixed",
+    "-n6": "-n0",
+    "data.micro_batch_size": "data.micro_batch_size=8",
+    "data.global_batch_size": "data.global_batch_size=16",
+    "data.num_workers": "data.num_workers=0",
+    "part.repeats": "part.repeats=2",
+    "part.steps": "part.steps=1",
+    "trainer.max_steps": "trainer.max_steps=6",
+    "trainer.log_every_n_steps": "trainer.log_every_n_steps=3",
+    "objective.chunk_rows": "objective.chunk_rows=16",
+}
+"""Replacements that let a CPU go through the queue: of a setting, or of any value of its key."""
+TINY_MODEL = ("model.hidden_size=32", "model.num_hidden_layers=2")
+TRACED = ("compile.on_cpu=true", "compile.backend=aot_eager")
+"""Compilation that makes the graphs and no kernels; for the steps that are about it."""
+TINY_EXTRAS = {
+    "benchmark": (*TINY_MODEL, "model.vocab_size=600", "part.num_batches=2"),
+    "parity": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
+    "gradients": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
+    "pretrain": TINY_MODEL,
+    "tests": (),
+}
+PROFILE = ("callbacks.profile.skip_steps=2", "callbacks.profile.num_steps=2")
+
+
+def tiny(step: Step) -> Step:
+    """Return the same step at a size for a CPU."""
+    settings = [TINY.get(setting, TINY.get(setting.partition("=")[0], setting)) for setting in step.settings]
+    extras = TINY_EXTRAS[step.work] + (PROFILE if "callbacks=profile" in settings else ())
+    extras += TRACED if any("compile" in setting for setting in settings) else ()
+    return replace(step, settings=settings_over(tuple(settings), extras), expected=10, limit=120)
