@@ -14,6 +14,7 @@ from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.stream_statistics import unigram_entropy
+from data_pipeline.untrusted.escaping import printable
 
 SENTENCES = (
     "in the beginning god created the heaven and the [MASK].",
@@ -48,17 +49,18 @@ def guesses_table(model: Path) -> Table:
     table = Table("sentence", "its five best guesses", title="What it would fill in")
     for sentence in SENTENCES:
         best = fill(sentence, top_k=5)[0]
-        guesses = "  ".join(f"{guess.token} {guess.probability:.0%}" for guess in best)
-        table.add_row(sentence.replace("[", r"\["), guesses)
+        guesses = "  ".join(f"{printable(guess.token)} {guess.probability:.0%}" for guess in best)
+        table.add_row(sentence, guesses)
     return table
 
 
 def show(data: Path, run: Path, model: Path) -> None:
     """Print the page for a prepared folder, the run trained on it and the exported model."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(results_table(data, run), guesses_table(model))
     for source in Manifest.load(data).sources:
-        console.print(f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}")
+        about = f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}"
+        console.print(printable(about))
     console.print(f"run: {run}\nreport: {RunFolder(run).report}\nmodel: {model}", style="bold")
 
 

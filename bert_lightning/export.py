@@ -23,6 +23,8 @@ def export(cfg: DictConfig) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     pretrained = load_pretrained(cfg.checkpoint)
+    if pretrained.tokenizer_files:
+        pretrained.tokenizer()  # one that cannot be read is no use to those who load the export
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

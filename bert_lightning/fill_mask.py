@@ -20,6 +20,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
 
@@ -91,11 +92,11 @@ def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     """Guess and print a table for every [MASK]."""
     check_whole_number("top_k", cfg.top_k)
     guesses = MaskFiller(cfg.checkpoint)(cfg.text, cfg.top_k)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for number, best in enumerate(guesses, 1):
-        table = Table("token", "probability", title=f"\\[MASK] {number}")
+        table = Table("token", "probability", title=f"[MASK] {number}")
         for guess in best:
-            table.add_row(guess.token.replace("[", r"\["), f"{guess.probability:.4f}")
+            table.add_row(printable(guess.token), f"{guess.probability:.4f}")
         console.print(table)
     return guesses
 

@@ -24,6 +24,7 @@ from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
 
@@ -52,7 +53,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
     )
     stream.consumed_samples = cfg.first_step * data.global_batch_size
-    console = Console()
+    console = Console(markup=False, emoji=False)
     statistics, digests = StreamStatistics(samples.vocabulary, samples.pairs.label_names), []
     begin = time.perf_counter()
     for step, batches in enumerate(islice(stream, cfg.num_batches)):
@@ -79,10 +80,11 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     """Print the first examples of a global batch: their tokens, segments, and predictions."""
     tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
     names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
-    rows = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
-    for sample in range(min(number, len(rows))):
-        batch, row = rows[sample]
-        console.print(f"\n[bold]example {sample}[/bold]  {names[_pair_label(batch, row)].replace('_', ' ')}")
+    place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
+    for sample in range(min(number, len(place))):
+        batch, row = place[sample]
+        label = names[_pair_label(batch, row)].replace("_", " ")
+        console.print(Text.assemble((f"\nexample {sample}", "bold"), f"  {label}"))
         console.print(example_in_words(batch, row, tokenizer))
 
 
@@ -109,7 +111,7 @@ def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text
 
 
 def _token(tokenizer: Tokenizer, number: int) -> str:
-    return tokenizer.id_to_token(number) or f"<{number}>"
+    return printable(tokenizer.id_to_token(number) or f"<{number}>")
 
 
 def _print_table(statistics: dict[str, Any], console: Console) -> None:

@@ -21,6 +21,7 @@ from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
+from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
 
@@ -72,7 +73,7 @@ def _given(tokenizer: Tokenizer, texts: Callable[[], Sequence[str]]) -> Tokenize
 
 
 def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, seconds: float) -> None:
-    console = Console(markup=False, soft_wrap=True)
+    console = Console(markup=False, emoji=False, soft_wrap=True)
     if not counts:
         console.print(f"{output_dir} already holds this preparation; nothing to do")
     table = Table("", "documents", "sentences", "tokens", "bytes", "shards", title=str(output_dir))
@@ -86,9 +87,10 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
     console.print(table)
     for source in manifest.sources:
         weight = "" if source.weight == 1 else f", weight {source.weight:g}"
-        console.print(f"{source.name}: {source.documents:,} documents{weight}; {source.licence}; {source.origin}")
-        for reason, count in source.dropped.items():
-            console.print(f"    dropped: {count:,} ({reason})")
+        about = f"{source.name}: {source.documents:,} documents{weight}; {source.licence}; {source.origin}"
+        console.print(printable(about))
+        for reason, number in source.dropped.items():
+            console.print(f"    dropped: {number:,} ({printable(reason)})")
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")

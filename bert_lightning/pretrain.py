@@ -201,9 +201,10 @@ def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Ite
 def advice(error: NotFiniteError, folder: RunFolder, global_batch_size: int) -> str:
     """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
     first, last = (error.first_step - 1) * global_batch_size, error.last_step * global_batch_size - 1
-    good = [path for path in folder.saved() if step_of(path) < error.first_step and is_whole(path)]
+    before = [path for path in folder.saved() if step_of(path) < error.first_step]
+    good = next((path for path in reversed(before) if is_whole(path)), None)
     return (
-        f"examples {first} to {last} of the stream. The last good checkpoint is {good[-1] if good else 'none'}. Lower "
+        f"examples {first} to {last} of the stream. The last good checkpoint is {good or 'none'}. Lower "
         "optimizer.lr or gradient_clip_val, or lengthen schedule.warmup_steps, and continue with resume=<checkpoint>"
     )
 

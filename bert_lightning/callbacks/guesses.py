@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.models.heads import MaskedLMHead
 from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 COLUMNS = ["step", "sentence", "truth", "guesses"]
@@ -80,7 +81,7 @@ class Guesses(L.Callback):
             begin, end = ends[example], ends[example + 1]
             own = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
             shown = own[: self.num_masks]
-            truth = ", ".join(tokenizer.id_to_token(labels[i]) or "?" for i in shown)
+            truth = ", ".join(_token(labels[i], tokenizer) for i in shown)
             guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)
             rows.append([step, sentence(ids[begin:end], tokenizer), truth, guesses])
         return rows
@@ -88,10 +89,14 @@ class Guesses(L.Callback):
     def _best(self, scores: Tensor, tokenizer: Tokenizer) -> str:
         probabilities, ids = torch.softmax(scores, dim=-1).topk(self.top_k)
         pairs = zip(ids.tolist(), probabilities.tolist(), strict=True)
-        return " ".join(f"{tokenizer.id_to_token(i)} {probability:.0%}" for i, probability in pairs)
+        return " ".join(f"{_token(i, tokenizer)} {probability:.0%}" for i, probability in pairs)
 
 
 def sentence(ids: list[int], tokenizer: Tokenizer) -> str:
     """Return token ids as readable text: pieces joined to words, special tokens kept."""
-    text = " ".join(tokenizer.id_to_token(i) or "?" for i in ids)
+    text = " ".join(_token(i, tokenizer) for i in ids)
     return text.replace(" ##", "")
+
+
+def _token(number: int, tokenizer: Tokenizer) -> str:
+    return printable(tokenizer.id_to_token(number) or "?")

@@ -4,24 +4,26 @@ A checkpoint is a file (single device, DDP) or a folder of shards (FSDP2). Eithe
 export: it holds the model's sizes, the tokenizer and the resolved config as plain containers.
 """
 
-import json
 import logging
-import pickle
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from bert_lightning.checkpoints import huggingface
+from bert_lightning.checkpoints.integrity import damage
+from bert_lightning.checkpoints.plain_pickle import load_plain
+from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.tokenizer_files import folds_case, read_tokenizer_files, write_tokenizer_files
+from data_pipeline.untrusted.plain_files import has_file
+from data_pipeline.untrusted.typed_fields import checked, entry, shown
 
 log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
@@ -63,11 +65,10 @@ class Pretrained:
         """
         if not self.tokenizer_files:
             raise ValueError("the checkpoint carries no tokenizer")
-        settings = json.loads(self.tokenizer_files.get("tokenizer_config.json", "{}"))
+        lowercase = folds_case(self.tokenizer_files, "the checkpoint")
         with tempfile.TemporaryDirectory() as folder:
-            for name, text in self.tokenizer_files.items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
-            tokenizer = load_tokenizer(folder, lowercase=settings.get("do_lower_case", True))
+            write_tokenizer_files(self.tokenizer_files, Path(folder))
+            tokenizer = load_tokenizer(folder, lowercase)
         if tokenizer.get_vocab_size() > self.config.vocab_size:
             raise ValueError(
                 f"the checkpoint's tokenizer has {tokenizer.get_vocab_size()} tokens, "
@@ -80,41 +81,33 @@ class Pretrained:
 
 def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is added to every checkpoint: sizes, the files of the tokenizer's folder, the resolved config."""
-    files = {file.name: file.read_text(encoding="utf-8") for file in sorted(tokenizer.iterdir())}
     content = {
         "format_version": FORMAT_VERSION,
         "model": config.as_dict(),
-        "tokenizer": files,
+        "tokenizer": read_tokenizer_files(tokenizer),
         "config": dict(settings),
     }
     return {PAYLOAD_KEY: content}
 
 
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
-    """Return the newest whole checkpoint of a run, None if there is none; one that was cut short is passed over."""
+    """Return the newest whole checkpoint of a run, None if there is none; one that is damaged is passed over."""
     for path in reversed(RunFolder(run_dir).saved()):
-        if is_whole(path):
+        if (problem := damage(path)) is None:
             return path
-        log.warning("%s is damaged or was cut short; it is passed over", path)
+        log.warning("%s is damaged or was cut short; it is passed over: %s", path, problem)
     return None
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint is complete: a zip file with its directory, or a folder with all its shards."""
-    try:
-        if checkpoint.is_dir():
-            return _has_its_shards(checkpoint)
-        with zipfile.ZipFile(checkpoint) as archive:  # the directory is what is written last
-            return bool(archive.namelist())
-    except Exception:  # whatever reading a damaged pickle ends in
-        return False
+    """Return whether a checkpoint, a file or a folder, is as it was written; its whole content is read."""
+    return damage(checkpoint) is None
 
 
-def _has_its_shards(folder: Path) -> bool:
-    """Return whether every file that the metadata of a sharded checkpoint names is as long as it must be."""
-    from bert_lightning.checkpoints.sharded_checkpoint import least_sizes  # slow to import, and only folders need it
-
-    return is_whole(folder / META) and all(file.stat().st_size >= size for file, size in least_sizes(folder).items())
+def check_whole(checkpoint: Path) -> None:
+    """Raise a ValueError that names a checkpoint and what is damaged in it, if it is not as it was written."""
+    if problem := damage(checkpoint):
+        raise ValueError(f"checkpoint={checkpoint} cannot be read, it is damaged or no checkpoint: {problem}")
 
 
 def load_pretrained(path: str | Path) -> Pretrained:
@@ -125,26 +118,25 @@ def load_pretrained(path: str | Path) -> Pretrained:
             may lack heads: `Pretrained.absent_heads` says which.
 
     Raises:
-        ValueError: if there is none of them.
+        ValueError: if there is nothing of the kind, or it is damaged.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"checkpoint={path} does not exist")
-    if (path / huggingface.CONFIG).is_file():
+    if path.is_dir() and has_file(path, huggingface.CONFIG):
         return _read_huggingface(path)
-    if path.is_dir() and not is_whole(path):
+    if path.is_dir() and not has_file(path, META):
         newest = latest_checkpoint(path)
         if newest is None:
             raise ValueError(f"checkpoint={path} is neither a run with a whole checkpoint nor a Hugging Face folder")
-        path = newest
+        return _read_checkpoint(newest)
+    check_whole(path)
     return _read_checkpoint(path)
 
 
 def _read_huggingface(folder: Path) -> Pretrained:
     config, state = huggingface.read_folder(folder, optional=huggingface.HEADS)
-    names = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in names if (folder / name).is_file()}
-    pretrained = Pretrained(config, state, files)
+    pretrained = Pretrained(config, state, read_tokenizer_files(folder))
     if pretrained.absent_heads:
         log.info("%s has no %s", folder, ", ".join(pretrained.absent_heads))
     return pretrained
@@ -156,12 +148,10 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
     Raises:
         ValueError: if it cannot be read or was not written by bert-pretrain.
     """
-    try:
-        file = checkpoint / META if checkpoint.is_dir() else checkpoint
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint={checkpoint} cannot be read: it is damaged or not a checkpoint") from error
-    _check_payload(content, checkpoint)
+    content = load_plain(checkpoint / META if checkpoint.is_dir() else checkpoint, mmap=True)
+    config, _ = _check_payload(content, checkpoint)
+    if not checkpoint.is_dir():
+        objective_state(content, config, checkpoint)
     return content
 
 
@@ -170,43 +160,46 @@ def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Checkpoints of version 0.1 have it in the state of Lightning's loops only. Their format_version is the same, because
     nothing else differs: those versions read newer checkpoints too.
+
+    Raises:
+        ValueError: naming the field that is absent, of another type, or out of range.
     """
-    payload = content.get(PAYLOAD_KEY, {})
-    if STREAM in payload:
-        return payload[STREAM]
-    return content["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+    where = "the checkpoint"
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    path = (PAYLOAD_KEY, STREAM) if STREAM in payload else IN_LOOPS
+    return check_position(entry(content, *path, where=where), where)
 
 
-def _check_payload(content: Any, path: Path) -> None:
-    """Raise a ValueError if a checkpoint was not written by a version of bert-pretrain that this one understands."""
-    payload = content.get(PAYLOAD_KEY) if isinstance(content, dict) else None
-    if payload is None:
-        raise ValueError(f"checkpoint={path} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
-    if payload["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"checkpoint={path} has format_version {payload['format_version']}, not {FORMAT_VERSION}")
+def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfig, dict[str, str]]:
+    """Return sizes and tokenizer files of a checkpoint that this version reads."""
+    where = f"checkpoint={path}"
+    if PAYLOAD_KEY not in content:
+        raise ValueError(f"{where} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
+    payload = content[PAYLOAD_KEY]
+    if (version := entry(payload, "format_version", where=where)) != FORMAT_VERSION:
+        raise ValueError(f"{where} has format_version {shown(version)}, not {FORMAT_VERSION}")
+    return check_model(payload, where)
+
+
+def objective_state(content: Mapping[str, Any], config: EncoderConfig, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of the objective by name; ValueError if they are not those of the sizes."""
+    where = f"checkpoint={path}"
+    saved = checked(entry(content, "state_dict", where=where), dict[str, object], where, "state_dict")
+    state = {name.removeprefix(_PREFIX): tensor for name, tensor in saved.items() if name.startswith(_PREFIX)}
+    huggingface.check_state(state, config, where)
+    return state
 
 
 def _read_checkpoint(path: Path) -> Pretrained:
-    try:
-        content = read_checkpoint(path, with_optimizer=False)
-    except pickle.UnpicklingError as error:  # torch's message advises to run whatever is in the file
-        raise ValueError(
-            f"checkpoint={path} cannot be read: it holds more than tensors and plain containers"
-        ) from error
-    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint={path} cannot be read: {error}") from error
-    _check_payload(content, path)
-    payload = content[PAYLOAD_KEY]
-    state = {
-        name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)
-    }
-    return Pretrained(EncoderConfig(**payload["model"]), state, payload["tokenizer"])
+    content = read_checkpoint(path, with_optimizer=False)
+    config, tokenizer_files = _check_payload(content, path)
+    return Pretrained(config, objective_state(content, config, path), tokenizer_files)
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:
     """Return the content of a checkpoint file, or of a folder as the file of the same run would hold it."""
     if not path.is_dir():
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     from bert_lightning.checkpoints.sharded_checkpoint import read_folder  # slow to import, and only folders need it
 
     return read_folder(path, with_optimizer)

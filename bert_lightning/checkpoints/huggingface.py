@@ -18,8 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bert_lightning.checkpoints.tensor_checks import OUR_TOKEN_TABLE, check_names, check_tensor, shapes
 from bert_lightning.models.encoder import EncoderConfig
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG, write_tokenizer_files
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.escaping import printable
+from data_pipeline.untrusted.plain_files import has_file, plain_file, read_plain
+from data_pipeline.untrusted.typed_fields import build, checked, shown
 
 _OURS_TO_THEIRS = {
     "encoder.embeddings.token": "bert.embeddings.word_embeddings",
@@ -44,7 +49,7 @@ _TOKEN_TABLE = "bert.embeddings.word_embeddings.weight"
 _COPIES = {"cls.predictions.decoder.weight": _TOKEN_TABLE, "cls.predictions.decoder.bias": "cls.predictions.bias"}
 _BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_TOKENIZER_CONFIG = "tokenizer_config.json"
+INDEX = f"{WEIGHTS}.index.json"
 HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier")
 """What a published encoder may come without."""
 _ARCHITECTURES = (("nsp_head.classifier", "BertForPreTraining"), ("mlm_head", "BertForMaskedLM"))
@@ -84,7 +89,7 @@ def to_huggingface(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[s
         if not name.startswith(_SOP_CLASSIFIER)
     }
     names = _without(_names(config), [head for head in HEADS if not _has_any(state, head)])
-    _check_names("the checkpoint", set(state), set(names))
+    check_names("the checkpoint", set(state), set(names))
     tensors = {}
     for ours, theirs in names.items():
         for name, part in zip(theirs, state[ours].chunk(len(theirs)), strict=True):
@@ -110,24 +115,20 @@ def from_huggingface(
     if not any(name.startswith("bert.") for name in theirs):  # an encoder by itself
         theirs = {f"bert.{name}": tensor for name, tensor in theirs.items()}
     for copy, original in _COPIES.items():
-        duplicate = theirs.pop(copy, None)
-        if duplicate is not None and original in theirs and not torch.equal(duplicate, theirs[original]):
+        found = theirs.pop(copy, None)
+        if found is not None and original in theirs and not _are_equal(found, theirs[original]):
             raise ValueError(f"{copy} differs from {original}; only tied decoders can be carried over")
-        if duplicate is not None:
-            theirs.setdefault(original, duplicate)
+        if found is not None:
+            theirs.setdefault(original, found)
     names = _names(config)
     given = [ours for ours, parts in names.items() if any(name in theirs for name in parts)]
     names = _without(names, [head for head in optional if not _has_any(given, head)])
-    _check_names("the Hugging Face model", set(theirs) - _BUFFERS, {name for parts in names.values() for name in parts})
+    check_names("the Hugging Face model", set(theirs) - _BUFFERS, {name for parts in names.values() for name in parts})
+    _check_parts(theirs, names, config)
     state = {ours: torch.cat([theirs[name] for name in parts]) for ours, parts in names.items()}
-    table = state["encoder.embeddings.token.weight"]
-    if table.shape != (config.vocab_size, config.hidden_size):
-        raise ValueError(
-            f"the token table is {tuple(table.shape)}, {CONFIG} says {(config.vocab_size, config.hidden_size)}"
-        )
+    table = state[OUR_TOKEN_TABLE]
     padding = table.new_zeros(config.padded_vocab_size - config.vocab_size, config.hidden_size)
-    state["encoder.embeddings.token.weight"] = torch.cat([table, padding])
-    _check_shapes(state, config)
+    state[OUR_TOKEN_TABLE] = torch.cat([table, padding])
     return state
 
 
@@ -136,20 +137,37 @@ def _without(names: dict[str, tuple[str, ...]], heads: Collection[str]) -> dict[
     return {ours: theirs for ours, theirs in names.items() if not ours.startswith(prefixes)}
 
 
-def _check_shapes(state: Mapping[str, Tensor], config: EncoderConfig) -> None:
-    with torch.device("meta"):
-        expected = MaskedLMWithNSP(config).state_dict()
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}, {CONFIG} says {tuple(expected[name].shape)}")
+def _are_equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _check_names(source: str, present: set[str], wanted: set[str]) -> None:
-    missing, unknown = sorted(wanted - present), sorted(present - wanted)
-    wrong = [f"lacks {', '.join(missing)}"] if missing else []
-    wrong += [f"has {', '.join(unknown)}, which BERT does not have"] if unknown else []
-    if wrong:
-        raise ValueError(f"{source} {' and '.join(wrong)}")
+def _check_parts(theirs: Mapping[str, Tensor], names: Mapping[str, Collection[str]], config: EncoderConfig) -> None:
+    """Check kind and shape of the tensors that ours are made of."""
+    expected = shapes(config) | {OUR_TOKEN_TABLE: (config.vocab_size, config.hidden_size)}
+    for ours, parts in names.items():
+        rows, *others = expected[ours]
+        for part in parts:
+            check_tensor(part if len(parts) > 1 else ours, theirs[part], (rows // len(parts), *others), CONFIG)
+
+
+def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str) -> None:
+    """Check that the tensors of a checkpoint are those of its sizes, before a model of these sizes is built.
+
+    Args:
+        state: The tensors of an objective, by name; whole heads may be absent.
+        config: The sizes.
+        where: The checkpoint, for errors.
+
+    Raises:
+        ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
+    """
+    parts = {part for part in ("encoder", *HEADS) if part == "encoder" or any(n.startswith(f"{part}.") for n in state)}
+    wanted = {name for name in _names(config) if any(name.startswith(f"{part}.") for part in parts)}
+    ours = {name: tensor for name, tensor in state.items() if any(name.startswith(f"{part}.") for part in parts)}
+    check_names(where, set(ours), wanted)
+    expected = shapes(config)
+    for name, tensor in ours.items():
+        check_tensor(name, tensor, expected[name], f"the configuration in {where}")
 
 
 def _has_any(names: Iterable[str], head: str) -> bool:
@@ -172,16 +190,21 @@ def to_config_json(config: EncoderConfig, architecture: str = "BertForPreTrainin
     }
 
 
-def from_config_json(content: Mapping[str, Any]) -> EncoderConfig:
-    """Return our sizes for a config.json; ValueError if the encoder cannot be that BERT."""
+def from_config_json(content: Mapping[str, Any], where: str = CONFIG) -> EncoderConfig:
+    """Return our sizes for a config.json; ValueError if it is not of a BERT that this encoder can be.
+
+    Args:
+        content: The object in the file.
+        where: The file, for errors.
+    """
     if content.get("model_type") != "bert":
-        raise ValueError(f"{CONFIG} is of model_type={content.get('model_type')!r}; only 'bert' can be read")
+        raise ValueError(f"{where} is of model_type={shown(content.get('model_type'))}; only 'bert' can be read")
     if content.get("position_embedding_type", "absolute") != "absolute" or content.get("is_decoder"):
-        raise ValueError(f"{CONFIG} is of a BERT with relative positions or of a decoder; neither can be read")
+        raise ValueError(f"{where} is of a BERT with relative positions or of a decoder; neither can be read")
     if content.get("vocab_size") is None:
-        raise ValueError(f"{CONFIG} does not say vocab_size")
+        raise ValueError(f"{where} does not say vocab_size")
     names = [field.name for field in fields(EncoderConfig) if content.get(field.name) is not None]
-    return EncoderConfig(**{name: content[name] for name in names})
+    return build(EncoderConfig, {name: content[name] for name in names}, where)
 
 
 def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderConfig, dict[str, Tensor]]:
@@ -197,25 +220,30 @@ def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderCo
     Raises:
         ValueError: if a file is missing, cut short or not of a BERT.
     """
-    config = from_config_json(_read_json(folder / CONFIG))
-    index = folder / f"{WEIGHTS}.index.json"
-    is_sharded = index.is_file() and not (folder / WEIGHTS).is_file()
-    names = sorted(set(_read_json(index)["weight_map"].values())) if is_sharded else [WEIGHTS]
-    tensors = {name: tensor for file in names for name, tensor in _read_tensors(folder / file).items()}
+    config = from_config_json(_read_object(folder, CONFIG), str(folder / CONFIG))
+    is_sharded = has_file(folder, INDEX) and not has_file(folder, WEIGHTS)
+    names = _shard_names(folder) if is_sharded else [WEIGHTS]
+    tensors = {name: tensor for file in names for name, tensor in _read_tensors(folder, file).items()}
     return config, from_huggingface(tensors, config, optional)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+def _read_object(folder: Path, name: str) -> dict[str, Any]:
+    return parse_object(read_plain(folder, name), str(folder / name))
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _shard_names(folder: Path) -> list[str]:
+    """Return the files that an index spreads the tensors over."""
+    where = str(folder / INDEX)
+    content = _read_object(folder, INDEX)
+    tensors = checked(content.get("weight_map"), dict[str, str], where, "weight_map")
+    return sorted(set(tensors.values()))
+
+
+def _read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     """Return the tensors of a file; the old names of LayerNorm's weight and bias become the new ones."""
-    if not path.is_file():
-        raise ValueError(f"{path.parent} has no {path.name}; weights are read from safetensors only")
+    if not has_file(folder, name):
+        raise ValueError(f"{folder} has no {printable(name)}; weights are read from safetensors only")
+    path = plain_file(folder, name)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
@@ -243,8 +271,9 @@ def write_folder(
     )
     save_file(to_huggingface(state, config), folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
-    for name, text in tokenizer_files.items():
-        if name == _TOKENIZER_CONFIG:
-            settings = json.loads(text) | {"model_max_length": config.max_position_embeddings}
-            text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
+    files = dict(tokenizer_files)
+    if TOKENIZER_CONFIG in files:
+        settings = parse_object(files[TOKENIZER_CONFIG], TOKENIZER_CONFIG)
+        settings["model_max_length"] = config.max_position_embeddings
+        files[TOKENIZER_CONFIG] = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    write_tokenizer_files(files, folder)

@@ -1,10 +1,11 @@
-"""Reading folders of torch.distributed.checkpoint without running what is in them.
+"""Reading folders of torch.distributed.checkpoint without running what is in them, and without leaving them.
 
 torch reads a folder's metadata and all its plain values with pickle, which runs whatever is in a file. Here both are
-read with the names of a few known types only.
+read with the names of their own types only, and metadata may not claim more than the folder holds.
 """
 
 import io
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,19 @@ import torch
 from torch.distributed.checkpoint._traverse import set_element
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata, StorageMeta
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    BytesStorageMetadata,
+    Metadata,
+    StorageMeta,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.planner import ReadItem
+
+from bert_lightning.checkpoints.folder_files import MAX_METADATA_BYTES, METADATA
+from bert_lightning.checkpoints.plain_pickle import reading
+from data_pipeline.untrusted.plain_files import plain_file, read_plain
+from data_pipeline.untrusted.typed_fields import checked, whole_number
 
 _METADATA_TYPES = {
     "torch.distributed.checkpoint.metadata": {
@@ -44,8 +56,11 @@ def _memory_format(kind: Any, name: str) -> Any:
     return kind[name]
 
 
-class MetadataUnpickler(pickle.Unpickler):
-    """Unpickle metadata; UnpicklingError if it names anything but the types of metadata."""
+class MetadataUnpickler(pickle._Unpickler):
+    """Unpickle metadata; UnpicklingError if it names anything but its own types.
+
+    The unpickler in C would make room for as many objects as a file claims to remember.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the types of `_METADATA_TYPES`."""
@@ -59,16 +74,52 @@ class MetadataUnpickler(pickle.Unpickler):
 
 
 class PlainReader(FileSystemReader):
-    """Read a folder whose metadata holds nothing but metadata."""
+    """Read a folder whose metadata holds nothing but metadata, about files of this folder."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Return the metadata; UnpicklingError if it names anything else."""
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            metadata: Metadata = MetadataUnpickler(file).load()
+        """Return the metadata.
+
+        Raises:
+            ValueError: naming the file, if it is damaged, names other types, or claims what the folder does not hold.
+        """
+        folder = Path(self.path)
+        content = read_plain(folder, METADATA, MAX_METADATA_BYTES)
+        with reading(folder / METADATA):
+            metadata: Metadata = MetadataUnpickler(io.BytesIO(content)).load()
+            _check_metadata(metadata, folder)
         if metadata.storage_meta is None:
             metadata.storage_meta = StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
+
+
+def _check_metadata(metadata: object, folder: Path) -> None:
+    """Check that metadata speaks of plain files of its folder and of no more numbers than are in them."""
+    if not isinstance(metadata, Metadata):
+        raise ValueError("it holds no metadata")
+    lengths: dict[str, int] = {}
+    for part in checked(metadata.storage_data, dict, METADATA, "storage_data").values():
+        if getattr(part, "transform_descriptors", None):
+            raise ValueError("it describes compressed tensors, which bert-pretrain does not write")
+        name = checked(part.relative_path, str, METADATA, "relative_path")
+        if name not in lengths:
+            lengths[name] = plain_file(folder, name).stat().st_size
+        end = whole_number(part.offset, METADATA, "offset") + whole_number(part.length, METADATA, "length")
+        if end > lengths[name]:
+            raise ValueError(f"{name} has {lengths[name]} bytes, not the {end} that it says")
+    claimed = sum(_bytes_of(value) for value in metadata.state_dict_metadata.values())
+    if claimed > sum(lengths.values()):
+        raise ValueError(f"it claims {claimed} bytes of numbers, its files have {sum(lengths.values())}")
+
+
+def _bytes_of(value: object) -> int:
+    """Return how many bytes a value of the state takes by its metadata; what is not a tensor counts as none."""
+    if isinstance(value, BytesStorageMetadata):
+        return 0
+    if not isinstance(value, TensorStorageMetadata):
+        raise ValueError("it describes something that is neither a tensor nor a plain value")
+    sizes = [whole_number(size, METADATA, "size") for size in value.size]
+    return math.prod(sizes) * value.properties.dtype.itemsize
 
 
 class _PlainValues:

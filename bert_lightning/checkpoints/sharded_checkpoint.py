@@ -20,7 +20,9 @@ from torch.distributed.checkpoint.state_dict_loader import _load_state_dict, loa
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
+from bert_lightning.checkpoints.integrity import note_metadata
 from bert_lightning.checkpoints.plain_checkpoint import IntoNothing, IntoState, PlainReader
+from bert_lightning.checkpoints.plain_pickle import load_plain, reading
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.settings.run_folder import META, partial_path
 
@@ -123,7 +125,8 @@ def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
             if is_first and error is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             elif is_first:
-                if path.is_dir():  # an earlier process of the run made the same step; older checkpoints are still there
+                note_metadata(partial)
+                if path.is_dir():  # an earlier part of the run made the same step; older checkpoints are still there
                     shutil.rmtree(path)
                 partial.rename(path)
         except OSError as failure:
@@ -138,17 +141,18 @@ def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
 
 
 @contextmanager
-def _first_failure() -> Iterator[None]:
-    """Raise what one rank met instead of the tracebacks of all; torch's error is not even an Exception."""
+def _first_failure(folder: Path) -> Iterator[None]:
+    """Raise what one rank met as a ValueError instead of the tracebacks of all, which are not even an Exception."""
     try:
         yield
     except CheckpointException as error:
-        raise next(iter(error.failures.values()))[0] from None
+        with reading(folder):
+            raise next(iter(error.failures.values()))[0] from None
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Return what is not sharded."""
-    return torch.load(folder / META, map_location="cpu", weights_only=True)
+    return load_plain(folder / META)
 
 
 def read_folder(folder: Path, with_optimizer: bool = True) -> dict[str, Any]:
@@ -158,8 +162,10 @@ def read_folder(folder: Path, with_optimizer: bool = True) -> dict[str, Any]:
     """
     tensors: dict[str, Any] = {}
     planner = IntoNothing(keys=None if with_optimizer else {"state_dict"})
-    with _first_failure():
+    with _first_failure(folder):
         _load_state_dict(tensors, PlainReader(folder), planner=planner, no_dist=True)
+    if "state_dict" not in tensors:
+        raise ValueError(f"checkpoint={folder} holds no weights")
     content = read_meta(folder) | {"state_dict": tensors["state_dict"]}
     if with_optimizer:
         state = tensors["optimizer_0"]
@@ -175,12 +181,12 @@ def load_folder(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer])
         What is not sharded.
     """
     weights = {"state_dict": dcp_state.get_model_state_dict(model)}
-    with _first_failure():
+    with _first_failure(folder):
         load(weights, storage_reader=PlainReader(folder), planner=IntoState())
     dcp_state.set_model_state_dict(model, weights["state_dict"])
     for number, optimizer in enumerate(optimizers):
         moments = {f"optimizer_{number}": dcp_state.get_optimizer_state_dict(model, optimizer)}
-        with _first_failure():
+        with _first_failure(folder):
             load(moments, storage_reader=PlainReader(folder), planner=IntoState())
         dcp_state.set_optimizer_state_dict(model, optimizer, moments[f"optimizer_{number}"])
     return read_meta(folder)
@@ -192,7 +198,7 @@ def load_file(file: Path, model: nn.Module, optimizers: Sequence[Optimizer]) -> 
     Returns:
         What is left in it.
     """
-    content: dict[str, Any] = torch.load(file, mmap=True, map_location="cpu", weights_only=True)
+    content = load_plain(file, mmap=True)
     options = dcp_state.StateDictOptions(full_state_dict=True)
     dcp_state.set_model_state_dict(model, content.pop("state_dict"), options=options)
     for optimizer, state in zip(optimizers, content.pop("optimizer_states"), strict=True):
@@ -211,12 +217,3 @@ def renumber(state: Mapping[str, Any], keys: Mapping[Any, Any] | Sequence[Any]) 
     """Return an optimizer state with other keys for the parameters: names for numbers, or numbers for names."""
     groups = [group | {"params": [keys[key] for key in group["params"]]} for group in state["param_groups"]]
     return {"state": {keys[key]: value for key, value in state["state"].items()}, "param_groups": groups}
-
-
-def least_sizes(folder: Path) -> dict[Path, int]:
-    """Return the files that the metadata of a folder names, and how many bytes each of them has at least."""
-    sizes: dict[Path, int] = {}
-    for stored in PlainReader(folder).read_metadata().storage_data.values():
-        file = folder / stored.relative_path
-        sizes[file] = max(sizes.get(file, 0), stored.offset + stored.length)
-    return sizes

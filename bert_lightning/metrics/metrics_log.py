@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bert_lightning.settings.run_folder import RunFolder, partial_path
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 STEP = "step"
@@ -211,7 +212,7 @@ class WandbMetrics(WandbLogger):
             try:
                 self._experiment = wandb.init(settings=settings, **self._wandb_init)
             except wandb.errors.Error as error:
-                log.warning("W&B is not reachable, the run is kept offline: %s", error)
+                log.warning("W&B is not reachable, the run is kept offline: %s", printable(str(error)))
                 self._experiment = wandb.init(settings=settings, **(self._wandb_init | {"mode": "offline"}))
         return self._experiment
 

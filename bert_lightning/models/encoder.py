@@ -18,15 +18,16 @@ from data_pipeline.whole_numbers import check_whole_number
 VOCABULARY_MULTIPLE = 64
 """Rows of the token table and columns of the logits are padded to it, for the matrix kernels of GPUs."""
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
+_LARGEST_SIZES = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 16,
+    "num_hidden_layers": 1 << 10,
+    "num_attention_heads": 1 << 16,
+    "intermediate_size": 1 << 18,
+    "max_position_embeddings": 1 << 20,
+    "type_vocab_size": 1 << 16,
+}
+"""Far above any BERT, so that a size that makes no sense is an error before it is memory."""
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
@@ -51,8 +52,10 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.vocab_size is None:
             raise ValueError("model.vocab_size=null is filled from the tokenizer of the prepared data")
-        for name in _SIZES:
+        for name, most in _LARGEST_SIZES.items():
             check_whole_number(f"model.{name}", getattr(self, name))
+            if getattr(self, name) > most:
+                raise ValueError(f"model.{name}={getattr(self, name)} is above {most}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"model.hidden_size={self.hidden_size} is not a multiple of "

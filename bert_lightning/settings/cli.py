@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.settings.config import CONF_DIR
+from data_pipeline.untrusted.escaping import printable
 
 _VARIABLE = "HYDRA_FULL_ERROR"
 _ASKED = os.environ.get(_VARIABLE)
@@ -70,4 +71,4 @@ def _one_line(error: BaseException) -> str:
     """Return an error in one line; hydra.utils.instantiate wraps errors, so their cause says what is wrong."""
     while isinstance(error, HydraException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))

@@ -151,7 +151,7 @@ class PretrainingData(L.LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
-        return bool(self.folder.manifest.without(self._source["quarantine"]).splits["validation"])
+        return bool(self.folder.manifest.without(self._source["quarantine"]).splits.get("validation"))
 
     def _samples(self) -> PretrainingSamples:
         return PretrainingSamples(split="train", **self._source)

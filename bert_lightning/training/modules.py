@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.profiler import record_function
 
 from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, stream_position
+from bert_lightning.checkpoints.saved_state import check_moments
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.sharding import gradients_are_reduced
 from bert_lightning.execution.strategies import FullyShardedStrategy
@@ -98,6 +99,8 @@ class PretrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Tell the loggers the settings, and make the sums on the device, or take those of the checkpoint."""
+        for optimizer in self.trainer.optimizers:
+            check_moments(optimizer)
         if settings := self._payload.get(PAYLOAD_KEY, {}).get("config"):
             for logger in self.loggers:
                 logger.log_hyperparams(settings)

@@ -8,10 +8,12 @@ from tokenizers import Tokenizer
 from bert_lightning.checkpoints.checkpoint import (
     PAYLOAD_KEY,
     Pretrained,
+    check_whole,
     latest_checkpoint,
     read_about,
     stream_position,
 )
+from bert_lightning.checkpoints.saved_state import check_progress
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.config import is_first_process
@@ -41,6 +43,7 @@ def find_checkpoint(resume: str | None, folder: RunFolder) -> Path | None:
     if resume is not None:
         if not Path(resume).exists():
             raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
+        check_whole(Path(resume))
         return Path(resume)
     if is_first_process() and folder.holds_a_run():
         raise ValueError(f"{folder.path} holds a run; resume=auto continues it, another run_name starts a new one")
@@ -60,6 +63,7 @@ def check_resume(checkpoint: Path, config: EncoderConfig, data: PretrainingData,
         ValueError: naming what the checkpoint has and what the settings say.
     """
     about = read_about(checkpoint)
+    check_progress(about, f"checkpoint={checkpoint}")
     model = about[PAYLOAD_KEY]["model"]
     for name, value in config.as_dict().items():
         if not name.endswith(("_prob", "_range")) and value != model[name]:

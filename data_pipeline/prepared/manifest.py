@@ -8,8 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.plain_files import has_file, read_plain
+from data_pipeline.untrusted.typed_fields import build, shown, whole_number
+
 FORMAT_VERSION = 2
 FILE_NAME = "manifest.json"
+_SHA256 = re.compile("[0-9a-f]{64}")
+LARGEST_VOCABULARY = 1 << 24
+LARGEST_SHARD = 1 << 34
+"""Bytes; a shard is read into memory as a whole."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
@@ -58,10 +66,10 @@ class Manifest:
     @classmethod
     def load(cls, folder: str | Path) -> "Manifest":
         """Read the manifest of a folder on this machine; the errors are those of `parse`."""
-        path = Path(folder) / FILE_NAME
-        if not path.is_file():
+        folder = Path(folder)
+        if not has_file(folder, FILE_NAME):
             raise ValueError(f"{folder} is not a folder prepared by bert-prepare: it has no {FILE_NAME}")
-        return cls.parse(path.read_bytes(), str(path))
+        return cls.parse(read_plain(folder, FILE_NAME), str(folder / FILE_NAME))
 
     @classmethod
     def parse(cls, text: bytes, where: str) -> "Manifest":
@@ -76,23 +84,25 @@ class Manifest:
             ValueError: where it is not one that this version reads.
         """
         try:
-            content = json.loads(text)
+            content = parse_object(text, "it")
+        except ValueError as error:
+            raise DamagedManifestError(f"{where} is damaged: {error}") from error
+        try:
             version = content.pop("format_version")
             if version != FORMAT_VERSION:
                 raise ValueError(
-                    f"{where} has format_version {version}, this version of bert-lightning reads {FORMAT_VERSION}; "
-                    "prepare the data again"
+                    f"{where} has format_version {shown(version)}, this version of bert-lightning reads "
+                    f"{FORMAT_VERSION}; prepare the data again"
                 )
             if content.pop("sha256") != _checksum(content):
                 raise DamagedManifestError(
                     f"{where} was edited or damaged after it was written: its sha256 is another one"
                 )
-            sources = [SourceEntry(**entry) for entry in content.pop("sources")]
-            splits = {name: [ShardEntry(**entry) for entry in shards] for name, shards in content.pop("splits").items()}
-            manifest = cls(sources=sources, splits=splits, **content)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DamagedManifestError(f"{where} is damaged: {error!r}") from error
-        _check_entries([entry for entries in splits.values() for entry in entries], where)
+            manifest = build(cls, content, where)
+        except KeyError as error:
+            raise DamagedManifestError(f"{where} is damaged: it lacks {error}") from error
+        _check_values(manifest, where)
+        _check_entries([entry for entries in manifest.splits.values() for entry in entries], where)
         return manifest
 
     def save(self, folder: str | Path) -> None:
@@ -135,11 +145,22 @@ def _checksum(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _check_values(manifest: Manifest, where: str) -> None:
+    """Check what the types do not say: the size of the vocabulary, and hashes, which name files in a cache."""
+    whole_number(manifest.vocab_size, where, "vocab_size", 1, LARGEST_VOCABULARY)
+    hashes = {entry.name: entry.sha256 for entries in manifest.splits.values() for entry in entries}
+    for name, value in {"tokenizer": manifest.tokenizer_sha256, **hashes}.items():
+        if not _SHA256.fullmatch(value):
+            raise ValueError(
+                f"{where} gives {shown(name)} the sha256 {shown(value)}, which must be 64 digits from 0 to f"
+            )
+
+
 def _check_entries(entries: Sequence[ShardEntry], where: str) -> None:
     """Check that names stay inside the folder and are plain text to any shell, and that counts are counts."""
     seen: set[str] = set()
     for entry in entries:
-        if not isinstance(entry.name, str) or not _SHARD_NAME.fullmatch(entry.name):
+        if not _SHARD_NAME.fullmatch(entry.name):
             raise ValueError(
                 f"{where} has a shard named {entry.name!r}; a name is letters, digits and ._- with / between folders, "
                 "and no part of it begins with . or -"
@@ -149,5 +170,6 @@ def _check_entries(entries: Sequence[ShardEntry], where: str) -> None:
         seen.add(entry.name)
         for name in ("bytes", "blocks", "documents", "sentences", "tokens"):
             value = getattr(entry, name)
-            if type(value) is not int or value < 1:
+            if value < 1:
                 raise ValueError(f"{where} says that shard {entry.name} has {value!r} {name}")
+        whole_number(entry.bytes, where, f"the bytes of {entry.name}", most=LARGEST_SHARD)

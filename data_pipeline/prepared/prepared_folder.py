@@ -21,6 +21,7 @@ from data_pipeline.prepared.shards import Offsets, TokenShard, check_size, parse
 from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
 from data_pipeline.whole_numbers import check_whole_number
 
 CONNECTIONS = 8
@@ -69,6 +70,14 @@ class PreparedFolder:
     def tokenizer_dir(self) -> Path:
         """The folder, on this machine, that AutoTokenizer loads."""
         return self._files.tokenizer_dir(self.manifest.tokenizer_sha256)
+
+    def check_tokenizer(self) -> None:
+        """Raise a ValueError if the tokenizer is not the one that the shards were made with."""
+        tokenizer = load_tokenizer(self.tokenizer_dir)
+        if tokenizer_sha256(tokenizer) != self.manifest.tokenizer_sha256:
+            raise ValueError(f"the tokenizer in {self} is not the one that its shards were made with")
+        if (size := tokenizer.get_vocab_size()) != self.manifest.vocab_size:
+            raise ValueError(f"{self} has vocab_size={self.manifest.vocab_size}, its tokenizer has {size} entries")
 
     def check(self, entries: Sequence[ShardEntry]) -> None:
         """Find shards of this machine that are missing or cut short at once, not hours later."""
@@ -204,7 +213,7 @@ class _RemoteFiles:
 
     def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:
         with tempfile.TemporaryFile() as file:
-            fetch(self._storage, name, file, self._cache.retries, check=check)
+            fetch(self._storage, name, file, self._cache.retries, check=check, most_bytes=MAX_TEXT_BYTES)
             file.seek(0)
             return file.read()
 

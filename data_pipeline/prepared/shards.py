@@ -210,7 +210,7 @@ def _read_blocks(file: BinaryIO, where: str, wanted: Sequence[str]) -> list[dict
                     file.seek(member.offset_data)
                     content = file.read(member.size)
                     blocks[-1][_MEMBERS[kind]] = _parse_array(content, expected, _DTYPES[_MEMBERS[kind]])
-    except (tarfile.TarError, ValueError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:  # the last two: a length without end
         raise ValueError(f"shard {where} {error}") from None
     if (number + 1) % len(_MEMBERS):
         raise ValueError(f"shard {where} ends inside block {number // len(_MEMBERS)}: {number + 1} members")

@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -20,9 +20,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import fsspec
 import requests
 
+from data_pipeline.untrusted.escaping import printable
+
 CHUNK_BYTES = 1 << 16
 PART_BYTES = 1 << 23
 TIMEOUT_SECONDS = 60.0
+ERROR_BYTES = 4096
 _REFUSALS = {401: "needs a login", 403: "is forbidden", 404: "does not exist", 410: "is gone"}
 _PASSING = (408, 425, 429)
 
@@ -33,7 +36,7 @@ class Storage(Protocol):
     def url(self, name: str) -> str:
         """Return the whole address of a file of the folder: what it is known by in a cache."""
 
-    def read(self, name: str, begin: int) -> Iterator[bytes]:
+    def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
         """Yield the bytes of a file from `begin` on."""
 
 
@@ -92,7 +95,7 @@ class HttpStorage:
         parts = urlsplit(self.root)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
-    def read(self, name: str, begin: int) -> Iterator[bytes]:
+    def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
         """Yield the bytes of a file from `begin` on; where the server sends all, the beginning is dropped."""
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
         try:
@@ -100,6 +103,7 @@ class HttpStorage:
                 if response.status_code == 416 and begin:
                     return  # nothing comes after what is there
                 self._check_status(response, name)
+                self._check_encoding(response, name)
                 first = _first_byte(response) if response.status_code == 206 else 0
                 yield from _from(begin - first, response.iter_content(CHUNK_BYTES))
         except requests.exceptions.InvalidURL as error:
@@ -113,16 +117,25 @@ class HttpStorage:
         code = response.status_code
         if code in (200, 206):
             return
-        said = f"HTTP {code} {response.reason}"
+        said = f"HTTP {code} {printable(str(response.reason)[:200])}"
         if code >= 500 or code in _PASSING:
             raise OSError(said)
         raise ValueError(f"{shown(self.url(name))} {_REFUSALS.get(code, 'cannot be fetched')}: {said}")
+
+    def _check_encoding(self, response: requests.Response, name: str) -> None:
+        """Refuse what is compressed on the way: a few bytes may become more than a disk holds."""
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() not in ("", "identity"):
+            raise ValueError(
+                f"{shown(self.url(name))} comes with Content-Encoding {printable(encoding[:60])}, though the request "
+                "asks for none; have the server send the file as it is"
+            )
 
 
 def _first_byte(response: requests.Response) -> int:
     """Return where a partial answer begins."""
     said = response.headers.get("Content-Range", "")
-    found = re.match(r"bytes (\d+)-", said)
+    found = re.match(r"bytes (\d{1,18})-", said)
     if found is None:
         raise OSError(f"the server sent a part of the file without saying which: Content-Range is {said!r}")
     return int(found[1])
@@ -151,7 +164,7 @@ class ObjectStorage:
         """Return the address of a file."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def read(self, name: str, begin: int) -> Iterator[bytes]:
+    def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
         """Yield the bytes of an object from `begin` on, one request a part."""
         url = self.url(name)
         try:
@@ -196,7 +209,7 @@ class PipeStorage:
         """Return the command for a file."""
         return self.root.replace("{name}", name)
 
-    def read(self, name: str, begin: int) -> Iterator[bytes]:
+    def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
         """Yield what the command writes, without the first `begin` bytes; its exit status must be 0."""
         command = self.url(name).removeprefix("pipe:")
         with tempfile.TemporaryFile() as said, self._started(command, said) as process:
@@ -205,8 +218,8 @@ class PipeStorage:
                 status = process.wait(self.timeout)
             except subprocess.TimeoutExpired:
                 raise OSError(f"it closed its output and did not end in {self.timeout:g} seconds") from None
-            said.seek(0)
-            lines = " ".join(said.read().decode(errors="replace").split())[-500:]
+            said.seek(max(0, said.seek(0, os.SEEK_END) - ERROR_BYTES))
+            lines = printable(" ".join(said.read(ERROR_BYTES).decode(errors="replace").split()))[-500:]
         if status in (126, 127):
             raise ValueError(f"{self.url(name)} cannot be run: {lines}")
         if status:

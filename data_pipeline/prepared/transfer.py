@@ -1,5 +1,6 @@
 """How a file comes over from where it is: tried again after a pause, resumed where it broke, checked in the end."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -22,6 +23,7 @@ def fetch(
     size: int | None = None,
     sha256: str | None = None,
     check: Callable[[bytes], None] | None = None,
+    most_bytes: int | None = None,
 ) -> None:
     """Write a file into `into`, checked.
 
@@ -34,6 +36,7 @@ def fetch(
         size: Its bytes, None where they are not known.
         sha256: Its hash, None where it is not known.
         check: Raises a DamagedError where the whole content is not what it should be.
+        most_bytes: Bytes from which a file of unknown size is refused; it is not fetched further, nor again.
 
     Raises:
         ValueError: naming the address, the number of attempts and the last cause.
@@ -43,12 +46,15 @@ def fetch(
             pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             time.sleep(pause * _pauses.uniform(0.5, 1))
         try:
-            _append(storage.read(name, into.seek(0, os.SEEK_END)), into, size)
+            with contextlib.closing(storage.read(name, into.seek(0, os.SEEK_END))) as chunks:
+                _append(chunks, into, size, most_bytes)
             _check(into, size, sha256)
             if check is not None:
                 into.seek(0)
                 check(into.read())
             return
+        except TooLongError:
+            raise ValueError(f"{shown(storage.url(name))} has more than {most_bytes} bytes; it is refused") from None
         except DamagedError as error:
             into.truncate(0)
             cause: OSError = error
@@ -60,7 +66,11 @@ def fetch(
     ) from cause
 
 
-def _append(chunks: Iterator[bytes], file: BinaryIO, size: int | None) -> None:
+class TooLongError(Exception):
+    """A file goes on beyond the most bytes that it may have."""
+
+
+def _append(chunks: Iterator[bytes], file: BinaryIO, size: int | None, most_bytes: int | None) -> None:
     for chunk in chunks:
         try:
             file.write(chunk)
@@ -69,6 +79,8 @@ def _append(chunks: Iterator[bytes], file: BinaryIO, size: int | None) -> None:
             raise ValueError(f"data.cache_dir cannot be written to: {error}") from error
         if size is not None and file.tell() > size:
             raise DamagedError(f"more than the {size} bytes the manifest says")
+        if most_bytes is not None and file.tell() > most_bytes:
+            raise TooLongError
 
 
 def _check(file: BinaryIO, size: int | None, sha256: str | None) -> None:

@@ -19,6 +19,7 @@ from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.untrusted.plain_files import read_plain
 
 READ_TOGETHER = 16
 
@@ -66,7 +67,7 @@ class ExampleIndex:
 
     def _read_or_count(self, variant: int) -> NDArray[np.int64]:
         path = self._folder.index_dir / f"{self._name}-{variant:03d}.json"
-        if (kept := _read_counts(path, len(self._entries))) is not None:
+        if (kept := _read_counts(path, [entry.tokens for entry in self._entries])) is not None:
             return kept
         counts = self._count(variant)
         _write_if_possible(path, json.dumps(counts))
@@ -93,18 +94,29 @@ class ExampleIndex:
                 )
 
 
-def _read_counts(path: Path, num_shards: int) -> NDArray[np.int64] | None:
-    """Return kept counts; None where there are none, or a damaged file, which is written anew."""
+def _read_counts(path: Path, most: Sequence[int]) -> NDArray[np.int64] | None:
+    """Return kept counts; None if there are none, or the file is damaged, which is then written anew.
+
+    Args:
+        path: The file.
+        most: Tokens of each shard, which gives fewer examples than it has tokens.
+    """
     try:
-        counts = np.array(json.loads(path.read_text()), dtype=np.int64)
-    except (OSError, ValueError, TypeError):
+        counts = json.loads(read_plain(path.parent, path.name))
+    except (OSError, ValueError, RecursionError):
         return None
-    return counts if counts.shape == (num_shards,) else None
+    if not isinstance(counts, list) or len(counts) != len(most):
+        return None
+    if not all(type(count) is int and 0 <= count <= limit for count, limit in zip(counts, most, strict=True)):
+        return None
+    return np.array(counts, dtype=np.int64)
 
 
 def _write_if_possible(path: Path, text: str) -> None:
     """Write a file atomically; a read-only folder or a full disk only costs the next process its time."""
     temporary = None
+    if path.parent.is_symlink():  # out of a folder that others wrote
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".index-")

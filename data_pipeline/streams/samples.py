@@ -28,7 +28,6 @@ from data_pipeline.tokenizers.tokenizer import (
     load_tokenizer,
     piece_bytes,
     special_tokens,
-    tokenizer_sha256,
 )
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -135,8 +134,7 @@ class PretrainingSamples:
     def _check_folder(self) -> None:
         """Find what is missing or cut short at once, not hours later; contents are hashed when they are read."""
         self.folder.check(self.entries)
-        if tokenizer_sha256(load_tokenizer(self.folder.tokenizer_dir)) != self.manifest.tokenizer_sha256:
-            raise ValueError(f"the tokenizer in {self.folder} is not the one that its shards were made with")
+        self.folder.check_tokenizer()
 
     @property
     def target_names(self) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
+from data_pipeline.untrusted.typed_fields import shown
+
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Special tokens by role, under BERT's names; every vocabulary trained here has them."""
 _OTHER_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
@@ -218,6 +221,8 @@ def load_tokenizer(path: str | Path, lowercase: bool = True, strip_accents: bool
         path = found[0]
     if not path.is_file():
         raise ValueError(f"tokenizer.path={path} does not exist")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"tokenizer.path={path} is longer than the {MAX_TEXT_BYTES} bytes a tokenizer may have")
     if path.suffix == ".json":
         return _load_json(path)
     model = models.WordPiece(
@@ -233,16 +238,18 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
     vocabulary: dict[str, int] = {}
-    for index, token in enumerate(lines):
-        if vocabulary.setdefault(token, index) != index:
-            raise ValueError(f"{path} lists {token!r} twice, in lines {vocabulary[token] + 1} and {index + 1}")
+    for number, token in enumerate(lines):
+        if vocabulary.setdefault(token, number) != number:
+            raise ValueError(f"{path} lists {shown(token)} twice, in lines {vocabulary[token] + 1} and {number + 1}")
     return vocabulary
 
 
 def _load_json(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception
+    except BaseException as error:  # tokenizers raises bare Exception, and where Rust panics, no Exception at all
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
     special_tokens(tokenizer)
     highest, size = max(tokenizer.get_vocab().values()), tokenizer.get_vocab_size()

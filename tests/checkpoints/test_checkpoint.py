@@ -168,7 +168,6 @@ def test_a_sharded_checkpoint_that_would_run_something_is_refused(
         sharded_checkpoint.save({"state_dict": content["state_dict"] | {"x": Code()}}, checkpoint_id=path, no_dist=True)
         torch.save(extra, path / "meta.pt")
     capsys.readouterr()
-    message = "neither a run with a whole" if place == "metadata" else "it holds more than tensors and plain containers"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="it holds more than tensors and plain containers"):
         load_pretrained(path)
     assert "ran" not in capsys.readouterr().out

@@ -144,7 +144,7 @@ def test_a_broken_folder_is_refused_with_the_name_of_the_file(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"has no model\.safetensors; weights are read from safetensors only"):
         read_folder(tmp_path)
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read as JSON"):
         read_folder(tmp_path)
 
 
@@ -181,3 +181,77 @@ def test_a_real_checkpoint_gives_the_sentence_vectors_of_transformers(caplog: py
     torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=0)
     similar = torch.nn.functional.cosine_similarity(vectors[0], vectors[1:])
     assert similar[0] > similar[1] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", [], r"config\.json holds \[\], which must be an object"),
+        ("config.json", {"vocab_size": "101"}, r"config\.json has vocab_size='101', which must be a whole number"),
+        ("config.json", {"num_hidden_layers": 10**9}, r"config\.json: model\.num_hidden_layers=1000000000 is above"),
+        ("config.json", {"hidden_size": 10**12}, r"config\.json: model\.hidden_size=1000000000000 is above"),
+        ("config.json", {"hidden_act": ["gelu"]}, r"config\.json has hidden_act=\['gelu'\], which must be text"),
+        ("config.json", {"num_hidden_layers": 1000}, r"lacks bert\.encoder\.layer\.\d+.* and \d+ more"),
+        ("config.json", {"layer_norm_eps": None, "vocab_size": -5}, r"config\.json has vocab_size=-5"),
+        ("model.safetensors.index.json", [], "holds .*, which must be an object"),
+        ("model.safetensors.index.json", {"metadata": {}}, "has weight_map=None, which must be an object"),
+        ("model.safetensors.index.json", {"weight_map": []}, r"has weight_map=\[\], which must be an object"),
+        ("model.safetensors.index.json", {"weight_map": {"a": 5}}, r"has weight_map\.a=5, which must be text"),
+        ("model.safetensors.index.json", {"weight_map": {"a": "../b.safetensors"}}, "is not the name of a file inside"),
+        (
+            "model.safetensors.index.json",
+            {"weight_map": {"a": "/b.safetensors"}},
+            "is not the name of a file inside|no /b",
+        ),
+    ],
+    ids=str,
+)
+def test_absurd_folders_are_one_line_each(tmp_path: Path, file: str, content: object, said: str) -> None:
+    folder = tmp_path / "model"
+    reference_model().save_pretrained(folder)
+    if file.startswith("model."):
+        (folder / "model.safetensors").rename(tmp_path / "b.safetensors")
+    if file == "config.json" and isinstance(content, dict):
+        content = json.loads((folder / file).read_text()) | content
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=said) as error:
+        load_pretrained(folder)
+    assert len(str(error.value)) < 1000
+
+
+def test_tensors_that_do_not_go_together_are_named() -> None:
+    tensors = dict(reference_model().state_dict())
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    for wrong in (torch.zeros(()), torch.zeros(3), torch.zeros(32, 33), torch.zeros(32, 32, dtype=torch.int8)):
+        with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+            from_huggingface(tensors | {name: wrong}, CONFIG)
+
+
+def test_links_bring_nothing_from_outside(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "model"
+    secret.write_text("{}")
+    folder.mkdir()
+    config = replace(CONFIG, vocab_size=tokenizer.get_vocab_size())
+    state = our_model(reference_model(config), config).state_dict()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "special_tokens_map.json"):
+        write_folder(folder, config, state, tokenizer_files(tokenizer))
+        load_pretrained(folder)
+        (folder / name).unlink()
+        (folder / name).symlink_to(secret)
+        with pytest.raises(ValueError, match=f"{name} is a link to .*; only plain files of the folder are read"):
+            load_pretrained(folder)
+        (folder / name).unlink()
+
+
+def test_the_cache_of_hugging_face_is_read(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = tmp_path / "models--org--name"
+    snapshot = model / "snapshots" / "12ab"
+    (model / "blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    config = replace(CONFIG, vocab_size=tokenizer.get_vocab_size())
+    write_folder(
+        model / "blobs", config, our_model(reference_model(config), config).state_dict(), tokenizer_files(tokenizer)
+    )
+    for blob in (model / "blobs").iterdir():
+        (snapshot / blob.name).symlink_to(Path("../../blobs") / blob.name)
+    assert load_pretrained(snapshot).tokenizer().to_str() == tokenizer.to_str()

@@ -140,3 +140,27 @@ def test_the_command_works_and_says_what_is_wrong_in_a_line(run: Path, tmp_path:
     done = run_command("export", "checkpoint=nowhere", "output_dir=x", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "error: checkpoint=nowhere does not exist\n")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["../../../../owned", "OUTSIDE", "owned.py"])
+def test_a_checkpoint_writes_nothing_but_a_tokenizer(run: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside" / "owned"
+    outside.parent.mkdir()
+    content = torch.load(run / STEP, weights_only=True)
+    content["bert_lightning"]["tokenizer"][name.replace("OUTSIDE", str(outside))] = "owned"
+    torch.save(content, run / STEP)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"names the files .*owned.*; a tokenizer has special_tokens_map\.json, "):
+        export(settings(run, tmp_path / "hf"))
+    with pytest.raises(ValueError, match="names the files"):
+        load_pretrained(run)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_tokenizer_that_cannot_be_read_is_not_exported(run: Path, tmp_path: Path) -> None:
+    content = torch.load(run / STEP, weights_only=True)
+    content["bert_lightning"]["tokenizer"]["tokenizer.json"] = "[" * 100_000
+    torch.save(content, run / STEP)
+    with pytest.raises(ValueError, match=r"is not a tokenizer\.json"):
+        export(settings(run, tmp_path / "hf"))
+    assert not (tmp_path / "hf").exists()

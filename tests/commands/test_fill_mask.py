@@ -1,19 +1,23 @@
 """bert-fill-mask against transformers' pipeline, and what it says when it cannot."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
-from bert_lightning.fill_mask import MaskFiller, quoted
+from bert_lightning.fill_mask import MaskFiller, fill_mask, quoted
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.untrusted.escaping import printable
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
+from tests.support.parity import CONFIG, our_model, reference_model
 
 TEXT = "the king [MASK] slowly to the old [MASK] ."
 
@@ -102,3 +106,18 @@ def test_the_command_works_and_says_what_is_wrong_in_a_line(folder: Path, tmp_pa
     ]:
         done = run_command("fill_mask", "checkpoint=hf", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+
+
+def test_tokens_that_would_act_on_the_terminal_are_spelled_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acting = ["\x1b]0;owned\x07", "\x1b[2J", "[/bold]", "[red]", ":skull:", "\u202eevil"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", *acting]
+    config = replace(CONFIG, vocab_size=len(vocabulary))
+    files = {"vocab.txt": "".join(f"{token}\n" for token in vocabulary)}
+    write_folder(tmp_path, config, our_model(reference_model(config), config).state_dict(), files)
+    fill_mask(OmegaConf.create({"checkpoint": str(tmp_path), "text": "the [MASK]", "top_k": 20}))
+    shown = capsys.readouterr().out
+    assert "[MASK] 1" in shown
+    assert all(printable(token) in shown for token in vocabulary)
+    assert not set(shown) & {"\x1b", "\x07", "\u202e"}

@@ -1,5 +1,6 @@
 """The manifest: there and back, atomic, and refused where it is not one."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,12 +92,12 @@ def test_spaces_and_line_breaks_are_no_edit(prepared: Path, tmp_path: Path) -> N
         ({"name": "-rf"}, "named '-rf'"),
         ({"name": ""}, "named ''"),
         ({"name": "a.tar\n"}, "named 'a.tar"),
-        ({"name": 7}, "named 7"),
+        ({"name": 7}, r"splits\.train\[0\]\.name=7, which must be text"),
         ({"name": "train/part-00001.tar"}, "lists shard train/part-00001.tar twice"),
         ({"bytes": 0}, r"shard train/part-00000\.tar has 0 bytes"),
-        ({"tokens": -3}, "has -3 tokens"),
-        ({"documents": "12"}, "has '12' documents"),
-        ({"blocks": True}, "has True blocks"),
+        ({"tokens": -3}, r"splits\.train\[0\]\.tokens=-3, which must be a whole number"),
+        ({"documents": "12"}, r"splits\.train\[0\]\.documents='12'"),
+        ({"blocks": True}, r"splits\.train\[0\]\.blocks=True"),
     ],
     ids=str,
 )
@@ -108,4 +109,57 @@ def test_names_that_leave_the_folder_and_counts_that_are_none_are_refused(
     train = manifest.splits["train"]
     replace(manifest, splits={"train": [replace(train[0], **change), *train[1:]]}).save(tmp_path)
     with pytest.raises(ValueError, match=rf"manifest\.json .*{said}"):
+        Manifest.load(tmp_path)
+
+
+def resigned(prepared: Path, folder: Path, change: dict[str, object]) -> None:
+    """Write a manifest with other fields and the hash that fits them: who makes one can also hash it."""
+    content = json.loads((prepared / FILE_NAME).read_text()) | change
+    version = content.pop("format_version")
+    del content["sha256"]
+    sha256 = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (folder / FILE_NAME).write_text(json.dumps({"format_version": version, "sha256": sha256, **content}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"vocab_size": "120"}, "has vocab_size='120', which must be a whole number"),
+        ({"vocab_size": 10**12}, "has vocab_size=1000000000000, which must be a whole number from 1 to"),
+        ({"vocab_size": -1}, "has vocab_size=-1"),
+        ({"tokenizer_sha256": "../../.."}, r"gives 'tokenizer' the sha256 '\.\./\.\./\.\.'"),
+        ({"tokenizer_sha256": None}, "has tokenizer_sha256=None, which must be text"),
+        ({"settings": []}, r"has settings=\[\], which must be an object"),
+        ({"sources": {}}, r"has sources=\{\}, which must be a list"),
+        ({"sources": [{"name": 5}]}, r"lacks sources\[0\]\.licence"),
+        ({"splits": []}, r"has splits=\[\], which must be an object"),
+        ({"splits": {"train": [[]]}}, r"has splits\.train\[0\]=\[\], which must be an object"),
+        ({"more": 1}, "has the unknown more"),
+    ],
+    ids=str,
+)
+def test_absurd_fields_are_named_though_the_hash_fits(
+    prepared: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    resigned(prepared, tmp_path, change)
+    with pytest.raises(ValueError, match=rf"manifest\.json {said}"):
+        Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"format_version": ' + "9" * 10_000 + "}"])
+def test_nesting_and_numbers_without_end_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: it ") as error:
+        Manifest.load(tmp_path)
+    assert len(str(error.value)) < 500
+
+
+def test_a_manifest_is_a_plain_file_of_limited_length(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"manifest\.json is a link to /dev/zero"):
+        Manifest.load(tmp_path)
+    (tmp_path / FILE_NAME).unlink()
+    with (tmp_path / FILE_NAME).open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    with pytest.raises(ValueError, match=r"manifest\.json is longer than \d+ bytes"):
         Manifest.load(tmp_path)

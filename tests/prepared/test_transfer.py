@@ -160,3 +160,26 @@ def test_a_failing_command_is_tried_again_and_gone_on_with(tmp_path: Path) -> No
     file = io.BytesIO()
     fetch(PipeStorage(command), "part.tar", file, 1, len(CONTENT), SHA256)
     assert file.getvalue() == CONTENT
+
+
+def test_a_file_without_end_is_refused_at_its_limit_and_not_asked_for_again(server: FaultyServer) -> None:
+    server.faults[NAME] = ["endless"]
+    file = io.BytesIO()
+    with pytest.raises(ValueError, match=rf"{NAME} has more than 1000000 bytes; it is refused"):
+        fetch(HttpStorage(server.url), NAME, file, 5, most_bytes=1_000_000)
+    assert file.tell() < 2_000_000
+    assert len(server.requests) == 1
+
+
+def test_a_command_without_end_is_ended() -> None:
+    file = io.BytesIO()
+    with pytest.raises(ValueError, match="has more than 1000000 bytes"):
+        fetch(PipeStorage("pipe:yes {name}"), NAME, file, 5, most_bytes=1_000_000)
+    assert file.tell() < 2_000_000
+
+
+def test_what_is_compressed_on_the_way_is_refused(server: FaultyServer) -> None:
+    server.faults[NAME] = ["gzip"]
+    with pytest.raises(ValueError, match=f"{NAME} comes with Content-Encoding gzip, though"):
+        fetched(server)
+    assert len(server.requests) == 1

@@ -15,6 +15,7 @@ from hydra.errors import InstantiationException
 
 def run(cfg):
     if cfg.output_dir == "value": raise ValueError("batch=3 does not divide\\nby 2")
+    if cfg.output_dir == "acting": raise ValueError("HTTP 500 \\x1b[2J")
     if cfg.output_dir == "wrapped": raise RuntimeError("in call") from ValueError("x")
     if cfg.output_dir == "built": raise InstantiationException("outer") from ValueError("inner")
     if cfg.output_dir == "nested": raise ValueError("file x is not text") from ValueError("byte 7")
@@ -41,6 +42,7 @@ def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None)
     ("output_dir", "line"),
     [
         ("value", "error: batch=3 does not divide by 2"),
+        ("acting", "error: HTTP 500 \\x1b[2J"),
         ("built", "error: inner"),
         ("nested", "error: file x is not text"),
         ("file", "error: [Errno 2] No such file or directory: '/nowhere/at/all'"),

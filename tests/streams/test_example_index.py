@@ -59,3 +59,44 @@ def _set(*arguments: object) -> None:
 
 def _own(number: int) -> list[int]:
     return counts(*globals()["_arguments"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        "{}",
+        "[1]",
+        "[1, 1, 1, 1, 1, 1, 1, 1, -1]",
+        "[1, 1, 1, 1, 1, 1, 1, 1, 1000000000000]",
+        "[1, 1, 1, 1, 1, 1, 1, 1, 9999999999999999999999]",
+        "[1, 1, 1, 1, 1, 1, 1, 1, 1.5]",
+        "[1, 1, 1, 1, 1, 1, 1, 1, true]",
+        '[1, 1, 1, 1, 1, 1, 1, 1, "1"]',
+        "[[1], [1], [1], [1], [1], [1], [1], [1], [1]]",
+    ],
+    ids=lambda content: content[-30:],
+)
+def test_counts_that_no_shard_can_give_are_counted_again(prepared: Path, tmp_path: Path, content: str) -> None:
+    expected = counts(prepared, tmp_path)
+    (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    right = kept.read_text()
+    kept.write_text(content)
+    assert counts(prepared, tmp_path) == expected
+    assert kept.read_text() == right
+
+
+def test_links_lead_neither_reading_nor_writing_outside(prepared: Path, tmp_path: Path) -> None:
+    expected = counts(prepared, tmp_path / "cache")
+    (kept,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    (tmp_path / "outside").write_text("[]")
+    kept.unlink()
+    kept.symlink_to(tmp_path / "outside")
+    assert counts(prepared, tmp_path / "cache") == expected
+    assert (tmp_path / "outside").read_text() == "[]"
+    assert not kept.is_symlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "index").symlink_to(tmp_path / "elsewhere")
+    assert counts(prepared, tmp_path / "linked") == expected
+    assert list((tmp_path / "elsewhere").iterdir()) == []

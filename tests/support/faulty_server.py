@@ -18,7 +18,7 @@ class FaultyServer(ThreadingHTTPServer):
     Faults: a status as a number; "drop" closes the connection in the middle, "reset" resets it there; "truncate" sends
     half as if it were all; "wrong" changes the first byte, "text" every e; "longer" adds bytes; "stall" stops sending
     in the middle; "slow" sends a little at a time; "no range" sends all whatever was asked for; "other range" sends a
-    later part.
+    later part; "endless" sends without end; "gzip" says that what comes is compressed.
     """
 
     daemon_threads = True
@@ -77,7 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if begin else 200)
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - begin))
+        if fault == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        if fault != "endless":
+            self.send_header("Content-Length", str(len(content) - begin))
         self.end_headers()
         self._send(content[begin:], fault)
 
@@ -88,6 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             for start in range(0, len(body), step):
                 self.wfile.write(body[start : start + step])
                 time.sleep(0.05)
+        elif fault == "endless":
+            while True:  # until the client hangs up
+                self.wfile.write(bytes(1 << 16))
         elif fault in ("drop", "reset", "stall"):
             self.wfile.write(body[:half])
             self.wfile.flush()

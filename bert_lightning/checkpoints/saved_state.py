@@ -1,0 +1,109 @@
+"""What a checkpoint says of its model and how far its run had come, checked before anything is built or continued."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bert_lightning.models.encoder import EncoderConfig
+from data_pipeline.tokenizers.tokenizer_files import check_tokenizer_files
+from data_pipeline.untrusted.typed_fields import build, checked, entry, shown, whole_number
+
+_LOOP = ("loops", "fit_loop")
+IN_LOOPS = (*_LOOP, "state_dict", "combined_loader", 0)
+"""Where a checkpoint of version 0.1 keeps the position in the training stream."""
+_STEPS = (*_LOOP, "epoch_loop.manual_optimization.optim_step_progress", "total", "completed")
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+_LARGEST_STEP = 10**12
+"""Far above any run, and far below where the arithmetic of the stream ends."""
+
+
+def check_model(payload: object, where: str) -> tuple[EncoderConfig, dict[str, str]]:
+    """Return the sizes of the model and the tokenizer's files out of a payload.
+
+    Args:
+        payload: What `checkpoint_payload` added to the checkpoint.
+        where: The checkpoint, for errors.
+
+    Raises:
+        ValueError: naming the field that is absent, of another type, or out of range.
+    """
+    config = build(EncoderConfig, entry(payload, "model", where=where), where, "model")
+    return config, check_tokenizer_files(entry(payload, "tokenizer", where=where), where)
+
+
+def check_position(position: object, where: str) -> dict[str, Any]:
+    """Return a position in a training stream if it is one.
+
+    Args:
+        position: The saved state of the stream.
+        where: The checkpoint, for errors.
+
+    Raises:
+        ValueError: naming the field that is absent, of another type, or out of range.
+    """
+    stream = checked(position, dict, where, "the position in the stream")
+    for name, least in (("consumed_samples", 0), ("global_batch_size", 1)):
+        whole_number(entry(stream, name, where=where), where, name, least, _LARGEST_STEP)
+    checked(entry(stream, "fingerprint", where=where), dict[str, object], where, "fingerprint")
+    return dict(stream)
+
+
+def check_progress(content: object, where: str) -> None:
+    """Check how far a run had come, and the state of its optimizer.
+
+    Args:
+        content: A checkpoint file, or what is not sharded of a folder.
+        where: The checkpoint, for errors.
+
+    Raises:
+        ValueError: naming the field that is absent, of another type, or out of range.
+    """
+    step = whole_number(entry(content, "global_step", where=where), where, "global_step", most=_LARGEST_STEP)
+    whole_number(entry(content, "epoch", where=where), where, "epoch", most=_LARGEST_STEP)
+    _check_counters(entry(content, *_LOOP, where=where), where, ".".join(_LOOP))
+    if (counted := entry(content, *_STEPS, where=where)) != step:
+        raise ValueError(f"{where} has global_step={step}, its loops have counted {shown(counted)}")
+    assert isinstance(content, Mapping)
+    for name in ("callbacks", "training_metrics"):
+        checked(content.get(name, {}), dict[str, dict[str, object]], where, name)
+    for number, state in enumerate(checked(content.get("optimizer_states", []), list, where, "optimizer_states")):
+        _check_optimizer(state, where, f"optimizer_states[{number}]")
+
+
+def check_moments(optimizer: Optimizer) -> None:
+    """Check that the moments of an optimizer have the shapes of their parameters, as its fused kernels assume.
+
+    Raises:
+        ValueError: naming the moment and both shapes.
+    """
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        for name in _MOMENTS:
+            moment = optimizer.state.get(parameter, {}).get(name)
+            if moment is not None and moment.shape != parameter.shape:
+                raise ValueError(
+                    f"the checkpoint has {name} of shape {tuple(moment.shape)} for a parameter of shape "
+                    f"{tuple(parameter.shape)}"
+                )
+
+
+def _check_counters(value: object, where: str, field: str) -> None:
+    """Check that loops hold counters only, but for the state of the training stream."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name != "combined_loader":
+                _check_counters(inner, where, f"{field}.{name if isinstance(name, str) else shown(name)}")
+    elif type(value) is not bool:
+        whole_number(value, where, field, most=_LARGEST_STEP)
+
+
+def _check_optimizer(state: object, where: str, field: str) -> None:
+    """Check that the state of an optimizer is made of tensors and numbers, by parameter."""
+    moments = checked(entry(state, "state", where=where), dict, where, f"{field}.state")
+    for number, values in moments.items():
+        for name, value in checked(values, dict[str, object], where, f"{field}.state.{shown(number)}").items():
+            if not isinstance(value, Tensor | int | float):
+                raise ValueError(f"{where} has {field}.{name}={shown(value)}, which must be a tensor or a number")
+    for group in checked(entry(state, "param_groups", where=where), list, where, f"{field}.param_groups"):
+        checked(entry(group, "params", where=where), list[int], where, f"{field}.params")

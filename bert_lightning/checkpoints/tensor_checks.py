@@ -1,0 +1,38 @@
+"""Whether tensors that others wrote are those of a model: their names, kinds and shapes, before a model is built."""
+
+import torch
+from torch import Tensor
+
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from data_pipeline.untrusted.typed_fields import listed
+
+OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
+
+
+def shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of MaskedLMWithNSP, by name, without memory for any."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in MaskedLMWithNSP(config).state_dict().items()}
+
+
+def check_tensor(name: str, tensor: object, shape: tuple[int, ...], where: str) -> None:
+    """Check that a tensor has a shape, and holds floating-point numbers, one for each position."""
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        raise ValueError(f"{name} is not a plain tensor, which {where} needs")
+    if tuple(tensor.shape) != shape:
+        subject = "the token table" if name == OUR_TOKEN_TABLE else name
+        raise ValueError(f"{subject} is {tuple(tensor.shape)}, {where} says {shape}")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"{name} repeats its numbers instead of holding those that {where} needs")
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} holds {tensor.dtype}, {where} needs floating-point numbers")
+
+
+def check_names(where: str, found: set[str], wanted: set[str]) -> None:
+    """Check that there are tensors of the wanted names and no others; ValueError naming those that are wrong."""
+    missing, unknown = sorted(wanted - found), sorted(found - wanted)
+    wrong = [f"lacks {listed(missing)}"] if missing else []
+    wrong += [f"has {listed(unknown)}, which BERT does not have"] if unknown else []
+    if wrong:
+        raise ValueError(f"{where} {' and '.join(wrong)}")
