@@ -5,7 +5,7 @@
 This module finds examples; `packing` makes batches of them and `stream` hands the batches out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -191,6 +191,11 @@ class PretrainingSamples:
         epoch, begin = self._epoch_holding(sample)
         return epoch + (sample - begin) / self._epoch_size(epoch)
 
+    def epoch_end(self, sample: int) -> int:
+        """Return the sample with which the epoch after the one of a sample begins."""
+        epoch, begin = self._epoch_holding(sample)
+        return begin + self._epoch_size(epoch)
+
     def locate(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return epoch, lane and position in the lane of ascending samples of the stream, (3, samples)."""
         place = np.empty((3, len(samples)), dtype=np.int64)
@@ -222,33 +227,43 @@ class PretrainingSamples:
     def find(self, samples: NDArray[np.int64], place: NDArray[np.int64]) -> Examples:
         """Find examples, loading the windows they are in.
 
+        Sample 70 of the stream, at place (epoch 1, lane 0, position 9): if the second window of that lane begins at
+        position 6, the example is number `window.order[9 - 6]` of that window.
+
         Args:
             samples: Sample numbers, (examples,).
-            place: What `locate` says of them, (3, examples).
+            place: Epoch, lane and position in the lane of each, as `locate` returns them, (3, examples).
 
         Returns:
             The examples, in the order given.
         """
         self._windows.begin_turn(self.num_lanes)
-        keys = rng.fold(self.seed, samples)
+        keys = rng.fold(self.seed, samples)  # (examples,)
         parts: list[tuple[NDArray[np.int64], Spans]] = []
-        owner = np.zeros_like(samples)
+        window_of = np.zeros_like(samples)  # (examples,)
         windows: list[LoadedWindow] = []
-        for epoch, lane in np.unique(place[:2], axis=1).T.tolist():
-            rows = np.flatnonzero((place[0] == epoch) & (place[1] == lane))
-            numbers, positions = self.epoch_plan(epoch).window_of(lane, place[2, rows])
+        for epoch, lane, number, rows, offsets in self._by_window(place):
+            window = self._window(epoch, lane, number)
+            chosen = window.order[offsets]  # (examples of the window,)
+            if self.masking.static_masks:
+                passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
+                keys[rows] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
+            chunks = window.chunks.take(chosen)
+            parts.append((rows, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[rows])))
+            window_of[rows] = len(windows)
+            windows.append(window)
+        return Examples(samples, keys, Spans.gather(parts, len(samples)), window_of, windows)
+
+    def _by_window(
+        self, place: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int, int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield epoch, lane and number of each window, the rows that lie in it, and their offsets in the window."""
+        for epoch, lane in sorted(set(zip(*place[:2].tolist(), strict=True))):
+            rows = np.flatnonzero((place[0] == epoch) & (place[1] == lane))  # (examples of the lane,)
+            numbers, offsets = self.epoch_plan(epoch).window_of(lane, place[2, rows])
             for number in np.unique(numbers).tolist():
-                here = rows[numbers == number]
-                window = self._window(epoch, lane, number)
-                chosen = window.order[positions[numbers == number]]
-                if self.masking.static_masks:
-                    passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
-                    keys[here] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
-                chunks = window.chunks.take(chosen)
-                parts.append((here, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[here])))
-                owner[here] = len(windows)
-                windows.append(window)
-        return Examples(samples, keys, Spans.gather(parts, len(samples)), owner, windows)
+                is_here = numbers == number
+                yield epoch, lane, number, rows[is_here], offsets[is_here]
 
     def _variant(self, epoch: int) -> int:
         return epoch % self.pairs.dupe_factor

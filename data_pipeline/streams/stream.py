@@ -1,60 +1,115 @@
 """Loaders: the share of a rank of one global batch after another.
 
-Global batch t is samples [tG, (t+1)G) of the stream, whatever the number of ranks, workers and micro-batches. What a
-rank gets of it is decided by arithmetic alone, so no process has to hear from another, and the whole state of a loader
-is `consumed_samples`.
+Global batch t is samples [tG, (t+1)G) of the stream, whatever the number of ranks, workers and micro-batches. Which of
+them a rank gets is decided by arithmetic alone: no process has to hear from another, and the whole state of a loader is
+`consumed_samples`.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from math import gcd
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data_pipeline.streams.collate import PackedShape, deal, pack
+from data_pipeline.streams.collate import PackedShape, Rows, assign, pack
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 
 STATE_VERSION = 1
+BALANCED_TOGETHER = 2048
+"""Examples of a step among which ranks are balanced, at least; the sums of so many differ by less than 2%."""
+FOUND_TOGETHER = 4096
+"""Examples that a process finds at a time, of several steps if need be: most of the work is done once a window."""
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one rank trains on in one step: rows of `examples` for each of its micro-batches."""
+
+    examples: Examples
+    micro_batch_rows: list[Rows]
+
+
 class _StepBuffers(Dataset[Tensor]):
-    """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer."""
+    """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer.
+
+    Ranks get equal work because every rank knows the lengths of all examples that are shared out, its own and the
+    others'. The lanes are split between groups of ranks only if each group still has `BALANCED_TOGETHER` examples a
+    step; a rank reads the lanes of its group.
+    """
 
     def __init__(
-        self, samples: PretrainingSamples, global_batch_size: int, micro_batch_size: int, rank: int, world_size: int
+        self,
+        samples: PretrainingSamples,
+        global_batch_size: int,
+        micro_batch_size: int,
+        num_steps: int,
+        rank: int,
+        world_size: int,
     ) -> None:
         self.samples = samples
         self.global_batch_size = global_batch_size
+        self.end = num_steps * global_batch_size
         self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
-        self.rank = rank
-        self.world_size = world_size
+        self.num_groups = _num_groups(samples.epoch_plan(0).num_lanes, world_size, global_batch_size)
+        self.group, self.rank_in_group = divmod(rank, world_size // self.num_groups)
+        self.micro_batches_per_rank = global_batch_size // (world_size * micro_batch_size)
+        self._shares: dict[int, _Share] = {}
 
     def __getitem__(self, first_sample: int) -> Tensor:
-        examples, hands = self._share(first_sample)
-        own = self.samples
-        return pack(examples, hands, self.shape, own.masking, own.vocabulary, first_sample, own.target_names)
+        if first_sample not in self._shares:
+            self._shares = dict(self._find_shares(first_sample))
+        share = self._shares.pop(first_sample)
+        names, masking, vocabulary = self.samples.target_names, self.samples.masking, self.samples.vocabulary
+        return pack(share.examples, share.micro_batch_rows, self.shape, masking, vocabulary, first_sample, names)
 
-    def _share(self, first_sample: int) -> tuple[Examples, list[np.ndarray]]:
-        """Return the examples of this rank's group of ranks, and the rows of each of its own micro-batches.
+    def _find_shares(self, first_sample: int) -> Iterator[tuple[int, _Share]]:
+        """Yield this rank's shares of a step and of the next ones that this process will be asked for."""
+        group_size = self.global_batch_size // self.num_groups
+        steps = self._steps_found_together(first_sample, FOUND_TOGETHER // group_size)
+        samples = steps[:, None] + np.arange(self.global_batch_size)  # (steps, global batch)
+        place = self.samples.locate(samples.ravel())  # (3, steps * global batch)
+        rows = np.concatenate([self._rows_of_group(place, step) for step in range(len(steps))])
+        examples = self.samples.find(samples.ravel()[rows], place[:, rows])  # (steps * group,)
+        begin = self.rank_in_group * self.micro_batches_per_rank
+        end = begin + self.micro_batches_per_rank
+        num_micro_batches = group_size // self.shape.num_examples
+        for step, lengths in enumerate(examples.spans.lengths.reshape(len(steps), -1)):
+            chosen = assign(lengths, num_micro_batches)[begin:end]
+            mine = examples.take(step * group_size + np.concatenate(chosen))
+            yield int(steps[step]), _Share(mine, np.split(np.arange(len(mine)), len(chosen)))
 
-        Samples sorted by lane are cut into as many groups as lanes and ranks have common divisors, so that with many
-        ranks each reads only the lanes of its group. Within a group examples are dealt by length.
-        """
-        samples = np.arange(first_sample, first_sample + self.global_batch_size)
-        place = self.samples.locate(samples)
-        groups = gcd(self.samples.epoch_plan(int(place[0, 0])).num_lanes, self.world_size)
-        by_lane = np.lexsort((samples, place[1], place[0])).reshape(groups, -1)
-        ranks = self.world_size // groups
-        own = by_lane[self.rank // ranks]
-        examples = self.samples.find(samples[own], place[:, own])
-        num_hands = len(own) // self.shape.num_examples
-        first, per_rank = self.rank % ranks * (num_hands // ranks), num_hands // ranks
-        return examples, deal(examples.spans.lengths, num_hands)[first : first + per_rank]
+    def _steps_found_together(self, first_sample: int, most: int) -> Rows:
+        """Return the first samples of the next steps of this process, those within the run and the epoch, (steps,)."""
+        worker = get_worker_info()
+        stride = self.global_batch_size * (1 if worker is None else worker.num_workers)
+        end = min(self.end, self.samples.epoch_end(first_sample))
+        return np.arange(first_sample, max(end - self.global_batch_size, first_sample) + 1, stride)[: max(most, 1)]
+
+    def _rows_of_group(self, place: NDArray[np.int64], step: int) -> Rows:
+        """Return the rows of a step that the ranks of this group share: those of the group's lanes."""
+        rows = np.arange(step * self.global_batch_size, (step + 1) * self.global_batch_size)
+        if self.num_groups == 1:
+            return rows
+        epoch, lane = place[:2, rows]
+        return rows[np.lexsort((lane, epoch))].reshape(self.num_groups, -1)[self.group]
+
+
+def _num_groups(num_lanes: int, world_size: int, global_batch_size: int) -> int:
+    """Return into how many groups ranks and lanes are split: as many as leave each `BALANCED_TOGETHER` examples.
+
+    >>> _num_groups(16, 8, 256), _num_groups(16, 64, 4096), _num_groups(16, 24, 65536)
+    (1, 2, 8)
+    """
+    common = gcd(num_lanes, world_size)
+    divisors = [n for n in range(1, common + 1) if common % n == 0]
+    return max(n for n in divisors if n == 1 or global_batch_size >= n * BALANCED_TOGETHER)
 
 
 class _Steps(Sampler[int]):
@@ -102,7 +157,7 @@ class PretrainingStream:
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
         self.consumed_samples = 0
-        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, rank, world_size)
+        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, num_steps, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 
