@@ -45,16 +45,20 @@ class TimedLoader:
 
     Args:
         stream: The stream. It must have a length, or Lightning reads one batch ahead.
+        counts_ahead: Whether this process counts the examples of later epochs, for all processes of its node.
     """
 
-    def __init__(self, stream: PretrainingStream) -> None:
+    def __init__(self, stream: PretrainingStream, counts_ahead: bool = False) -> None:
         self.stream = stream
+        self._counts_ahead = counts_ahead
         self.wait_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
+        if self._counts_ahead:
+            self.stream.count_ahead()
         batches = iter(self.stream)
         while True:
             begin = time.perf_counter()
@@ -201,7 +205,7 @@ class PretrainingData(L.LightningDataModule):
         )
         if self._start is not None:
             stream.load_state_dict(self._start)
-        self._loader, self._start = TimedLoader(stream), None
+        self._loader, self._start = TimedLoader(stream, counts_ahead=trainer.local_rank == 0), None
         return self._loader
 
     def position(self) -> dict[str, object]:

@@ -49,7 +49,9 @@ class Tokenized:
     def load(cls, path: Path) -> "Tokenized":
         """Read what `save` wrote."""
         entries, dropped = json.loads(path.read_text())
-        return cls([ShardEntry(**entry) for entry in entries], {name: Counter(dropped[name]) for name in dropped})
+        return cls(
+            [ShardEntry.from_json(entry) for entry in entries], {name: Counter(dropped[name]) for name in dropped}
+        )
 
 
 def tokenization_groups(documents: Sequence[int]) -> list[range]:

@@ -5,12 +5,18 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ_VERSIONS = (2, 3)
+"""Version 3 added side files of shards and figures of the corpus's health, all optional.
+
+Keys that this program does not know are ignored. A change that an older program must not ignore needs a new version."""
 FILE_NAME = "manifest.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_SIDE_KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class DamagedManifestError(ValueError):
@@ -18,17 +24,63 @@ class DamagedManifestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ShardEntry:
-    """One shard; `name` is its path inside the prepared folder, `source` the one its text is from ("": several)."""
+class FileEntry:
+    """One file of the prepared folder: its path inside, its size and its hash."""
 
     name: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SideFile:
+    """Size and hash of a file beside a shard."""
+
+    bytes: int
+    sha256: str
+
+
+def side_name(shard: str, kind: str) -> str:
+    """Return the path of a file beside a shard.
+
+    >>> side_name("train/part-00000-00000.tar", "lengths")
+    'train/part-00000-00000.tar.lengths'
+    """
+    return f"{shard}.{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry(FileEntry):
+    """One shard, and what it holds.
+
+    Attributes:
+        blocks: Blocks of whole documents.
+        documents: Documents.
+        sentences: Sentences.
+        tokens: Tokens.
+        source: Name of the source that the text is from; "" for several.
+        side_files: Optional files beside the shard, by kind: "lengths" (`lengths_file`), "hashes" (`document_hashes`).
+            Other kinds are ignored.
+    """
+
     blocks: int
     documents: int
     sentences: int
     tokens: int
     source: str = ""
+    side_files: dict[str, SideFile] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "ShardEntry":
+        """Return the entry that a JSON object describes, without the keys that are unknown here."""
+        known = _known(cls, content)
+        side_files = {kind: SideFile(**_known(SideFile, about)) for kind, about in known.pop("side_files", {}).items()}
+        return cls(**known, side_files=side_files)
+
+    def side_file(self, kind: str) -> FileEntry | None:
+        """Return the file of a kind beside the shard, None if there is none."""
+        about = self.side_files.get(kind)
+        return None if about is None else FileEntry(side_name(self.name, kind), about.bytes, about.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +98,24 @@ class SourceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The table of contents of a prepared folder; written last, so its presence says that the folder is whole."""
+    """The table of contents of a prepared folder; written last, so its presence says that the folder is whole.
+
+    Attributes:
+        tokenizer_sha256: Hash of the tokenizer.
+        vocab_size: Entries of its vocabulary.
+        settings: Settings of the preparation.
+        sources: Where the text came from.
+        splits: The shards of each split, in order.
+        health: Figures about the corpus by name; empty if none were computed.
+        format_version: Version of the format, one of `READ_VERSIONS`.
+    """
 
     tokenizer_sha256: str
     vocab_size: int
     settings: dict[str, object]
     sources: list[SourceEntry]
     splits: dict[str, list[ShardEntry]]
+    health: dict[str, object] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -78,18 +141,22 @@ class Manifest:
         try:
             content = json.loads(text)
             version = content.pop("format_version")
-            if version != FORMAT_VERSION:
+            if version not in READ_VERSIONS:
                 raise ValueError(
-                    f"{where} has format_version {version}, this version of bert-lightning reads {FORMAT_VERSION}; "
-                    "prepare the data again"
+                    f"{where} has format_version {version}, this version of bert-lightning reads "
+                    f"{' and '.join(map(str, READ_VERSIONS))}; prepare the data again"
                 )
             if content.pop("sha256") != _checksum(content):
                 raise DamagedManifestError(
                     f"{where} was edited or damaged after it was written: its sha256 is another one"
                 )
-            sources = [SourceEntry(**entry) for entry in content.pop("sources")]
-            splits = {name: [ShardEntry(**entry) for entry in shards] for name, shards in content.pop("splits").items()}
-            manifest = cls(sources=sources, splits=splits, **content)
+            content = _known(cls, content)
+            sources = [SourceEntry(**_known(SourceEntry, entry)) for entry in content.pop("sources")]
+            splits = {
+                name: [ShardEntry.from_json(entry) for entry in shards]
+                for name, shards in content.pop("splits").items()
+            }
+            manifest = cls(sources=sources, splits=splits, format_version=version, **content)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DamagedManifestError(f"{where} is damaged: {error!r}") from error
         _check_entries([entry for entries in splits.values() for entry in entries], where)
@@ -131,6 +198,12 @@ class Manifest:
         }
 
 
+def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a JSON object that are fields of a dataclass."""
+    names = {known.name for known in fields(kind)}
+    return {name: value for name, value in content.items() if name in names}
+
+
 def _checksum(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -151,3 +224,8 @@ def _check_entries(entries: Sequence[ShardEntry], where: str) -> None:
             value = getattr(entry, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{where} says that shard {entry.name} has {value!r} {name}")
+        for kind, about in entry.side_files.items():
+            if not _SIDE_KIND.fullmatch(kind) or type(about.bytes) is not int or about.bytes < 1:
+                raise ValueError(
+                    f"{where} says that shard {entry.name} has a side file {kind!r} of {about.bytes!r} bytes"
+                )

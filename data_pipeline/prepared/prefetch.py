@@ -12,7 +12,7 @@ from functools import cache
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.manifest import FileEntry
 
 _gate = threading.Lock()
 """Held by a fork; passed by a thread that begins a fetch. Without it a busy thread could take `_fetching` for ever."""
@@ -26,16 +26,16 @@ class Prefetcher:
         fetch: Brings a shard here. Its errors are left to the reader, who meets them again where they can be told.
     """
 
-    def __init__(self, fetch: Callable[[ShardEntry], BinaryIO]) -> None:
+    def __init__(self, fetch: Callable[[FileEntry], BinaryIO]) -> None:
         self._fetch = fetch
         self._thread: threading.Thread | None = None
         self._wanted: set[str] = set()
 
-    def add(self, entries: Iterable[ShardEntry]) -> None:
+    def add(self, entries: Iterable[FileEntry]) -> None:
         """Fetch shards after those that were added before."""
         if self._thread is None or not self._thread.is_alive():  # a forked process has the object, not the thread
             _make_forks_wait()
-            self._entries: SimpleQueue[ShardEntry] = SimpleQueue()
+            self._entries: SimpleQueue[FileEntry] = SimpleQueue()
             self._wanted = set()
             self._thread = threading.Thread(target=self._run, args=(self._entries, self._wanted), daemon=True)
             self._thread.start()
@@ -43,11 +43,11 @@ class Prefetcher:
             self._wanted.add(entry.name)
             self._entries.put(entry)
 
-    def discard(self, entry: ShardEntry) -> None:
+    def discard(self, entry: FileEntry) -> None:
         """Leave out a shard that its reader has come for himself."""
         self._wanted.discard(entry.name)
 
-    def _run(self, entries: SimpleQueue[ShardEntry], wanted: set[str]) -> None:
+    def _run(self, entries: SimpleQueue[FileEntry], wanted: set[str]) -> None:
         while True:
             entry = entries.get()
             with _gate:

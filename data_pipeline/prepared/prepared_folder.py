@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from data_pipeline.prepared import manifest as manifests
-from data_pipeline.prepared.manifest import DamagedManifestError, Manifest, ShardEntry
+from data_pipeline.prepared.lengths_file import Offsets, parse_lengths_file
+from data_pipeline.prepared.manifest import DamagedManifestError, FileEntry, Manifest, ShardEntry
 from data_pipeline.prepared.prefetch import Prefetcher
 from data_pipeline.prepared.shard_cache import ShardCache
-from data_pipeline.prepared.shards import Offsets, TokenShard, check_size, parse_lengths, parse_shard
+from data_pipeline.prepared.shards import TokenShard, check_size, parse_lengths, parse_shard
 from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 from data_pipeline.whole_numbers import check_whole_number
 
 CONNECTIONS = 8
+_LENGTHS = "lengths"
 T = TypeVar("T")
 
 
@@ -74,6 +76,8 @@ class PreparedFolder:
         """Find shards of this machine that are missing or cut short at once, not hours later."""
         for entry in entries:
             self._files.check(entry)
+            if (lengths := entry.side_file(_LENGTHS)) is not None:
+                self._files.check(lengths)
 
     def read(self, entries: Sequence[ShardEntry]) -> list[TokenShard]:
         """Return shards, fetched side by side and checked; ValueError naming the one that is damaged and how."""
@@ -84,23 +88,39 @@ class PreparedFolder:
         return self._parse(entries, parse)
 
     def read_lengths(self, entries: Sequence[ShardEntry]) -> list[tuple[Offsets, Offsets]]:
-        """Return sentence and document offsets of shards; of files on this machine the tokens are not read."""
-        return self._parse(entries, parse_lengths)
+        """Return sentence and document offsets of shards, from the lengths files of those that have one."""
+
+        def parse(file: BinaryIO, where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
+            if _LENGTHS in entry.side_files:
+                return parse_lengths_file(file.read(), where, entry)
+            return parse_lengths(file, where, entry)
+
+        return self._parse(entries, parse, _file_of_lengths)
+
+    def prefetch_lengths(self, entries: Sequence[ShardEntry]) -> None:
+        """Begin to fetch what `read_lengths` will read next, and return at once."""
+        self._files.prefetch([_file_of_lengths(entry) for entry in entries])
 
     def prefetch(self, entries: Sequence[ShardEntry]) -> None:
         """Begin to fetch shards that will be read next, and return at once."""
         self._files.prefetch(entries)
 
-    def _parse(self, entries: Sequence[ShardEntry], parse: Callable[[BinaryIO, str, ShardEntry], T]) -> list[T]:
+    def _parse(
+        self,
+        entries: Sequence[ShardEntry],
+        parse: Callable[[BinaryIO, str, ShardEntry], T],
+        file_of: Callable[[ShardEntry], FileEntry] = lambda entry: entry,
+    ) -> list[T]:
         def parse_one(entry: ShardEntry) -> T:
-            where = self._files.where(entry.name)
-            with self._files.open(entry) as file:
+            about = file_of(entry)
+            where = self._files.where(about.name)
+            with self._files.open(about) as file:
                 try:
                     return parse(file, where, entry)
                 except ValueError:
-                    if not self._files.renew(entry, file):
+                    if not self._files.renew(about, file):
                         raise
-            with self._files.open(entry) as file:
+            with self._files.open(about) as file:
                 return parse(file, where, entry)
 
         with ThreadPoolExecutor(self._files.connections) as pool:
@@ -112,6 +132,11 @@ def open_folder(folder: PreparedFolder | str | Path) -> PreparedFolder:
     return folder if isinstance(folder, PreparedFolder) else PreparedFolder(folder)
 
 
+def _file_of_lengths(entry: ShardEntry) -> FileEntry:
+    """Return the file that holds the lengths of a shard: a small one beside it, or the shard itself."""
+    return entry.side_file(_LENGTHS) or entry
+
+
 class _Files(Protocol):
     """Where the files of a prepared folder are read."""
 
@@ -120,10 +145,10 @@ class _Files(Protocol):
     def where(self, name: str) -> str: ...
     def manifest(self) -> Manifest: ...
     def tokenizer_dir(self, sha256: str) -> Path: ...
-    def check(self, entry: ShardEntry) -> None: ...
-    def open(self, entry: ShardEntry) -> BinaryIO: ...
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool: ...
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None: ...
+    def check(self, entry: FileEntry) -> None: ...
+    def open(self, entry: FileEntry) -> BinaryIO: ...
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool: ...
+    def prefetch(self, entries: Sequence[FileEntry]) -> None: ...
 
 
 class _LocalFiles:
@@ -141,16 +166,16 @@ class _LocalFiles:
     def tokenizer_dir(self, sha256: str) -> Path:
         return self._folder / "tokenizer"
 
-    def check(self, entry: ShardEntry) -> None:
+    def check(self, entry: FileEntry) -> None:
         check_size(self._folder, entry)
 
-    def open(self, entry: ShardEntry) -> BinaryIO:
+    def open(self, entry: FileEntry) -> BinaryIO:
         return check_size(self._folder, entry).open("rb")
 
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool:
         return False
 
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+    def prefetch(self, entries: Sequence[FileEntry]) -> None:
         pass
 
 
@@ -181,17 +206,17 @@ class _RemoteFiles:
                     (Path(temporary) / "whole").rename(folder)
         return folder
 
-    def check(self, entry: ShardEntry) -> None:
+    def check(self, entry: FileEntry) -> None:
         """Nothing is asked: each shard is checked when it is fetched."""
 
-    def open(self, entry: ShardEntry) -> BinaryIO:
+    def open(self, entry: FileEntry) -> BinaryIO:
         self._ahead.discard(entry)
         return self._open(entry)
 
-    def _open(self, entry: ShardEntry) -> BinaryIO:
+    def _open(self, entry: FileEntry) -> BinaryIO:
         return self._cache.open(self._storage, entry)
 
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool:
         """Throw away a shard that has changed on the disk since it was fetched; return whether it had."""
         file.seek(0)
         if hashlib.sha256(file.read()).hexdigest() == entry.sha256:
@@ -199,7 +224,7 @@ class _RemoteFiles:
         self._cache.discard(self._storage, entry)
         return True
 
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+    def prefetch(self, entries: Sequence[FileEntry]) -> None:
         self._ahead.add(entries)
 
     def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.manifest import FileEntry
 from data_pipeline.prepared.storage import TIMEOUT_SECONDS, Storage
 from data_pipeline.prepared.transfer import LONGEST_PAUSE_SECONDS, fetch
 
@@ -43,7 +43,7 @@ class ShardCache:
     max_bytes: int | None
     retries: int
 
-    def open(self, storage: Storage, entry: ShardEntry) -> BinaryIO:
+    def open(self, storage: Storage, entry: FileEntry) -> BinaryIO:
         """Return a shard, open for reading, fetched if it is not there.
 
         It was hashed before it was put there; here only its size is looked at.
@@ -68,11 +68,11 @@ class ShardCache:
             raise ValueError(f"data.cache_dir={self.folder} cannot be written to: {error}") from error
         return file
 
-    def discard(self, storage: Storage, entry: ShardEntry) -> None:
+    def discard(self, storage: Storage, entry: FileEntry) -> None:
         """Throw away a shard whose content has changed on the disk."""
         self._path(storage, entry).unlink(missing_ok=True)
 
-    def _path(self, storage: Storage, entry: ShardEntry) -> Path:
+    def _path(self, storage: Storage, entry: FileEntry) -> Path:
         key = f"{storage.url(entry.name)}\n{entry.sha256}"
         return self.folder / "shards" / f"{hashlib.sha256(key.encode()).hexdigest()}.tar"
 
@@ -108,7 +108,7 @@ class ShardCache:
                 latest = max(latest, path.stat().st_mtime)
         return latest
 
-    def _fetch(self, storage: Storage, entry: ShardEntry, path: Path) -> BinaryIO:
+    def _fetch(self, storage: Storage, entry: FileEntry, path: Path) -> BinaryIO:
         partial = path.with_suffix(".partial")
         file = partial.open("a+b")
         try:

@@ -196,6 +196,18 @@ class PretrainingSamples:
         epoch, begin = self._epoch_holding(sample)
         return begin + self._epoch_size(epoch)
 
+    def count_ahead(self, first_sample: int, last_sample: int) -> None:
+        """Begin to count the cuts of the corpus that epochs after the one of `first_sample` need, and return at once.
+
+        Args:
+            first_sample: Sample with which reading begins.
+            last_sample: Sample with which reading ends; the last epoch is estimated from the size of the first.
+        """
+        epoch, _ = self._epoch_holding(first_sample)
+        num_epochs = -(-(last_sample - first_sample) // self._epoch_size(0))
+        later = range(epoch + 1, epoch + 1 + min(num_epochs, self.pairs.dupe_factor))
+        self.index.count_ahead(list(dict.fromkeys(self._variant(number) for number in later)))
+
     def locate(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return epoch, lane and position in the lane of ascending samples of the stream, (3, samples)."""
         place = np.empty((3, len(samples)), dtype=np.int64)

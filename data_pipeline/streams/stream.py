@@ -178,6 +178,10 @@ class PretrainingStream:
             self.consumed_samples += self.global_batch_size
             yield unpack_buffers(buffer, self.samples.target_names)
 
+    def count_ahead(self) -> None:
+        """Begin to count the examples of the epochs that the rest of the run needs; see `PretrainingSamples`."""
+        self.samples.count_ahead(self.consumed_samples, self.num_steps * self.global_batch_size)
+
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
         return {

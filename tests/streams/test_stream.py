@@ -28,6 +28,7 @@ from data_pipeline.streams.packing import PackedBatch, batch_digest, example_dig
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream, ValidationStream
 from tests.conftest import WORDS, tiny_texts, write_prepared
+from tests.support.version_two import write_version_two
 
 GLOBAL_BATCH = 48
 ROOT = Path(__file__).resolve().parents[2]
@@ -413,6 +414,21 @@ GOLDEN = {
     "FullSentences": "2d4fc938 f447752a 27e72614 6e3648ca 5a69b979",
     "DocSentences": "93239f88 2ff49596 68cb5199 0c0f4b73 0e584024",
 }
+
+
+def test_a_folder_of_format_version_two_gives_the_same_stream(
+    prepared: Path, reference: list[str], tmp_path: Path
+) -> None:
+    folder = write_version_two(prepared, tmp_path / "two")
+    samples, now = make_samples(folder), make_samples(prepared)
+    assert (samples.manifest.format_version, now.manifest.format_version) == (2, 3)
+    assert not any(entry.side_files for entry in samples.entries)
+    assert all(set(entry.side_files) == {"lengths", "hashes"} for entry in now.entries)
+    assert samples.fingerprint() == now.fingerprint()
+    assert digests(folder, 5, 2) == reference[:5]
+    assert {path.name for path in (folder / "index").iterdir()} <= {
+        path.name for path in (prepared / "index").iterdir()
+    }
 
 
 def test_memory_does_not_grow_with_what_was_read(prepared: Path) -> None:

@@ -35,7 +35,7 @@ def make_data(
     )
     device = SimpleNamespace(type="cpu")
     data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
+        global_rank=rank, local_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
     )
     return data
 
@@ -76,6 +76,9 @@ def test_waiting_is_measured_and_taken_once(prepared: Path, tmp_path: Path) -> N
     loader = data.train_dataloader()
 
     class Slow:
+        def count_ahead(self) -> None:
+            pass
+
         def __iter__(self) -> Any:
             for item in range(2):
                 time.sleep(0.02)
