@@ -95,7 +95,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
         cache_dir: Where the example index and what is fetched are kept; see `PreparedFolder`.
-        quarantine: Shards to leave out.
+        exclude_shards: Shards to leave out.
         cache_bytes: Most bytes of fetched shards to keep; None for all.
         retries: How often a broken transfer is tried again.
     """
@@ -117,7 +117,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: int = 16,
         window_shards: int = 16,
         cache_dir: str | Path | None = None,
-        quarantine: Sequence[str] = (),
+        exclude_shards: Sequence[str] = (),
         cache_bytes: int | None = None,
         retries: int = 5,
     ) -> None:
@@ -139,7 +139,7 @@ class PretrainingData(L.LightningDataModule):
             "seed": seed,
             "num_lanes": num_lanes,
             "window_shards": window_shards,
-            "quarantine": quarantine,
+            "exclude_shards": exclude_shards,
         }
         self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
@@ -154,7 +154,7 @@ class PretrainingData(L.LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
-        return bool(self.folder.manifest.without(self._source["quarantine"]).splits["validation"])
+        return bool(self.folder.manifest.without(self._source["exclude_shards"]).splits["validation"])
 
     def _samples(self) -> PretrainingSamples:
         return PretrainingSamples(split="train", **self._source)

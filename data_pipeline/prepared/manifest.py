@@ -185,7 +185,7 @@ class Manifest:
         """Return the manifest without some shards; ValueError where it has no shard of a name."""
         known = {entry.name for entries in self.splits.values() for entry in entries}
         if unknown := sorted(set(names) - known):
-            raise ValueError(f"data.quarantine names shards that the manifest does not have: {', '.join(unknown)}")
+            raise ValueError(f"data.exclude_shards names shards that the manifest does not have: {', '.join(unknown)}")
         left = {split: [e for e in entries if e.name not in names] for split, entries in self.splits.items()}
         return replace(self, splits=left)
 

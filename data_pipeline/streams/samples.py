@@ -89,7 +89,7 @@ class PretrainingSamples:
         num_lanes: Streams of shards read side by side (`plan`); the same for every number of ranks.
         window_shards: Shards of a lane in memory at a time; more mixes better and takes more memory.
         shuffle: False reads shards and examples in their stored order.
-        quarantine: Names of shards, as the manifest has them, to leave out; another stream than one with them.
+        exclude_shards: Names of shards in the manifest to leave out; this makes another stream.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class PretrainingSamples:
         num_lanes: int = 16,
         window_shards: int = 16,
         shuffle: bool = True,
-        quarantine: Sequence[str] = (),
+        exclude_shards: Sequence[str] = (),
     ) -> None:
         if not 8 <= seq_len <= LONGEST_EXAMPLE:
             raise ValueError(
@@ -112,8 +112,8 @@ class PretrainingSamples:
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
             check_whole_number(f"data.{name}", value)
         self.folder = open_folder(folder)
-        self.manifest = self.folder.manifest.without(quarantine)
-        self.quarantine = sorted(quarantine)
+        self.manifest = self.folder.manifest.without(exclude_shards)
+        self.exclude_shards = sorted(exclude_shards)
         if split not in self.manifest.splits:
             raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
         self.split = split
@@ -167,7 +167,7 @@ class PretrainingSamples:
         return {
             "stream_version": STREAM_VERSION,
             "corpus": self.manifest.content_sha256,
-            "quarantine": self.quarantine,
+            "quarantine": self.exclude_shards,
             "split": self.split,
             "seq_len": self.seq_len,
             "seed": self.seed,

@@ -242,7 +242,7 @@ def test_the_state_is_one_integer_and_the_same_on_every_rank(prepared: Path, ref
         ({"window_shards": 3}, "window_shards was 2 and is 3"),
         ({"shuffle": False}, "shuffle was True and is False"),
         ({"masking": TokenMasking(exclude_special_replacements=False)}, "masking was"),
-        ({"quarantine": ["train/part-00003.tar"]}, r"quarantine was \[\] and is \['train/part-00003.tar'\]"),
+        ({"exclude_shards": ["train/part-00003.tar"]}, r"quarantine was \[\] and is \['train/part-00003.tar'\]"),
     ],
 )
 def test_the_state_of_another_stream_is_refused_with_the_difference(
@@ -260,17 +260,17 @@ def test_the_state_of_another_corpus_is_refused(prepared: Path, tokenizer: Token
         make_stream(make_samples(other)).load_state_dict(state)
 
 
-def test_a_quarantined_shard_is_never_read(prepared: Path, tmp_path: Path) -> None:
+def test_an_excluded_shard_is_never_read(prepared: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
     damaged = "train/part-00003.tar"
     (folder / damaged).write_bytes(b"no tar")
     with pytest.raises(ValueError, match=damaged):
         make_samples(folder)
-    samples = make_samples(folder, quarantine=[damaged])
+    samples = make_samples(folder, exclude_shards=[damaged])
     assert samples.epoch_plan(0).size < make_samples(prepared).epoch_plan(0).size
-    assert len(digests(folder, 12, 2, source={"quarantine": [damaged]})) == 12
-    with pytest.raises(ValueError, match=r"quarantine.*train/part-99\.tar"):
-        make_samples(folder, quarantine=["train/part-99.tar"])
+    assert len(digests(folder, 12, 2, source={"exclude_shards": [damaged]})) == 12
+    with pytest.raises(ValueError, match=r"exclude_shards.*train/part-99\.tar"):
+        make_samples(folder, exclude_shards=["train/part-99.tar"])
 
 
 def read_back(batches: list[PackedBatch]) -> list[tuple[tuple[int, ...], int]]:
