@@ -24,13 +24,13 @@ class Words:
     Attributes:
         sizes: Tokens of the word.
         owner: The example of the word.
-        place: Position of the word's first token in the example.
+        offset: Position of the word's first token in the example.
         begins_run: True for a word that does not follow another without [CLS] or [SEP] between.
     """
 
     sizes: Positions
     owner: Positions
-    place: Positions
+    offset: Positions
     begins_run: NDArray[np.bool_]
 
     @staticmethod
@@ -39,14 +39,14 @@ class Words:
         after_gap = np.diff(candidates.positions, prepend=-2) > 1
         heads = np.flatnonzero(~vocabulary.is_continuation[input_ids[candidates.positions]] | after_gap)
         sizes = np.diff(np.append(heads, len(candidates.positions)))
-        return Words(sizes, candidates.owner[heads], candidates.place[heads], after_gap[heads])
+        return Words(sizes, candidates.owner[heads], candidates.offset[heads], after_gap[heads])
 
     def in_random_order(self, candidates: Candidates) -> Positions:
         """Return the words, example by example in random order, (words,)."""
-        owner, place = shuffled(self.owner, self.place, candidates.keys)
+        owner, offset = shuffled(self.owner, self.offset, candidates.keys)
         number = np.zeros(int(candidates.positions[-1]) + 1 if len(owner) else 0, dtype=np.int64)
-        number[candidates.begins[self.owner] + self.place] = np.arange(len(owner))
-        return number[candidates.begins[owner] + place]
+        number[candidates.begins[self.owner] + self.offset] = np.arange(len(owner))
+        return number[candidates.begins[owner] + offset]
 
 
 class WholeWordMasking(TokenMasking):
@@ -97,7 +97,7 @@ class SpanMasking(WholeWordMasking):
 
     def _take(self, words: Words, order: Positions, budgets: Positions, keys: Keys) -> NDArray[np.bool_]:
         shares = np.cumsum(self.span_weights) / sum(self.span_weights)
-        draws = rng.uniform(rng.fold(keys, Purpose.SPAN_LENGTH)[words.owner], words.place)  # (words,)
+        draws = rng.uniform(rng.fold(keys, Purpose.SPAN_LENGTH)[words.owner], words.offset)  # (words,)
         drawn = 1 + sum((draws >= share).astype(np.int64) for share in shares[:-1])
         run_ends = np.append(np.flatnonzero(words.begins_run)[1:], len(order))
         lasts = np.minimum(np.arange(len(order)) + drawn, run_ends[np.cumsum(words.begins_run) - 1])

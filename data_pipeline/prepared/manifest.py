@@ -20,7 +20,7 @@ _SIDE_KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class DamagedManifestError(ValueError):
-    """What is there is not what was written."""
+    """The content is not the one that was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class ShardEntry(FileEntry):
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """Where text came from: what a reader of the model is owed; `dropped` counts what was left out, by reason."""
+    """Where text came from, for attribution; `dropped` counts what was left out, by reason."""
 
     name: str
     licence: str
@@ -135,8 +135,8 @@ class Manifest:
             where: Its path or URL, for errors.
 
         Raises:
-            DamagedManifestError: where it is not a manifest, or was changed after it was written.
-            ValueError: where it is not one that this version reads.
+            DamagedManifestError: if the file is no manifest, or was changed after it was written.
+            ValueError: if this program does not read its version, or its entries are not sound.
         """
         try:
             content = json.loads(text)
@@ -148,7 +148,7 @@ class Manifest:
                 )
             if content.pop("sha256") != _checksum(content):
                 raise DamagedManifestError(
-                    f"{where} was edited or damaged after it was written: its sha256 is another one"
+                    f"{where} was edited or damaged after it was written: its sha256 does not match"
                 )
             content = _known(cls, content)
             sources = [SourceEntry(**_known(SourceEntry, entry)) for entry in content.pop("sources")]
@@ -182,7 +182,7 @@ class Manifest:
         return hashlib.sha256(json.dumps([self.tokenizer_sha256, shards]).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Manifest":
-        """Return the manifest without some shards; ValueError where it has no shard of a name."""
+        """Return the manifest without some shards; ValueError if it has no shard of a name."""
         known = {entry.name for entries in self.splits.values() for entry in entries}
         if unknown := sorted(set(names) - known):
             raise ValueError(f"data.exclude_shards names shards that the manifest does not have: {', '.join(unknown)}")

@@ -1,6 +1,6 @@
-"""A folder written by bert-prepare, wherever it is: its manifest, its tokenizer, its shards.
+"""A folder written by bert-prepare, here or elsewhere: its manifest, its tokenizer, its shards.
 
-On this machine the files are read where they are; from elsewhere they come through a cache on a disk of this node.
+On this machine the files are read where they are; files from elsewhere come through a cache on a disk of this node.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ T = TypeVar("T")
 
 
 class PreparedFolder:
-    """What was prepared, read and checked.
+    """A prepared folder, whose files are checked when they are read.
 
     Args:
         path: A folder, or an address: http(s)://, s3://, gs://, or pipe: and a command with {name}.
-        cache_dir: Where shards from elsewhere and the example index are kept; by default ~/.cache/bert-lightning for
+        cache_dir: Folder for the example index and for shards from elsewhere; by default ~/.cache/bert-lightning for
             an address, and the folder itself otherwise.
         cache_bytes: Most bytes of shards kept from elsewhere; None for no limit.
         retries: How often a broken transfer is tried again.
 
     Raises:
-        ValueError: where there is no manifest, or it cannot be read.
+        ValueError: if there is no manifest, or it cannot be read.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class PreparedFolder:
         return self._files.tokenizer_dir(self.manifest.tokenizer_sha256)
 
     def check(self, entries: Sequence[ShardEntry]) -> None:
-        """Find shards of this machine that are missing or cut short at once, not hours later."""
+        """Raise a ValueError for a file of this machine that is missing or truncated, now rather than hours later."""
         for entry in entries:
             self._files.check(entry)
             if (lengths := entry.side_file(_LENGTHS)) is not None:
                 self._files.check(lengths)
 
     def read(self, entries: Sequence[ShardEntry]) -> list[TokenShard]:
-        """Return shards, fetched side by side and checked; ValueError naming the one that is damaged and how."""
+        """Return shards, fetched side by side and checked; ValueError naming the damaged one and the damage."""
 
         def parse(file: BinaryIO, where: str, entry: ShardEntry) -> TokenShard:
             return parse_shard(file.read(), where, entry, self.manifest.vocab_size)
@@ -138,7 +138,7 @@ def _file_of_lengths(entry: ShardEntry) -> FileEntry:
 
 
 class _Files(Protocol):
-    """Where the files of a prepared folder are read."""
+    """How the files of a prepared folder are read."""
 
     connections: int
 
@@ -217,7 +217,7 @@ class _RemoteFiles:
         return self._cache.open(self._storage, entry)
 
     def renew(self, entry: FileEntry, file: BinaryIO) -> bool:
-        """Throw away a shard that has changed on the disk since it was fetched; return whether it had."""
+        """Discard a file that has changed on the disk since it was fetched; return whether it had changed."""
         file.seek(0)
         if hashlib.sha256(file.read()).hexdigest() == entry.sha256:
             return False
@@ -235,7 +235,7 @@ class _RemoteFiles:
 
 
 def _check_manifest(content: bytes) -> None:
-    """Find what another try can mend; the rest is said by who reads the manifest."""
+    """Raise a DamagedError if another attempt may help; other faults are reported when the manifest is read."""
     try:
         Manifest.parse(content, "what came")
     except DamagedManifestError as error:
@@ -245,7 +245,7 @@ def _check_manifest(content: bytes) -> None:
 
 
 def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
-    """Write a tokenizer to a path, where its hash is found."""
+    """Write a tokenizer to a path and check its hash."""
     path.write_bytes(content)
     try:
         found = tokenizer_sha256(load_tokenizer(path))

@@ -1,12 +1,12 @@
-"""Token shards: tar files of blocks of whole documents, about two bytes a token, nothing in them that could run.
+"""Token shards: tar files of blocks of whole documents, about two bytes a token, and nothing in them that could run.
 
 000000.documents.npy  sentences of each document
 000000.json           identifiers and titles of the documents
 000000.sentences.npy  tokens of each sentence
 000000.tokens.npy     ids of the block's documents, one after another, without special tokens
 
-webdataset writes them and can read them. Reading here is stricter: exactly these members in this order, and of an
-array only its numbers, so that whatever else a file holds is refused by its name and never looked into.
+webdataset writes them and can read them. Reading here is stricter: exactly these members in this order, and only the
+numbers of an array. Anything else in a file is refused by its name and never parsed.
 """
 
 import hashlib
@@ -143,7 +143,7 @@ def parse_shard(content: bytes, where: str, entry: ShardEntry, vocab_size: int |
         content: The whole file.
         where: Its path or URL, for errors.
         entry: What the manifest says of it.
-        vocab_size: Ids from here on are refused; None where it is not known.
+        vocab_size: Ids of this size or above are refused; None if the size is not known.
 
     Raises:
         ValueError: naming the shard and what is wrong with it.
@@ -164,9 +164,9 @@ def parse_shard(content: bytes, where: str, entry: ShardEntry, vocab_size: int |
 
 
 def parse_lengths(file: BinaryIO, where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
-    """Return the sentence and document offsets of a shard; its tokens, 19 of 20 bytes, are passed over unread.
+    """Return the sentence and document offsets of a shard; its tokens, 19 of 20 bytes, are not read.
 
-    The bytes are hashed only where something is wrong, so damage is found here only where it changes a count.
+    The bytes are hashed only if something is wrong, so only damage that changes a count is detected.
 
     Raises:
         ValueError: naming the shard and what is wrong with it.
@@ -201,7 +201,7 @@ def _read_blocks(file: BinaryIO, where: str, wanted: Sequence[str]) -> list[dict
                 block, kind = divmod(number, len(_MEMBERS))
                 expected = f"{block:06d}.{_MEMBERS[kind]}"
                 if member.name != expected or member.type != tarfile.REGTYPE or member.sparse:
-                    raise ValueError(f"holds {_describe(member)} where the file {expected} belongs")
+                    raise ValueError(f"holds {_describe(member)} instead of the file {expected}")
                 if kind == 0:
                     blocks.append({})
                 if _MEMBERS[kind] in wanted:

@@ -74,9 +74,9 @@ class _StepBuffers(Dataset[Tensor]):
         group_size = self.global_batch_size // self.num_groups
         steps = self._steps_found_together(first_sample, FOUND_TOGETHER // group_size)
         samples = steps[:, None] + np.arange(self.global_batch_size)  # (steps, global batch)
-        place = self.samples.locate(samples.ravel())  # (3, steps * global batch)
-        rows = np.concatenate([self._rows_of_group(place, step) for step in range(len(steps))])
-        examples = self.samples.find(samples.ravel()[rows], place[:, rows])  # (steps * group,)
+        location = self.samples.locate(samples.ravel())  # (3, steps * global batch)
+        rows = np.concatenate([self._rows_of_group(location, step) for step in range(len(steps))])
+        examples = self.samples.find(samples.ravel()[rows], location[:, rows])  # (steps * group,)
         begin = self.rank_in_group * self.micro_batches_per_rank
         end = begin + self.micro_batches_per_rank
         num_micro_batches = group_size // self.shape.num_examples
@@ -92,12 +92,12 @@ class _StepBuffers(Dataset[Tensor]):
         end = min(self.end, self.samples.epoch_end(first_sample))
         return np.arange(first_sample, max(end - self.global_batch_size, first_sample) + 1, stride)[: max(most, 1)]
 
-    def _rows_of_group(self, place: NDArray[np.int64], step: int) -> Rows:
+    def _rows_of_group(self, location: NDArray[np.int64], step: int) -> Rows:
         """Return the rows of a step that the ranks of this group share: those of the group's lanes."""
         rows = np.arange(step * self.global_batch_size, (step + 1) * self.global_batch_size)
         if self.num_groups == 1:
             return rows
-        epoch, lane = place[:2, rows]
+        epoch, lane = location[:2, rows]
         return rows[np.lexsort((lane, epoch))].reshape(self.num_groups, -1)[self.group]
 
 
@@ -131,8 +131,8 @@ class PretrainingStream:
         global_batch_size: Examples of one optimizer step, over all ranks.
         micro_batch_size: Examples of one forward and backward pass of one rank.
         num_steps: Optimizer steps of the whole run, those before a resume included.
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: Rank of this process.
+        world_size: Processes of the run.
         num_workers: Loader processes; 0 reads in this one. Does not change the batches.
         pin_memory: Put the buffers in page-locked memory, for copies to a GPU that do not wait.
     """
@@ -165,7 +165,7 @@ class PretrainingStream:
         return self.num_steps
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
-        """Continue at `consumed_samples`, which counts the global batches handed out."""
+        """Continue at `consumed_samples`, which counts the samples of the global batches that were yielded."""
         loader = DataLoader(
             self._buffers,
             batch_size=None,
@@ -192,25 +192,25 @@ class PretrainingStream:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue where `state` was taken; ValueError with the differences where it is of another stream."""
-        own = self.samples.fingerprint()
+        """Continue where `state` was taken; ValueError with the differences if it is the state of another stream."""
+        current = self.samples.fingerprint()
         saved = state["fingerprint"]
-        if not isinstance(saved, dict) or saved != own:
-            raise ValueError(_difference(saved if isinstance(saved, dict) else {}, own))
+        if not isinstance(saved, dict) or saved != current:
+            raise ValueError(_difference(saved if isinstance(saved, dict) else {}, current))
         self.consumed_samples = int(str(state["consumed_samples"]))
 
 
 def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
-    """Pass batches on; of the traceback that a worker process sends as its error only the message is kept."""
+    """Yield the batches; an error of a worker process is raised with its message alone, without the traceback."""
     try:
         yield from batches
     except ValueError as error:
         raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
 
 
-def _difference(saved: dict[str, object], own: dict[str, object]) -> str:
-    names = [name for name in own | saved if saved.get(name) != own.get(name)]
-    listed = "; ".join(f"{name} was {saved.get(name)} and is {own.get(name)}" for name in names)
+def _difference(saved: dict[str, object], current: dict[str, object]) -> str:
+    names = [name for name in current | saved if saved.get(name) != current.get(name)]
+    listed = "; ".join(f"{name} was {saved.get(name)} and is {current.get(name)}" for name in names)
     return f"the checkpoint was made on another stream of examples, which cannot be continued: {listed}"
 
 
@@ -220,8 +220,8 @@ class ValidationStream:
     Args:
         samples: The validation split, not shuffled.
         micro_batch_size: Examples of one forward pass of one rank.
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: Rank of this process.
+        world_size: Processes of the run.
         num_workers: Loader processes.
         max_samples: Examples to stop after; None for the whole split.
         pin_memory: As for `PretrainingStream`.
@@ -255,7 +255,7 @@ class ValidationStream:
 
 
 class _ValidationBuffers(Dataset[Tensor]):
-    """Map the number of an item to this rank's micro-batch of it; ranks beyond the end get filler only."""
+    """Map an index to this rank's micro-batch of that item; ranks beyond the end get filler only."""
 
     def __init__(
         self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
@@ -272,8 +272,8 @@ class _ValidationBuffers(Dataset[Tensor]):
     def __getitem__(self, item: int) -> Tensor:
         begin = (item * self.world_size + self.rank) * self.shape.num_examples
         numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
-        place = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
-        examples = self.samples.find(numbers, place)
+        location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
+        examples = self.samples.find(numbers, location)
         every = np.arange(len(examples))
         own = self.samples
         return pack(examples, [every], self.shape, own.masking, own.vocabulary, begin, own.target_names)

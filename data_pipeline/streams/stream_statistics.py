@@ -1,4 +1,4 @@
-"""What a stream of batches is made of, counted, beside what it should be made of."""
+"""Statistics of a stream of batches: shares of masks, pair labels and lengths."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ class StreamStatistics:
 
     Args:
         vocabulary: Facts about token ids.
-        label_names: What labels 0 and 1 of a pair mean; nothing where there is no pair label.
+        label_names: What labels 0 and 1 of a pair mean; empty if the format has no pair label.
     """
 
     def __init__(self, vocabulary: Vocabulary, label_names: Sequence[str] = ()) -> None:

@@ -214,9 +214,12 @@ HUGE = npy(np.zeros(3, dtype=np.uint16)).replace(b"(3,), }         ", b"(3000000
 DOCUMENTS, _, SENTENCES, TOKENS = range(4)
 
 FORGERIES = {
-    "extra member": (added(4, "000000.extra.npy"), "the file '000000.extra.npy' where the file 000001.documents"),
-    "extra pickle": (added(0, "000000.data.pkl"), "the file '000000.data.pkl' where the file 000000.documents"),
-    "missing member": (lambda members: members[:2] + members[3:], "000000.tokens.npy' where the file 000000.sentences"),
+    "extra member": (added(4, "000000.extra.npy"), "the file '000000.extra.npy' instead of the file 000001.documents"),
+    "extra pickle": (added(0, "000000.data.pkl"), "the file '000000.data.pkl' instead of the file 000000.documents"),
+    "missing member": (
+        lambda members: members[:2] + members[3:],
+        "000000.tokens.npy' instead of the file 000000.sentences",
+    ),
     "missing last member": (lambda members: members[:-1], "ends inside block"),
     "missing block": (lambda members: members[:-4], r"has \d+ blocks, the manifest says \d+"),
     "swapped members": (lambda members: [members[1], members[0], *members[2:]], "'000000.json' where"),

@@ -9,8 +9,9 @@ from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, TokenMasking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.streams.collate import PackedShape, assign, pack
+from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
-from data_pipeline.streams.samples import Examples, LoadedWindow
+from data_pipeline.streams.samples import Examples
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
 VOCABULARY = Vocabulary(500, MASK, (CLS, SEP, PAD), np.zeros(500, dtype=bool))
