@@ -162,7 +162,7 @@ class PretrainingData(L.LightningDataModule):
     def _held_out_samples(self) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
-        settings = {name: self._source[name] for name in ("folder", "seq_len", "quarantine")}
+        settings = {name: self._source[name] for name in ("folder", "seq_len", "exclude_shards")}
         return PretrainingSamples(
             split="validation",
             shuffle=False,
