@@ -47,7 +47,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         cfg.seed,
         data.num_lanes,
         data.window_shards,
-        quarantine=list(data.quarantine),
+        exclude_shards=list(data.exclude_shards),
     )
     stream = PretrainingStream(
         samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
@@ -67,7 +67,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     table["tokens_per_second"] = table["tokens"] / seconds
     table["epochs"] = samples.epoch_of(stream.consumed_samples)
     if cfg.unigram_entropy:
-        table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.quarantine)
+        table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.exclude_shards)
     _print_table(table, console)
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")

@@ -98,7 +98,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
         validation=instantiate(settings.validation),
         max_steps=settings.trainer.max_steps,
         seed=settings.seed,
-        **settings.data,
+        **{name: value for name, value in settings.data.items() if name != "quarantine"},
     )
     if is_first_process():
         data.prepare_data()

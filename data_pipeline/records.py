@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 TokenIds = NDArray[np.int32]
 NO_LABEL = -100
-"""The label of a position or pair that asks for no prediction (torch's `ignore_index`)."""
+"""The label of a position or pair without a prediction (torch's `ignore_index`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Document:
         identifier: Unique within the corpus and stable between runs; decides the split the document goes to.
         paragraphs: Blocks of running text; a sentence never crosses two of them.
         title: What a person calls the document; kept for attribution.
-        presplit: True where every paragraph already is one sentence (google-research/bert's text format).
+        presplit: True if every paragraph already is one sentence (google-research/bert's text format).
     """
 
     identifier: str
@@ -29,7 +29,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something a reader left out, and why."""
+    """A document, or part of one, that a reader left out, and the reason."""
 
     reason: str
 

@@ -1,8 +1,8 @@
 """Random numbers as a pure function of a key and a counter: no state, the same on every machine and numpy version.
 
-A key is folded from integers that say what the number is for (seed, purpose, epoch, sample, ...), so a mask does not
-depend on which worker draws it, in which order, or in which batch. The mixing function is SplitMix64's finaliser
-(Steele, Lea and Flood, 2014), applied once to the key and once to the counter; everything is vectorised over arrays.
+A key is folded from the integers that a decision depends on (seed, purpose, epoch, sample, ...), so a mask does not
+depend on the worker, the order or the batch in which it is drawn. The mixing function is SplitMix64's finalizer
+(Steele, Lea and Flood, 2014), applied once to the key and once to the counter; everything is vectorized over arrays.
 """
 
 from enum import IntEnum

@@ -12,8 +12,9 @@ from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
-from data_pipeline.streams.samples import Examples, LoadedWindow, PretrainingSamples
+from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -77,9 +78,9 @@ def synthetic_batches(
     samples = np.arange(count)
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     vocabulary = Vocabulary(vocab_size, 4, (2, 3, 0), np.zeros(vocab_size, dtype=bool))
-    hands = list(samples.reshape(num_batches, -1))
+    micro_batch_rows = list(samples.reshape(num_batches, -1))
     names = (MLM, NSP)
-    return unpack_buffers(pack(examples, hands, shape, masking, vocabulary, 0, names), names)
+    return unpack_buffers(pack(examples, micro_batch_rows, shape, masking, vocabulary, 0, names), names)
 
 
 def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]:

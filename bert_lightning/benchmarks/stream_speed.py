@@ -33,7 +33,7 @@ class SampleSource:
         seed: Seed of the stream.
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
-        quarantine: Shards to leave out.
+        exclude_shards: Shards to leave out.
     """
 
     folder: Callable[[], PreparedFolder]
@@ -41,7 +41,7 @@ class SampleSource:
     seed: int
     num_lanes: int = 16
     window_shards: int = 16
-    quarantine: Sequence[str] = ()
+    exclude_shards: Sequence[str] = ()
 
     def samples(self, seq_len: int, masking: Masking) -> PretrainingSamples:
         """Open the training split anew."""
@@ -54,7 +54,7 @@ class SampleSource:
             self.seed,
             self.num_lanes,
             self.window_shards,
-            quarantine=self.quarantine,
+            exclude_shards=self.exclude_shards,
         )
 
 

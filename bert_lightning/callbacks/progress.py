@@ -20,7 +20,7 @@ RUN = {
     "throughput/tokens_per_second": "{:,.0f} tok/s",
     "throughput/mfu": "mfu {:.0%}",
     "throughput/data_wait": "wait {:.0%}",
-    "throughput/fill": "fill {:.0%}",
+    "throughput/packing_efficiency": "packing {:.0%}",
     "throughput/memory_gb": "{:.1f} GB",
 }
 

@@ -17,7 +17,8 @@ from data_pipeline.streams.packing import PackedBatch
 class Throughput(L.Callback):
     """Log speed, waiting and progress with the other metrics, over the steps since the last reading.
 
-    Time spent validating does not count as training. `fill` is the share of computed tokens that are real.
+    Time spent validating does not count as training. `packing_efficiency` is the share of computed tokens
+    that are real.
 
     Args:
         peak_flops: Operations per second of one device at most; None takes the data sheet or measures.
@@ -85,7 +86,7 @@ class Throughput(L.Callback):
                 "throughput/step_seconds": seconds / self._steps,
                 "throughput/mfu": flops / seconds / (self.peak_flops * world_size()),
                 "throughput/data_wait": trainer.datamodule.take_wait_seconds() / seconds,
-                "throughput/fill": tokens / computed,
+                "throughput/packing_efficiency": tokens / computed,
                 "throughput/memory_gb": _peak_memory(pl_module.device) / 1e9,
                 "progress/samples": float(samples),
                 "progress/tokens": tokens_seen,

@@ -3,6 +3,7 @@
 CONF_DIR is inside the package once installed, beside it in a checkout.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from data_pipeline.whole_numbers import check_whole_number
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
+log = logging.getLogger(__name__)
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")
 
 
@@ -198,6 +200,13 @@ def check_numbers(data: DictConfig, seed: Any) -> None:
     for name, least in LEAST.items():
         if data[name] is not None:
             check_whole_number(f"data.{name}", data[name], least)
+    if data.quarantine:
+        if data.quarantine != data.exclude_shards:
+            raise ValueError(
+                f"data.quarantine={data.quarantine} is the old name of data.exclude_shards={data.exclude_shards}; "
+                "set the latter alone"
+            )
+        log.warning("data.quarantine is now called data.exclude_shards; the old name still works")
     if not data.path:
         raise ValueError(f"data.path must be a folder written by bert-prepare; got {data.path}")
     check_whole_number("seed", seed, least=0)

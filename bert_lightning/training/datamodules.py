@@ -45,16 +45,20 @@ class TimedLoader:
 
     Args:
         stream: The stream. It must have a length, or Lightning reads one batch ahead.
+        counts_ahead: Whether this process counts the examples of later epochs, for all processes of its node.
     """
 
-    def __init__(self, stream: PretrainingStream) -> None:
+    def __init__(self, stream: PretrainingStream, counts_ahead: bool = False) -> None:
         self.stream = stream
+        self._counts_ahead = counts_ahead
         self.wait_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
+        if self._counts_ahead:
+            self.stream.count_ahead()
         batches = iter(self.stream)
         while True:
             begin = time.perf_counter()
@@ -92,7 +96,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: Streams of shards read side by side.
         window_shards: Shards of a lane in memory at a time.
         cache_dir: Where the example index and what is fetched are kept; see `PreparedFolder`.
-        quarantine: Shards to leave out.
+        exclude_shards: Shards to leave out.
         cache_bytes: Most bytes of fetched shards to keep; None keeps all.
         retries: How often a broken transfer is tried again.
     """
@@ -114,7 +118,7 @@ class PretrainingData(L.LightningDataModule):
         num_lanes: int = 16,
         window_shards: int = 16,
         cache_dir: str | Path | None = None,
-        quarantine: Sequence[str] = (),
+        exclude_shards: Sequence[str] = (),
         cache_bytes: int | None = None,
         retries: int = 5,
     ) -> None:
@@ -136,7 +140,7 @@ class PretrainingData(L.LightningDataModule):
             "seed": seed,
             "num_lanes": num_lanes,
             "window_shards": window_shards,
-            "quarantine": quarantine,
+            "exclude_shards": exclude_shards,
         }
         self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
@@ -151,7 +155,7 @@ class PretrainingData(L.LightningDataModule):
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
-        return bool(self.folder.manifest.without(self._source["quarantine"]).splits.get("validation"))
+        return bool(self.folder.manifest.without(self._source["exclude_shards"]).splits.get("validation"))
 
     def _samples(self) -> PretrainingSamples:
         return PretrainingSamples(split="train", **self._source)
@@ -159,7 +163,7 @@ class PretrainingData(L.LightningDataModule):
     def _held_out_samples(self) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
-        settings = {name: self._source[name] for name in ("folder", "seq_len", "quarantine")}
+        settings = {name: self._source[name] for name in ("folder", "seq_len", "exclude_shards")}
         return PretrainingSamples(
             split="validation",
             shuffle=False,
@@ -202,7 +206,7 @@ class PretrainingData(L.LightningDataModule):
         )
         if self._start is not None:
             stream.load_state_dict(self._start)
-        self._loader, self._start = TimedLoader(stream), None
+        self._loader, self._start = TimedLoader(stream, counts_ahead=trainer.local_rank == 0), None
         return self._loader
 
     def position(self) -> dict[str, object]:

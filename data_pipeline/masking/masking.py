@@ -1,4 +1,4 @@
-"""Which tokens of a packed batch the model has to predict, and what it sees in their place.
+"""Which tokens of a packed batch the model has to predict, and what it sees instead of them.
 
 A masking chooses positions; what happens at a chosen position is the same for all of them (80% [MASK], 10% a random
 token, 10% unchanged). Every number is drawn by the example's key and the token's position in its example, so a mask
@@ -46,7 +46,7 @@ class Vocabulary:
         return 0 if self.num_bytes is None else int(self.num_bytes[ids].sum())
 
     def ordinary(self) -> TokenIds:
-        """Return the ids that are no special tokens, ascending."""
+        """Return the ids of all tokens but the special ones, ascending."""
         is_ordinary = np.ones(self.size, dtype=bool)
         is_ordinary[[self.mask, *self.unmaskable, *([] if self.unk is None else [self.unk])]] = False
         return np.flatnonzero(is_ordinary).astype(np.int32)
@@ -57,16 +57,16 @@ class Candidates:
     """The tokens of a packed batch that may be predicted, in reading order.
 
     Attributes:
-        positions: Where they are in the batch, (candidates,).
-        owner: The example each is in, (candidates,).
-        place: Position in its example, (candidates,).
-        begins: Where each example begins, (examples,).
+        positions: Positions in the batch, (candidates,).
+        owner: The example of each candidate, (candidates,).
+        offset: Position in that example, (candidates,).
+        begins: Position in the batch at which each example begins, (examples,).
         keys: One key an example, (examples,).
     """
 
     positions: Positions
     owner: Positions
-    place: Positions
+    offset: Positions
     begins: Positions
     keys: Keys
 
@@ -89,8 +89,8 @@ class TokenMasking:
     """Choose tokens one by one, a fixed share of every example (Devlin et al., 2019, section 3.1).
 
     An example of n tokens, [CLS] and [SEP] included, gets min(max_predictions, max(1, round(n * mask_prob)))
-    predictions, as in google-research/bert. With `exact_count=False` the number is drawn from the binomial distribution
-    over its ordinary tokens, which is what choosing every token by itself with `mask_prob` gives.
+    predictions, as in google-research/bert. With `exact_count=False` the number is drawn from the binomial
+    distribution, as if every ordinary token were predicted with probability `mask_prob`.
 
     Args:
         mask_prob: Share of the tokens to predict.
@@ -115,7 +115,7 @@ class TokenMasking:
         exclude_special_replacements: bool = True,
     ) -> None:
         if not 0 < mask_prob <= 1:
-            raise ValueError(f"masking.mask_prob must be in (0, 1], not {mask_prob}")
+            raise ValueError(f"masking.mask_prob must be in (0, 1]; got {mask_prob}")
         if min(mask_token_prob, random_token_prob) < 0 or mask_token_prob + random_token_prob > 1:
             raise ValueError(
                 "masking.mask_token_prob and masking.random_token_prob are shares of one whole, "
@@ -142,7 +142,7 @@ class TokenMasking:
 
         Args:
             input_ids: Ids of all examples, one after another, (tokens,).
-            cu_seqlens: Where each example begins, and the end, (examples + 1,).
+            cu_seqlens: Start of each example, and the end of the last, (examples + 1,).
             keys: One key an example, (examples,).
             vocabulary: Facts about the ids.
 
@@ -151,15 +151,15 @@ class TokenMasking:
         """
         lengths = np.diff(cu_seqlens)
         owner = np.repeat(np.arange(len(lengths)), lengths)
-        place = np.arange(len(input_ids)) - cu_seqlens[owner]
+        offset = np.arange(len(input_ids)) - cu_seqlens[owner]
         is_maskable = np.ones(vocabulary.size, dtype=bool)
         is_maskable[list(vocabulary.unmaskable)] = False
         positions = np.flatnonzero(is_maskable[input_ids])
-        candidates = Candidates(positions, owner[positions], place[positions], cu_seqlens[:-1], keys)
+        candidates = Candidates(positions, owner[positions], offset[positions], cu_seqlens[:-1], keys)
         budgets = self._budgets(lengths, candidates)
         chosen = self._choose(input_ids, candidates, budgets, vocabulary)
         labels = input_ids[chosen]
-        self._replace(input_ids, chosen, keys[owner[chosen]], place[chosen], vocabulary)
+        self._replace(input_ids, chosen, keys[owner[chosen]], offset[chosen], vocabulary)
         return chosen, labels
 
     def _budgets(self, lengths: Positions, candidates: Candidates) -> Positions:
@@ -168,7 +168,7 @@ class TokenMasking:
             budgets = np.maximum(np.rint(lengths * self.mask_prob).astype(np.int64), 1)
         else:
             count_keys = rng.fold(candidates.keys, Purpose.MASK_COUNT)
-            heads = rng.uniform(count_keys[candidates.owner], candidates.place) < self.mask_prob
+            heads = rng.uniform(count_keys[candidates.owner], candidates.offset) < self.mask_prob
             budgets = np.bincount(candidates.owner[heads], minlength=len(lengths))
         return budgets if self.max_predictions is None else np.minimum(budgets, self.max_predictions)
 
@@ -176,36 +176,36 @@ class TokenMasking:
         self, input_ids: TokenIds, candidates: Candidates, budgets: Positions, vocabulary: Vocabulary
     ) -> Positions:
         """Return the positions of as many random candidates of every example as its budget says, ascending."""
-        owner, place = shuffled(candidates.owner, candidates.place, candidates.keys)
+        owner, offset = shuffled(candidates.owner, candidates.offset, candidates.keys)
         begin = np.searchsorted(owner, np.arange(len(budgets)))
         kept = np.flatnonzero(np.arange(len(owner)) - begin[owner] < budgets[owner])
-        return np.sort(candidates.begins[owner[kept]] + place[kept])
+        return np.sort(candidates.begins[owner[kept]] + offset[kept])
 
     def _replace(
-        self, input_ids: TokenIds, chosen: Positions, keys: Keys, place: Positions, vocabulary: Vocabulary
+        self, input_ids: TokenIds, chosen: Positions, keys: Keys, offset: Positions, vocabulary: Vocabulary
     ) -> None:
-        action = rng.uniform(rng.fold(keys, Purpose.MASK_ACTION), place)
+        action = rng.uniform(rng.fold(keys, Purpose.MASK_ACTION), offset)
         to_mask = action < self.mask_token_prob
         to_random = (action >= self.mask_token_prob) & (action < self.mask_token_prob + self.random_token_prob)
         input_ids[chosen[to_mask]] = vocabulary.mask
         pool = vocabulary.ordinary() if self.exclude_special_replacements else np.arange(vocabulary.size)
-        drawn = rng.integers(rng.fold(keys[to_random], Purpose.MASK_TOKEN), place[to_random], len(pool))
+        drawn = rng.integers(rng.fold(keys[to_random], Purpose.MASK_TOKEN), offset[to_random], len(pool))
         input_ids[chosen[to_random]] = pool[drawn]
 
 
-def shuffled(owner: Positions, place: Positions, keys: Keys) -> tuple[Positions, Positions]:
+def shuffled(owner: Positions, offset: Positions, keys: Keys) -> tuple[Positions, Positions]:
     """Put the entries of every example in a random order that its key alone decides.
 
-    One sort of numbers that hold the example, 30 random bits and the place (which also settles equal draws).
+    One sort of numbers that hold the example, 30 random bits and the offset (which also orders equal draws).
 
     Args:
         owner: The example of each entry, ascending, (entries,).
-        place: The position of each entry in its example, (entries,).
+        offset: The position of each entry in its example, (entries,).
         keys: One key an example, (examples,).
 
     Returns:
-        Owner and place of the entries in their new order.
+        Owner and offset of the entries in their new order.
     """
-    draws = rng.bits(rng.fold(keys, Purpose.MASK_CHOICE)[owner], place) >> np.uint64(34)
-    words = np.sort(owner.astype(np.uint64) << np.uint64(44) | draws << np.uint64(14) | place.astype(np.uint64))
+    draws = rng.bits(rng.fold(keys, Purpose.MASK_CHOICE)[owner], offset) >> np.uint64(34)
+    words = np.sort(owner.astype(np.uint64) << np.uint64(44) | draws << np.uint64(14) | offset.astype(np.uint64))
     return (words >> np.uint64(44)).astype(np.int64), (words & np.uint64(LONGEST_EXAMPLE - 1)).astype(np.int64)

@@ -14,6 +14,7 @@ from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
 from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens
+from data_pipeline.untrusted.typed_fields import build
 
 CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
@@ -54,7 +55,8 @@ class Tokenized:
     def load(cls, path: Path) -> "Tokenized":
         """Read a result that `save` wrote."""
         entries, dropped = json.loads(path.read_text())
-        return cls([ShardEntry(**entry) for entry in entries], {name: Counter(dropped[name]) for name in dropped})
+        shards = [build(ShardEntry, entry, str(path)) for entry in entries]
+        return cls(shards, {name: Counter(dropped[name]) for name in dropped})
 
 
 def tokenization_groups(documents: Sequence[int]) -> list[range]:

@@ -10,38 +10,82 @@ from pathlib import Path
 
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import has_file, read_plain
-from data_pipeline.untrusted.typed_fields import build, shown, whole_number
+from data_pipeline.untrusted.typed_fields import build, shown, whole_number, without_unknown
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ_VERSIONS = (2, 3)
+"""Version 3 added side files of shards and figures of the corpus's health, all optional.
+
+Keys that this program does not know are ignored. A change that an older program must not ignore needs a new version."""
 FILE_NAME = "manifest.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
 LARGEST_VOCABULARY = 1 << 24
 LARGEST_SHARD = 1 << 34
 """Bytes; a shard is read into memory as a whole."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_SIDE_KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class DamagedManifestError(ValueError):
-    """What is there is not what was written."""
+    """The content is not the one that was written."""
 
 
 @dataclass(frozen=True, slots=True)
-class ShardEntry:
-    """One shard; `name` is its path inside the prepared folder, `source` the one its text is from ("": several)."""
+class FileEntry:
+    """One file of the prepared folder: its path inside, its size and its hash."""
 
     name: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SideFile:
+    """Size and hash of a file beside a shard."""
+
+    bytes: int
+    sha256: str
+
+
+def side_name(shard: str, kind: str) -> str:
+    """Return the path of a file beside a shard.
+
+    >>> side_name("train/part-00000-00000.tar", "lengths")
+    'train/part-00000-00000.tar.lengths'
+    """
+    return f"{shard}.{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry(FileEntry):
+    """One shard, and what it holds.
+
+    Attributes:
+        blocks: Blocks of whole documents.
+        documents: Documents.
+        sentences: Sentences.
+        tokens: Tokens.
+        source: Name of the source that the text is from; "" for several.
+        side_files: Optional files beside the shard, by kind: "lengths" (`lengths_file`), "hashes" (`document_hashes`).
+            Other kinds are ignored.
+    """
+
     blocks: int
     documents: int
     sentences: int
     tokens: int
     source: str = ""
+    side_files: dict[str, SideFile] = field(default_factory=dict)
+
+    def side_file(self, kind: str) -> FileEntry | None:
+        """Return the file of a kind beside the shard, None if there is none."""
+        about = self.side_files.get(kind)
+        return None if about is None else FileEntry(side_name(self.name, kind), about.bytes, about.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """Where text came from: what a reader of the model is owed; `dropped` counts what was left out, by reason."""
+    """Where text came from, for attribution; `dropped` counts what was left out, by reason."""
 
     name: str
     licence: str
@@ -54,13 +98,24 @@ class SourceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The table of contents of a prepared folder; written last, so its presence says that the folder is whole."""
+    """The table of contents of a prepared folder; written last, so its presence says that the folder is whole.
+
+    Attributes:
+        tokenizer_sha256: Hash of the tokenizer.
+        vocab_size: Entries of its vocabulary.
+        settings: Settings of the preparation.
+        sources: Where the text came from.
+        splits: The shards of each split, in order.
+        health: Figures about the corpus by name; empty if none were computed.
+        format_version: Version of the format, one of `READ_VERSIONS`.
+    """
 
     tokenizer_sha256: str
     vocab_size: int
     settings: dict[str, object]
     sources: list[SourceEntry]
     splits: dict[str, list[ShardEntry]]
+    health: dict[str, object] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -80,8 +135,8 @@ class Manifest:
             where: Its path or URL, for errors.
 
         Raises:
-            DamagedManifestError: where it is not a manifest, or was changed after it was written.
-            ValueError: where it is not one that this version reads.
+            DamagedManifestError: if the file is no manifest, or was changed after it was written.
+            ValueError: if this program does not read its version, or its entries are not sound.
         """
         try:
             content = parse_object(text, "it")
@@ -89,16 +144,16 @@ class Manifest:
             raise DamagedManifestError(f"{where} is damaged: {error}") from error
         try:
             version = content.pop("format_version")
-            if version != FORMAT_VERSION:
+            if version not in READ_VERSIONS:
                 raise ValueError(
                     f"{where} has format_version {shown(version)}, this version of bert-lightning reads "
-                    f"{FORMAT_VERSION}; prepare the data again"
+                    f"{' and '.join(map(str, READ_VERSIONS))}; prepare the data again"
                 )
             if content.pop("sha256") != _checksum(content):
                 raise DamagedManifestError(
-                    f"{where} was edited or damaged after it was written: its sha256 is another one"
+                    f"{where} was edited or damaged after it was written: its sha256 does not match"
                 )
-            manifest = build(cls, content, where)
+            manifest = build(cls, without_unknown(cls, content) | {"format_version": version}, where)
         except KeyError as error:
             raise DamagedManifestError(f"{where} is damaged: it lacks {error}") from error
         _check_values(manifest, where)
@@ -125,10 +180,10 @@ class Manifest:
         return hashlib.sha256(json.dumps([self.tokenizer_sha256, shards]).encode()).hexdigest()
 
     def without(self, names: Collection[str]) -> "Manifest":
-        """Return the manifest without some shards; ValueError where it has no shard of a name."""
+        """Return the manifest without some shards; ValueError if it has no shard of a name."""
         known = {entry.name for entries in self.splits.values() for entry in entries}
         if unknown := sorted(set(names) - known):
-            raise ValueError(f"data.quarantine names shards that the manifest does not have: {', '.join(unknown)}")
+            raise ValueError(f"data.exclude_shards names shards that the manifest does not have: {', '.join(unknown)}")
         left = {split: [e for e in entries if e.name not in names] for split, entries in self.splits.items()}
         return replace(self, splits=left)
 
@@ -173,3 +228,8 @@ def _check_entries(entries: Sequence[ShardEntry], where: str) -> None:
             if value < 1:
                 raise ValueError(f"{where} says that shard {entry.name} has {value!r} {name}")
         whole_number(entry.bytes, where, f"the bytes of {entry.name}", most=LARGEST_SHARD)
+        for kind, about in entry.side_files.items():
+            if not _SIDE_KIND.fullmatch(kind) or not 1 <= about.bytes <= LARGEST_SHARD:
+                raise ValueError(
+                    f"{where} says that shard {entry.name} has a side file {kind!r} of {about.bytes!r} bytes"
+                )

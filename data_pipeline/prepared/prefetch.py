@@ -1,7 +1,8 @@
-"""Fetching ahead: a thread that opens shards before they are asked for, so that they are there when they are.
+"""Fetching ahead: a thread that fetches files before they are needed.
 
-A process that is forked gets a copy of every open file, also of a pipe that another thread is just making for a
-command, which then never sees its end. So a fork waits until no shard is on its way, and none sets out meanwhile.
+A forked process gets a copy of every open file. That includes the pipe of a command that another thread is starting;
+with two copies of the writing end the reader never sees the end of the output. So a fork waits until the running fetch
+has ended, and no fetch begins during a fork.
 """
 
 import contextlib
@@ -12,30 +13,30 @@ from functools import cache
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.manifest import FileEntry
 
 _gate = threading.Lock()
-"""Held by a fork; passed by a thread that begins a fetch. Without it a busy thread could take `_fetching` for ever."""
+"""Held by a fork, and passed by a thread that begins a fetch; without it a busy thread could keep a fork waiting."""
 _fetching = threading.Lock()
 
 
 class Prefetcher:
-    """One thread a process, begun on first use; it ends with the process and does not hold it up.
+    """One thread a process, started on first use; it ends with the process and does not delay its end.
 
     Args:
-        fetch: Brings a shard here. Its errors are left to the reader, who meets them again where they can be told.
+        fetch: Fetches a file. Its errors are dropped: the reader of the file gets them again, and can report them.
     """
 
-    def __init__(self, fetch: Callable[[ShardEntry], BinaryIO]) -> None:
+    def __init__(self, fetch: Callable[[FileEntry], BinaryIO]) -> None:
         self._fetch = fetch
         self._thread: threading.Thread | None = None
         self._wanted: set[str] = set()
 
-    def add(self, entries: Iterable[ShardEntry]) -> None:
-        """Fetch shards after those that were added before."""
+    def add(self, entries: Iterable[FileEntry]) -> None:
+        """Fetch files after those that were added before."""
         if self._thread is None or not self._thread.is_alive():  # a forked process has the object, not the thread
             _make_forks_wait()
-            self._entries: SimpleQueue[ShardEntry] = SimpleQueue()
+            self._entries: SimpleQueue[FileEntry] = SimpleQueue()
             self._wanted = set()
             self._thread = threading.Thread(target=self._run, args=(self._entries, self._wanted), daemon=True)
             self._thread.start()
@@ -43,11 +44,11 @@ class Prefetcher:
             self._wanted.add(entry.name)
             self._entries.put(entry)
 
-    def discard(self, entry: ShardEntry) -> None:
-        """Leave out a shard that its reader has come for himself."""
+    def discard(self, entry: FileEntry) -> None:
+        """Do not fetch a file whose reader already asks for it."""
         self._wanted.discard(entry.name)
 
-    def _run(self, entries: SimpleQueue[ShardEntry], wanted: set[str]) -> None:
+    def _run(self, entries: SimpleQueue[FileEntry], wanted: set[str]) -> None:
         while True:
             entry = entries.get()
             with _gate:
@@ -61,26 +62,26 @@ class Prefetcher:
                 _fetching.release()
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the thread behind when another process gets its copy."""
+        """Return the state without the thread, which cannot be copied to another process."""
         return {"_fetch": self._fetch, "_thread": None, "_wanted": set()}
 
 
 @cache
 def _make_forks_wait() -> None:
-    """Have forks wait for fetches, in every process once.
+    """Make forks wait for fetches; done once in every process.
 
-    Hooks run in the reverse order of their registration: registered when the first thread begins, ours come before
-    those of the libraries that it fetches with, and take nothing from it that it needs to come to an end.
+    Hooks run in the reverse order of their registration. These hooks are registered when the first thread starts, after
+    those of the libraries that fetch, and so run before them, while a fetch can still use the libraries and end.
     """
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_halt, after_in_parent=_go_on, after_in_child=_go_on)
+        os.register_at_fork(before=_wait_for_fetch, after_in_parent=_allow_fetches, after_in_child=_allow_fetches)
 
 
-def _halt() -> None:
+def _wait_for_fetch() -> None:
     _gate.acquire()
     _fetching.acquire()
 
 
-def _go_on() -> None:
+def _allow_fetches() -> None:
     _fetching.release()
     _gate.release()

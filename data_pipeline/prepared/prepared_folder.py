@@ -1,6 +1,6 @@
-"""A folder written by bert-prepare, wherever it is: its manifest, its tokenizer, its shards.
+"""A folder written by bert-prepare, here or elsewhere: its manifest, its tokenizer, its shards.
 
-On this machine the files are read where they are; from elsewhere they come through a cache on a disk of this node.
+On this machine the files are read where they are; files from elsewhere come through a cache on a disk of this node.
 """
 
 import contextlib
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from data_pipeline.prepared import manifest as manifests
-from data_pipeline.prepared.manifest import DamagedManifestError, Manifest, ShardEntry
+from data_pipeline.prepared.lengths_file import Offsets, parse_lengths_file
+from data_pipeline.prepared.manifest import DamagedManifestError, FileEntry, Manifest, ShardEntry
 from data_pipeline.prepared.prefetch import Prefetcher
 from data_pipeline.prepared.shard_cache import ShardCache
-from data_pipeline.prepared.shards import Offsets, TokenShard, check_size, parse_lengths, parse_shard
+from data_pipeline.prepared.shards import TokenShard, check_size, parse_lengths, parse_shard
 from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
@@ -25,21 +26,22 @@ from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
 from data_pipeline.whole_numbers import check_whole_number
 
 CONNECTIONS = 8
+_LENGTHS = "lengths"
 T = TypeVar("T")
 
 
 class PreparedFolder:
-    """What was prepared, read and checked.
+    """A prepared folder, whose files are checked when they are read.
 
     Args:
         path: A folder, or an address: http(s)://, s3://, gs://, or pipe: and a command with {name}.
-        cache_dir: Where shards from elsewhere and the example index are kept; by default ~/.cache/bert-lightning for
+        cache_dir: Folder for the example index and for shards from elsewhere; by default ~/.cache/bert-lightning for
             an address, and the folder itself otherwise.
         cache_bytes: Most bytes of shards kept from elsewhere; None for no limit.
         retries: How often a broken transfer is tried again.
 
     Raises:
-        ValueError: where there is no manifest, or it cannot be read.
+        ValueError: if there is no manifest, or it cannot be read.
     """
 
     def __init__(
@@ -80,12 +82,14 @@ class PreparedFolder:
             raise ValueError(f"{self} has vocab_size={self.manifest.vocab_size}, its tokenizer has {size} entries")
 
     def check(self, entries: Sequence[ShardEntry]) -> None:
-        """Find shards of this machine that are missing or cut short at once, not hours later."""
+        """Raise a ValueError for a file of this machine that is missing or truncated, now rather than hours later."""
         for entry in entries:
             self._files.check(entry)
+            if (lengths := entry.side_file(_LENGTHS)) is not None:
+                self._files.check(lengths)
 
     def read(self, entries: Sequence[ShardEntry]) -> list[TokenShard]:
-        """Return shards, fetched side by side and checked; ValueError naming the one that is damaged and how."""
+        """Return shards, fetched side by side and checked; ValueError naming the damaged one and the damage."""
 
         def parse(file: BinaryIO, where: str, entry: ShardEntry) -> TokenShard:
             return parse_shard(file.read(), where, entry, self.manifest.vocab_size)
@@ -93,23 +97,39 @@ class PreparedFolder:
         return self._parse(entries, parse)
 
     def read_lengths(self, entries: Sequence[ShardEntry]) -> list[tuple[Offsets, Offsets]]:
-        """Return sentence and document offsets of shards; of files on this machine the tokens are not read."""
-        return self._parse(entries, parse_lengths)
+        """Return sentence and document offsets of shards, from the lengths files of those that have one."""
+
+        def parse(file: BinaryIO, where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
+            if _LENGTHS in entry.side_files:
+                return parse_lengths_file(file.read(), where, entry)
+            return parse_lengths(file, where, entry)
+
+        return self._parse(entries, parse, _file_of_lengths)
+
+    def prefetch_lengths(self, entries: Sequence[ShardEntry]) -> None:
+        """Begin to fetch what `read_lengths` will read next, and return at once."""
+        self._files.prefetch([_file_of_lengths(entry) for entry in entries])
 
     def prefetch(self, entries: Sequence[ShardEntry]) -> None:
         """Begin to fetch shards that will be read next, and return at once."""
         self._files.prefetch(entries)
 
-    def _parse(self, entries: Sequence[ShardEntry], parse: Callable[[BinaryIO, str, ShardEntry], T]) -> list[T]:
+    def _parse(
+        self,
+        entries: Sequence[ShardEntry],
+        parse: Callable[[BinaryIO, str, ShardEntry], T],
+        file_of: Callable[[ShardEntry], FileEntry] = lambda entry: entry,
+    ) -> list[T]:
         def parse_one(entry: ShardEntry) -> T:
-            where = self._files.where(entry.name)
-            with self._files.open(entry) as file:
+            about = file_of(entry)
+            where = self._files.where(about.name)
+            with self._files.open(about) as file:
                 try:
                     return parse(file, where, entry)
                 except ValueError:
-                    if not self._files.renew(entry, file):
+                    if not self._files.renew(about, file):
                         raise
-            with self._files.open(entry) as file:
+            with self._files.open(about) as file:
                 return parse(file, where, entry)
 
         with ThreadPoolExecutor(self._files.connections) as pool:
@@ -121,18 +141,23 @@ def open_folder(folder: PreparedFolder | str | Path) -> PreparedFolder:
     return folder if isinstance(folder, PreparedFolder) else PreparedFolder(folder)
 
 
+def _file_of_lengths(entry: ShardEntry) -> FileEntry:
+    """Return the file that holds the lengths of a shard: a small one beside it, or the shard itself."""
+    return entry.side_file(_LENGTHS) or entry
+
+
 class _Files(Protocol):
-    """Where the files of a prepared folder are read."""
+    """How the files of a prepared folder are read."""
 
     connections: int
 
     def where(self, name: str) -> str: ...
     def manifest(self) -> Manifest: ...
     def tokenizer_dir(self, sha256: str) -> Path: ...
-    def check(self, entry: ShardEntry) -> None: ...
-    def open(self, entry: ShardEntry) -> BinaryIO: ...
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool: ...
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None: ...
+    def check(self, entry: FileEntry) -> None: ...
+    def open(self, entry: FileEntry) -> BinaryIO: ...
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool: ...
+    def prefetch(self, entries: Sequence[FileEntry]) -> None: ...
 
 
 class _LocalFiles:
@@ -150,16 +175,16 @@ class _LocalFiles:
     def tokenizer_dir(self, sha256: str) -> Path:
         return self._folder / "tokenizer"
 
-    def check(self, entry: ShardEntry) -> None:
+    def check(self, entry: FileEntry) -> None:
         check_size(self._folder, entry)
 
-    def open(self, entry: ShardEntry) -> BinaryIO:
+    def open(self, entry: FileEntry) -> BinaryIO:
         return check_size(self._folder, entry).open("rb")
 
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool:
         return False
 
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+    def prefetch(self, entries: Sequence[FileEntry]) -> None:
         pass
 
 
@@ -190,25 +215,25 @@ class _RemoteFiles:
                     (Path(temporary) / "whole").rename(folder)
         return folder
 
-    def check(self, entry: ShardEntry) -> None:
+    def check(self, entry: FileEntry) -> None:
         """Nothing is asked: each shard is checked when it is fetched."""
 
-    def open(self, entry: ShardEntry) -> BinaryIO:
+    def open(self, entry: FileEntry) -> BinaryIO:
         self._ahead.discard(entry)
         return self._open(entry)
 
-    def _open(self, entry: ShardEntry) -> BinaryIO:
+    def _open(self, entry: FileEntry) -> BinaryIO:
         return self._cache.open(self._storage, entry)
 
-    def renew(self, entry: ShardEntry, file: BinaryIO) -> bool:
-        """Throw away a shard that has changed on the disk since it was fetched; return whether it had."""
+    def renew(self, entry: FileEntry, file: BinaryIO) -> bool:
+        """Discard a file that has changed on the disk since it was fetched; return whether it had changed."""
         file.seek(0)
         if hashlib.sha256(file.read()).hexdigest() == entry.sha256:
             return False
         self._cache.discard(self._storage, entry)
         return True
 
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
+    def prefetch(self, entries: Sequence[FileEntry]) -> None:
         self._ahead.add(entries)
 
     def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:
@@ -219,7 +244,7 @@ class _RemoteFiles:
 
 
 def _check_manifest(content: bytes) -> None:
-    """Find what another try can mend; the rest is said by who reads the manifest."""
+    """Raise a DamagedError if another attempt may help; other faults are reported when the manifest is read."""
     try:
         Manifest.parse(content, "what came")
     except DamagedManifestError as error:
@@ -229,7 +254,7 @@ def _check_manifest(content: bytes) -> None:
 
 
 def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
-    """Write a tokenizer to a path, where its hash is found."""
+    """Write a tokenizer to a path and check its hash."""
     path.write_bytes(content)
     try:
         found = tokenizer_sha256(load_tokenizer(path))

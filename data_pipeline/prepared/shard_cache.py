@@ -1,11 +1,11 @@
-"""Shards from elsewhere on a disk of this node, shared by its processes: each is there whole and checked, or it is not.
+"""A cache of files from elsewhere on a disk of this node, shared by its processes; a cached file is whole and checked.
 
-<folder>/shards/<sha256 of address and content>.tar        .partial while it comes over
+<folder>/shards/<sha256 of address and content>.tar        .partial during the transfer
 <folder>/locks/<first digits>.lock                         one process fetches a shard, the others wait for it
-<folder>/locks/<first digits>.holder                       which process that is, for those who wait in vain
+<folder>/locks/<first digits>.holder                       which process that is, for errors of those that wait
 
-What a killed process leaves is a .partial file, which the next one goes on with. Shards are removed in the order of
-their last use; who has one open keeps on reading it.
+A killed process leaves a .partial file, which the next process continues. Files are removed in the order of their last
+use; a process that has one open can still read it.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.manifest import FileEntry
 from data_pipeline.prepared.storage import TIMEOUT_SECONDS, Storage
 from data_pipeline.prepared.transfer import LONGEST_PAUSE_SECONDS, fetch
 
 ABANDONED_SECONDS = 24 * 3600
 SILENT_SECONDS = TIMEOUT_SECONDS + LONGEST_PAUSE_SECONDS
-"""How long an attempt to fetch a shard can go on without a byte."""
+"""Longest time without a byte in one attempt to fetch a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class ShardCache:
     """A folder of fetched shards.
 
     Attributes:
-        folder: On a disk of this node; made where it does not exist.
-        max_bytes: Of all shards in it, None for no limit; passed only by those that are just coming over.
+        folder: Folder on a disk of this node; made if it does not exist.
+        max_bytes: Bytes of all files at most, None for no limit; only files in transfer may exceed it.
         retries: How often a broken transfer is tried again.
     """
 
@@ -43,13 +43,13 @@ class ShardCache:
     max_bytes: int | None
     retries: int
 
-    def open(self, storage: Storage, entry: ShardEntry) -> BinaryIO:
-        """Return a shard, open for reading, fetched if it is not there.
+    def open(self, storage: Storage, entry: FileEntry) -> BinaryIO:
+        """Return a file, open for reading, fetched if it is not in the cache.
 
-        It was hashed before it was put there; here only its size is looked at.
+        Files are hashed when they are fetched; here only the size is checked.
 
         Raises:
-            ValueError: naming the address, where it cannot be fetched or is not what the manifest says.
+            ValueError: naming the address, if the file cannot be fetched or is not what the manifest says.
         """
         if self.max_bytes is not None and entry.bytes > self.max_bytes:
             raise ValueError(f"data.cache_bytes={self.max_bytes} cannot hold the {entry.bytes} bytes of {entry.name}")
@@ -68,17 +68,17 @@ class ShardCache:
             raise ValueError(f"data.cache_dir={self.folder} cannot be written to: {error}") from error
         return file
 
-    def discard(self, storage: Storage, entry: ShardEntry) -> None:
-        """Throw away a shard whose content has changed on the disk."""
+    def discard(self, storage: Storage, entry: FileEntry) -> None:
+        """Discard a file whose content has changed on the disk."""
         self._path(storage, entry).unlink(missing_ok=True)
 
-    def _path(self, storage: Storage, entry: ShardEntry) -> Path:
+    def _path(self, storage: Storage, entry: FileEntry) -> Path:
         key = f"{storage.url(entry.name)}\n{entry.sha256}"
         return self.folder / "shards" / f"{hashlib.sha256(key.encode()).hexdigest()}.tar"
 
     @contextlib.contextmanager
     def _lock(self, name: str, purpose: str) -> Iterator[None]:
-        """Hold a lock of the node; ValueError where its holder does nothing for longer than all its attempts take."""
+        """Hold a lock of the node; ValueError if its holder has fetched nothing for longer than all attempts take."""
         path = self.folder / "locks" / f"{name}.lock"
         lock, holder = FileLock(path), path.with_suffix(".holder")
         patience = (self.retries + 1) * SILENT_SECONDS
@@ -101,14 +101,14 @@ class ShardCache:
             lock.release()
 
     def _last_sign(self, name: str) -> float:
-        """Return when a lock was last taken, or a byte came for what it guards, in seconds since the epoch."""
+        """Return when a lock was last taken or a byte of its files last arrived, in seconds since the epoch."""
         latest = 0.0
         for path in [self.folder / "locks" / f"{name}.holder", *(self.folder / "shards").glob(f"{name}*.partial")]:
             with contextlib.suppress(FileNotFoundError):
                 latest = max(latest, path.stat().st_mtime)
         return latest
 
-    def _fetch(self, storage: Storage, entry: ShardEntry, path: Path) -> BinaryIO:
+    def _fetch(self, storage: Storage, entry: FileEntry, path: Path) -> BinaryIO:
         partial = path.with_suffix(".partial")
         file = partial.open("a+b")
         try:
@@ -124,7 +124,7 @@ class ShardCache:
         return file
 
     def _make_room(self) -> None:
-        """Remove the shards used longest ago until the rest is within the limit, and what killed processes left."""
+        """Remove files used longest ago until the rest is within the limit, and files that killed processes left."""
         if self.max_bytes is None:
             return
         with self._lock("room", "to make room"):
@@ -145,7 +145,7 @@ class ShardCache:
 
 
 def _open_whole(path: Path, size: int) -> BinaryIO | None:
-    """Return a file that is there in its whole length and note that it was used; one of another length is removed."""
+    """Return an open file of the right size and note its use; a file of another size is removed."""
     try:
         file = path.open("rb")
     except (FileNotFoundError, NotADirectoryError):

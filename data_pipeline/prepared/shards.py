@@ -1,18 +1,17 @@
-"""Token shards: tar files of blocks of whole documents, about two bytes a token, nothing in them that could run.
+"""Token shards: tar files of blocks of whole documents, about two bytes a token, and nothing in them that could run.
 
 000000.documents.npy  sentences of each document
 000000.json           identifiers and titles of the documents
 000000.sentences.npy  tokens of each sentence
 000000.tokens.npy     ids of the block's documents, one after another, without special tokens
 
-webdataset writes them and can read them. Reading here is stricter: exactly these members in this order, and of an
-array only its numbers, so that whatever else a file holds is refused by its name and never looked into.
+webdataset writes them and can read them. Reading here is stricter: exactly these members in this order, and only the
+numbers of an array. Anything else in a file is refused by its name and never parsed.
 """
 
 import hashlib
 import io
 import json
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset.writer import TarWriter
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.document_hashes import encode_hashes
+from data_pipeline.prepared.lengths_file import Offsets, encode_lengths, join_lengths
+from data_pipeline.prepared.manifest import FileEntry, ShardEntry, SideFile, side_name
+from data_pipeline.prepared.npy import LENGTH_DTYPES, Unsigned, npy, parse_npy, smallest
 from data_pipeline.records import TokenizedDocument
 
 BLOCK_TOKENS = 65_536
@@ -31,16 +33,10 @@ BLOCK_TOKENS = 65_536
 
 _MEMBERS = ("documents.npy", "json", "sentences.npy", "tokens.npy")
 _DTYPES = {
-    "documents.npy": ("|u1", "<u2", "<u4"),
-    "sentences.npy": ("|u1", "<u2", "<u4"),
+    "documents.npy": LENGTH_DTYPES,
+    "sentences.npy": LENGTH_DTYPES,
     "tokens.npy": ("<u2", "<u4"),
 }
-_NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\0..\{'descr': '(?P<dtype>[^']+)', 'fortran_order': False, 'shape': \((?P<size>\d+),\), \} *\n",
-    re.DOTALL,
-)
-Offsets = NDArray[np.int64]
-Unsigned = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class TokenShard:
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument], vocab_size: int) -> ShardEntry:
-    """Write documents as one tar file whose bytes depend on nothing but them.
+    """Write documents as one tar file, and its side files, whose bytes depend on nothing but the documents.
 
     Args:
         folder: The prepared folder, or the one it is put together in.
@@ -70,7 +66,7 @@ def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument],
         vocab_size: Up to 65,536 ids are stored in two bytes each, more in four.
 
     Returns:
-        What the manifest says of the shard.
+        The manifest's entry of the shard.
     """
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +76,9 @@ def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument],
         for number, block in enumerate(blocks):
             writer.write({"__key__": f"{number:06d}", **_encode(block, dtype)})
     content = path.read_bytes()
+    side_contents = {"lengths": encode_lengths(documents), "hashes": encode_hashes(documents)}
+    for kind, side_content in side_contents.items():
+        (folder / side_name(name, kind)).write_bytes(side_content)
     sentences = [sentence for document in documents for sentence in document.sentences]
     return ShardEntry(
         name=name,
@@ -89,6 +88,7 @@ def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument],
         documents=len(documents),
         sentences=len(sentences),
         tokens=sum(map(len, sentences)),
+        side_files={kind: SideFile(len(c), hashlib.sha256(c).hexdigest()) for kind, c in side_contents.items()},
     )
 
 
@@ -111,21 +111,11 @@ def _encode(block: list[TokenizedDocument], dtype: type[np.unsignedinteger]) -> 
     counts = np.array([len(document.sentences) for document in block], dtype=np.uint32)
     about = {"identifiers": [d.identifier for d in block], "titles": [d.title for d in block]}
     return {
-        "tokens.npy": _npy(np.array([token for sentence in sentences for token in sentence], dtype=dtype)),
-        "sentences.npy": _npy(_smallest(lengths)),
-        "documents.npy": _npy(_smallest(counts)),
+        "tokens.npy": npy(np.array([token for sentence in sentences for token in sentence], dtype=dtype)),
+        "sentences.npy": npy(smallest(lengths)),
+        "documents.npy": npy(smallest(counts)),
         "json": json.dumps(about, ensure_ascii=False).encode(),
     }
-
-
-def _smallest(values: NDArray[np.uint32]) -> NDArray[np.unsignedinteger]:
-    return values.astype(np.min_scalar_type(int(values.max())))
-
-
-def _npy(array: NDArray[np.unsignedinteger]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def read_shard(folder: str | Path, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
@@ -134,14 +124,15 @@ def read_shard(folder: str | Path, entry: ShardEntry, vocab_size: int | None = N
     return parse_shard(path.read_bytes(), str(path), entry, vocab_size)
 
 
-def check_size(folder: str | Path, entry: ShardEntry) -> Path:
-    """Return the path of a shard; ValueError where the file is missing or of another size than the manifest says."""
+def check_size(folder: str | Path, entry: FileEntry) -> Path:
+    """Return the path of a file; ValueError if it is missing or of another size than the manifest says."""
     path = Path(folder) / entry.name
+    noun = "shard" if isinstance(entry, ShardEntry) else "file"
     if not path.is_file():
-        raise ValueError(f"shard {path} is missing")
+        raise ValueError(f"{noun} {path} is missing")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise ValueError(f"shard {path} is truncated or overwritten: {size} bytes, the manifest says {entry.bytes}")
+        raise ValueError(f"{noun} {path} is truncated or overwritten: {size} bytes, the manifest says {entry.bytes}")
     return path
 
 
@@ -152,14 +143,14 @@ def parse_shard(content: bytes, where: str, entry: ShardEntry, vocab_size: int |
         content: The whole file.
         where: Its path or URL, for errors.
         entry: What the manifest says of it.
-        vocab_size: Ids from here on are refused; None where it is not known.
+        vocab_size: Ids of this size or above are refused; None if the size is not known.
 
     Raises:
         ValueError: naming the shard and what is wrong with it.
     """
     _check_hash(content, where, entry)
     blocks = _read_blocks(io.BytesIO(content), where, tuple(_DTYPES))
-    sentences, documents = _join_lengths(blocks, where, entry)
+    sentences, documents = _join_blocks(blocks, where, entry)
     for number, block in enumerate(blocks):
         if len(block["tokens.npy"]) != (total := int(block["sentences.npy"].sum(dtype=np.int64))):
             raise ValueError(
@@ -173,19 +164,26 @@ def parse_shard(content: bytes, where: str, entry: ShardEntry, vocab_size: int |
 
 
 def parse_lengths(file: BinaryIO, where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
-    """Return the sentence and document offsets of a shard; its tokens, 19 of 20 bytes, are passed over unread.
+    """Return the sentence and document offsets of a shard; its tokens, 19 of 20 bytes, are not read.
 
-    The bytes are hashed only where something is wrong, so damage is found here only where it changes a count.
+    The bytes are hashed only if something is wrong, so only damage that changes a count is detected.
 
     Raises:
         ValueError: naming the shard and what is wrong with it.
     """
     try:
-        return _join_lengths(_read_blocks(file, where, ("sentences.npy", "documents.npy")), where, entry)
+        return _join_blocks(_read_blocks(file, where, ("sentences.npy", "documents.npy")), where, entry)
     except ValueError:
         file.seek(0)
         _check_hash(file.read(), where, entry)
         raise
+
+
+def _join_blocks(blocks: list[dict[str, Unsigned]], where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
+    if len(blocks) != entry.blocks or not blocks:
+        raise ValueError(f"shard {where} has {len(blocks)} blocks, the manifest says {entry.blocks}")
+    sentences, documents = ([block[name] for block in blocks] for name in ("sentences.npy", "documents.npy"))
+    return join_lengths(sentences, documents, f"shard {where}", entry)
 
 
 def _check_hash(content: bytes, where: str, entry: ShardEntry) -> None:
@@ -203,13 +201,13 @@ def _read_blocks(file: BinaryIO, where: str, wanted: Sequence[str]) -> list[dict
                 block, kind = divmod(number, len(_MEMBERS))
                 expected = f"{block:06d}.{_MEMBERS[kind]}"
                 if member.name != expected or member.type != tarfile.REGTYPE or member.sparse:
-                    raise ValueError(f"holds {_describe(member)} where the file {expected} belongs")
+                    raise ValueError(f"holds {_describe(member)} instead of the file {expected}")
                 if kind == 0:
                     blocks.append({})
                 if _MEMBERS[kind] in wanted:
                     file.seek(member.offset_data)
                     content = file.read(member.size)
-                    blocks[-1][_MEMBERS[kind]] = _parse_array(content, expected, _DTYPES[_MEMBERS[kind]])
+                    blocks[-1][_MEMBERS[kind]] = parse_npy(content, expected, _DTYPES[_MEMBERS[kind]])
     except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:  # the last two: a length without end
         raise ValueError(f"shard {where} {error}") from None
     if (number + 1) % len(_MEMBERS):
@@ -221,50 +219,3 @@ def _describe(member: tarfile.TarInfo) -> str:
     kinds = {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link", tarfile.DIRTYPE: "folder"}
     kind = kinds.get(member.type, "file" if member.type == tarfile.REGTYPE and not member.sparse else "special file")
     return f"the {kind} {member.name!r}"
-
-
-def _parse_array(content: bytes, name: str, dtypes: Sequence[str]) -> Unsigned:
-    """Return the numbers of an .npy file of one dimension, without a copy.
-
-    numpy's own loader would also open archives and pickles, and evaluates the header.
-    """
-    header = _NPY_HEADER.match(content)
-    if header is None:
-        raise ValueError(f"holds {name} that is not an .npy file of a row of numbers")
-    dtype, size = header["dtype"].decode("ascii", "replace"), int(header["size"])
-    if dtype not in dtypes:
-        raise ValueError(f"holds {name} of dtype {dtype}, not {' or '.join(dtypes)}")
-    found, needed = len(content) - header.end(), size * np.dtype(dtype).itemsize
-    if found != needed:
-        raise ValueError(f"holds {name} with {found} bytes of numbers, its header says {needed}")
-    return np.frombuffer(content, dtype, offset=header.end())
-
-
-def _join_lengths(blocks: list[dict[str, Unsigned]], where: str, entry: ShardEntry) -> tuple[Offsets, Offsets]:
-    """Return the offsets of sentences and documents over all blocks, if they agree with the manifest."""
-    if len(blocks) != entry.blocks or not blocks:
-        raise ValueError(f"shard {where} has {len(blocks)} blocks, the manifest says {entry.blocks}")
-    for number, block in enumerate(blocks):
-        sentences, documents = block["sentences.npy"], block["documents.npy"]
-        if not (sentences.all() and documents.all() and len(documents)):
-            raise ValueError(f"shard {where} has an empty sentence or document in block {number}")
-        if len(sentences) != (total := int(documents.sum(dtype=np.int64))):
-            raise ValueError(
-                f"shard {where} contradicts itself: the documents of block {number} have {total} sentences, "
-                f"the block has {len(sentences)}"
-            )
-    sentence_offsets = _offsets([block["sentences.npy"] for block in blocks])
-    document_offsets = _offsets([block["documents.npy"] for block in blocks])
-    found = {
-        "documents": len(document_offsets) - 1,
-        "sentences": len(sentence_offsets) - 1,
-        "tokens": int(sentence_offsets[-1]),
-    }
-    for name, count in found.items():
-        if count != getattr(entry, name):
-            raise ValueError(f"shard {where} has {count} {name}, the manifest says {getattr(entry, name)}")
-    return sentence_offsets, document_offsets
-
-
-def _offsets(lengths: list[Unsigned]) -> Offsets:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])

@@ -1,4 +1,4 @@
-"""Where a prepared folder can be other than on this machine, one class a scheme. All that ever comes over is bytes.
+"""Places other than this machine that can hold a prepared folder, one class a scheme. Only bytes are transferred.
 
 https://host/data                     requests
 s3://bucket/data, gs://bucket/data    fsspec with s3fs or gcsfs (the extra `remote`)
@@ -31,10 +31,10 @@ _PASSING = (408, 425, 429)
 
 
 class Storage(Protocol):
-    """A folder elsewhere. Its errors are ValueErrors where another try cannot help, OSErrors where it may."""
+    """A folder elsewhere. Errors are ValueErrors if another attempt cannot help, OSErrors if it may."""
 
     def url(self, name: str) -> str:
-        """Return the whole address of a file of the folder: what it is known by in a cache."""
+        """Return the whole address of a file of the folder, which identifies it in a cache."""
 
     def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
         """Yield the bytes of a file from `begin` on."""
@@ -55,7 +55,7 @@ def _scheme(path: str) -> str | None:
 
 
 def open_storage(path: str) -> Storage:
-    """Return the storage an address belongs to; ValueError where its scheme is unknown."""
+    """Return the storage an address belongs to; ValueError if its scheme is unknown."""
     scheme = _scheme(path)
     if scheme not in SCHEMES:
         raise ValueError(f"data.path={path} is neither a folder nor an address of {', '.join(SCHEMES)}")
@@ -63,7 +63,7 @@ def open_storage(path: str) -> Storage:
 
 
 class DamagedError(OSError):
-    """What was fetched cannot be gone on with; another try begins anew."""
+    """The transfer cannot be continued from what was fetched; another attempt starts from the beginning."""
 
 
 def shown(url: str) -> str:
@@ -80,7 +80,7 @@ def shown(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HttpStorage:
-    """A folder behind a web server. A broken transfer goes on where it broke if the server knows ranges.
+    """A folder behind a web server. A broken transfer continues where it broke if the server supports ranges.
 
     Attributes:
         root: The folder's address; a query in it (a signed link) goes along with every file.
@@ -96,7 +96,7 @@ class HttpStorage:
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
     def read(self, name: str, begin: int) -> Generator[bytes, None, None]:
-        """Yield the bytes of a file from `begin` on; where the server sends all, the beginning is dropped."""
+        """Yield the bytes of a file from `begin` on; if the server sends the whole file, its beginning is dropped."""
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
         try:
             with requests.get(self.url(name), headers=headers, stream=True, timeout=self.timeout) as response:
@@ -133,7 +133,7 @@ class HttpStorage:
 
 
 def _first_byte(response: requests.Response) -> int:
-    """Return where a partial answer begins."""
+    """Return the offset at which a partial answer begins."""
     said = response.headers.get("Content-Range", "")
     found = re.match(r"bytes (\d{1,18})-", said)
     if found is None:
@@ -190,11 +190,11 @@ class ObjectStorage:
 
 @dataclass(frozen=True, slots=True)
 class PipeStorage:
-    """What a command of the user's writes to its standard output: the one place where a shell is run.
+    """The standard output of a command of the user; nothing else runs a shell.
 
     Attributes:
-        root: `pipe:` and the command; every {name} in it becomes the path of a file, which the manifest keeps free of
-            anything a shell would read as more than a word.
+        root: `pipe:` and the command; every {name} in it becomes the path of a file, which the manifest
+            restricts to characters that have no meaning to a shell.
         timeout: Seconds without a byte before the command is ended.
     """
 

@@ -1,4 +1,4 @@
-"""How a file comes over from where it is: tried again after a pause, resumed where it broke, checked in the end."""
+"""Transfer of a file: retried after a pause, resumed where it broke, checked at the end."""
 
 import contextlib
 import hashlib
@@ -28,14 +28,14 @@ def fetch(
     """Write a file into `into`, checked.
 
     Args:
-        storage: Where the file is.
-        name: Its path in the folder.
-        into: A file open for reading and writing; what it holds is the file's beginning and is not fetched again.
+        storage: The storage that has the file.
+        name: Path of the file in the folder.
+        into: A file open for reading and writing; its content is the beginning of the file and is not fetched again.
         retries: How often to try again. The pauses double from half a second to 30 and vary at random, so that the
             processes of a cluster do not come back all at once.
-        size: Its bytes, None where they are not known.
-        sha256: Its hash, None where it is not known.
-        check: Raises a DamagedError where the whole content is not what it should be.
+        size: Bytes of the file, None if unknown.
+        sha256: Hash of the file, None if unknown.
+        check: Raises a DamagedError if the whole content is not what it should be.
         most_bytes: Bytes from which a file of unknown size is refused; it is not fetched further, nor again.
 
     Raises:

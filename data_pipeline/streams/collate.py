@@ -1,4 +1,4 @@
-"""Examples -> packed micro-batches: dealt by length, read, joined, masked."""
+"""Examples -> packed micro-batches: assigned by length, read, joined, masked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,24 +49,27 @@ class PackedShape:
         return self.num_examples + -(-self.token_multiple // self.seq_len)
 
 
-def deal(lengths: NDArray[np.int64], num_hands: int) -> list[Rows]:
-    """Deal examples into hands of equal size and nearly equal token counts: longest first, back and forth.
+def assign(lengths: NDArray[np.int64], num_micro_batches: int) -> list[Rows]:
+    """Assign examples to micro-batches of equal size and nearly equal token counts: longest first, back and forth.
+
+    >>> [rows.tolist() for rows in assign(np.array([8, 7, 6, 5, 4, 3, 2, 1]), 2)]  # 8 + 5 + 4 + 1 and 7 + 6 + 3 + 2
+    [[0, 3, 4, 7], [1, 2, 5, 6]]
 
     Args:
-        lengths: Tokens of each example, (examples,); a multiple of `num_hands` of them.
-        num_hands: Number of hands.
+        lengths: Tokens of each example, (examples,); their count is a multiple of `num_micro_batches`.
+        num_micro_batches: Micro-batches to fill.
 
     Returns:
-        The examples of each hand, ascending.
+        The rows of each micro-batch, ascending.
     """
-    rounds = np.argsort(-lengths, kind="stable").reshape(-1, num_hands)
+    rounds = np.argsort(-lengths, kind="stable").reshape(-1, num_micro_batches)  # (rounds, micro-batches)
     rounds[1::2] = rounds[1::2, ::-1]
     return list(np.sort(rounds.T, axis=1))
 
 
 def pack(
     examples: Examples,
-    hands: Sequence[Rows],
+    micro_batch_rows: Sequence[Rows],
     shape: PackedShape,
     masking: Masking,
     vocabulary: Vocabulary,
@@ -76,8 +79,9 @@ def pack(
     """Read, join and mask examples, all at once, and lay them out as micro-batches.
 
     Args:
-        examples: Those of a step that this rank reads.
-        hands: The examples of each micro-batch, at most `shape.num_examples`; missing ones become filler.
+        examples: Examples that were found for this rank.
+        micro_batch_rows: Rows of `examples` in each micro-batch, at most `shape.num_examples`; missing ones become
+            filler.
         shape: Sizes of a micro-batch.
         masking: Chooses what is to be predicted.
         vocabulary: Facts about token ids.
@@ -87,20 +91,20 @@ def pack(
     Returns:
         One int32 buffer on the host with all micro-batches; `unpack_buffers` shows them.
     """
-    dealt = examples.take(np.concatenate(hands))
-    cu_seqlens = np.concatenate([[0], np.cumsum(dealt.spans.lengths)])
-    input_ids, token_type_ids = _join(dealt, cu_seqlens, vocabulary)
-    positions, labels = masking(input_ids, cu_seqlens, dealt.keys, vocabulary)
+    chosen = examples.take(np.concatenate(micro_batch_rows))
+    cu_seqlens = np.concatenate([[0], np.cumsum(chosen.spans.lengths)])
+    input_ids, token_type_ids = _join(chosen, cu_seqlens, vocabulary)
+    positions, labels = masking(input_ids, cu_seqlens, chosen.keys, vocabulary)
     sections, first = [], 0
-    for last in np.cumsum([len(hand) for hand in hands]).tolist():
+    for last in np.cumsum([len(rows) for rows in micro_batch_rows]).tolist():
         begin, end = cu_seqlens[first], cu_seqlens[last]
         low, high = np.searchsorted(positions, [begin, end])
         sections += _lay_out(
             cu_seqlens[first : last + 1] - begin,
             (input_ids[begin:end], token_type_ids[begin:end]),
             (positions[low:high] - begin, labels[low:high]),
-            dealt.spans.labels[first:last] if len(target_names) > 1 else None,
-            dealt.samples[first:last] - first_sample,
+            chosen.spans.labels[first:last] if len(target_names) > 1 else None,
+            chosen.samples[first:last] - first_sample,
             shape,
             vocabulary,
         )
@@ -143,26 +147,33 @@ def _join(
 ) -> tuple[TokenIds, NDArray[np.int64]]:
     """Write [CLS] A [SEP] B [SEP] ... of every example; return ids and token types, both (tokens,).
 
-    Where each token is read and written is worked out for all examples at once, those of a window one after another;
-    then each window is read in one go.
+    The buffer begins as [SEP] everywhere; [CLS] and the ordinary tokens are written over it. Where each ordinary token
+    comes from and goes to is computed for all examples at once, in the order of their windows, so that each window is
+    read by one indexing. An example with segments [40, 43) and [90, 92) of its window, at `cu_seqlens` 100:
+
+        buffer   100  101  102  103  104  105  106  107
+        content  CLS   40   41   42  SEP   90   91  SEP
+        types      0    0    0    0    0    1    1    1
+        sizes = [3, 2], begins = [101, 105], shift = [40 - 101, 90 - 105], target = [101, 102, 103, 105, 106]
     """
     cls, sep, _ = vocabulary.unmaskable
-    input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)
+    input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)  # (tokens,)
     token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
     input_ids[cu_seqlens[:-1]] = cls
-    rows = np.argsort(examples.window, kind="stable")
+    rows = np.argsort(examples.window, kind="stable")  # (examples,)
     spans = examples.spans[rows]
     sizes = spans.stop - spans.start  # (examples, segments)
-    room = sizes + (sizes > 0)
-    begins = cu_seqlens[rows, None] + 1 + np.cumsum(room, axis=1) - room
-    flat = sizes.ravel()
-    target = np.arange(flat.sum()) + np.repeat(begins.ravel() - np.cumsum(flat) + flat, flat)  # (ordinary tokens,)
-    source = target + np.repeat((spans.start - begins).ravel(), flat)
-    ends = np.concatenate([[0], np.cumsum(sizes.sum(axis=1))])
-    owners = np.searchsorted(examples.window[rows], np.arange(len(examples.windows) + 1))
-    for window, (low, high) in zip(examples.windows, pairwise(ends[owners].tolist()), strict=True):
+    sizes_with_sep = sizes + (sizes > 0)
+    begins = cu_seqlens[rows, None] + 1 + np.cumsum(sizes_with_sep, axis=1) - sizes_with_sep  # (examples, segments)
+    counts = sizes.ravel()  # (examples * segments,)
+    counts_before = np.cumsum(counts) - counts
+    target = np.arange(counts.sum()) + np.repeat(begins.ravel() - counts_before, counts)  # (ordinary tokens,)
+    source = target + np.repeat((spans.start - begins).ravel(), counts)  # (ordinary tokens,)
+    example_ends = np.concatenate([[0], np.cumsum(sizes.sum(axis=1))])  # (examples + 1,), in ordinary tokens
+    first_rows = np.searchsorted(examples.window[rows], np.arange(len(examples.windows) + 1))  # (windows + 1,)
+    for window, (low, high) in zip(examples.windows, pairwise(example_ends[first_rows].tolist()), strict=True):
         input_ids[target[low:high]] = window.tokens[source[low:high]]
-    token_type_ids[target] = np.repeat(spans.token_types.ravel(), flat)
+    token_type_ids[target] = np.repeat(spans.token_types.ravel(), counts)
     token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
     return input_ids, token_type_ids
 

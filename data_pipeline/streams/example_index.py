@@ -1,27 +1,35 @@
 """How many examples each shard gives: the one thing about the whole corpus that the order of the stream needs.
 
-Counting reads the lengths of every shard once for each cut of the corpus (`dupe_factor`), so the counts are kept in a
-file named by all that decides them. Writing is atomic and the content a pure function of the name: processes may do it
-at the same time.
+Counting reads the sentence lengths of every shard once for each cut of the corpus (`dupe_factor`), so the counts are
+kept in a file whose name is a hash of all that decides them. One process counts, and the others wait for its file; a
+process that waits in vain, or cannot lock or write, counts for itself. The file is written atomically and its content
+depends on its name alone, so it does no harm if two processes write it.
 """
 
+import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters, num_cpus
 from data_pipeline.untrusted.plain_files import read_plain
 
-READ_TOGETHER = 16
+LONGEST_WAIT_SECONDS = 600.0
+"""How long a process waits for the one that counts."""
+LOWEST_PRIORITY = 19
 
 
 def plan_shard(pairs: PairFormat, lengths: Lengths, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:
@@ -35,10 +43,10 @@ class ExampleIndex:
     Args:
         folder: The prepared folder; its `index_dir` is where the counts are kept, if it can be written to.
         split: "train" or "validation".
-        manifest: Its manifest, without the shards that are left out.
+        manifest: The manifest of the folder, without the shards that are left out.
         pairs: How documents become examples.
         seq_len: Most tokens of an example.
-        seed: Of the plan.
+        seed: Seed of the plan.
     """
 
     def __init__(
@@ -65,32 +73,95 @@ class ExampleIndex:
             self._counts[variant] = self._read_or_count(variant)
         return self._counts[variant]
 
+    def count_ahead(self, variants: Sequence[int]) -> None:
+        """Begin to count cuts of the corpus that will be needed, in the order given, and return at once.
+
+        Processes of the lowest priority count, on a quarter of the processors; a thread of this process writes what
+        they find. A corpus of a few shards is counted in a moment when it is needed, and nothing is begun here.
+        """
+        missing = [variant for variant in variants if self._read(variant) is None]
+        if not missing or len(self._entries) <= SHARDS_AT_ONCE or not _can_write(self._folder.index_dir):
+            return
+        num_processes = max(1, num_cpus() // 4)
+        counters = ShardCounters(self._count_range, len(self._entries), missing, num_processes, LOWEST_PRIORITY)
+        Thread(target=self._write_ahead, args=(counters, missing), daemon=True).start()
+
+    def _write_ahead(self, counters: ShardCounters, variants: Sequence[int]) -> None:
+        with contextlib.suppress(ValueError, EOFError):  # who needs the counts will count, and say what is wrong
+            for variant in variants:
+                with self._lock(variant):
+                    _write_if_possible(self._path(variant), json.dumps(counters.next_counts()))
+
+    def _path(self, variant: int) -> Path:
+        return self._folder.index_dir / f"{self._name}-{variant:03d}.json"
+
+    def _read(self, variant: int) -> NDArray[np.int64] | None:
+        return _read_counts(self._path(variant), [entry.tokens for entry in self._entries])
+
     def _read_or_count(self, variant: int) -> NDArray[np.int64]:
-        path = self._folder.index_dir / f"{self._name}-{variant:03d}.json"
-        if (kept := _read_counts(path, [entry.tokens for entry in self._entries])) is not None:
+        if (kept := self._read(variant)) is not None:
             return kept
-        counts = self._count(variant)
-        _write_if_possible(path, json.dumps(counts))
+        with self._lock(variant):
+            if (kept := self._read(variant)) is not None:
+                return kept
+            counts = self._count(variant)
+            _write_if_possible(self._path(variant), json.dumps(counts))
         return np.array(counts, dtype=np.int64)
 
+    @contextlib.contextmanager
+    def _lock(self, variant: int) -> Iterator[None]:
+        """Hold the lock of a cut of the corpus, or go on without it if it cannot be had."""
+        path = self._path(variant).with_suffix(".lock")
+        lock = FileLock(path, thread_local=False)
+        with contextlib.suppress(OSError, NotImplementedError):  # no such folder, no locks here, or waited too long
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=LONGEST_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            if lock.is_locked:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+                lock.release()
+
     def _count(self, variant: int) -> list[int]:
+        """Count all shards: in several processes if they are many, unless this process may not begin others."""
+        num_shards, num_processes = len(self._entries), num_cpus()
+        if num_shards <= SHARDS_AT_ONCE or num_processes == 1 or multiprocessing.current_process().daemon:
+            return self._count_range(0, num_shards, variant)
+        try:
+            return ShardCounters(self._count_range, num_shards, [variant], num_processes).next_counts()
+        except EOFError:
+            return self._count_range(0, num_shards, variant)
+
+    def _count_range(self, first: int, last: int, variant: int) -> list[int]:
+        """Return the examples of the shards from `first` up to `last`, for one cut of the corpus."""
         counts: list[int] = []
-        for begin in range(0, len(self._entries), READ_TOGETHER):
-            middle, end = begin + READ_TOGETHER, begin + 2 * READ_TOGETHER
-            self._folder.prefetch(self._entries[middle:end])
-            for offsets in self._folder.read_lengths(self._entries[begin:middle]):
-                chunks = plan_shard(self._pairs, Lengths(*offsets), self._seq_len, self._seed, len(counts), variant)
+        for begin in range(first, last, SHARDS_AT_ONCE):
+            middle = min(begin + SHARDS_AT_ONCE, last)
+            self._folder.prefetch_lengths(self._entries[middle : min(middle + SHARDS_AT_ONCE, last)])
+            for shard, offsets in enumerate(self._folder.read_lengths(self._entries[begin:middle]), begin):
+                chunks = plan_shard(self._pairs, Lengths(*offsets), self._seq_len, self._seed, shard, variant)
                 counts.append(len(chunks))
         return counts
 
-    def check(self, shards: Sequence[int], variant: int, found: Sequence[int]) -> None:
-        """Compare what shards really gave with what was counted, so that a spoilt index cannot shift the stream."""
+    def check(self, shards: Sequence[int], variant: int, num_examples: Sequence[int]) -> None:
+        """Compare what shards gave with what was counted, so that a wrong index cannot shift the stream.
+
+        Args:
+            shards: Numbers of the shards.
+            variant: Cut of the corpus.
+            num_examples: Examples that each of the shards gave.
+
+        Raises:
+            ValueError: if the index says something else of a shard.
+        """
         counts = self.counts(variant)
-        for shard, number in zip(shards, found, strict=True):
+        for shard, number in zip(shards, num_examples, strict=True):
             if counts[shard] != number:
                 raise ValueError(
                     f"the example index in {self._folder.index_dir} says that shard {self._entries[shard].name} gives "
-                    f"{counts[shard]} examples, it gives {number}; delete the index"
+                    f"{counts[shard]} examples, but it gives {number}; delete the index"
                 )
 
 
@@ -110,6 +181,12 @@ def _read_counts(path: Path, most: Sequence[int]) -> NDArray[np.int64] | None:
     if not all(type(count) is int and 0 <= count <= limit for count, limit in zip(counts, most, strict=True)):
         return None
     return np.array(counts, dtype=np.int64)
+
+
+def _can_write(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
 
 
 def _write_if_possible(path: Path, text: str) -> None:

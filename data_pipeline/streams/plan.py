@@ -1,12 +1,12 @@
-"""The order of the examples of an epoch, as arithmetic: nothing is stored, nothing is shuffled in a buffer.
+"""The order of the examples of an epoch, as arithmetic: no order is stored, and no buffer is shuffled.
 
     shards --permuted--> lanes --cut--> windows --permuted--> examples          all keyed by (seed, epoch)
-    sample of the epoch <--> (lane, position in the lane), dealt round-robin over the lanes
+    sample of the epoch <--> (lane, position in the lane), round-robin over the lanes
 
-Lanes do not depend on the number of ranks, so the order of the stream does not either. A window is the stretch of a
-lane that is in memory at a time; its examples are read in random order. The first windows of the lanes differ in
-length, so that the lanes do not all change windows at once. Every example comes exactly once an epoch, without
-padding.
+A lane is a sequence of shards; the lanes are interleaved, one example of each in turn. The lanes do not depend on the
+number of ranks, so the order of the stream does not either. A window is the stretch of a lane that is in memory at a
+time; its examples are read in random order. The first windows of the lanes differ in length, so that the lanes do not
+all change windows at once. Every example comes exactly once an epoch, without padding.
 """
 
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ class EpochPlan:
 
     Args:
         counts: Number of examples of each shard, (shards,).
-        seed: Of the whole run.
+        seed: Seed of the whole run.
         epoch: Number of the epoch.
-        num_lanes: Most lanes to deal the shards to; fewer where a lane would not fill one window.
+        num_lanes: Lanes at most; fewer if a lane would not fill one window.
         window_shards: Shards of a lane in memory at a time.
         shuffle: False keeps shards and examples in their stored order.
     """
@@ -58,27 +58,33 @@ class EpochPlan:
 
     @property
     def num_lanes(self) -> int:
-        """Number of lanes the shards were dealt to."""
+        """Number of lanes."""
         return len(self.windows)
 
     def locate(self, samples: Indices) -> tuple[Indices, Indices]:
         """Return lane and position in the lane of samples of the epoch, both (samples,).
 
-        Round r takes one example of every lane longer than r. Sorting the lanes by size gives, in closed form, the
-        sample at which each of them runs out and so the round of any sample.
+        Round r takes one example of every lane longer than r, so position and round are the same. Between the samples
+        at which one lane and the next-longer one run out, a stage, the number of lanes is constant and the round
+        follows by a division.
+
+        >>> plan = EpochPlan(np.array([3, 1, 2]), 0, 0, num_lanes=3, window_shards=1, shuffle=False)
+        >>> lanes, positions = plan.locate(np.arange(6))  # lanes of 3, 1 and 2 examples
+        >>> lanes.tolist(), positions.tolist()
+        ([0, 1, 2, 0, 2, 0], [0, 0, 0, 1, 1, 2])
         """
-        sizes = np.sort(self._lane_sizes)
-        active = np.arange(len(sizes), 0, -1)  # lanes left while the next-shortest lane lasts
-        taken = np.concatenate([[0], np.cumsum(np.diff(sizes, prepend=0) * active)])
-        stage = np.searchsorted(taken, samples, side="right") - 1
-        rounds = np.concatenate([[0], sizes])[stage] + (samples - taken[stage]) // active[stage]
-        turn = (samples - taken[stage]) % active[stage]
+        sizes = np.sort(self._lane_sizes)  # (lanes,): 1, 2, 3 in the example
+        first_rounds = np.concatenate([[0], sizes])  # (lanes + 1,): the round with which each stage begins
+        active = np.arange(len(sizes), 0, -1)  # (lanes,): lanes that have not run out in each stage
+        first_samples = np.concatenate([[0], np.cumsum(np.diff(sizes, prepend=0) * active)])  # (lanes + 1,): 0, 3, 5, 6
+        stage = np.searchsorted(first_samples, samples, side="right") - 1  # (samples,)
+        rounds, offset = np.divmod(samples - first_samples[stage], active[stage])  # (samples,) each
         lanes = np.empty_like(samples)
         for current in np.unique(stage):
-            rows = stage == current
-            left = np.flatnonzero(self._lane_sizes > np.concatenate([[0], sizes])[current])
-            lanes[rows] = left[turn[rows]]
-        return lanes, rounds
+            rows = stage == current  # (samples,)
+            left = np.flatnonzero(self._lane_sizes > first_rounds[current])  # (active lanes,)
+            lanes[rows] = left[offset[rows]]
+        return lanes, first_rounds[stage] + rounds
 
     def window_of(self, lane: int, positions: Indices) -> tuple[Indices, Indices]:
         """Return the window and the example of that window for positions in one lane, both (positions,)."""
@@ -94,7 +100,7 @@ class EpochPlan:
 
 
 def _cut_lane(shards: Indices, counts: Indices, lane: int, lanes: int, window_shards: int) -> list[Window]:
-    """Cut a lane into windows of `window_shards` shards, the first one shortened according to the lane's number."""
+    """Cut a lane into windows of `window_shards` shards, the first one shorter for lanes of lower numbers."""
     first = -(-window_shards * (lane + 1) // lanes)
     cuts = [0, *range(first, len(shards), window_shards), len(shards)]
     windows, begin = [], 0

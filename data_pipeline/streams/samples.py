@@ -2,13 +2,12 @@
 
     sample i -> (epoch, lane, position) -> window -> chunk -> spans of tokens          no state but caches
 
-This module finds examples; `packing` makes batches of them and `stream` hands the batches out.
+This module finds examples, `collate` makes batches of them, and `stream` yields the batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.masking.masking import LONGEST_EXAMPLE, Masking, Vocabulary
-from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
+from data_pipeline.pairs.chunks import Lengths, PairFormat, Spans
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
+from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
@@ -33,20 +33,6 @@ from data_pipeline.whole_numbers import check_whole_number
 
 STREAM_VERSION = 2
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedWindow:
-    """The shards of a window as one run of tokens, and its examples in reading order.
-
-    `identities` are keys of the chunks that do not depend on where in which epoch they are read, (examples,).
-    """
-
-    tokens: NDArray[np.uint16] | NDArray[np.uint32]
-    lengths: Lengths
-    chunks: Chunks
-    identities: rng.Keys
-    order: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +70,11 @@ class PretrainingSamples:
         pairs: How documents become examples.
         masking: Which tokens are to be predicted.
         seq_len: Most tokens of an example.
-        seed: Of every random number.
-        num_lanes: Streams of shards read side by side (`plan`); the same for every number of ranks.
+        seed: Seed of every random number.
+        num_lanes: Lanes of shards read side by side (`plan`); the same for every number of ranks.
         window_shards: Shards of a lane in memory at a time; more mixes better and takes more memory.
         shuffle: False reads shards and examples in their stored order.
-        quarantine: Names of shards, as the manifest has them, to leave out; another stream than one with them.
+        exclude_shards: Names of shards in the manifest to leave out; this makes another stream.
     """
 
     def __init__(
@@ -102,7 +88,7 @@ class PretrainingSamples:
         num_lanes: int = 16,
         window_shards: int = 16,
         shuffle: bool = True,
-        quarantine: Sequence[str] = (),
+        exclude_shards: Sequence[str] = (),
     ) -> None:
         if not 8 <= seq_len <= LONGEST_EXAMPLE:
             raise ValueError(
@@ -111,8 +97,8 @@ class PretrainingSamples:
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
             check_whole_number(f"data.{name}", value)
         self.folder = open_folder(folder)
-        self.manifest = self.folder.manifest.without(quarantine)
-        self.quarantine = sorted(quarantine)
+        self.manifest = self.folder.manifest.without(exclude_shards)
+        self.exclude_shards = sorted(exclude_shards)
         if split not in self.manifest.splits:
             raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
         self.split = split
@@ -132,7 +118,7 @@ class PretrainingSamples:
         self._windows: WindowCache[LoadedWindow] = WindowCache()
 
     def _check_folder(self) -> None:
-        """Find what is missing or cut short at once, not hours later; contents are hashed when they are read."""
+        """Find missing and truncated shards now rather than hours later; contents are hashed when they are read."""
         self.folder.check(self.entries)
         self.folder.check_tokenizer()
 
@@ -165,7 +151,7 @@ class PretrainingSamples:
         return {
             "stream_version": STREAM_VERSION,
             "corpus": self.manifest.content_sha256,
-            "quarantine": self.quarantine,
+            "quarantine": self.exclude_shards,
             "split": self.split,
             "seq_len": self.seq_len,
             "seed": self.seed,
@@ -189,17 +175,34 @@ class PretrainingSamples:
         epoch, begin = self._epoch_holding(sample)
         return epoch + (sample - begin) / self._epoch_size(epoch)
 
+    def epoch_end(self, sample: int) -> int:
+        """Return the sample with which the epoch after the one of a sample begins."""
+        epoch, begin = self._epoch_holding(sample)
+        return begin + self._epoch_size(epoch)
+
+    def count_ahead(self, first_sample: int, last_sample: int) -> None:
+        """Begin to count the cuts of the corpus that epochs after the one of `first_sample` need, and return at once.
+
+        Args:
+            first_sample: Sample with which reading begins.
+            last_sample: Sample with which reading ends; the last epoch is estimated from the size of the first.
+        """
+        epoch, _ = self._epoch_holding(first_sample)
+        num_epochs = -(-(last_sample - first_sample) // self._epoch_size(0))
+        later = range(epoch + 1, epoch + 1 + min(num_epochs, self.pairs.dupe_factor))
+        self.index.count_ahead(list(dict.fromkeys(self._variant(number) for number in later)))
+
     def locate(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return epoch, lane and position in the lane of ascending samples of the stream, (3, samples)."""
-        place = np.empty((3, len(samples)), dtype=np.int64)
+        location = np.empty((3, len(samples)), dtype=np.int64)
         epoch, begin = self._epoch_holding(int(samples[0]))
         while begin <= samples[-1]:
             plan = self.epoch_plan(epoch)
             rows = (samples >= begin) & (samples < begin + plan.size)
-            place[0, rows] = epoch
-            place[1:, rows] = plan.locate(samples[rows] - begin)
+            location[0, rows] = epoch
+            location[1:, rows] = plan.locate(samples[rows] - begin)
             epoch, begin = epoch + 1, begin + plan.size
-        return place
+        return location
 
     def _epoch_size(self, epoch: int) -> int:
         return int(self.index.counts(self._variant(epoch)).sum())
@@ -217,42 +220,52 @@ class PretrainingSamples:
                 epoch, begin = epoch * cycles, begin * cycles
         return epoch, begin
 
-    def find(self, samples: NDArray[np.int64], place: NDArray[np.int64]) -> Examples:
+    def find(self, samples: NDArray[np.int64], location: NDArray[np.int64]) -> Examples:
         """Find examples, loading the windows they are in.
+
+        Sample 70 of the stream, at location (epoch 1, lane 0, position 9): if the second window of that lane begins at
+        position 6, the example is number `window.order[9 - 6]` of that window.
 
         Args:
             samples: Sample numbers, (examples,).
-            place: What `locate` says of them, (3, examples).
+            location: Epoch, lane and position in the lane of each, as `locate` returns them, (3, examples).
 
         Returns:
             The examples, in the order given.
         """
-        self._windows.begin_turn(self.num_lanes)
-        keys = rng.fold(self.seed, samples)
+        self._windows.begin_read(self.num_lanes)
+        keys = rng.fold(self.seed, samples)  # (examples,)
         parts: list[tuple[NDArray[np.int64], Spans]] = []
-        owner = np.zeros_like(samples)
+        window_of = np.zeros_like(samples)  # (examples,)
         windows: list[LoadedWindow] = []
-        for epoch, lane in np.unique(place[:2], axis=1).T.tolist():
-            rows = np.flatnonzero((place[0] == epoch) & (place[1] == lane))
-            numbers, positions = self.epoch_plan(epoch).window_of(lane, place[2, rows])
+        for epoch, lane, number, rows, offsets in self._by_window(location):
+            window = self._window(epoch, lane, number)
+            chosen = window.order[offsets]  # (examples of the window,)
+            if self.masking.static_masks:
+                passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
+                keys[rows] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
+            chunks = window.chunks.take(chosen)
+            parts.append((rows, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[rows])))
+            window_of[rows] = len(windows)
+            windows.append(window)
+        return Examples(samples, keys, Spans.gather(parts, len(samples)), window_of, windows)
+
+    def _by_window(
+        self, location: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int, int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield epoch, lane and number of each window, the rows that lie in it, and their offsets in the window."""
+        for epoch, lane in sorted(set(zip(*location[:2].tolist(), strict=True))):
+            rows = np.flatnonzero((location[0] == epoch) & (location[1] == lane))  # (examples of the lane,)
+            numbers, offsets = self.epoch_plan(epoch).window_of(lane, location[2, rows])
             for number in np.unique(numbers).tolist():
-                here = rows[numbers == number]
-                window = self._window(epoch, lane, number)
-                chosen = window.order[positions[numbers == number]]
-                if self.masking.static_masks:
-                    passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
-                    keys[here] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
-                chunks = window.chunks.take(chosen)
-                parts.append((here, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[here])))
-                owner[here] = len(windows)
-                windows.append(window)
-        return Examples(samples, keys, Spans.gather(parts, len(samples)), owner, windows)
+                is_here = numbers == number
+                yield epoch, lane, number, rows[is_here], offsets[is_here]
 
     def _variant(self, epoch: int) -> int:
         return epoch % self.pairs.dupe_factor
 
     def _window(self, epoch: int, lane: int, number: int) -> LoadedWindow:
-        """Return a window; one that has to be loaded has the next one of its lane fetched meanwhile."""
+        """Return a window; if it has to be loaded, the next window of its lane begins to be fetched."""
         return self._windows.get(lane, (epoch, number), lambda: self._load_next(epoch, lane, number))
 
     def _load_next(self, epoch: int, lane: int, number: int) -> LoadedWindow:
@@ -264,37 +277,19 @@ class PretrainingSamples:
 
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
         shards = self.folder.read([self.entries[number] for number in numbers])
+        variant = self._variant(epoch)
         lengths = [Lengths(shard.sentence_offsets, shard.document_offsets) for shard in shards]
         chunks = [
-            plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, self._variant(epoch))
+            plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, variant)
             for number, shard_lengths in zip(numbers, lengths, strict=True)
         ]
-        self.index.check(numbers, self._variant(epoch), [len(part) for part in chunks])
-        sentences = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in shards])
+        self.index.check(numbers, variant, [len(part) for part in chunks])
         identities = [
-            rng.fold(self.seed, Purpose.STATIC_MASK, number, self._variant(epoch), np.arange(len(part)))
+            rng.fold(self.seed, Purpose.STATIC_MASK, number, variant, np.arange(len(part)))
             for number, part in zip(numbers, chunks, strict=True)
         ]
-        joined = Lengths(
-            _join_offsets([part.sentence_offsets for part in lengths]),
-            _join_offsets([part.document_offsets for part in lengths]),
-        )
-        return LoadedWindow(
-            np.concatenate([shard.tokens for shard in shards]),
-            joined,
-            Chunks.join(chunks, sentences[:-1]),
-            np.concatenate(identities),
-            order,
-        )
+        return LoadedWindow.join(np.concatenate([shard.tokens for shard in shards]), lengths, chunks, identities, order)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave loaded windows behind when a worker process gets its copy."""
         return {**self.__dict__, "_windows": WindowCache()}
-
-
-def _join_offsets(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Concatenate offset arrays, each beginning at 0, so that every one begins where the one before ends."""
-    bases = np.cumsum([0] + [int(part[-1]) for part in parts])
-    return np.concatenate(
-        [bases[:1]] + [part[1:] + base for part, (base, _) in zip(parts, pairwise(bases), strict=True)]
-    )

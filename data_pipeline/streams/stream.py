@@ -1,60 +1,115 @@
 """Loaders: the share of a rank of one global batch after another.
 
-Global batch t is samples [tG, (t+1)G) of the stream, whatever the number of ranks, workers and micro-batches. What a
-rank gets of it is decided by arithmetic alone, so no process has to hear from another, and the whole state of a loader
-is `consumed_samples`.
+Global batch t is samples [tG, (t+1)G) of the stream, whatever the number of ranks, workers and micro-batches. Which of
+them a rank gets is decided by arithmetic alone: no process has to hear from another, and the whole state of a loader is
+`consumed_samples`.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from math import gcd
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data_pipeline.streams.collate import PackedShape, deal, pack
+from data_pipeline.streams.collate import PackedShape, Rows, assign, pack
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 
 STATE_VERSION = 1
+BALANCED_TOGETHER = 2048
+"""Examples of a step among which ranks are balanced, at least; the sums of so many differ by less than 2%."""
+FOUND_TOGETHER = 4096
+"""Examples that a process finds at a time, of several steps if need be: most of the work is done once a window."""
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one rank trains on in one step: rows of `examples` for each of its micro-batches."""
+
+    examples: Examples
+    micro_batch_rows: list[Rows]
+
+
 class _StepBuffers(Dataset[Tensor]):
-    """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer."""
+    """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer.
+
+    Ranks get equal work because every rank knows the lengths of all examples that are shared out, its own and the
+    others'. The lanes are split between groups of ranks only if each group still has `BALANCED_TOGETHER` examples a
+    step; a rank reads the lanes of its group.
+    """
 
     def __init__(
-        self, samples: PretrainingSamples, global_batch_size: int, micro_batch_size: int, rank: int, world_size: int
+        self,
+        samples: PretrainingSamples,
+        global_batch_size: int,
+        micro_batch_size: int,
+        num_steps: int,
+        rank: int,
+        world_size: int,
     ) -> None:
         self.samples = samples
         self.global_batch_size = global_batch_size
+        self.end = num_steps * global_batch_size
         self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
-        self.rank = rank
-        self.world_size = world_size
+        self.num_groups = _num_groups(samples.epoch_plan(0).num_lanes, world_size, global_batch_size)
+        self.group, self.rank_in_group = divmod(rank, world_size // self.num_groups)
+        self.micro_batches_per_rank = global_batch_size // (world_size * micro_batch_size)
+        self._shares: dict[int, _Share] = {}
 
     def __getitem__(self, first_sample: int) -> Tensor:
-        examples, hands = self._share(first_sample)
-        own = self.samples
-        return pack(examples, hands, self.shape, own.masking, own.vocabulary, first_sample, own.target_names)
+        if first_sample not in self._shares:
+            self._shares = dict(self._find_shares(first_sample))
+        share = self._shares.pop(first_sample)
+        names, masking, vocabulary = self.samples.target_names, self.samples.masking, self.samples.vocabulary
+        return pack(share.examples, share.micro_batch_rows, self.shape, masking, vocabulary, first_sample, names)
 
-    def _share(self, first_sample: int) -> tuple[Examples, list[np.ndarray]]:
-        """Return the examples of this rank's group of ranks, and the rows of each of its own micro-batches.
+    def _find_shares(self, first_sample: int) -> Iterator[tuple[int, _Share]]:
+        """Yield this rank's shares of a step and of the next ones that this process will be asked for."""
+        group_size = self.global_batch_size // self.num_groups
+        steps = self._steps_found_together(first_sample, FOUND_TOGETHER // group_size)
+        samples = steps[:, None] + np.arange(self.global_batch_size)  # (steps, global batch)
+        location = self.samples.locate(samples.ravel())  # (3, steps * global batch)
+        rows = np.concatenate([self._rows_of_group(location, step) for step in range(len(steps))])
+        examples = self.samples.find(samples.ravel()[rows], location[:, rows])  # (steps * group,)
+        begin = self.rank_in_group * self.micro_batches_per_rank
+        end = begin + self.micro_batches_per_rank
+        num_micro_batches = group_size // self.shape.num_examples
+        for step, lengths in enumerate(examples.spans.lengths.reshape(len(steps), -1)):
+            chosen = assign(lengths, num_micro_batches)[begin:end]
+            mine = examples.take(step * group_size + np.concatenate(chosen))
+            yield int(steps[step]), _Share(mine, np.split(np.arange(len(mine)), len(chosen)))
 
-        Samples sorted by lane are cut into as many groups as lanes and ranks have common divisors, so that with many
-        ranks each reads only the lanes of its group. Within a group examples are dealt by length.
-        """
-        samples = np.arange(first_sample, first_sample + self.global_batch_size)
-        place = self.samples.locate(samples)
-        groups = gcd(self.samples.epoch_plan(int(place[0, 0])).num_lanes, self.world_size)
-        by_lane = np.lexsort((samples, place[1], place[0])).reshape(groups, -1)
-        ranks = self.world_size // groups
-        own = by_lane[self.rank // ranks]
-        examples = self.samples.find(samples[own], place[:, own])
-        num_hands = len(own) // self.shape.num_examples
-        first, per_rank = self.rank % ranks * (num_hands // ranks), num_hands // ranks
-        return examples, deal(examples.spans.lengths, num_hands)[first : first + per_rank]
+    def _steps_found_together(self, first_sample: int, most: int) -> Rows:
+        """Return the first samples of the next steps of this process, those within the run and the epoch, (steps,)."""
+        worker = get_worker_info()
+        stride = self.global_batch_size * (1 if worker is None else worker.num_workers)
+        end = min(self.end, self.samples.epoch_end(first_sample))
+        return np.arange(first_sample, max(end - self.global_batch_size, first_sample) + 1, stride)[: max(most, 1)]
+
+    def _rows_of_group(self, location: NDArray[np.int64], step: int) -> Rows:
+        """Return the rows of a step that the ranks of this group share: those of the group's lanes."""
+        rows = np.arange(step * self.global_batch_size, (step + 1) * self.global_batch_size)
+        if self.num_groups == 1:
+            return rows
+        epoch, lane = location[:2, rows]
+        return rows[np.lexsort((lane, epoch))].reshape(self.num_groups, -1)[self.group]
+
+
+def _num_groups(num_lanes: int, world_size: int, global_batch_size: int) -> int:
+    """Return into how many groups ranks and lanes are split: as many as leave each `BALANCED_TOGETHER` examples.
+
+    >>> _num_groups(16, 8, 256), _num_groups(16, 64, 4096), _num_groups(16, 24, 65536)
+    (1, 2, 8)
+    """
+    common = gcd(num_lanes, world_size)
+    divisors = [n for n in range(1, common + 1) if common % n == 0]
+    return max(n for n in divisors if n == 1 or global_batch_size >= n * BALANCED_TOGETHER)
 
 
 class _Steps(Sampler[int]):
@@ -76,8 +131,8 @@ class PretrainingStream:
         global_batch_size: Examples of one optimizer step, over all ranks.
         micro_batch_size: Examples of one forward and backward pass of one rank.
         num_steps: Optimizer steps of the whole run, those before a resume included.
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: Rank of this process.
+        world_size: Processes of the run.
         num_workers: Loader processes; 0 reads in this one. Does not change the batches.
         pin_memory: Put the buffers in page-locked memory, for copies to a GPU that do not wait.
     """
@@ -102,7 +157,7 @@ class PretrainingStream:
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
         self.consumed_samples = 0
-        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, rank, world_size)
+        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, num_steps, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 
@@ -110,7 +165,7 @@ class PretrainingStream:
         return self.num_steps
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
-        """Continue at `consumed_samples`, which counts the global batches handed out."""
+        """Continue at `consumed_samples`, which counts the samples of the global batches that were yielded."""
         loader = DataLoader(
             self._buffers,
             batch_size=None,
@@ -123,6 +178,10 @@ class PretrainingStream:
             self.consumed_samples += self.global_batch_size
             yield unpack_buffers(buffer, self.samples.target_names)
 
+    def count_ahead(self) -> None:
+        """Begin to count the examples of the epochs that the rest of the run needs; see `PretrainingSamples`."""
+        self.samples.count_ahead(self.consumed_samples, self.num_steps * self.global_batch_size)
+
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
         return {
@@ -133,25 +192,25 @@ class PretrainingStream:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue where `state` was taken; ValueError with the differences where it is of another stream."""
-        own = self.samples.fingerprint()
+        """Continue where `state` was taken; ValueError with the differences if it is the state of another stream."""
+        current = self.samples.fingerprint()
         saved = state["fingerprint"]
-        if not isinstance(saved, dict) or saved != own:
-            raise ValueError(_difference(saved if isinstance(saved, dict) else {}, own))
+        if not isinstance(saved, dict) or saved != current:
+            raise ValueError(_difference(saved if isinstance(saved, dict) else {}, current))
         self.consumed_samples = int(str(state["consumed_samples"]))
 
 
 def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
-    """Pass batches on; of the traceback that a worker process sends as its error only the message is kept."""
+    """Yield the batches; an error of a worker process is raised with its message alone, without the traceback."""
     try:
         yield from batches
     except ValueError as error:
         raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
 
 
-def _difference(saved: dict[str, object], own: dict[str, object]) -> str:
-    names = [name for name in own | saved if saved.get(name) != own.get(name)]
-    listed = "; ".join(f"{name} was {saved.get(name)} and is {own.get(name)}" for name in names)
+def _difference(saved: dict[str, object], current: dict[str, object]) -> str:
+    names = [name for name in current | saved if saved.get(name) != current.get(name)]
+    listed = "; ".join(f"{name} was {saved.get(name)} and is {current.get(name)}" for name in names)
     return f"the checkpoint was made on another stream of examples, which cannot be continued: {listed}"
 
 
@@ -161,8 +220,8 @@ class ValidationStream:
     Args:
         samples: The validation split, not shuffled.
         micro_batch_size: Examples of one forward pass of one rank.
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: Rank of this process.
+        world_size: Processes of the run.
         num_workers: Loader processes.
         max_samples: Examples to stop after; None for the whole split.
         pin_memory: As for `PretrainingStream`.
@@ -196,7 +255,7 @@ class ValidationStream:
 
 
 class _ValidationBuffers(Dataset[Tensor]):
-    """Map the number of an item to this rank's micro-batch of it; ranks beyond the end get filler only."""
+    """Map an index to this rank's micro-batch of that item; ranks beyond the end get filler only."""
 
     def __init__(
         self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
@@ -213,8 +272,8 @@ class _ValidationBuffers(Dataset[Tensor]):
     def __getitem__(self, item: int) -> Tensor:
         begin = (item * self.world_size + self.rank) * self.shape.num_examples
         numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
-        place = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
-        examples = self.samples.find(numbers, place)
+        location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
+        examples = self.samples.find(numbers, location)
         every = np.arange(len(examples))
         own = self.samples
         return pack(examples, [every], self.shape, own.masking, own.vocabulary, begin, own.target_names)

@@ -1,4 +1,4 @@
-"""What a stream of batches is made of, counted, beside what it should be made of."""
+"""Statistics of a stream of batches: shares of masks, pair labels and lengths."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ class StreamStatistics:
 
     Args:
         vocabulary: Facts about token ids.
-        label_names: What labels 0 and 1 of a pair mean; nothing where there is no pair label.
+        label_names: What labels 0 and 1 of a pair mean; empty if the format has no pair label.
     """
 
     def __init__(self, vocabulary: Vocabulary, label_names: Sequence[str] = ()) -> None:
@@ -67,14 +67,14 @@ class StreamStatistics:
             "length_shortest": int(lengths.min()),
             "length_longest": int(lengths.max()),
             "full_length_share": totals["full"] / totals["examples"],
-            "fill": totals["tokens"] / totals["computed"],
+            "packing_efficiency": totals["tokens"] / totals["computed"],
         }
 
 
-def unigram_entropy(folder: PreparedFolder | str | Path, split: str, quarantine: Collection[str] = ()) -> float:
+def unigram_entropy(folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()) -> float:
     """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
     source = open_folder(folder)
-    manifest = source.manifest.without(quarantine)
+    manifest = source.manifest.without(exclude_shards)
     counts = np.zeros(manifest.vocab_size, dtype=np.int64)
     for entry in manifest.splits[split]:
         counts += np.bincount(source.read([entry])[0].tokens, minlength=manifest.vocab_size)

@@ -65,6 +65,19 @@ def checked(value: object, kind: Any, where: str, field: str) -> Any:
     raise _wrong(value, _DESCRIPTIONS[origin or kind], where, field)
 
 
+def without_unknown(kind: Any, content: object) -> Any:
+    """Return a value without the entries that a dataclass, or one inside it, has no field for."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind) and isinstance(content, Mapping):
+        hints = typing.get_type_hints(kind)
+        return {name: without_unknown(hints[name], value) for name, value in content.items() if name in hints}
+    if origin is list and isinstance(content, list):
+        return [without_unknown(arguments[0], value) for value in content]
+    if origin is dict and isinstance(content, Mapping):
+        return {name: without_unknown(arguments[1], value) for name, value in content.items()}
+    return content
+
+
 def whole_number(value: object, where: str, field: str, least: int = 0, most: int = LARGEST) -> int:
     """Return a whole number of a range; ValueError naming the file and the field."""
     if type(value) is int and least <= value <= most:
@@ -124,7 +137,8 @@ def _is_plain(value: object, kind: type) -> bool:
     if kind is int:
         return type(value) is int and 0 <= value <= LARGEST
     if kind is float:
-        return type(value) in (int, float) and abs(typing.cast(float, value)) <= LARGEST and math.isfinite(value)  # type: ignore[arg-type]
+        number = typing.cast(float, value)
+        return type(value) in (int, float) and math.isfinite(number) and abs(number) <= LARGEST
     return type(value) is kind
 
 

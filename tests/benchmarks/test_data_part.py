@@ -96,10 +96,10 @@ def test_padded_rows_are_the_examples_of_the_stream(prepared: Path) -> None:
 
 def test_every_setting_of_the_stream_is_kept(prepared: Path) -> None:
     folder = partial(PreparedFolder, prepared)
-    quarantine = [folder().manifest.splits["train"][0].name]
+    excluded = [folder().manifest.splits["train"][0].name]
     pairs, chosen = SegmentPairs(short_seq_prob=0.3), SpanMasking((1, 1), mask_prob=0.2, max_predictions=5)
-    samples = SampleSource(folder, pairs, 7, 3, 2, quarantine).samples(48, chosen)
-    expected = PretrainingSamples(prepared, "train", pairs, chosen, 48, 7, 3, 2, quarantine=quarantine)
+    samples = SampleSource(folder, pairs, 7, 3, 2, excluded).samples(48, chosen)
+    expected = PretrainingSamples(prepared, "train", pairs, chosen, 48, 7, 3, 2, exclude_shards=excluded)
     assert samples.fingerprint() == expected.fingerprint()
     kinds = mask_kinds(chosen)
     assert {masking.mask_prob for masking in kinds.values()} == {0.2}
@@ -113,10 +113,10 @@ def test_it_measures_a_folder_elsewhere_and_refuses_what_is_not_there(prepared: 
     with serve(prepared) as server:
         done = run_command("benchmark", *settings, f"data.path={server.url}", "masking=span", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        wrong = ["data.quarantine=[none.tar]", f"data.path={server.url}"]
+        wrong = ["data.exclude_shards=[none.tar]", f"data.path={server.url}"]
         done = run_command("benchmark", *settings, *wrong, cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "data.quarantine names shards" in done.stderr
+    assert "data.exclude_shards names shards" in done.stderr
 
 
 def test_a_missing_transformers_is_said_with_the_extra_that_brings_it() -> None:

@@ -57,7 +57,9 @@ def test_rates_leave_validation_out(prepared: Path, tmp_path: Path, monkeypatch:
     assert logged["throughput/samples_per_second"] == pytest.approx(48 / 6)
     assert logged["throughput/step_seconds"] == pytest.approx(3.0)
     assert logged["throughput/data_wait"] == pytest.approx(0.25)
-    assert logged["throughput/fill"] == pytest.approx(tokens / sum(len(part.tokens.input_ids) for part in parts))
+    assert logged["throughput/packing_efficiency"] == pytest.approx(
+        tokens / sum(len(part.tokens.input_ids) for part in parts)
+    )
     assert logged["progress/tokens"] == tokens
     assert logged["progress/samples"] == 48
     lengths = [length for part in parts for length in part.tokens.cu_seqlens.diff()[: part.num_examples].tolist()]

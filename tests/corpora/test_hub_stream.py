@@ -9,7 +9,7 @@ from data_pipeline.corpora.hub_stream import HubStream
 from data_pipeline.corpora.parquet import Parquet
 from data_pipeline.preparation.extraction import group_parts
 from data_pipeline.records import Document, Dropped
-from tests.support.tables import articles, write_rows
+from tests.support.corpora import articles, write_rows
 
 pytest.importorskip("datasets")
 

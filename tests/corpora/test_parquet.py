@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from data_pipeline.corpora.parquet import Parquet
 from data_pipeline.records import Document, Dropped
-from tests.support.tables import articles, write_rows
+from tests.support.corpora import articles, write_rows
 
 ARTICLE = "Bern is the capital of Switzerland.\n\nHistory\n\nIt was founded in 1191.\n\nSee also\nList\nZurich"
 

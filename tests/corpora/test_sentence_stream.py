@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from data_pipeline.corpora.sentence_stream import SentenceStream
 from data_pipeline.records import Document, Dropped
 from tests.support.checkout import ROOT
-from tests.support.tables import write_rows
+from tests.support.corpora import write_rows
 
 CONFIG = ROOT / "conf" / "corpus" / "bookcorpus.yaml"
 

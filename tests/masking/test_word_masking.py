@@ -8,7 +8,7 @@ import pytest
 from data_pipeline import rng
 from data_pipeline.masking import word_masking
 from data_pipeline.masking.masking import Vocabulary
-from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking, _take_in_turn, _Turns
+from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking, _Attempts, _take_runs
 from tests.support.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
 
 
@@ -82,7 +82,7 @@ def take_one_by_one(
 def test_all_examples_at_once_take_what_they_take_one_by_one(
     monkeypatch: pytest.MonkeyPatch, longest: int, together: int
 ) -> None:
-    monkeypatch.setattr(word_masking, "TURNS_AT_ONCE", together)
+    monkeypatch.setattr(word_masking, "ATTEMPTS_AT_ONCE", together)
     numbers = np.random.default_rng(longest)
     counts = numbers.integers(0, 60, size=200)
     owner = np.repeat(np.arange(200), counts)
@@ -91,7 +91,7 @@ def test_all_examples_at_once_take_what_they_take_one_by_one(
     lasts = np.minimum(np.arange(len(owner)) + numbers.integers(1, longest + 1, size=len(owner)), ends[owner])
     begins = np.concatenate([[0], np.cumsum(numbers.integers(1, 5, size=len(owner)))])
     budgets = numbers.integers(0, 40, size=200)
-    found = _take_in_turn(order, lasts, begins, _Turns.of(owner, budgets), longest)
+    found = _take_runs(order, lasts, begins, _Attempts.begin(owner, budgets), longest)
     arrays = (order, lasts, begins, owner, budgets)
     assert found.tolist() == take_one_by_one(*(array.tolist() for array in arrays))
     used = np.bincount(owner, weights=np.diff(begins) * found, minlength=200)

@@ -285,7 +285,7 @@ def test_shards_say_which_source_they_are_from(tmp_path: Path) -> None:
 def identifiers_by_shard(folder: Path, split: str) -> list[list[str]]:
     """The identifiers in each shard of a split."""
     found = []
-    for path in sorted((folder / split).iterdir()):
+    for path in sorted((folder / split).glob("*.tar")):
         with tarfile.open(path) as shard:
             blocks = [shard.extractfile(name) for name in shard.getnames() if name.endswith(".json")]
             found.append([name for block in blocks if block for name in json.load(block)["identifiers"]])

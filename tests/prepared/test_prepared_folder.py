@@ -4,14 +4,18 @@ import pickle
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared import transfer
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.packing import batch_digest
+from data_pipeline.streams.samples import PretrainingSamples
 from tests.support.checkout import run_command
 from tests.support.faulty_server import FaultyServer, serve
 from tests.support.object_store import s3_server
@@ -116,7 +120,7 @@ def test_manifest_and_tokenizer_are_fetched_again_where_they_come_damaged(
 
 def test_a_manifest_of_another_format_is_not_fetched_again(server: FaultyServer, tmp_path: Path) -> None:
     path = server.folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 1'))
+    path.write_text(path.read_text().replace('"format_version": 3', '"format_version": 1'))
     with pytest.raises(ValueError, match=rf"^{server.url}/manifest\.json has format_version 1"):
         PreparedFolder(server.url, tmp_path / "cache")
     assert len(server.requests) == 1
@@ -160,8 +164,16 @@ def test_a_shard_that_spoils_in_the_cache_is_fetched_again_once(server: FaultySe
     assert folder.read([entry])[0].tokens.tolist() == good.tokens.tolist()
     assert len([name for name, _ in server.requests if name == PART]) == 2
     path.write_bytes(b"\0" * len(content))
-    assert folder.read_lengths([entry])[0][0].tolist() == good.sentence_offsets.tolist()
+    without_lengths_file = replace(entry, side_files={})
+    assert folder.read_lengths([without_lengths_file])[0][0].tolist() == good.sentence_offsets.tolist()
     assert len([name for name, _ in server.requests if name == PART]) == 3
+
+
+def test_counting_examples_elsewhere_fetches_no_shard(server: FaultyServer, tmp_path: Path) -> None:
+    samples = PretrainingSamples(PreparedFolder(server.url, tmp_path), "train", SegmentPairs(), TokenMasking(), 48, 3)
+    samples.index.counts(1)
+    fetched = [name for name, _ in server.requests if name.startswith("train/")]
+    assert sorted(fetched) == [f"train/part-{number:05d}.tar.lengths" for number in range(9)]
 
 
 def damage(path: Path, how: str) -> None:

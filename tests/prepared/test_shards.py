@@ -17,22 +17,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import BLOCK_TOKENS, parse_lengths, parse_shard, read_shard, write_shard
-from data_pipeline.records import TokenizedDocument
-
-
-def make_documents(number: int = 40, vocab_size: int = 30_000, seed: int = 0) -> list[TokenizedDocument]:
-    numbers = np.random.default_rng(seed)
-    return [
-        TokenizedDocument(
-            f"d{i}",
-            [
-                numbers.integers(0, vocab_size, size=n).tolist()
-                for n in numbers.integers(1, 400, size=numbers.integers(1, 60))
-            ],
-            f"Title {i}",
-        )
-        for i in range(number)
-    ]
+from tests.support.texts import make_documents
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(30_000, np.uint16), (65_536, np.uint16), (65_537, np.uint32)])
@@ -214,14 +199,17 @@ HUGE = npy(np.zeros(3, dtype=np.uint16)).replace(b"(3,), }         ", b"(3000000
 DOCUMENTS, _, SENTENCES, TOKENS = range(4)
 
 FORGERIES = {
-    "extra member": (added(4, "000000.extra.npy"), "the file '000000.extra.npy' where the file 000001.documents"),
-    "extra pickle": (added(0, "000000.data.pkl"), "the file '000000.data.pkl' where the file 000000.documents"),
-    "missing member": (lambda members: members[:2] + members[3:], "000000.tokens.npy' where the file 000000.sentences"),
+    "extra member": (added(4, "000000.extra.npy"), "the file '000000.extra.npy' instead of the file 000001.documents"),
+    "extra pickle": (added(0, "000000.data.pkl"), "the file '000000.data.pkl' instead of the file 000000.documents"),
+    "missing member": (
+        lambda members: members[:2] + members[3:],
+        "000000.tokens.npy' instead of the file 000000.sentences",
+    ),
     "missing last member": (lambda members: members[:-1], "ends inside block"),
     "missing block": (lambda members: members[:-4], r"has \d+ blocks, the manifest says \d+"),
-    "swapped members": (lambda members: [members[1], members[0], *members[2:]], "'000000.json' where"),
-    "absolute name": (added(0, "/etc/cron.d/job"), "the file '/etc/cron.d/job' where"),
-    "name with ..": (added(4, "../../outside.npy"), r"the file '\.\./\.\./outside\.npy' where"),
+    "swapped members": (lambda members: [members[1], members[0], *members[2:]], "'000000.json' instead of"),
+    "absolute name": (added(0, "/etc/cron.d/job"), "the file '/etc/cron.d/job' instead of"),
+    "name with ..": (added(4, "../../outside.npy"), r"the file '\.\./\.\./outside\.npy' instead"),
     "symbolic link": (added(0, "000000.documents.npy", tarfile.SYMTYPE, "/etc/passwd"), "symbolic link"),
     "hard link": (added(4, "000001.documents.npy", tarfile.LNKTYPE, "000000.documents.npy"), "the hard link"),
     "device": (added(0, "000000.documents.npy", tarfile.CHRTYPE), "the special file '000000.documents.npy'"),

@@ -56,7 +56,7 @@ def test_masks_and_fill_are_what_they_should_be(folder: Path, seq_len: int, whol
     for name, share in (("replaced_by_mask", 0.8), ("replaced_by_random", 0.1), ("unchanged", 0.1)):
         sigma = math.sqrt(share * (1 - share) / predictions)
         assert table[f"{name}_share"] == pytest.approx(share, abs=4 * sigma + 1e-4)
-    assert table["fill"] > 0.98
+    assert table["packing_efficiency"] > 0.98
     assert table["length_longest"] <= seq_len
 
 

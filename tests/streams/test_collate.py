@@ -1,4 +1,4 @@
-"""Packing: exact layout, exact boundaries, little filler, balanced hands, few shapes."""
+"""Packing: exact layout, exact boundaries, little filler, balanced micro-batches, few shapes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.masking.masking import TokenMasking, Vocabulary
-from data_pipeline.streams.collate import PackedShape, deal
+from data_pipeline.streams.collate import PackedShape, assign
 from tests.support.packed import CLS, MASK, PAD, SEP, SIZES, VOCABULARY, make_examples, pack_one
 
 
@@ -75,19 +75,19 @@ def test_segments_without_a_pair_label_are_counted_apart() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 10))
-def test_hands_are_a_partition_of_equal_sizes_and_nearly_equal_sums(hands: int, size: int, seed: int) -> None:
-    lengths = np.random.default_rng(seed).integers(5, 512, size=hands * size)
-    dealt = deal(lengths, hands)
-    assert sorted(np.concatenate(dealt).tolist()) == list(range(hands * size))
-    assert {len(hand) for hand in dealt} == {size}
-    sums = [lengths[hand].sum() for hand in dealt]
+def test_micro_batches_are_a_partition_of_equal_sizes_and_nearly_equal_sums(count: int, size: int, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(5, 512, size=count * size)
+    assigned = assign(lengths, count)
+    assert sorted(np.concatenate(assigned).tolist()) == list(range(count * size))
+    assert {len(rows) for rows in assigned} == {size}
+    sums = [lengths[rows].sum() for rows in assigned]
     assert max(sums) - min(sums) <= lengths.max() - lengths.min()
 
 
-def test_hands_are_dealt_back_and_forth() -> None:
-    """Eight of 1 to 8 tokens make two hands of 18, where one after the other would make 20 and 16."""
-    hands = deal(np.array([8, 7, 6, 5, 4, 3, 2, 1]), 2)
-    assert [hand.tolist() for hand in hands] == [[0, 3, 4, 7], [1, 2, 5, 6]]
+def test_examples_are_assigned_back_and_forth() -> None:
+    """Eight of 1 to 8 tokens make two micro-batches of 18; one after the other would make 20 and 16."""
+    assigned = assign(np.array([8, 7, 6, 5, 4, 3, 2, 1]), 2)
+    assert [rows.tolist() for rows in assigned] == [[0, 3, 4, 7], [1, 2, 5, 6]]
 
 
 @pytest.mark.parametrize(("num_examples", "seq_len"), [(32, 128), (16, 512), (8, 512), (64, 128), (128, 512)])

@@ -1,24 +1,157 @@
-"""The cache of the example index: processes that make it at the same time agree, and a damaged one is made again."""
+"""The example index: counted once by one of many processes, ahead of need, and whole whatever is killed."""
 
+import json
 import multiprocessing
-from collections.abc import Iterator
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.streams import example_index, shard_counters
 from data_pipeline.streams.example_index import ExampleIndex
 from tests.support.file_systems import small_file_system
 
 
-def counts(prepared: Path, cache: Path, barrier: Barrier | None = None) -> list[int]:
+def open_index(prepared: Path, cache: Path) -> ExampleIndex:
     folder = PreparedFolder(prepared, cache)
-    index = ExampleIndex(folder, "train", folder.manifest, SegmentPairs(), 48, 0)
+    return ExampleIndex(folder, "train", folder.manifest, SegmentPairs(), 48, 0)
+
+
+def counts(prepared: Path, cache: Path, barrier: Barrier | None = None) -> list[int]:
+    index = open_index(prepared, cache)
     if barrier is not None:
         barrier.wait()
     return index.counts(0).tolist()
+
+
+@pytest.fixture
+def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the nine shards of the tiny corpus counted in three processes, two shards at a time."""
+    for module in (example_index, shard_counters):
+        monkeypatch.setattr(module, "SHARDS_AT_ONCE", 2)
+    monkeypatch.setattr(example_index, "num_cpus", lambda: 12)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("three_processes")
+def test_processes_count_what_one_counts(prepared: Path, tmp_path: Path) -> None:
+    index = open_index(prepared, tmp_path)
+    assert index._count(3) == index._count_range(0, 9, 3)
+    assert len(index._count(3)) == 9
+
+
+@pytest.mark.usefixtures("three_processes")
+def test_counting_ahead_writes_what_later_epochs_need(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [open_index(prepared, tmp_path / "alone").counts(variant).tolist() for variant in (1, 2)]
+    open_index(prepared, tmp_path).count_ahead([1, 2])
+    wait_until(lambda: len(list((tmp_path / "index").glob("*.json"))) == 2)
+    monkeypatch.setattr(ExampleIndex, "_count", lambda *_: pytest.fail("counted twice"))
+    assert [open_index(prepared, tmp_path).counts(variant).tolist() for variant in (1, 2)] == expected
+
+
+def test_few_shards_are_not_counted_ahead(prepared: Path, tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    open_index(prepared, tmp_path).count_ahead([1, 2])
+    assert set(multiprocessing.active_children()) <= before
+    assert not tmp_path.joinpath("index").exists()
+
+
+def test_who_comes_too_early_waits_for_the_one_that_counts(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(prepared, tmp_path)
+    expected = index._count_range(0, 9, 0)
+    monkeypatch.setattr(ExampleIndex, "_count", lambda *_: pytest.fail("did not wait"))
+    path = index._path(0)
+    path.parent.mkdir()
+    with FileLock(path.with_suffix(".lock"), thread_local=False) as lock:
+
+        def finish() -> None:
+            path.write_text(json.dumps(expected))
+            lock.release()
+
+        threading.Timer(0.3, finish).start()
+        assert index.counts(0).tolist() == expected
+
+
+def test_who_waits_too_long_counts_for_itself(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(example_index, "LONGEST_WAIT_SECONDS", 0.1)
+    index = open_index(prepared, tmp_path)
+    index._path(0).parent.mkdir()
+    with FileLock(index._path(0).with_suffix(".lock")):
+        assert index.counts(0).tolist() == index._count_range(0, 9, 0)
+
+
+def _count_ahead_and_die(prepared: Path, cache: Path, pids: Path) -> None:
+    index = open_index(prepared, cache)
+    fast = index._count_range
+    index._count_range = lambda *stretch: (time.sleep(0.2), fast(*stretch))[1]  # type: ignore[method-assign]
+    index.count_ahead([0, 1, 2])
+    pids.write_text(json.dumps([child.pid for child in multiprocessing.active_children()]))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system does not list processes")
+@pytest.mark.usefixtures("three_processes")
+def test_a_kill_leaves_no_process_and_nothing_wrong(prepared: Path, tmp_path: Path) -> None:
+    arguments = (prepared, tmp_path, tmp_path / "pids")
+    process = multiprocessing.get_context("fork").Process(target=_count_ahead_and_die, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    pids = json.loads((tmp_path / "pids").read_text())
+    assert len(pids) == 3
+    wait_until(lambda: not any(map(_is_running, pids)))
+    index = open_index(prepared, tmp_path)
+    assert [index.counts(v).tolist() for v in range(3)] == [index._count_range(0, 9, v) for v in range(3)]
+
+
+@pytest.mark.usefixtures("three_processes")
+def test_a_counter_that_is_killed_is_done_without(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = counts(prepared, tmp_path / "alone")
+    here, fast = os.getpid(), ExampleIndex._count_range
+
+    def die_elsewhere(self: ExampleIndex, *stretch: int) -> list[int]:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fast(self, *stretch)
+
+    monkeypatch.setattr(ExampleIndex, "_count_range", die_elsewhere)
+    assert counts(prepared, tmp_path) == expected
+
+
+@pytest.mark.usefixtures("three_processes")
+def test_what_a_counter_finds_wrong_is_said_in_one_line(prepared: Path, tmp_path: Path) -> None:
+    index = open_index(prepared, tmp_path)
+    index._folder.manifest.save(tmp_path)  # a folder of a manifest alone
+    lost = ExampleIndex(PreparedFolder(tmp_path), "train", index._folder.manifest, SegmentPairs(), 48, 0)
+    with pytest.raises(ValueError, match=r"^file [^\n]*part-00000\.tar\.lengths is missing$"):
+        lost.counts(0)
 
 
 def test_processes_that_make_the_cache_together_do_not_disturb_each_other(prepared: Path, tmp_path: Path) -> None:

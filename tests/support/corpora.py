@@ -3,6 +3,10 @@
 import hashlib
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
 
 from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
@@ -32,3 +36,13 @@ def contents(folder: Path) -> dict[str, str]:
     """Hashes of all files below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], row_group_size: int = 2) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=row_group_size)
+    return path
+
+
+def articles(number: int) -> list[dict[str, Any]]:
+    return [{"id": str(i), "url": "u", "title": f"T{i}", "text": f"Article {i} is here."} for i in range(number)]

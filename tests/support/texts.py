@@ -86,3 +86,18 @@ def write_prepared(
     splits = {"train": train, "validation": held_out}
     Manifest(tokenizer_sha256(tokenizer), size, {}, [source], splits).save(folder)
     return folder
+
+
+def make_documents(number: int = 40, vocab_size: int = 30_000, seed: int = 0) -> list[TokenizedDocument]:
+    numbers = np.random.default_rng(seed)
+    return [
+        TokenizedDocument(
+            f"d{i}",
+            [
+                numbers.integers(0, vocab_size, size=n).tolist()
+                for n in numbers.integers(1, 400, size=numbers.integers(1, 60))
+            ],
+            f"Title {i}",
+        )
+        for i in range(number)
+    ]

@@ -72,6 +72,6 @@ def make_data(
     )
     device = SimpleNamespace(type="cpu")
     data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
+        global_rank=rank, local_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
     )
     return data

@@ -56,6 +56,9 @@ def test_waiting_is_measured_and_taken_once(prepared: Path, tmp_path: Path) -> N
     loader = data.train_dataloader()
 
     class Slow:
+        def count_ahead(self) -> None:
+            pass
+
         def __iter__(self) -> Any:
             for item in range(2):
                 time.sleep(0.02)

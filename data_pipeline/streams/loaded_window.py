@@ -1,0 +1,61 @@
+"""A window in memory: the tokens of its shards, and its examples in reading order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.pairs.chunks import Chunks, Lengths
+from data_pipeline.rng import Keys
+
+Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedWindow:
+    """The shards of a window, one after another.
+
+    Attributes:
+        tokens: Token ids, (tokens,).
+        lengths: Sentences and documents of the window.
+        chunks: The planned examples, shard by shard, (examples,).
+        identities: Keys of the chunks that do not depend on the epoch or on when they are read, (examples,).
+        order: The order in which the chunks are read, (examples,).
+    """
+
+    tokens: Tokens
+    lengths: Lengths
+    chunks: Chunks
+    identities: Keys
+    order: NDArray[np.int64]
+
+    @staticmethod
+    def join(
+        tokens: Tokens,
+        lengths: Sequence[Lengths],
+        chunks: Sequence[Chunks],
+        identities: Sequence[Keys],
+        order: NDArray[np.int64],
+    ) -> "LoadedWindow":
+        """Return the window of some shards: `tokens` of all, `order` of all chunks, and the rest shard by shard."""
+        joined = Lengths(
+            _join_offsets([shard.sentence_offsets for shard in lengths]),
+            _join_offsets([shard.document_offsets for shard in lengths]),
+        )
+        sentences_before = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in lengths])[:-1]  # (shards,)
+        joined_chunks = Chunks.join(chunks, sentences_before)
+        return LoadedWindow(tokens, joined, joined_chunks, np.concatenate(identities), order)
+
+
+def _join_offsets(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Concatenate offset arrays, each beginning at 0, so that each continues at the end of the one before.
+
+    >>> _join_offsets([np.array([0, 3, 5]), np.array([0, 4])]).tolist()
+    [0, 3, 5, 9]
+    """
+    bases = np.cumsum([0] + [int(part[-1]) for part in parts])  # (parts + 1,)
+    return np.concatenate(
+        [bases[:1]] + [part[1:] + base for part, (base, _) in zip(parts, pairwise(bases), strict=True)]
+    )
