@@ -3,7 +3,6 @@
 The annotations of a dataclass say what its fields must be, so a format is described once.
 """
 
-import math
 import reprlib
 import types
 import typing
@@ -124,7 +123,7 @@ def _is_plain(value: object, kind: type) -> bool:
     if kind is int:
         return type(value) is int and 0 <= value <= LARGEST
     if kind is float:
-        return type(value) in (int, float) and abs(typing.cast(float, value)) <= LARGEST and math.isfinite(value)  # type: ignore[arg-type]
+        return type(value) in (int, float) and abs(typing.cast(float, value)) <= LARGEST
     return type(value) is kind
 
 
