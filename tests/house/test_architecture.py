@@ -15,7 +15,7 @@ PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in (*FILES, *(ROOT / "tests").rglob("*.py"))})
 LINES = sorted((*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")))
-MOST_ENTRIES = {"data_pipeline": 14}
+MOST_ENTRIES = {"data_pipeline": 14, "tests": 25}
 LEFTOVERS = {"utils", "util", "helpers", "common", "misc"}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
