@@ -80,10 +80,14 @@ class EncoderConfig:
 
 
 def computing_dtype(tensor: Tensor) -> torch.dtype:
-    """Return the precision in which matrix products of a tensor are computed: its own, or that of autocast."""
+    """Return the precision in which matrix products of a tensor are computed: its dtype, or the dtype of autocast.
+
+    The meta device has no autocast and is asked for none. Dynamo of torch 2.11 can follow these calls, but cannot
+    follow `torch.amp.is_autocast_available`.
+    """
     device = tensor.device.type
-    has_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if has_autocast else tensor.dtype
+    is_autocast = device != "meta" and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_autocast else tensor.dtype
 
 
 class Embeddings(nn.Module):
