@@ -25,6 +25,7 @@ from bert_lightning.checkpoints.checkpoint import (
 )
 from bert_lightning.checkpoints.run_lock import sole_run
 from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
@@ -65,15 +66,17 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
     cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
     validate(cfg, world)
+    compilation: Compilation = instantiate(cfg.compile)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
     if is_sharded:
-        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), cfg.compile.scope)
+        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), compilation)
     checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
     data = PretrainingData(
         pairs=instantiate(cfg.pairs),
         masking=instantiate(cfg.masking),
         max_steps=cfg.trainer.max_steps,
         seed=cfg.seed,
+        num_shapes=compilation.num_shapes(device_type(world)),
         **cfg.data,
     )
     if is_first_process():
@@ -112,10 +115,20 @@ def advice(error: NotFiniteError, run_dir: Path, global_batch_size: int) -> str:
     )
 
 
-def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str, scope: str | None) -> None:
+def device_type(world: World) -> str:
+    """Return torch's name of the kind of device that a run trains on."""
+    return "cuda" if world.accelerator == "gpu" else "cpu"
+
+
+def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str, compilation: Compilation) -> None:
     """Raise a ValueError where the settings of strategy=fsdp do not fit processes, precision or compilation."""
-    if scope == "model":
+    if compilation.scope == "model":
         raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
+    if compilation.records(device_type(world)):
+        raise ValueError(
+            f"compile.mode={compilation.mode} records CUDA graphs of parameters that stay where they are, but "
+            "strategy=fsdp gathers them anew for every pass; take compile.mode=default"
+        )
     if world.size == 1:
         raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
     ranks_of_one_copy(strategy.shard_size, world.devices, world.num_nodes)
@@ -138,7 +151,7 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
     instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     attention = choose_attention(
-        "cuda" if world.accelerator == "gpu" else "cpu",
+        device_type(world),
         model_config.attention_probs_dropout_prob,
         resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
     )
@@ -149,7 +162,8 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(tokenizer_dir))
     if cfg.trainer.precision == "fp8":
         to_float8(objective)
-    instantiate(cfg.compile)(objective, "cuda" if world.accelerator == "gpu" else "cpu")
+    compilation: Compilation = instantiate(cfg.compile)
+    compilation(objective, device_type(world))
     if cfg.activation_checkpointing:
         recompute_activations(objective)
     return PretrainingModule(
@@ -162,6 +176,7 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         cfg.gradient_clip_val,
         cfg.max_skipped_steps,
         checkpoint_payload(model_config, tokenizer_dir, settings),
+        keeps_gradients=compilation.records(device_type(world)),
     )
 
 

@@ -22,7 +22,7 @@ from bert_lightning.execution.sharding import gradients_are_reduced
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
-from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
 from bert_lightning.training.step_guard import StepGuard, poison
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
@@ -52,6 +52,7 @@ class PretrainingModule(L.LightningModule):
         gradient_clip_val: Largest norm of the gradients; None clips nothing.
         max_skipped_steps: Steps in a row without finite gradients that end the run.
         payload: What every checkpoint carries besides the training state, as plain containers.
+        keeps_gradients: Keep the memory of the gradients from step to step, as `allocate_gradients` says.
     """
 
     objective: Any  # an nn.Module that follows objectives.Objective
@@ -67,6 +68,7 @@ class PretrainingModule(L.LightningModule):
         gradient_clip_val: float | None = 1.0,
         max_skipped_steps: int = 10,
         payload: Mapping[str, Any] | None = None,
+        keeps_gradients: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -80,6 +82,7 @@ class PretrainingModule(L.LightningModule):
         self._gradient_clip_val = gradient_clip_val
         self._max_skipped_steps = max_skipped_steps
         self._payload = dict(payload or {})
+        self._keeps_gradients = keeps_gradients
         self._base_lrs: list[float] = []
         self._restored: Mapping[str, Any] | None = None
 
@@ -106,6 +109,8 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Make one update from this rank's micro-batches of one global batch."""
+        if self._keeps_gradients:
+            allocate_gradients(self.objective)
         step = self.global_step
         torch.manual_seed(dropout_seed(self._seed, step, self.global_rank))
         local = [self.objective.counts(part) for part in batch]
@@ -123,7 +128,7 @@ class PretrainingModule(L.LightningModule):
         for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
             group["lr"] = base * self._schedule(step)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=not self._keeps_gradients)
 
         with record_function(METRICS):
             self._guard.add(norm, skipped)

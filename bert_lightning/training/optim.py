@@ -35,6 +35,18 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
 
 
+def allocate_gradients(model: nn.Module) -> None:
+    """Give every trainable parameter a gradient of zeros, for backward passes to add to.
+
+    A recorded CUDA graph writes gradients into memory that its next replay overwrites. A parameter without a gradient
+    takes that memory as it is and loses what earlier micro-batches have accumulated; a parameter that has a gradient
+    adds the new one to it. So the gradients must exist before the first recording and be zeroed in place after it.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Return the 2-norm of all gradients together as a scalar on their device; of the whole of sharded ones."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

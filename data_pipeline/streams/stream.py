@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from data_pipeline.streams.collate import PackedShape, deal, pack
+from data_pipeline.streams.collate import deal, pack
+from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 
@@ -26,11 +27,11 @@ class _StepBuffers(Dataset[Tensor]):
     """Map a first sample to this rank's micro-batches of the global batch that begins there, in one buffer."""
 
     def __init__(
-        self, samples: PretrainingSamples, global_batch_size: int, micro_batch_size: int, rank: int, world_size: int
+        self, samples: PretrainingSamples, global_batch_size: int, shape: PackedShape, rank: int, world_size: int
     ) -> None:
         self.samples = samples
         self.global_batch_size = global_batch_size
-        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
+        self.shape = shape
         self.rank = rank
         self.world_size = world_size
 
@@ -79,6 +80,8 @@ class PretrainingStream:
         world_size: Number of processes.
         num_workers: Loader processes; 0 reads in this one. Does not change the batches.
         pin_memory: Put the buffers in page-locked memory, for copies to a GPU that do not wait.
+        num_shapes: Most shapes of the micro-batches, at the price of more filler; None rounds their sizes finely.
+            Does not change the examples.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class PretrainingStream:
         world_size: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        num_shapes: int | None = None,
     ) -> None:
         if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
@@ -101,7 +105,8 @@ class PretrainingStream:
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
         self.consumed_samples = 0
-        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, rank, world_size)
+        shape = packed_shape(micro_batch_size, samples.seq_len, samples.usual_length, samples.masking, num_shapes)
+        self._buffers = _StepBuffers(samples, global_batch_size, shape, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 

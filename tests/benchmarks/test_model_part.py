@@ -18,7 +18,7 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch
 from tests.commands.test_inspect_stream import run_command
 from tests.support.parity import CONFIG, packed_examples, padded

@@ -18,7 +18,7 @@ from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
-from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch
 from tests.benchmarks.test_model_part import HALF, synthetic_batches
 from tests.commands.test_pretrain import Settings, base, run_here  # noqa: F401

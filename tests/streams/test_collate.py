@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, TokenMasking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
-from data_pipeline.streams.collate import PackedShape, deal, pack
+from data_pipeline.streams.collate import deal, pack
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 

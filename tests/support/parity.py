@@ -15,7 +15,8 @@ from data_pipeline import rng
 from data_pipeline.masking.masking import TokenMasking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 
