@@ -31,6 +31,7 @@ from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
     World,
@@ -41,6 +42,7 @@ from bert_lightning.settings.config import (
     prepared_folder,
     resolve_precision,
     restarts_would_fail,
+    unused_gpus,
     validate,
 )
 from bert_lightning.settings.setting_types import check_types
@@ -66,6 +68,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
     cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
     validate(cfg, world)
+    choose_attention(*attention_facts(cfg, world))
     compilation: Compilation = instantiate(cfg.compile)
     is_sharded = isinstance(strategy, FullyShardedStrategy)
     if is_sharded:
@@ -120,6 +123,14 @@ def device_type(world: World) -> str:
     return "cuda" if world.accelerator == "gpu" else "cpu"
 
 
+def attention_facts(cfg: DictConfig, world: World) -> tuple[str, float, bool, int]:
+    """Return what `choose_attention` has to know about a run."""
+    model: EncoderConfig = instantiate(cfg.model)
+    is_half_precision = resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true"
+    head_dim = model.hidden_size // model.num_attention_heads
+    return device_type(world), model.attention_probs_dropout_prob, is_half_precision, head_dim
+
+
 def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str, compilation: Compilation) -> None:
     """Raise a ValueError where the settings of strategy=fsdp do not fit processes, precision or compilation."""
     if compilation.scope == "model":
@@ -145,16 +156,14 @@ def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> Pretra
         on_meta: Leave the weights out; the first rank's are taken when the model is sharded.
     """
     L.seed_everything(cfg.seed, verbose=False)
+    if world.accelerator == "gpu":
+        torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
     model_config = instantiate(cfg.model)
     schedule = instantiate(cfg.schedule)
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
     instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    attention = choose_attention(
-        device_type(world),
-        model_config.attention_probs_dropout_prob,
-        resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true",
-    )
+    attention = choose_attention(*attention_facts(cfg, world))
     tokenizer_dir = prepared_folder(cfg.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
         objective = instantiate(cfg.objective)(config=model_config, attention=attention)
@@ -210,6 +219,8 @@ def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpo
         return
     if restarts_would_fail():
         log.warning("set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other")
+    if unused := unused_gpus(world, torch.cuda.device_count()):
+        log.warning("%s %s", cfg.run_name, unused)
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
