@@ -61,14 +61,14 @@ def step_flops(config: object, tokens: float, squared_lengths: float, prediction
 
 
 def datasheet_peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Return the operations per second that the data sheet promises in bf16; None for a device that is not listed."""
+    """Return the operations per second that the data sheet promises in bf16; None if the device is not listed."""
     if device.type != "cuda" or dtype != torch.bfloat16:
         return None
     return DATASHEET_PEAKS.get(torch.cuda.get_device_name(device))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the most operations per second: from the data sheet where the device is known in bf16, else measured."""
+    """Return the most operations per second: from the data sheet for listed devices in bf16, else measured."""
     return datasheet_peak_flops(device, dtype) or measured_peak_flops(device, dtype)
 
 
@@ -76,8 +76,8 @@ def measured_peak_flops(device: torch.device, dtype: torch.dtype, size: int | No
     """Return the operations per second of the fastest of a few square matrix products; takes under half a second.
 
     Args:
-        device: Where.
-        dtype: Of the factors.
+        device: Device to measure.
+        dtype: Precision of the factors.
         size: Rows and columns; None: 8192 on a GPU, 1024 elsewhere, large enough to fill it.
         repeats: Products on random values; the fastest counts.
     """

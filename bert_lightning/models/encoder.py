@@ -91,7 +91,7 @@ def computing_dtype(tensor: Tensor) -> torch.dtype:
 
 
 class Embeddings(nn.Module):
-    """Sum of token, position and segment embeddings, normalised (section 3.2)."""
+    """Sum of token, position and segment embeddings, normalized (section 3.2)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Encoder(nn.Module):
                 feed-forward network then run on these alone: with 15% masked tokens most of the layer is saved.
 
         Returns:
-            (tokens, hidden), or (rows, hidden) where rows are given.
+            (tokens, hidden), or (rows, hidden) if rows are given.
         """
         hidden = self.embeddings(batch)
         for layer in self.layers[:-1]:

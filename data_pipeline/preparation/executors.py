@@ -14,6 +14,8 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from data_pipeline.internals import check_internal
+
 POLL_SECONDS = 0.2
 _PRELOADED = "data_pipeline.preparation.preparation"
 _at_work = threading.Event()
@@ -80,6 +82,8 @@ class LocalExecutor:
 
 class _QuietExecutor(LocalPipelineExecutor):
     """Keeps datatrove's log lines off the screen; what went wrong is in the error."""
+
+    check_internal(LocalPipelineExecutor, "_run_for_rank", "datatrove 0.10.1")
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
         logger.disable("datatrove")
