@@ -1,5 +1,8 @@
 """bert-benchmark: how fast it is here, beside what others use for the same work, measured in one run."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import datetime
 import json
 import sys
@@ -14,7 +17,7 @@ from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.config import find_accelerator, prepared_folder, resolve_precision
+from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
 from data_pipeline.streams.packed_shape import PackedShape
 
 WIDTH = 180
@@ -31,7 +34,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
         raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
-    _fill_in(cfg)
+    cfg = _resolved(cfg)
     quieten_torchao()  # transformers imports it where it is installed
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
@@ -50,17 +53,20 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _fill_in(cfg: DictConfig) -> None:
-    """Resolve what depends on the machine and on the prepared data."""
-    cfg.accelerator = find_accelerator(cfg.accelerator, "accelerator")
-    cfg.precision = resolve_precision(cfg.precision, cfg.accelerator, "precision")
-    if cfg.precision == "fp8":
+def _resolved(cfg: DictConfig) -> DictConfig:
+    """Return the settings with what depends on the machine and on the prepared data filled in."""
+    accelerator = find_accelerator(cfg.accelerator, "accelerator")
+    precision = resolve_precision(cfg.precision, accelerator, "precision")
+    if precision == "fp8":
         usual = round(cfg.lengths.mean_share * cfg.data.seq_len)
         shape = PackedShape(cfg.data.micro_batch_size, cfg.data.seq_len, usual)
-        check_float8(cfg.accelerator, shape.token_multiple, "precision")
-    if cfg.model.vocab_size is None:
+        check_float8(accelerator, shape.token_multiple, "precision")
+    vocab_size = cfg.model.vocab_size
+    if vocab_size is None:
         path = OmegaConf.select(cfg, "data.path", throw_on_missing=False)
-        cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size if path else PUBLISHED_VOCAB_SIZE
+        vocab_size = prepared_folder(cfg.data).manifest.vocab_size if path else PUBLISHED_VOCAB_SIZE
+    values = {"accelerator": accelerator, "precision": precision, "model": {"vocab_size": vocab_size}}
+    return filled_in(cfg, values)
 
 
 main = entry_point("benchmark", benchmark)

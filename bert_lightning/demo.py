@@ -1,6 +1,8 @@
 """The last page of `make demo`: what the run learned, beside what guessing gives, and where everything is."""
 
-import csv
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import sys
 from pathlib import Path
 
@@ -8,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_lightning.fill_mask import MaskFiller
+from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.stream_statistics import unigram_entropy
 
@@ -22,16 +26,13 @@ SENTENCES = (
 
 def last_validation(metrics: Path) -> dict[str, float]:
     """Return the last value of every val/ column of a metrics.csv."""
-    values: dict[str, float] = {}
-    with metrics.open() as file:
-        for row in csv.DictReader(file):
-            values |= {name: float(value) for name, value in row.items() if name.startswith("val/") and value}
-    return values
+    columns = read_columns(metrics)
+    return {name: values[-1] for name, (_, values) in columns.items() if name.startswith("val/")}
 
 
 def results_table(data: Path, run: Path) -> Table:
     """Compare the held-out losses with guessing: token frequencies for MLM, the larger class for NSP."""
-    measured = last_validation(run / "metrics.csv")
+    measured = last_validation(RunFolder(run).metrics)
     entropy = unigram_entropy(data, "train")
     mlm, nsp = measured["val/mlm_loss"], measured["val/nsp_accuracy"]
     majority = max(measured["val/random_next"], 1 - measured["val/random_next"])
@@ -58,7 +59,7 @@ def show(data: Path, run: Path, model: Path) -> None:
     console.print(results_table(data, run), guesses_table(model))
     for source in Manifest.load(data).sources:
         console.print(f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}")
-    console.print(f"run: {run}\nreport: {run / 'report.html'}\nmodel: {model}", style="bold")
+    console.print(f"run: {run}\nreport: {RunFolder(run).report}\nmodel: {model}", style="bold")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """bert-export: a checkpoint of a run, of whatever strategy, becomes a Hugging Face folder."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
-from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.checkpoints.huggingface import architecture, write_folder
 from bert_lightning.settings.cli import entry_point
 
 
@@ -20,8 +23,6 @@ def export(cfg: DictConfig) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     pretrained = load_pretrained(cfg.checkpoint)
-    if pretrained.absent_heads:
-        raise ValueError(f"checkpoint={cfg.checkpoint} has no {', '.join(pretrained.absent_heads)} to export")
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -32,7 +33,7 @@ def export(cfg: DictConfig) -> Path:
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{cfg.output_dir}: load it with transformers' AutoModelForPreTraining and AutoTokenizer")
+    print(f"{cfg.output_dir}: load it with transformers' {architecture(pretrained.state)} and AutoTokenizer")
     return output
 
 

@@ -1,5 +1,8 @@
 """bert-fill-mask: the quick look at what a model learned: its best guesses for every [MASK] of a sentence."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import re
 import sys
 from dataclasses import dataclass
@@ -15,9 +18,9 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
-from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.whole_numbers import check_whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class MaskFiller:
             raise ValueError(f"checkpoint={checkpoint} has no MLM head, so it cannot fill in masks")
         self.tokenizer = pretrained.tokenizer()
         self.encoder = Encoder(pretrained.config).eval()
-        self.encoder.load_state_dict(pretrained.part("encoder"))
+        self.encoder.load_state_dict(pretrained.state_of("encoder"))
         self.mlm_head = MaskedLMHead(pretrained.config).eval()
-        self.mlm_head.load_state_dict(pretrained.part("mlm_head"))
+        self.mlm_head.load_state_dict(pretrained.state_of("mlm_head"))
 
     @torch.no_grad()
     def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
@@ -62,8 +65,7 @@ class MaskFiller:
             raise ValueError(
                 f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"
             )
-        batch = _single(ids, positions)
-        hidden = self.encoder(batch, batch.masked_positions)
+        hidden = self.encoder(_single(ids), torch.tensor(positions))
         scores = self.mlm_head.scores(hidden, self.encoder.embeddings.token.weight)
         best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
         return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
@@ -73,31 +75,21 @@ class MaskFiller:
         return [Guess(self.tokenizer.id_to_token(token) or f"#{token}", probability) for token, probability in pairs]
 
 
-def _single(ids: list[int], masked: list[int]) -> PackedBatch:
-    """Return one text as a batch that asks for its masked positions."""
+def _single(ids: list[int]) -> PackedTokens:
+    """Return one text as packed tokens of one segment."""
     size = len(ids)
-    return PackedBatch(
+    return PackedTokens(
         input_ids=torch.tensor(ids),
         position_ids=torch.arange(size),
         token_type_ids=torch.zeros(size, dtype=torch.int32),
         cu_seqlens=torch.tensor([0, size], dtype=torch.int32),
-        masked_positions=torch.tensor(masked),
-        mlm_labels=torch.full((len(masked),), NO_LABEL),
-        cls_positions=torch.zeros(1, dtype=torch.int32),
-        nsp_labels=torch.full((1,), NO_LABEL),
-        sample_ids=torch.zeros(1, dtype=torch.int32),
-        num_tokens=size,
-        num_predictions=len(masked),
-        num_pairs=1,
-        num_labelled_pairs=0,
         max_seqlen=size,
     )
 
 
 def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     """Guess and print a table for every [MASK]."""
-    if cfg.top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {cfg.top_k}")
+    check_whole_number("top_k", cfg.top_k)
     guesses = MaskFiller(cfg.checkpoint)(cfg.text, cfg.top_k)
     console = Console()
     for number, best in enumerate(guesses, 1):

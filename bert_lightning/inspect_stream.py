@@ -1,5 +1,8 @@
 """bert-inspect: the first examples of a stream in words, its statistics, and its digests."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import json
 import time
 from itertools import islice
@@ -16,11 +19,12 @@ from tokenizers import Tokenizer
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch, batch_digest
+from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.whole_numbers import check_whole_number
 
 
 def inspect(cfg: DictConfig) -> dict[str, Any]:
@@ -31,10 +35,8 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     """
     data = cfg.data
     check_numbers(data, cfg.seed)
-    if not isinstance(cfg.num_batches, int) or cfg.num_batches < 1:
-        raise ValueError(f"num_batches={cfg.num_batches} must be a whole number, at least 1")
-    if not isinstance(cfg.first_step, int) or cfg.first_step < 0:
-        raise ValueError(f"first_step={cfg.first_step} must be a whole number, at least 0")
+    check_whole_number("num_batches", cfg.num_batches)
+    check_whole_number("first_step", cfg.first_step, least=0)
     samples = PretrainingSamples(
         prepared_folder(data),
         cfg.split,
@@ -80,18 +82,24 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
     for sample in range(min(number, len(place))):
         batch, row = place[sample]
-        console.print(f"\n[bold]example {sample}[/bold]  {names[int(batch.nsp_labels[row])].replace('_', ' ')}")
+        console.print(f"\n[bold]example {sample}[/bold]  {names[_pair_label(batch, row)].replace('_', ' ')}")
         console.print(example_in_words(batch, row, tokenizer))
+
+
+def _pair_label(batch: PackedBatch, row: int) -> int:
+    labels = [int(target.labels[row]) for name, target in batch.targets.items() if name != MLM]
+    return labels[0] if labels else NO_LABEL
 
 
 def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
     """Return one example as text: predictions as `shown->label` in reverse video, segment B underlined."""
-    begin, end = batch.cu_seqlens[row : row + 2].tolist()
-    labels = dict(zip(batch.masked_positions.tolist(), batch.mlm_labels.tolist(), strict=True))
+    tokens, mlm = batch.tokens, batch.targets[MLM]
+    begin, end = tokens.cu_seqlens[row : row + 2].tolist()
+    labels = dict(zip(mlm.positions[: mlm.count].tolist(), mlm.labels.tolist(), strict=False))
     text = Text()
     for position in range(begin, end):
-        shown, label = int(batch.input_ids[position]), labels.get(position, NO_LABEL)
-        style = "underline" if batch.token_type_ids[position] else ""
+        shown, label = int(tokens.input_ids[position]), labels.get(position, NO_LABEL)
+        style = "underline" if tokens.token_type_ids[position] else ""
         if label != NO_LABEL:
             text.append(f"{_token(tokenizer, shown)}->{_token(tokenizer, label)}", style=f"{style} reverse")
         else:

@@ -1,5 +1,8 @@
 """bert-prepare: text -> tokenizer, token shards, manifest."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +21,7 @@ from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
+from data_pipeline.whole_numbers import check_whole_number
 
 
 def prepare(cfg: DictConfig) -> Manifest:
@@ -53,8 +57,8 @@ def prepare(cfg: DictConfig) -> Manifest:
 def _training(settings: Mapping[str, Any]) -> Callable[[Sequence[str]], Tokenizer]:
     """Return the function that trains a tokenizer on texts."""
     for name in ("vocab_size", "min_frequency"):
-        if name in settings and not (isinstance(settings[name], int) and settings[name] >= 1):
-            raise ValueError(f"tokenizer.{name} must be a positive whole number, not {settings[name]!r}")
+        if name in settings:
+            check_whole_number(f"tokenizer.{name}", settings[name])
     train: Callable[[Sequence[str]], Tokenizer] = instantiate({k: v for k, v in settings.items() if k != "path"})
     return train
 

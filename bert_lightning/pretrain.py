@@ -1,8 +1,12 @@
 """bert-pretrain: train an objective on a prepared corpus, from the start or from the newest whole checkpoint."""
 
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
 import logging
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +19,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import hand_over
-from bert_lightning.checkpoints.checkpoint import (
-    CHECKPOINTS,
-    checkpoint_payload,
-    checkpoints_of,
-    is_whole,
-    load_pretrained,
-    step_of,
-)
-from bert_lightning.checkpoints.run_lock import sole_run
+from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
-from bert_lightning.models.attention import choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
-    World,
-    check_numbers,
-    describe_world,
+    Processes,
     is_first_process,
     lightning_precision,
     prepared_folder,
-    resolve_precision,
     restarts_would_fail,
     unused_gpus,
-    validate,
 )
+from bert_lightning.settings.plan import Plan, make_plan
+from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.setting_types import check_types
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import PretrainingModule
@@ -58,151 +51,137 @@ log = logging.getLogger("bert_lightning.pretrain")
 def pretrain(cfg: DictConfig) -> L.Trainer:
     """Train the configured objective and return the finished trainer.
 
+    Args:
+        cfg: The settings; they are not changed.
+
     Raises:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
     _quieten()
     check_types(cfg)
-    check_numbers(cfg.data, cfg.seed)
     strategy = instantiate(cfg.strategy)
-    world = describe_world(cfg.trainer, isinstance(strategy, ParallelStrategy))
-    cfg.model.vocab_size = prepared_folder(cfg.data).manifest.vocab_size
-    validate(cfg, world)
-    choose_attention(*attention_facts(cfg, world))
-    compilation: Compilation = instantiate(cfg.compile)
-    is_sharded = isinstance(strategy, FullyShardedStrategy)
-    if is_sharded:
-        check_sharding(strategy, world, resolve_precision(cfg.trainer.precision, world.accelerator), compilation)
-    checkpoint = find_checkpoint(cfg.resume, Path(cfg.run_dir))
-    data = PretrainingData(
-        pairs=instantiate(cfg.pairs),
-        masking=instantiate(cfg.masking),
-        max_steps=cfg.trainer.max_steps,
-        seed=cfg.seed,
-        num_shapes=compilation.num_shapes(device_type(world)),
-        **cfg.data,
-    )
-    if is_first_process():
-        data.prepare_data()
-    if cfg.trainer.precision == "fp8":
-        check_float8(world.accelerator, data.token_multiple())
-    if not data.has_validation:
-        cfg.trainer.limit_val_batches = 0
-    module = build_module(cfg, world, on_meta=is_sharded and not is_first_process())
-    if is_sharded:
-        blocks_of(module.objective)
+    plan = make_plan(cfg, isinstance(strategy, ParallelStrategy))
+    if isinstance(strategy, FullyShardedStrategy):
+        check_sharding(strategy, plan.processes, plan.precision, instantiate(plan.settings.compile))
+    _attention(plan)
+    checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
+    data = build_data(plan)
+    module = build_module(plan, strategy)
+    data.check_targets(module.objective)
     if checkpoint is not None:
-        check_resume(checkpoint, module.objective.encoder.config, data, cfg.trainer.max_steps)
-    trainer = build_trainer(cfg, strategy, world)
-    with sole_run(Path(cfg.run_dir)) if is_first_process() else nullcontext(False) as has_waited:
-        if has_waited and find_checkpoint(cfg.resume, Path(cfg.run_dir)) != checkpoint:
-            raise ValueError(f"another run has meanwhile gone on in {cfg.run_dir}; give the same command again")
-        _start_run(cfg, module, world, checkpoint)
+        check_resume(checkpoint, module.objective.main_encoder().config, data, plan.settings.trainer.max_steps)
+    trainer = build_trainer(plan, strategy)
+    with _started(plan, checkpoint, parameter_count(module)) if is_first_process() else nullcontext():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
-            raise ValueError(f"{error}: {advice(error, Path(cfg.run_dir), cfg.data.global_batch_size)}") from error
+            raise ValueError(f"{error}: {advice(error, plan.folder, data.global_batch_size)}") from error
     shut_down()
     hand_over(trainer)
     return trainer
 
 
-def advice(error: NotFiniteError, run_dir: Path, global_batch_size: int) -> str:
-    """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
-    first, last = (error.first_step - 1) * global_batch_size, error.last_step * global_batch_size - 1
-    whole = [path for path in checkpoints_of(run_dir / CHECKPOINTS) if is_whole(path)]
-    good = [path for path in whole if step_of(path) < error.first_step]
-    return (
-        f"examples {first} to {last} of the stream. The last good checkpoint is {good[-1] if good else 'none'}. Lower "
-        "optimizer.lr or gradient_clip_val, or lengthen schedule.warmup_steps, and continue with resume=<checkpoint>"
-    )
-
-
-def device_type(world: World) -> str:
-    """Return torch's name of the kind of device that a run trains on."""
-    return "cuda" if world.accelerator == "gpu" else "cpu"
-
-
-def attention_facts(cfg: DictConfig, world: World) -> tuple[str, float, bool, int]:
-    """Return what `choose_attention` has to know about a run."""
-    model: EncoderConfig = instantiate(cfg.model)
-    is_half_precision = resolve_precision(cfg.trainer.precision, world.accelerator) != "32-true"
-    head_dim = model.hidden_size // model.num_attention_heads
-    return device_type(world), model.attention_probs_dropout_prob, is_half_precision, head_dim
-
-
-def check_sharding(strategy: FullyShardedStrategy, world: World, precision: str, compilation: Compilation) -> None:
-    """Raise a ValueError where the settings of strategy=fsdp do not fit processes, precision or compilation."""
+def check_sharding(
+    strategy: FullyShardedStrategy, processes: Processes, precision: str, compilation: Compilation
+) -> None:
+    """Raise a ValueError if the settings of strategy=fsdp do not fit processes, precision or compilation."""
     if compilation.scope == "model":
         raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
-    if compilation.records(device_type(world)):
+    if compilation.records("cuda" if processes.accelerator == "gpu" else "cpu"):
         raise ValueError(
             f"compile.mode={compilation.mode} records CUDA graphs of parameters that stay where they are, but "
             "strategy=fsdp gathers them anew for every pass; take compile.mode=default"
         )
-    if world.size == 1:
+    if processes.size == 1:
         raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
-    ranks_of_one_copy(strategy.shard_size, world.devices, world.num_nodes)
+    ranks_of_one_copy(strategy.shard_size, processes.devices, processes.num_nodes)
     if strategy.options.param_dtype == torch.bfloat16 and lightning_precision(precision) != "bf16-mixed":
         raise ValueError(f"strategy.param_dtype=bfloat16 needs trainer.precision=bf16-mixed, not {precision}")
 
 
-def build_module(cfg: DictConfig, world: World, on_meta: bool = False) -> PretrainingModule:
-    """Build the objective with its own seed, so that all ranks begin with the same weights, and what trains it.
+def build_data(plan: Plan) -> PretrainingData:
+    """Build the streams of the prepared data; the first process makes what the others then read."""
+    settings = plan.settings
+    data = PretrainingData(
+        pairs=instantiate(settings.pairs),
+        masking=instantiate(settings.masking),
+        validation=instantiate(settings.validation),
+        max_steps=settings.trainer.max_steps,
+        seed=settings.seed,
+        num_shapes=instantiate(settings.compile).num_shapes(plan.device_type),
+        **settings.data,
+    )
+    if is_first_process():
+        data.prepare_data()
+    if plan.precision == "fp8":
+        check_float8(plan.processes.accelerator, data.token_multiple())
+    return data
 
-    Args:
-        cfg: The settings.
-        world: The processes.
-        on_meta: Leave the weights out; the first rank's are taken when the model is sharded.
+
+def build_module(plan: Plan, strategy: Strategy) -> PretrainingModule:
+    """Build the objective, with the same weights on every rank, and what trains it.
+
+    If the model is sharded, only the first rank makes weights; the others get theirs from it.
     """
-    L.seed_everything(cfg.seed, verbose=False)
-    if world.accelerator == "gpu":
-        torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
-    model_config = instantiate(cfg.model)
-    schedule = instantiate(cfg.schedule)
+    settings = plan.settings
+    is_sharded = isinstance(strategy, FullyShardedStrategy)
+    on_meta = is_sharded and not is_first_process()
+    L.seed_everything(settings.seed, verbose=False)
+    if plan.device_type == "cuda":
+        torch.set_float32_matmul_precision(settings.float32_matmul_precision)
+    model_config = instantiate(settings.model)
+    schedule = instantiate(settings.schedule)
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
-    instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    attention = choose_attention(*attention_facts(cfg, world))
-    tokenizer_dir = prepared_folder(cfg.data).tokenizer_dir
+    instantiate(settings.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    attention = _attention(plan)
+    tokenizer_dir = prepared_folder(settings.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(cfg.objective)(config=model_config, attention=attention)
-    if cfg.init_from and not on_meta:
-        start_from(objective, load_pretrained(cfg.init_from), load_tokenizer(tokenizer_dir))
-    if cfg.trainer.precision == "fp8":
+        objective = instantiate(settings.objective)(config=model_config, attention=attention)
+    if settings.init_from and not on_meta:
+        start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
+    if plan.precision == "fp8":
         to_float8(objective)
-    compilation: Compilation = instantiate(cfg.compile)
-    compilation(objective, device_type(world))
-    if cfg.activation_checkpointing:
+    compilation: Compilation = instantiate(settings.compile)
+    compilation(objective, plan.device_type)
+    if settings.activation_checkpointing:
         recompute_activations(objective)
+    if is_sharded:
+        blocks_of(objective)  # an objective that cannot be sharded says so now
     return PretrainingModule(
         objective,
-        instantiate(cfg.optimizer),
+        instantiate(settings.optimizer),
         schedule,
-        cfg.seed,
-        cfg.trainer.max_steps,
-        cfg.trainer.log_every_n_steps,
-        cfg.gradient_clip_val,
-        cfg.max_skipped_steps,
-        checkpoint_payload(model_config, tokenizer_dir, settings),
-        keeps_gradients=compilation.records(device_type(world)),
+        settings.seed,
+        settings.trainer.max_steps,
+        settings.trainer.log_every_n_steps,
+        settings.gradient_clip_val,
+        settings.max_skipped_steps,
+        checkpoint_payload(model_config, tokenizer_dir, _plain(settings)),
+        keeps_gradients=compilation.records(plan.device_type),
     )
 
 
-def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Trainer:
-    """Build the trainer: one epoch without end, everything shown and saved by our own callbacks."""
-    is_sharded = isinstance(strategy, FullyShardedStrategy)
-    callbacks = list(instantiate(cfg.callbacks).values())
+def _attention(plan: Plan) -> PackedAttention:
+    """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
+    model = instantiate(plan.settings.model)
+    head_dim = model.hidden_size // model.num_attention_heads
+    is_half_precision = plan.precision != "32-true"
+    return choose_attention(plan.device_type, model.attention_probs_dropout_prob, is_half_precision, head_dim)
+
+
+def build_trainer(plan: Plan, strategy: Strategy) -> L.Trainer:
+    """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
+    callbacks = list(instantiate(plan.settings.callbacks).values())
     return instantiate(
-        cfg.trainer,
+        plan.settings.trainer,
         strategy=strategy,
-        accelerator=world.accelerator,
-        devices=world.devices,
-        num_nodes=world.num_nodes,
-        precision=lightning_precision(resolve_precision(cfg.trainer.precision, world.accelerator)),
+        accelerator=plan.processes.accelerator,
+        devices=plan.processes.devices,
+        num_nodes=plan.processes.num_nodes,
+        precision=lightning_precision(plan.precision),
         callbacks=callbacks,
-        logger=list(instantiate(cfg.logger).values()),
-        plugins=[] if is_sharded else [AtomicCheckpointIO()],
+        logger=list(instantiate(plan.settings.logger).values()),
+        plugins=[] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()],
         max_epochs=-1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -213,31 +192,48 @@ def build_trainer(cfg: DictConfig, strategy: Strategy, world: World) -> L.Traine
     )
 
 
-def _start_run(cfg: DictConfig, module: PretrainingModule, world: World, checkpoint: Path | None) -> None:
-    """Write the resolved config into the folder of the run and say what is about to happen."""
-    if not is_first_process():
-        return
-    if restarts_would_fail():
-        log.warning("set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other")
-    if unused := unused_gpus(world, torch.cuda.device_count()):
-        log.warning("%s %s", cfg.run_name, unused)
-    run_dir = Path(cfg.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    handler = logging.FileHandler(run_dir / "run.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger("bert_lightning").addHandler(handler)
-    log.info(
-        "%s: %.1f M parameters, %d x %s, %s, %d steps of %d examples, %s",
-        cfg.run_name,
-        parameter_count(module) / 1e6,
-        world.size,
-        world.accelerator,
-        resolve_precision(cfg.trainer.precision, world.accelerator),
-        cfg.trainer.max_steps,
-        cfg.data.global_batch_size,
-        f"continuing from {checkpoint}" if checkpoint else "from the start",
+@contextmanager
+def _started(plan: Plan, checkpoint: Path | None, num_parameters: int) -> Iterator[None]:
+    """Hold the folder of the run, write the settings into it, and say what is about to happen."""
+    settings, folder = plan.settings, plan.folder
+    with folder.locked() as has_waited:
+        if has_waited and find_checkpoint(settings.resume, folder) != checkpoint:
+            raise ValueError(f"another run has meanwhile gone on in {folder.path}; give the same command again")
+        if restarts_would_fail():
+            log.warning(
+                "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other"
+            )
+        if unused := unused_gpus(plan.processes, torch.cuda.device_count()):
+            log.warning("%s %s", settings.run_name, unused)
+        write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
+        with folder.logged("bert_lightning"):
+            log.info(
+                "%s: %.1f M parameters, %d x %s, %s, %d steps of %d examples, %s",
+                settings.run_name,
+                num_parameters / 1e6,
+                plan.processes.size,
+                plan.processes.accelerator,
+                plan.precision,
+                settings.trainer.max_steps,
+                settings.data.global_batch_size,
+                f"continuing from {checkpoint}" if checkpoint else "from the start",
+            )
+            yield
+
+
+def advice(error: NotFiniteError, folder: RunFolder, global_batch_size: int) -> str:
+    """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
+    first, last = (error.first_step - 1) * global_batch_size, error.last_step * global_batch_size - 1
+    good = [path for path in folder.saved() if step_of(path) < error.first_step and is_whole(path)]
+    return (
+        f"examples {first} to {last} of the stream. The last good checkpoint is {good[-1] if good else 'none'}. Lower "
+        "optimizer.lr or gradient_clip_val, or lengthen schedule.warmup_steps, and continue with resume=<checkpoint>"
     )
+
+
+def _plain(settings: DictConfig) -> Any:
+    """Return settings as plain containers, all of them resolved."""
+    return OmegaConf.to_container(settings, resolve=True)
 
 
 def _quieten() -> None:
@@ -253,6 +249,7 @@ def _quieten() -> None:
         ".*`isinstance",
         ".*broadcast_buffers",
         ".*smaller than the logging interval",
+        ".*sync_dist=True",
     ):
         warnings.filterwarnings("ignore", message)
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
+from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.samples import PretrainingSamples
 
 NUM_BATCHES = 64
@@ -74,10 +75,10 @@ def _plain_batches(samples: PretrainingSamples, share: Share) -> Iterator[list[d
     """Yield micro-batches of our examples, masks undone, as lists of ids."""
     for step in share.stream(samples):
         for batch in step:
-            ids = batch.input_ids.clone()
-            count = batch.num_predictions
-            ids[batch.masked_positions[:count].long()] = batch.mlm_labels[:count]
-            ends = batch.cu_seqlens[: batch.num_pairs + 1].tolist()
+            tokens, mlm = batch.tokens, batch.targets[MLM]
+            ids = tokens.input_ids.clone()
+            ids[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count]
+            ends = tokens.cu_seqlens[: batch.num_examples + 1].tolist()
             yield [{"input_ids": ids[begin:end].tolist()} for begin, end in pairwise(ends)]
 
 

@@ -19,7 +19,7 @@ from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import EncoderConfig
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
 
@@ -91,19 +91,21 @@ class Contestant:
 class Ours(Contestant):
     """The objective that bert-pretrain trains, on packed batches."""
 
-    model: MaskedLMWithNSP
+    model: Objective
 
     def prepare(self, batch: PackedBatch) -> PackedBatch:
         """Put the batch into page-locked memory where it will be copied to a GPU."""
-        return batch if self.device.type == "cpu" else unpack_buffers(pack_buffer(batch).pin_memory())[0]
+        return (
+            batch
+            if self.device.type == "cpu"
+            else unpack_buffers(pack_buffer(batch).pin_memory(), list(batch.targets))[0]
+        )
 
     def loss(self, inputs: PackedBatch) -> Tensor:
         """Divide each sum by its number of predictions, as the trainer does."""
         batch = inputs if self.device.type == "cpu" else inputs.to(self.device, non_blocking=True)
-        counts, losses = self.model.counts(batch), self.model(batch).losses
-        return torch.stack(
-            [losses[name] * (self.model.loss_weights[name] / max(1, counts[name])) for name in losses]
-        ).sum()
+        scales = {name: 1 / max(1, count) for name, count in self.model.counts(batch).items()}
+        return weighted_loss(self.model.quantities, self.model(batch), scales)
 
     def clip(self) -> None:
         """Let the optimizer's kernel scale the gradients."""
@@ -156,7 +158,7 @@ class Setting:
 
     name: str
     config: EncoderConfig
-    make_objective: Callable[..., MaskedLMWithNSP]
+    make_objective: Callable[..., Objective]
     make_optimizer: MakeOptimizer
     accelerator: str
     precision: str

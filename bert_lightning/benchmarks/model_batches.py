@@ -11,13 +11,14 @@ from torch import Tensor
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
-from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
+from data_pipeline.whole_numbers import check_whole_number
 
+NSP = "nsp"
 SHORTEST = 8
 ENDLESS = 10**9
 SPECIALS = 5
@@ -78,7 +79,8 @@ def synthetic_batches(
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     vocabulary = Vocabulary(vocab_size, 4, (2, 3, 0), np.zeros(vocab_size, dtype=bool))
     hands = list(samples.reshape(num_batches, -1))
-    return unpack_buffers(pack(examples, hands, shape, masking, vocabulary, 0))
+    names = (MLM, NSP)
+    return unpack_buffers(pack(examples, hands, shape, masking, vocabulary, 0, names), names)
 
 
 def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]:
@@ -86,24 +88,24 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
 
     The masks and labels are the same ones; a token that is not to be predicted has the label -100.
     """
-    ends = batch.cu_seqlens[: batch.num_pairs + 1].tolist()
+    tokens, mlm = batch.tokens, batch.targets[MLM]
+    ends = tokens.cu_seqlens[: batch.num_examples + 1].tolist()
     longest = length or max(end - begin for begin, end in pairwise(ends))
-    labels = torch.full_like(batch.input_ids, -100, dtype=torch.long)
-    predicted = batch.mlm_labels != NO_LABEL
-    labels[batch.masked_positions[predicted].long()] = batch.mlm_labels[predicted].long()
+    labels = torch.full_like(tokens.input_ids, -100, dtype=torch.long)
+    labels[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
 
     def rows(values: Tensor, filler: int) -> Tensor:
-        padded = torch.full((batch.num_pairs, longest), filler)
+        padded = torch.full((batch.num_examples, longest), filler)
         for row, (begin, end) in enumerate(pairwise(ends)):
             padded[row, : end - begin] = values[begin:end]
         return padded
 
     return {
-        "input_ids": rows(batch.input_ids, 0),
-        "token_type_ids": rows(batch.token_type_ids, 0),
-        "attention_mask": rows(torch.ones_like(batch.input_ids), 0),
+        "input_ids": rows(tokens.input_ids, 0),
+        "token_type_ids": rows(tokens.token_type_ids, 0),
+        "attention_mask": rows(torch.ones_like(tokens.input_ids), 0),
         "labels": rows(labels, -100),
-        "next_sentence_label": batch.nsp_labels[: batch.num_pairs].long(),
+        "next_sentence_label": batch.targets[NSP].labels[: batch.num_examples].long(),
     }
 
 
@@ -133,9 +135,7 @@ class ExampleSource:
 
     def __post_init__(self) -> None:
         for name, least in (("micro_batch_size", 1), ("seq_len", SHORTEST)):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < least:
-                raise ValueError(f"data.{name}={number} must be a whole number, at least {least}")
+            check_whole_number(f"data.{name}", getattr(self, name), least)
 
     def batches(self, count: int) -> list[PackedBatch]:
         """Return the first micro-batches."""

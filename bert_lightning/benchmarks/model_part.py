@@ -11,6 +11,7 @@ from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.model_tables import Work, draw, facts, losses, ratios, speeds
 from bert_lightning.benchmarks.step_speed import race
 from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count
+from data_pipeline.whole_numbers import check_whole_number
 
 BASELINES = {
     "hf": ((False, False), (True, False)),
@@ -50,8 +51,7 @@ class ModelPart:
         if baseline not in BASELINES:
             raise ValueError(f"baseline={baseline} is none of {', '.join(BASELINES)}")
         for name, number in (("num_batches", num_batches), ("repeats", repeats), ("steps", steps)):
-            if not isinstance(number, int) or number < 1:
-                raise ValueError(f"part.{name}={number} must be a whole number, at least 1")
+            check_whole_number(f"part.{name}", number)
         if chart and not Path(chart).resolve().parent.is_dir():
             raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
         self.setting = setting

@@ -7,9 +7,9 @@ from pathlib import Path
 from bert_lightning.benchmarks.chart import write_chart
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.step_speed import Runner, median
-from bert_lightning.metrics.flops import FORMULA, step_flops
 from bert_lightning.models.encoder import EncoderConfig
-from data_pipeline.streams.packing import PackedBatch
+from bert_lightning.models.useful_flops import FORMULA, step_flops
+from data_pipeline.streams.packing import MLM, PackedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Work:
     def of(config: EncoderConfig, batches: Sequence[PackedBatch], repeats: int, steps: int) -> "Work":
         """Count the batches of each turn: `steps` of them, on from where the turn before ended."""
         tokens = [batch.num_tokens for batch in batches]
-        examples = [batch.num_pairs for batch in batches]
+        examples = [batch.num_examples for batch in batches]
         flops = [batch_flops(config, batch) for batch in batches]
         turns = [[(turn * steps + step) % len(batches) for step in range(steps)] for turn in range(repeats)]
         return Work(
@@ -46,12 +46,12 @@ class Work:
 
 def squared_lengths(batch: PackedBatch) -> float:
     """Return the sum of the squared lengths of the real sequences."""
-    return float(batch.cu_seqlens.diff()[: batch.num_pairs].double().square().sum())
+    return float(batch.tokens.cu_seqlens.diff()[: batch.num_examples].double().square().sum())
 
 
 def batch_flops(config: EncoderConfig, batch: PackedBatch) -> float:
     """Return the useful operations of a training step on a batch."""
-    return step_flops(config, batch.num_tokens, squared_lengths(batch), batch.num_predictions)
+    return step_flops(config, batch.num_tokens, squared_lengths(batch), batch.targets[MLM].count)
 
 
 def speeds(runners: Sequence[Runner], work: Work, steps: int, peak: float, datasheet: float | None) -> FigureTable:
@@ -125,8 +125,8 @@ def facts(
     """Say what was measured and by which formula."""
     tokens = sum(batch.num_tokens for batch in batches)
     squares = sum(squared_lengths(batch) for batch in batches)
-    examples = sum(batch.num_pairs for batch in batches)
-    computed = sum(len(batch.input_ids) for batch in batches)
+    examples = sum(batch.num_examples for batch in batches)
+    computed = sum(len(batch.tokens.input_ids) for batch in batches)
     flops = sum(batch_flops(config, batch) for batch in batches)
     table = FigureTable("what was measured", ("fact", "value"), note=FORMULA)
     table.rows.extend(
@@ -138,9 +138,9 @@ def facts(
             ("real tokens a step, mean", tokens / len(batches)),
             ("mean length", tokens / examples),
             ("s_eff", squares / tokens),
-            ("predictions, % of the tokens", 100 * sum(batch.num_predictions for batch in batches) / tokens),
+            ("predictions, % of the tokens", 100 * sum(batch.targets[MLM].count for batch in batches) / tokens),
             ("filler that ours computes, %", 100 * (1 - tokens / computed)),
-            ("padding of full rows, %", 100 * (1 - tokens / (examples * batches[0].max_seqlen))),
+            ("padding of full rows, %", 100 * (1 - tokens / (examples * batches[0].tokens.max_seqlen))),
             ("useful GFLOP a token", flops / tokens / 1e9),
         ]
     )

@@ -12,7 +12,7 @@ from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share,
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import PretrainingSamples
 
 INPUT_IDS, TOKEN_TYPES, ATTENTION, LABELS = range(4)
@@ -30,26 +30,25 @@ class PaddedRows(Dataset[Tensor]):
         numbers = np.arange(first_sample, first_sample + self.shape.num_examples)
         examples = own.find(numbers, own.locate(numbers))
         every = np.arange(len(examples))
-        buffer = pack(examples, [every], self.shape, own.masking, own.vocabulary, first_sample)
-        (batch,) = unpack_buffers(buffer)
+        buffer = pack(examples, [every], self.shape, own.masking, own.vocabulary, first_sample, own.target_names)
+        (batch,) = unpack_buffers(buffer, own.target_names)
         return _rows(batch, own.vocabulary.unmaskable[-1])
 
 
 def _rows(batch: PackedBatch, pad: int) -> Tensor:
     """Lay a packed batch out, all examples at once; a token that is not to be predicted has no label."""
-    lengths = torch.diff(batch.cu_seqlens[: batch.num_pairs + 1])
-    owner = torch.repeat_interleave(torch.arange(batch.num_pairs), lengths)
-    place = owner * batch.max_seqlen + batch.position_ids[: batch.num_tokens]  # (real tokens,)
-    rows = torch.zeros(4, batch.num_pairs * batch.max_seqlen, dtype=torch.int32)
+    tokens, mlm, room = batch.tokens, batch.targets[MLM], batch.num_examples * batch.tokens.max_seqlen
+    lengths = torch.diff(tokens.cu_seqlens[: batch.num_examples + 1])
+    owner = torch.repeat_interleave(torch.arange(batch.num_examples), lengths)
+    cells = owner * tokens.max_seqlen + tokens.position_ids[: batch.num_tokens]  # (real tokens,)
+    rows = torch.zeros(4, room, dtype=torch.int32)
     rows[INPUT_IDS] = pad
     rows[LABELS] = NO_LABEL
-    rows[INPUT_IDS, place] = batch.input_ids[: batch.num_tokens]
-    rows[TOKEN_TYPES, place] = batch.token_type_ids[: batch.num_tokens]
-    rows[ATTENTION, place] = 1
-    rows[LABELS, place[batch.masked_positions[: batch.num_predictions].long()]] = batch.mlm_labels[
-        : batch.num_predictions
-    ]
-    return rows.view(4, batch.num_pairs, batch.max_seqlen)
+    rows[INPUT_IDS, cells] = tokens.input_ids[: batch.num_tokens]
+    rows[TOKEN_TYPES, cells] = tokens.token_type_ids[: batch.num_tokens]
+    rows[ATTENTION, cells] = 1
+    rows[LABELS, cells[mlm.positions[: mlm.count].long()]] = mlm.labels[: mlm.count]
+    return rows.view(4, batch.num_examples, tokens.max_seqlen)
 
 
 def padded_speed(samples: PretrainingSamples, share: Share, num_workers: int, seconds: float) -> Measure:

@@ -15,6 +15,7 @@ from bert_lightning.benchmarks.rank_run import Job, Turn, Way, run_ranks
 from bert_lightning.benchmarks.traffic import ModelSize, ddp_bytes, fsdp_bytes, fsdp_bytes_on_gloo
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy, single_device
 from bert_lightning.models.attention import choose_attention
+from data_pipeline.whole_numbers import check_whole_number
 
 MICRO_BATCHES = 4
 """Of a step, in the ways that accumulate."""
@@ -46,8 +47,8 @@ class ScalingPart:
             )
         if setting.precision == "fp8":
             raise ValueError("part=scaling measures in 32-true or bf16-mixed, not in precision=fp8")
-        if ranks < 2 or steps < 1 or repeats < 1:
-            raise ValueError(f"part.ranks={ranks} must be at least 2, part.steps={steps} and part.repeats={repeats} 1")
+        for name, number, least in (("ranks", ranks, 2), ("steps", steps, 1), ("repeats", repeats, 1)):
+            check_whole_number(f"part.{name}", number, least)
         self.setting = setting
         self.source = source
         self.ranks = ranks

@@ -92,7 +92,7 @@ def speed(
 
 
 def _packed_sizes(step: list[PackedBatch]) -> tuple[int, int]:
-    return sum(batch.num_tokens for batch in step), sum(len(batch.input_ids) for batch in step)
+    return sum(batch.num_tokens for batch in step), sum(len(batch.tokens.input_ids) for batch in step)
 
 
 def _count(batches: Iterator[T], sizes: Callable[[T], tuple[int, int]], seconds: float) -> tuple[int, int, float]:

@@ -13,12 +13,13 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bert_lightning.checkpoints.checkpoint import FILE_PATTERN, checkpoints_of, read_checkpoint
+from bert_lightning.checkpoints.checkpoint import read_checkpoint
 from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
-BEST = "best.json"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,7 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save `checkpoint` as one file."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
+        partial = partial_path(target)
         try:
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -49,9 +50,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
-    """Return whether the loop validates between the step that was just made and the next one."""
+    """Return whether the loop validates between the step that was just made and the next one.
+
+    A run that ends validates once more, whether all steps are made or a callback such as EarlyStopping has ended it.
+    """
     due = trainer.val_check_batch is not None and trainer.global_step % trainer.val_check_batch == 0
-    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps)
+    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps or trainer.should_stop)
 
 
 class PeriodicCheckpoint(Checkpoint):
@@ -62,21 +66,19 @@ class PeriodicCheckpoint(Checkpoint):
     the disk is full the run goes on without the checkpoint, and ends with an error if it is the last one.
 
     Args:
-        dirpath: Folder of the checkpoints.
+        run_dir: Folder of the run.
         every_n_steps: Steps between two checkpoints.
         keep_last: Number of checkpoints to keep; None keeps all.
         keep_best: Metric of the validation, such as val/loss, the lowest of which is saved and kept too.
     """
 
     def __init__(
-        self, dirpath: str | Path, every_n_steps: int, keep_last: int | None = 2, keep_best: str | None = None
+        self, run_dir: str | Path, every_n_steps: int, keep_last: int | None = 2, keep_best: str | None = None
     ) -> None:
         super().__init__()
-        if every_n_steps < 1 or (keep_last is not None and keep_last < 1):
-            raise ValueError(
-                f"callbacks.checkpoint.every_n_steps={every_n_steps} and keep_last={keep_last} must be at least 1"
-            )
-        self.dirpath = Path(dirpath)
+        check_whole_number("callbacks.checkpoint.every_n_steps", every_n_steps)
+        check_whole_number("callbacks.checkpoint.keep_last", keep_last, or_null=True)
+        self.folder = RunFolder(run_dir)
         self.every_n_steps = every_n_steps
         self.keep_last = keep_last
         self.keep_best = keep_best
@@ -88,12 +90,12 @@ class PeriodicCheckpoint(Checkpoint):
         found = gather_objects(str(trainer.ckpt_path))
         if len(set(found)) > 1:
             listed = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(found))
-            raise ValueError(f"the ranks do not see the same newest checkpoint in {self.dirpath}: {listed}")
+            raise ValueError(f"the ranks do not see the same newest checkpoint in {self.folder.checkpoints}: {listed}")
         if trainer.is_global_zero:
-            for leftover in self.dirpath.glob(f".{FILE_PATTERN}.partial"):
+            for leftover in self.folder.leftovers():
                 _remove(leftover)
         if self.keep_best is not None:
-            self._best = gather_objects(_read_json(self.dirpath / BEST))[0]
+            self._best = gather_objects(_read_json(self.folder.best))[0]
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Save where a checkpoint is due and no validation follows."""
@@ -106,11 +108,12 @@ class PeriodicCheckpoint(Checkpoint):
         if self._is_due(trainer) or is_best:
             self.save(trainer)
         if is_best and trainer.is_global_zero and self.saved_step == trainer.global_step:
-            _write_json(self.dirpath / BEST, self._best)
+            write_whole(self.folder.best, json.dumps(self._best))
             self._remove_old()
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        return trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
+        is_last = trainer.global_step >= trainer.max_steps or trainer.should_stop
+        return is_last or trainer.global_step % self.every_n_steps == 0
 
     def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
         """Take note where the metric, which is the same on every rank, is lower than ever."""
@@ -121,11 +124,8 @@ class PeriodicCheckpoint(Checkpoint):
         value = pl_module.latest[self.keep_best]
         if value >= self._best.get(self.keep_best, math.inf):
             return False
-        self._best = {"checkpoint": self._path(trainer.global_step).name, self.keep_best: value}
+        self._best = {"checkpoint": self.folder.checkpoint(trainer.global_step).name, self.keep_best: value}
         return True
-
-    def _path(self, step: int) -> Path:
-        return self.dirpath / f"step-{step:07d}.ckpt"
 
     def save(self, trainer: L.Trainer, is_last: bool = False) -> None:
         """Save the state after the current step and remove what is too old; all ranks must call it.
@@ -133,9 +133,9 @@ class PeriodicCheckpoint(Checkpoint):
         Raises:
             OSError: where the last checkpoint of the run cannot be written, on every rank alike.
         """
-        is_last = is_last or trainer.global_step >= trainer.max_steps
+        is_last = is_last or trainer.global_step >= trainer.max_steps or trainer.should_stop
         try:
-            trainer.save_checkpoint(self._path(trainer.global_step))
+            trainer.save_checkpoint(self.folder.checkpoint(trainer.global_step))
             if is_last and isinstance(trainer.strategy, FullyShardedStrategy):
                 trainer.strategy.finish_saving()
         except OSError as error:
@@ -150,7 +150,7 @@ class PeriodicCheckpoint(Checkpoint):
     def _remove_old(self) -> None:
         """Remove all but the newest checkpoints and the best."""
         if self.keep_last is not None:
-            for path in checkpoints_of(self.dirpath)[: -self.keep_last]:
+            for path in self.folder.saved()[: -self.keep_last]:
                 if path.name != self._best.get("checkpoint"):
                     _remove(path)
 
@@ -159,15 +159,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content))
-    partial.replace(path)
-
-
 def _remove(path: Path) -> None:
     """Remove a checkpoint, a file or a folder; a kill in between leaves nothing that looks whole."""
-    condemned = path if path.name.startswith(".") else path.rename(path.with_name(f".{path.name}.partial"))
+    condemned = path if path.name.startswith(".") else path.rename(partial_path(path))
     if condemned.is_dir():
         shutil.rmtree(condemned)
     else:

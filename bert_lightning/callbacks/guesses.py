@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.models.heads import MaskedLMHead
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import MLM, PackedBatch
 
 log = logging.getLogger(__name__)
 COLUMNS = ["step", "sentence", "truth", "guesses"]
@@ -69,15 +69,16 @@ class Guesses(L.Callback):
 
     def _rows(self, step: int, batch: PackedBatch, scores: Tensor, tokenizer: Tokenizer) -> list[list[Any]]:
         """Return one row per example; positions and scores are in the order of the batch."""
-        ends, positions = batch.cu_seqlens.tolist(), batch.masked_positions.tolist()
-        ids, labels = batch.input_ids.tolist(), batch.mlm_labels.tolist()
+        mlm = batch.targets[MLM]
+        ends, positions = batch.tokens.cu_seqlens.tolist(), mlm.positions.tolist()
+        ids, labels = batch.tokens.input_ids.tolist(), mlm.labels.tolist()
         mask = tokenizer.token_to_id(
             "[MASK]"
         )  # of the predictions, those that show a random or the true token are left out
         rows: list[list[Any]] = []
-        for example in range(min(self.num_examples, batch.num_pairs)):
+        for example in range(min(self.num_examples, batch.num_examples)):
             begin, end = ends[example], ends[example + 1]
-            own = [i for i in range(batch.num_predictions) if begin <= positions[i] < end and ids[positions[i]] == mask]
+            own = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
             shown = own[: self.num_masks]
             truth = ", ".join(tokenizer.id_to_token(labels[i]) or "?" for i in shown)
             guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)

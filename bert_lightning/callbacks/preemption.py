@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
 from bert_lightning.distributed.collectives import SharedFlags
 from data_pipeline.internals import check_internal
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -42,8 +43,7 @@ class Preemption(Checkpoint):
     """
 
     def __init__(self, check_every_n_steps: int = 1) -> None:
-        if check_every_n_steps < 1:
-            raise ValueError(f"callbacks.preemption.check_every_n_steps={check_every_n_steps} must be at least 1")
+        check_whole_number("callbacks.preemption.check_every_n_steps", check_every_n_steps)
         super().__init__()
         self.check_every_n_steps = check_every_n_steps
         self.preempted = False

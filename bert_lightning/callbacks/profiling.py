@@ -17,6 +17,7 @@ from bert_lightning.execution.compilation import graph_modules, is_compiled
 from bert_lightning.profiling.profile_page import Profiled, write_profile
 from bert_lightning.profiling.step_profile import MODULE_RANGE, slices
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,8 @@ class StepProfile(L.Callback):
     """
 
     def __init__(self, folder: str | Path, skip_steps: int = 10, num_steps: int = 5) -> None:
-        if skip_steps < 0 or num_steps < 1:
-            raise ValueError(
-                f"callbacks.profile.skip_steps={skip_steps} and callbacks.profile.num_steps={num_steps} must be "
-                "numbers from 0 and from 1"
-            )
+        check_whole_number("callbacks.profile.skip_steps", skip_steps, least=0)
+        check_whole_number("callbacks.profile.num_steps", num_steps)
         self.folder = Path(folder)
         self.skip_steps = skip_steps
         self.num_steps = num_steps

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -10,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from bert_lightning.objectives.objective import Quantity
+
 log = logging.getLogger(__name__)
-SHOWN = {
-    "train/loss": "loss {:.3f}",
-    "train/mlm_accuracy": "mlm {:.1%}",
-    "train/nsp_accuracy": "nsp {:.1%}",
+LOSS = {"train/loss": "loss {:.3f}"}
+RUN = {
     "val/loss": "val {:.3f}",
     "throughput/tokens_per_second": "{:,.0f} tok/s",
     "throughput/mfu": "mfu {:.0%}",
@@ -24,13 +25,17 @@ SHOWN = {
 }
 
 
-def summary(values: dict[str, float]) -> str:
+def summary(values: Mapping[str, float], quantities: Mapping[str, Quantity]) -> str:
     """Return the values worth a glance in one line.
 
-    >>> summary({"train/loss": 9.12345, "val/loss": 8.5, "optim/lr": 0.1})
-    'loss 9.123  val 8.500'
+    >>> accuracy = Quantity("mlm", short_name="mlm")
+    >>> values = {"train/loss": 9.12345, "train/mlm_accuracy": 0.25, "val/loss": 8.5, "optim/lr": 0.1}
+    >>> summary(values, {"mlm_accuracy": accuracy})
+    'loss 9.123  mlm 25.0%  val 8.500'
     """
-    return "  ".join(form.format(values[name]) for name, form in SHOWN.items() if name in values)
+    named = {f"train/{name}": f"{one.short_name} {{:.1%}}" for name, one in quantities.items() if one.short_name}
+    forms = LOSS | named | RUN
+    return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)
 
 
 class ProgressReport(L.Callback):
@@ -62,11 +67,15 @@ class ProgressReport(L.Callback):
         """Advance the bar, or write a line."""
         step = trainer.global_step
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, metrics=summary(pl_module.latest))
+            self._bar.update(self._task, completed=step, metrics=self._summary(pl_module))
         elif trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
             per_step = (time.monotonic() - self._begin) / (step - self._first_step)
             left = per_step * (trainer.max_steps - step)
-            log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, summary(pl_module.latest), left)
+            log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, self._summary(pl_module), left)
+
+    @staticmethod
+    def _summary(pl_module: Any) -> str:
+        return summary(pl_module.latest, pl_module.objective.quantities)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write what was found on the held-out split."""

@@ -1,4 +1,4 @@
-"""Write report.html when a run ends."""
+"""Write the report when a run ends."""
 
 import logging
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 
 from bert_lightning.reports.report import write_report
+from bert_lightning.settings.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -14,13 +15,13 @@ class Report(L.Callback):
     """Write the page with curves, final figures and the config, on the first rank.
 
     Args:
-        run_dir: Folder with metrics.csv and config.yaml.
+        run_dir: Folder of the run.
     """
 
     def __init__(self, run_dir: str | Path) -> None:
-        self.run_dir = Path(run_dir)
+        self.folder = RunFolder(run_dir)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the page where there is something to show: a run may be told to stop before its first metrics."""
-        if trainer.is_global_zero and (self.run_dir / "metrics.csv").exists():
-            log.info("report: %s", write_report(self.run_dir))
+        """Write the page if there is something to show: a run may be told to stop before its first metrics."""
+        if trainer.is_global_zero and self.folder.metrics.exists():
+            log.info("report: %s", write_report(self.folder.path))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
-from bert_lightning.metrics.flops import peak_flops, step_flops
+from bert_lightning.metrics.flops import peak_flops
 from data_pipeline.streams.packing import PackedBatch
 
 
@@ -32,7 +32,8 @@ class Throughput(L.Callback):
     def _clear(self) -> None:
         self._seconds, self._begin = 0.0, time.perf_counter()
         self._steps = 0
-        self._host = torch.zeros(3, dtype=torch.float64)  # real tokens, computed tokens, predictions of this rank
+        self._tokens, self._computed = 0, 0  # real tokens and all tokens of this rank
+        self._labels: dict[str, int] = {}  # of each of the targets
         self._squares: Tensor | None = None  # sum of squared sequence lengths, on the device
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -48,13 +49,14 @@ class Throughput(L.Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
         """Count the step; log where the module has just logged."""
-        for part in batch:
-            self._host += torch.tensor(
-                [part.num_tokens, len(part.input_ids), part.num_predictions], dtype=torch.float64
-            )
-            squares = part.cu_seqlens.diff()[: part.num_pairs].double().square().sum()
+        for micro_batch in batch:
+            self._tokens += micro_batch.num_tokens
+            self._tokens_seen += micro_batch.num_tokens
+            self._computed += len(micro_batch.tokens.input_ids)
+            for name, target in micro_batch.targets.items():
+                self._labels[name] = self._labels.get(name, 0) + target.count
+            squares = micro_batch.tokens.cu_seqlens.diff()[: micro_batch.num_examples].double().square().sum()
             self._squares = squares if self._squares is None else self._squares + squares
-            self._tokens_seen += part.num_tokens
         self._steps += 1
         if pl_module.is_logging_step():
             self._log(trainer, pl_module)
@@ -71,10 +73,10 @@ class Throughput(L.Callback):
         seconds = self._seconds + time.perf_counter() - self._begin
         assert self._squares is not None
         assert self.peak_flops is not None
-        seen = torch.tensor([self._tokens_seen], dtype=torch.float64)
-        sums = torch.cat([torch.cat([self._host, seen]).to(self._device), self._squares.reshape(1)])
-        tokens, computed, predictions, tokens_seen, squares = sum_over_ranks(sums).tolist()
-        flops = step_flops(pl_module.objective.encoder.config, tokens, squares, predictions)
+        host = [self._tokens, self._computed, self._tokens_seen, *self._labels.values()]
+        sums = torch.cat([torch.tensor(host, dtype=torch.float64).to(self._device), self._squares.reshape(1)])
+        tokens, computed, tokens_seen, *labels, squares = sum_over_ranks(sums).tolist()
+        flops = pl_module.objective.useful_flops(tokens, squares, dict(zip(self._labels, labels, strict=True)))
         samples = trainer.global_step * trainer.datamodule.global_batch_size
         pl_module.log_values(
             {

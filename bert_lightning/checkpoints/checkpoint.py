@@ -20,13 +20,14 @@ from torch import Tensor
 
 from bert_lightning.checkpoints import huggingface
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
-CHECKPOINTS = "checkpoints"
-FILE_PATTERN = "step-*.ckpt"
+STREAM = "stream"
+"""Key of the payload under which the position in the training stream is."""
 _PREFIX = "objective."
 
 
@@ -47,9 +48,9 @@ class Pretrained:
     @property
     def absent_heads(self) -> list[str]:
         """Those heads of BERT that the checkpoint has no weights for."""
-        return [head for head in huggingface.HEADS if not self.part(head)]
+        return [head for head in huggingface.HEADS if not self.state_of(head)]
 
-    def part(self, module: str) -> dict[str, Tensor]:
+    def state_of(self, module: str) -> dict[str, Tensor]:
         """Return the state of one module of the objective, such as `encoder`; empty where it is absent."""
         prefix = f"{module}."
         return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
@@ -90,23 +91,12 @@ def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping
 
 
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
-    """Return the newest whole checkpoint of a run, None where there is none; one that was cut short is passed over."""
-    for path in reversed(checkpoints_of(Path(run_dir) / CHECKPOINTS)):
+    """Return the newest whole checkpoint of a run, None if there is none; one that was cut short is passed over."""
+    for path in reversed(RunFolder(run_dir).saved()):
         if is_whole(path):
             return path
         log.warning("%s is damaged or was cut short; it is passed over", path)
     return None
-
-
-def checkpoints_of(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder by step, the newest last."""
-    return sorted(folder.glob(FILE_PATTERN), key=step_of)
-
-
-def step_of(checkpoint: Path) -> int:
-    """Return the step in the name of a checkpoint, -1 where there is none."""
-    digits = checkpoint.stem.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else -1
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -121,10 +111,10 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def _has_its_shards(folder: Path) -> bool:
-    """Tell whether every file that the metadata of a sharded checkpoint names is as long as it says."""
-    from bert_lightning.checkpoints.sharded_checkpoint import META, parts  # slow to import, and only folders need it
+    """Tell whether every file that the metadata of a sharded checkpoint names is as long as it must be."""
+    from bert_lightning.checkpoints.sharded_checkpoint import least_sizes  # slow to import, and only folders need it
 
-    return is_whole(folder / META) and all(file.stat().st_size >= least for file, least in parts(folder).items())
+    return is_whole(folder / META) and all(file.stat().st_size >= size for file, size in least_sizes(folder).items())
 
 
 def load_pretrained(path: str | Path) -> Pretrained:
@@ -167,13 +157,33 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
         ValueError: where it cannot be read or was not written by bert-pretrain.
     """
     try:
-        file = checkpoint / "meta.pt" if checkpoint.is_dir() else checkpoint
+        file = checkpoint / META if checkpoint.is_dir() else checkpoint
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"checkpoint={checkpoint} cannot be read: it is damaged or not a checkpoint") from error
-    if not isinstance(content, dict) or PAYLOAD_KEY not in content:
-        raise ValueError(f"checkpoint={checkpoint} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
+    _check_payload(content, checkpoint)
     return content
+
+
+def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of the training stream out of the content of a checkpoint.
+
+    Checkpoints of version 0.1 have it in the state of Lightning's loops only. Their format_version is the same, because
+    nothing else differs: those versions read newer checkpoints too.
+    """
+    payload = content.get(PAYLOAD_KEY, {})
+    if STREAM in payload:
+        return payload[STREAM]
+    return content["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+
+
+def _check_payload(content: Any, path: Path) -> None:
+    """Raise a ValueError if a checkpoint was not written by a version of bert-pretrain that this one understands."""
+    payload = content.get(PAYLOAD_KEY) if isinstance(content, dict) else None
+    if payload is None:
+        raise ValueError(f"checkpoint={path} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
+    if payload["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"checkpoint={path} has format_version {payload['format_version']}, not {FORMAT_VERSION}")
 
 
 def _read_checkpoint(path: Path) -> Pretrained:
@@ -185,11 +195,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
         ) from error
     except (RuntimeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"checkpoint={path} cannot be read: {error}") from error
-    payload = content.get(PAYLOAD_KEY) if isinstance(content, dict) else None
-    if payload is None:
-        raise ValueError(f"checkpoint={path} was not written by bert-pretrain: it has no {PAYLOAD_KEY!r} entry")
-    if payload["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"checkpoint={path} has format_version {payload['format_version']}, not {FORMAT_VERSION}")
+    _check_payload(content, path)
+    payload = content[PAYLOAD_KEY]
     state = {
         name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)
     }

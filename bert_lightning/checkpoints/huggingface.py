@@ -8,7 +8,7 @@ rows of the vocabulary exist here only; the decoder is the token table on both s
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier")
 """What a published encoder may come without."""
+_ARCHITECTURES = (("nsp_head.classifier", "BertForPreTraining"), ("mlm_head", "BertForMaskedLM"))
+"""Classes of transformers, each with the head that makes it the one to load; without any of them BertModel."""
+_SOP_POOLER, _SOP_CLASSIFIER = "sop_head.pooler.", "sop_head.classifier."
 
 
 def _names(config: EncoderConfig) -> dict[str, tuple[str, ...]]:
@@ -65,12 +68,22 @@ def _names(config: EncoderConfig) -> dict[str, tuple[str, ...]]:
 
 
 def to_huggingface(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
-    """Return BertForPreTraining's tensors for those of MaskedLMWithNSP.
+    """Return the tensors of a BERT of transformers for those of an objective.
+
+    Args:
+        state: Tensors of an encoder, and of those of `HEADS` that there are. Of a sentence-order head only the pooler
+            is carried over: the classes of transformers' BERT take its classifier for next-sentence prediction.
+        config: Sizes of the encoder.
 
     Raises:
         ValueError: naming the tensors that are missing or have no counterpart.
     """
-    names = _names(config)
+    state = {
+        name.replace(_SOP_POOLER, f"{HEADS[1]}."): tensor
+        for name, tensor in state.items()
+        if not name.startswith(_SOP_CLASSIFIER)
+    }
+    names = _without(_names(config), [head for head in HEADS if not _has_any(state, head)])
     _check_names("the checkpoint", set(state), set(names))
     tensors = {}
     for ours, theirs in names.items():
@@ -103,10 +116,8 @@ def from_huggingface(
         if found is not None:
             theirs.setdefault(original, found)
     names = _names(config)
-    for head in optional:
-        own = {ours: parts for ours, parts in names.items() if ours.startswith(f"{head}.")}
-        if not any(name in theirs for parts in own.values() for name in parts):
-            names = {ours: parts for ours, parts in names.items() if ours not in own}
+    given = [ours for ours, parts in names.items() if any(name in theirs for name in parts)]
+    names = _without(names, [head for head in optional if not _has_any(given, head)])
     _check_names("the Hugging Face model", set(theirs) - _BUFFERS, {name for parts in names.values() for name in parts})
     state = {ours: torch.cat([theirs[name] for name in parts]) for ours, parts in names.items()}
     table = state["encoder.embeddings.token.weight"]
@@ -118,6 +129,11 @@ def from_huggingface(
     state["encoder.embeddings.token.weight"] = torch.cat([table, padding])
     _check_shapes(state, config)
     return state
+
+
+def _without(names: dict[str, tuple[str, ...]], heads: Collection[str]) -> dict[str, tuple[str, ...]]:
+    prefixes = tuple(f"{head}." for head in heads)
+    return {ours: theirs for ours, theirs in names.items() if not ours.startswith(prefixes)}
 
 
 def _check_shapes(state: Mapping[str, Tensor], config: EncoderConfig) -> None:
@@ -136,10 +152,20 @@ def _check_names(where: str, found: set[str], wanted: set[str]) -> None:
         raise ValueError(f"{where} {' and '.join(wrong)}")
 
 
-def to_config_json(config: EncoderConfig) -> dict[str, Any]:
-    """Return config.json of transformers for our sizes."""
+def _has_any(names: Iterable[str], head: str) -> bool:
+    return any(name.startswith(f"{head}.") for name in names)
+
+
+def architecture(state: Collection[str]) -> str:
+    """Return the class of transformers that loads a model with tensors of these names."""
+    classes = [name for head, name in _ARCHITECTURES if _has_any(state, head)]
+    return classes[0] if classes else "BertModel"
+
+
+def to_config_json(config: EncoderConfig, architecture: str = "BertForPreTraining") -> dict[str, Any]:
+    """Return config.json of transformers for our sizes and one of its classes."""
     return {
-        "architectures": ["BertForPreTraining"],
+        "architectures": [architecture],
         "model_type": "bert",
         "tie_word_embeddings": True,
         **config.as_dict(),
@@ -205,14 +231,16 @@ def _modern_norm(match: re.Match[str]) -> str:
 def write_folder(
     folder: Path, config: EncoderConfig, state: Mapping[str, Tensor], tokenizer_files: Mapping[str, str]
 ) -> None:
-    """Write what transformers' AutoModelForPreTraining and AutoTokenizer load into an existing folder.
+    """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
     The tokenizer is told how long a sequence the model takes, so that it truncates where it is asked to.
 
     Raises:
-        ValueError: naming the tensors that BertForPreTraining has and `state` has not.
+        ValueError: naming the tensors that the class of transformers has and `state` has not.
     """
-    (folder / CONFIG).write_text(json.dumps(to_config_json(config), indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(
+        json.dumps(to_config_json(config, architecture(state)), indent=2) + "\n", encoding="utf-8"
+    )
     save_file(to_huggingface(state, config), folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
     for name, text in tokenizer_files.items():

@@ -22,10 +22,9 @@ from torch.optim import Optimizer
 
 from bert_lightning.checkpoints.plain_checkpoint import IntoNothing, IntoState, PlainReader
 from bert_lightning.distributed.collectives import any_rank
+from bert_lightning.settings.run_folder import META, partial_path
 
 log = logging.getLogger(__name__)
-META = "meta.pt"
-"""What is not sharded: the payload, the loops, the metrics."""
 
 
 class FolderWriter:
@@ -50,7 +49,7 @@ class FolderWriter:
             self.finish()
         except OSError as error:
             log.warning("%s", error)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = partial_path(path)
         self._agree(_write_meta(meta, partial) if dist.get_rank() == 0 else None)
         if self._asynchronous:
             written: Any = async_save(tensors, checkpoint_id=partial, process_group=self._cpu_group())
@@ -115,7 +114,7 @@ def _publishing(saved: Future[Any], path: Path) -> Future[Any]:
     The first rank writes the metadata when all others have written their parts, so it may give the name alone.
     """
     published: Future[Any] = Future()
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     is_first = dist.get_rank() == 0
 
     def publish(done: Future[Any]) -> None:
@@ -214,10 +213,10 @@ def renumber(state: Mapping[str, Any], keys: Mapping[Any, Any] | Sequence[Any]) 
     return {"state": {keys[key]: value for key, value in state["state"].items()}, "param_groups": groups}
 
 
-def parts(folder: Path) -> dict[Path, int]:
-    """Return the files that the metadata of a folder names, with the least length that each must have."""
-    least: dict[Path, int] = {}
-    for part in PlainReader(folder).read_metadata().storage_data.values():
-        file = folder / part.relative_path
-        least[file] = max(least.get(file, 0), part.offset + part.length)
-    return least
+def least_sizes(folder: Path) -> dict[Path, int]:
+    """Return the files that the metadata of a folder names, and how many bytes each of them has at least."""
+    sizes: dict[Path, int] = {}
+    for stored in PlainReader(folder).read_metadata().storage_data.values():
+        file = folder / stored.relative_path
+        sizes[file] = max(sizes.get(file, 0), stored.offset + stored.length)
+    return sizes

@@ -5,42 +5,39 @@ a mean of means.
 """
 
 from collections.abc import Mapping
-from math import exp, nan
+from math import exp, isnan, nan
 
 import torch
 from torch import Tensor
 
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
+from bert_lightning.objectives.objective import Quantity
 
 LARGEST_EXPONENT = 50.0
 
 
 class MetricSums:
-    """This rank's sums of named quantities and the numbers of predictions they are sums over.
+    """This rank's sums of an objective's quantities, and what each sum is divided by for a mean.
 
     Args:
-        loss_weights: What each loss is multiplied by in the total; the other quantities are metrics.
+        quantities: What every sum means, by name.
         device: Where the sums are kept.
     """
 
-    def __init__(self, loss_weights: Mapping[str, float], device: torch.device) -> None:
-        self.loss_weights = loss_weights
-        self._device = device
-        self._names: list[str] = []
-        self._sums = torch.zeros(0, dtype=torch.float64, device=device)  # sums, then counts: (2 * names,)
+    def __init__(self, quantities: Mapping[str, Quantity], device: torch.device) -> None:
+        self._quantities = quantities
+        self._sums = torch.zeros(2 * len(quantities), dtype=torch.float64, device=device)  # sums, then counts
 
     def add(self, sums: Mapping[str, Tensor], counts: Tensor, skipped: Tensor | None = None) -> None:
         """Add one step.
 
         Args:
             sums: Sum of each quantity over this rank's predictions, scalars.
-            counts: Number of this rank's predictions of each, in the order of `sums`, (names,).
-            skipped: Where true, the step counts for nothing: its sums may not be finite. Scalar.
+            counts: Count of each quantity on this rank, in the order of the quantities, (quantities,).
+            skipped: Whether the step counts for nothing, because its sums may not be finite; scalar.
         """
-        if not self._names:
-            self._names = list(sums)
-            self._sums = torch.zeros(2 * len(sums), dtype=torch.float64, device=self._device)
-        step = torch.cat([torch.stack([value.detach() for value in sums.values()]).double(), counts.double()])
+        values = torch.stack([sums[name].detach() for name in self._quantities])
+        step = torch.cat([values.double(), counts.double()])
         if skipped is not None:
             step = torch.where(skipped, torch.zeros_like(step), step)
         self._sums += step
@@ -55,28 +52,38 @@ class MetricSums:
         self._sums = torch.zeros_like(self._sums)
 
     def means(self) -> dict[str, float]:
-        """Return the means over all ranks, the total loss and the perplexity; all ranks must call it."""
-        if not self._names:
-            return {}
+        """Return the means over all ranks, the loss and perplexities; all ranks must call it.
+
+        A quantity that nothing was counted for is NaN, and the loss leaves it out.
+        """
         total = sum_over_ranks(self._sums.clone()) if world_size() > 1 else self._sums
-        values = total.tolist()
-        counts = values[len(self._names) :]
-        means = {name: values[i] / counts[i] if counts[i] else nan for i, name in enumerate(self._names)}
-        # A quantity the data has no labels for (NSP on single segments) is left out instead of making the total NaN.
-        labelled = {name for i, name in enumerate(self._names) if counts[i]}
-        weights = {name: weight for name, weight in self.loss_weights.items() if name in labelled}
-        loss = sum(weight * means[name] for name, weight in weights.items()) if weights else nan
-        perplexity = {"perplexity": exp(min(means["mlm_loss"], LARGEST_EXPONENT))} if "mlm_loss" in labelled else {}
-        return {"loss": loss, **means, **perplexity}
+        sums, counts = total.view(2, -1).tolist()
+        means = {
+            name: value / count if count else nan
+            for name, value, count in zip(self._quantities, sums, counts, strict=True)
+        }
+        known = {name: quantity for name, quantity in self._quantities.items() if not isnan(means[name])}
+        losses = [quantity.loss_weight * means[name] for name, quantity in known.items() if quantity.loss_weight]
+        perplexities = {
+            quantity.perplexity: exp(min(means[name], LARGEST_EXPONENT))
+            for name, quantity in known.items()
+            if quantity.perplexity
+        }
+        return {"loss": sum(losses) if losses else nan, **means, **perplexities}
 
     def state_dict(self) -> dict[str, object]:
         """Return the sums of this rank; call `gather` first and save those of the first rank."""
-        return {"names": list(self._names), "sums": self._sums.cpu()}
+        return {"names": list(self._quantities), "sums": self._sums.cpu()}
 
     def load_state_dict(self, state: Mapping[str, object], is_first_rank: bool) -> None:
-        """Take the saved sums on the first rank, zeros on the others."""
+        """Take the saved sums on the first rank, zeros on the others; a quantity that was not saved begins anew."""
         saved, names = state["sums"], state["names"]
         assert isinstance(saved, Tensor)
         assert isinstance(names, list)
-        self._names = names
-        self._sums = (saved if is_first_rank else torch.zeros_like(saved)).to(self._device)
+        self.reset()
+        if not is_first_rank or not names:
+            return
+        columns = dict(zip(names, saved.view(2, -1).unbind(1), strict=True))
+        absent = torch.zeros(2, dtype=torch.float64)
+        kept = [columns.get(name, absent) for name in self._quantities]
+        self._sums = torch.stack(kept, dim=1).flatten().to(self._sums.device)  # (2 * quantities,)

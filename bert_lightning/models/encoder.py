@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.whole_numbers import check_whole_number
 
 VOCABULARY_MULTIPLE = 64
 """Rows of the token table and columns of the logits are padded to it, for the matrix kernels of GPUs."""
@@ -51,8 +52,7 @@ class EncoderConfig:
         if self.vocab_size is None:
             raise ValueError("model.vocab_size=null is filled from the tokenizer of the prepared data")
         for name in _SIZES:
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
+            check_whole_number(f"model.{name}", getattr(self, name))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"model.hidden_size={self.hidden_size} is not a multiple of "
@@ -101,9 +101,11 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Embed a batch; returns (tokens, hidden), under autocast in its precision."""
-        embedded = self.token(batch.input_ids) + self.position(batch.position_ids) + self.segment(batch.token_type_ids)
+    def forward(self, tokens: PackedTokens) -> Tensor:
+        """Embed packed tokens; returns (tokens, hidden), in autocast's precision under autocast."""
+        embedded = (
+            self.token(tokens.input_ids) + self.position(tokens.position_ids) + self.segment(tokens.token_type_ids)
+        )
         return self.dropout(self.norm(embedded).to(computing_dtype(embedded)))
 
 
@@ -117,11 +119,11 @@ class SelfAttention(nn.Module):
         self.attention = attention
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden: Tensor, tokens: PackedTokens) -> Tensor:
         """Return the context of every token, (tokens, hidden)."""
         qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (tokens, 3, heads, head_dim)
         dropout_p = self.dropout_p if self.training else 0.0
-        return self.attention(qkv, batch.cu_seqlens, batch.max_seqlen, dropout_p).flatten(1)
+        return self.attention(qkv, tokens.cu_seqlens, tokens.max_seqlen, dropout_p).flatten(1)
 
 
 class EncoderLayer(nn.Module):
@@ -138,9 +140,9 @@ class EncoderLayer(nn.Module):
         self.activation = ACTIVATIONS[config.hidden_act]
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return (tokens, hidden), or only some rows of it; all tokens are attended to either way."""
-        context = self.attention(hidden, batch)
+        context = self.attention(hidden, tokens)
         if rows is not None:
             context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
         hidden = self._add(self.attention_norm, self.attention_output(context), hidden)
@@ -172,21 +174,22 @@ class Encoder(nn.Module):
             self.embeddings.token.weight[self.config.vocab_size :] = 0
             self.embeddings.token.weight[self.config.pad_token_id] = 0
 
-    def forward(self, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
-        """Encode a batch.
+    def forward(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
+        """Encode packed tokens.
 
         Args:
-            batch: Packed tokens.
-            rows: Tokens whose last hidden state is wanted, (rows,). The last layer's output projection, LayerNorms and
-                feed-forward network then run on these alone: with 15% masked tokens most of the layer is saved.
+            tokens: Sequences, one after another.
+            rows: Indices of the tokens whose last hidden state is wanted, (rows,). The last layer's output projection,
+                LayerNorms and feed-forward network then run on these alone: with 15% masked tokens most of the layer
+                is saved.
 
         Returns:
             (tokens, hidden), or (rows, hidden) if rows are given.
         """
-        hidden = self.embeddings(batch)
+        hidden = self.embeddings(tokens)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, batch)
-        return self.layers[-1](hidden, batch, rows)
+            hidden = layer(hidden, tokens)
+        return self.layers[-1](hidden, tokens, rows)
 
 
 def initialize(module: nn.Module, config: EncoderConfig) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from bert_lightning.models.encoder import ACTIVATIONS, EncoderConfig, computing_dtype, initialize
 from bert_lightning.models.linear_cross_entropy import chunked_cross_entropy
 from data_pipeline.records import NO_LABEL
+from data_pipeline.whole_numbers import check_whole_number
 
 
 class MaskedLMHead(nn.Module):
@@ -26,8 +27,7 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: EncoderConfig, chunk_rows: int | None = None) -> None:
         super().__init__()
-        if chunk_rows is not None and chunk_rows < 1:
-            raise ValueError(f"objective.chunk_rows={chunk_rows} must be a number of predictions, at least 1, or null")
+        check_whole_number("objective.chunk_rows", chunk_rows, or_null=True)
         self.chunk_rows = chunk_rows
         self.transform = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.hidden_act]

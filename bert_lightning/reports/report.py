@@ -1,42 +1,38 @@
 """One self-contained page about a run: what it reached, its curves, its settings.
 
-Made from metrics.csv and config.yaml alone, so a run that was resumed or moved gives the same page.
+Made from the metrics and the settings in the folder alone, so a run that was resumed or moved gives the same page.
 """
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder, write_whole
 
 Columns = dict[str, tuple[list[int], list[float]]]
 
-# Title, y label, and the columns of each chart with their names in the legend.
+# Title, y label, and the columns of each chart with their names in the legend. Those of the objective follow the first.
 CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Loss", "nats", {"train/loss": "training", "val/loss": "held-out"}),
-    ("Masked-token loss", "nats", {"train/mlm_loss": "training", "val/mlm_loss": "held-out"}),
-    ("Sentence-pair loss", "nats", {"train/nsp_loss": "training", "val/nsp_loss": "held-out"}),
-    ("Masked tokens right", "share", {"train/mlm_accuracy": "training", "val/mlm_accuracy": "held-out"}),
-    ("Sentence pairs right", "share", {"train/nsp_accuracy": "training", "val/nsp_accuracy": "held-out"}),
     ("Learning rate", "", {"optim/lr": "learning rate"}),
     ("Gradient norm", "", {"optim/grad_norm": "before clipping"}),
     ("Speed", "tokens/s", {"throughput/tokens_per_second": "real tokens per second"}),
     ("Use of the hardware", "share", {"throughput/mfu": "MFU", "throughput/data_wait": "waiting for data"}),
 )
 FIGURES = (
-    ("val/mlm_loss", "held-out masked-token loss", "{:.3f}"),
-    ("val/perplexity", "held-out perplexity", "{:,.1f}"),
-    ("val/mlm_accuracy", "held-out masked tokens right", "{:.1%}"),
-    ("val/nsp_accuracy", "held-out sentence pairs right", "{:.1%}"),
     ("throughput/tokens_per_second", "real tokens per second", "{:,.0f}"),
     ("throughput/mfu", "of the hardware's peak", "{:.1%}"),
     ("progress/tokens", "tokens seen", "{:,.0f}"),
     ("progress/epoch", "passes over the corpus", "{:.2f}"),
 )
+# How the quantities of an objective are shown, by the end of their names: unit of the chart, format of the figure.
+KINDS = {"_loss": ("nats", "{:.3f}"), "_accuracy": ("share", "{:.1%}"), "perplexity": (None, "{:,.1f}")}
+ACRONYMS = {"mlm", "nsp", "sop"}
 COLOURS = {"training": "#9db4d3", "held-out": "#c8553d"}
 DEFAULT_COLOURS = ("#33658a", "#e09f3e")
 INK, RULE, PAPER = "#22303c", "#dfe4e8", "#ffffff"
@@ -60,19 +56,18 @@ td + td { text-align: right; font-variant-numeric: tabular-nums; }
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write report.html into the folder of a run and return its path.
+    """Write the report into the folder of a run and return its path.
 
     Raises:
-        ValueError: where the folder has no metrics.
+        ValueError: if the folder has no metrics.
     """
-    columns = read_columns(run_dir / "metrics.csv")
+    folder = RunFolder(run_dir)
+    columns = read_columns(folder.metrics)
     if not columns:
-        raise ValueError(f"{run_dir} has no metrics.csv with values to report")
-    config = run_dir / "config.yaml"
-    settings = config.read_text(encoding="utf-8") if config.exists() else ""
-    path = run_dir / "report.html"
-    path.write_text(page(run_dir.resolve().name, columns, settings), encoding="utf-8")
-    return path
+        raise ValueError(f"{run_dir} has no {folder.metrics.name} with values to report")
+    settings = folder.config.read_text(encoding="utf-8") if folder.config.exists() else ""
+    write_whole(folder.report, page(run_dir.resolve().name, columns, settings))
+    return folder.report
 
 
 def page(name: str, columns: Columns, settings: str) -> str:
@@ -80,12 +75,12 @@ def page(name: str, columns: Columns, settings: str) -> str:
     last_step = max(steps[-1] for steps, _ in columns.values())
     charts = "".join(
         f'<div class="card chart">{svg}</div>'
-        for title, unit, series in CHARTS
+        for title, unit, series in [CHARTS[0], *_charts_of_objective(columns), *CHARTS[1:]]
         if (svg := chart(title, unit, {label: columns[key] for key, label in series.items() if key in columns}))
     )
     cards = "".join(
         f'<div class="card"><b>{form.format(columns[key][1][-1])}</b><span>{label}</span></div>'
-        for key, label, form in FIGURES
+        for key, label, form in [*_figures_of_objective(columns), *FIGURES]
         if key in columns
     )
     rows = "".join(
@@ -100,6 +95,32 @@ def page(name: str, columns: Columns, settings: str) -> str:
         f"<table><tr><th>metric</th><th>value</th><th>step</th></tr>{rows}</table>"
         f"<h2>Settings</h2><pre>{html.escape(settings)}</pre></body></html>\n"
     )
+
+
+def _quantities(columns: Columns) -> Iterator[tuple[str, str | None, str]]:
+    """Yield name, unit and format of the objective's quantities."""
+    for name in dict.fromkeys(key.split("/")[1] for key in columns if key.startswith(("train/", "val/"))):
+        yield from ((name, *about) for ending, about in KINDS.items() if name.endswith(ending))
+
+
+def _charts_of_objective(columns: Columns) -> Iterator[tuple[str, str, dict[str, str]]]:
+    for name, unit, _ in _quantities(columns):
+        if unit is not None:
+            yield in_words(name), unit, {f"train/{name}": "training", f"val/{name}": "held-out"}
+
+
+def _figures_of_objective(columns: Columns) -> Iterator[tuple[str, str, str]]:
+    for name, _, form in _quantities(columns):
+        yield f"val/{name}", f"held-out {in_words(name)}", form
+
+
+def in_words(name: str) -> str:
+    """Return the name of a quantity as a person writes it.
+
+    >>> in_words("nsp_accuracy")
+    'NSP accuracy'
+    """
+    return " ".join(word.upper() if word in ACRONYMS else word for word in name.split("_"))
 
 
 def _skipped(columns: Columns) -> str:

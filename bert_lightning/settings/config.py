@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.whole_numbers import check_whole_number
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
@@ -24,14 +25,14 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """The processes of a run.
+class Processes:
+    """The processes of a run, and where they run.
 
     Attributes:
         accelerator: "gpu" or "cpu".
-        devices: Processes on each node.
-        num_nodes: Nodes.
-        launched: Whether torchrun or SLURM has started the processes; else Lightning does.
+        devices: Number of processes on each node.
+        num_nodes: Number of nodes.
+        launched: Whether torchrun or SLURM has started the processes; if not, Lightning does.
     """
 
     accelerator: str
@@ -41,11 +42,11 @@ class World:
 
     @property
     def size(self) -> int:
-        """Processes of the run."""
+        """Number of processes of the run."""
         return self.devices * self.num_nodes
 
 
-def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[str, str] = os.environ) -> World:
+def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[str, str] = os.environ) -> Processes:
     """Return how many processes a run has, from what started it and the trainer's settings.
 
     Args:
@@ -67,8 +68,8 @@ def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" and is_parallel else 1
     num_nodes = 1 if num_nodes == "auto" else num_nodes
-    if not isinstance(devices, int) or not isinstance(num_nodes, int) or devices < 1 or num_nodes < 1:
-        raise ValueError(f"trainer.devices={devices} and trainer.num_nodes={num_nodes} must be numbers from 1, or auto")
+    for name, number in (("devices", devices), ("num_nodes", num_nodes)):
+        check_whole_number(f"trainer.{name}", number)
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise ValueError(f"trainer.devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
     if num_nodes > 1 and not launched and "NODE_RANK" not in environment:
@@ -81,7 +82,7 @@ def describe_world(trainer: DictConfig, is_parallel: bool, environment: Mapping[
             f"strategy=single runs one process, not trainer.devices={devices} times trainer.num_nodes={num_nodes}; "
             "take strategy=ddp or strategy=fsdp"
         )
-    return World(accelerator, devices, num_nodes, launched is not None)
+    return Processes(accelerator, devices, num_nodes, launched is not None)
 
 
 def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
@@ -108,23 +109,23 @@ def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | Non
     return None
 
 
-def unused_gpus(world: World, visible: int) -> str | None:
+def unused_gpus(processes: Processes, visible: int) -> str | None:
     """Return how many GPUs of a node are left idle and how to use them; None if all are used.
 
     Args:
-        world: The processes of the run.
+        processes: The processes of the run.
         visible: GPUs that this process sees.
 
-    >>> unused_gpus(World("gpu", 1, 2, True), 8)
+    >>> unused_gpus(Processes("gpu", 1, 2, True), 8)
     'trains on 1 of the 8 GPUs of a node; start a process for each, as srun --ntasks-per-node=8 does'
-    >>> unused_gpus(World("gpu", 8, 2, True), 8) is None, unused_gpus(World("cpu", 1, 1, False), 8) is None
+    >>> unused_gpus(Processes("gpu", 8, 2, True), 8) is None, unused_gpus(Processes("cpu", 1, 1, False), 8) is None
     (True, True)
     """
-    if world.accelerator != "gpu" or world.devices >= visible:
+    if processes.accelerator != "gpu" or processes.devices >= visible:
         return None
     how = f"start a process for each, as srun --ntasks-per-node={visible} does"
-    how = how if world.launched else "strategy=ddp or strategy=fsdp with trainer.devices=auto uses all"
-    return f"trains on {world.devices} of the {visible} GPUs of a node; {how}"
+    how = how if processes.launched else "strategy=ddp or strategy=fsdp with trainer.devices=auto uses all"
+    return f"trains on {processes.devices} of the {visible} GPUs of a node; {how}"
 
 
 def restarts_would_fail(environment: Mapping[str, str] = os.environ) -> bool:
@@ -215,13 +216,24 @@ def check_numbers(data: DictConfig, seed: Any) -> None:
         ValueError: naming the key.
     """
     for name, least in LEAST.items():
-        value = data[name]
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"data.{name}={value} must be a whole number, at least {least}")
+        if data[name] is not None:
+            check_whole_number(f"data.{name}", data[name], least)
     if not data.path:
-        raise ValueError(f"data.path={data.path} must be a folder written by bert-prepare")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed={seed} must be a whole number, at least 0")
+        raise ValueError(f"data.path must be a folder written by bert-prepare; got {data.path}")
+    check_whole_number("seed", seed, least=0)
+
+
+def filled_in(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """Return a config with other values for some keys, which cannot be changed any more; `cfg` stays as it is.
+
+    Args:
+        cfg: A config.
+        values: The new values; groups are mappings.
+    """
+    filled = OmegaConf.merge(cfg, dict(values))
+    assert isinstance(filled, DictConfig)
+    OmegaConf.set_readonly(filled, True)
+    return filled
 
 
 def prepared_folder(data: DictConfig) -> PreparedFolder:
@@ -229,21 +241,20 @@ def prepared_folder(data: DictConfig) -> PreparedFolder:
     return PreparedFolder(data.path, data.cache_dir, data.cache_bytes, data.retries)
 
 
-def validate(cfg: DictConfig, world: World) -> None:
+def validate(cfg: DictConfig, processes: Processes) -> None:
     """Check settings of bert-pretrain against each other.
 
     Raises:
         ValueError: naming the setting and what it contradicts.
     """
-    micro_batches_per_step(cfg.data.global_batch_size, cfg.data.micro_batch_size, world.size)
-    resolve_precision(cfg.trainer.precision, world.accelerator)
+    micro_batches_per_step(cfg.data.global_batch_size, cfg.data.micro_batch_size, processes.size)
+    resolve_precision(cfg.trainer.precision, processes.accelerator)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*", str(cfg.run_name)):
         raise ValueError(
-            f"run_name={cfg.run_name} must be letters, digits and ._=,+- : it names a folder and a W&B run"
+            f"run_name must be letters, digits and ._=,+-, because it names a folder and a W&B run; got {cfg.run_name}"
         )
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
-        if not isinstance(cfg.trainer[name], int) or cfg.trainer[name] < 1:
-            raise ValueError(f"trainer.{name}={cfg.trainer[name]} must be a number of steps, at least 1")
+        check_whole_number(f"trainer.{name}", cfg.trainer[name])
     if cfg.float32_matmul_precision not in MATMUL_PRECISIONS:
         raise ValueError(
             f"float32_matmul_precision must be one of {', '.join(MATMUL_PRECISIONS)}; "
@@ -251,17 +262,16 @@ def validate(cfg: DictConfig, world: World) -> None:
         )
     clip = cfg.gradient_clip_val
     if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
-        raise ValueError(f"gradient_clip_val={clip} must be a number above 0, or null")
-    if not isinstance(cfg.max_skipped_steps, int) or cfg.max_skipped_steps < 1:
-        raise ValueError(f"max_skipped_steps={cfg.max_skipped_steps} must be a whole number, at least 1")
+        raise ValueError(f"gradient_clip_val must be a number above 0, or null; got {clip}")
+    check_whole_number("max_skipped_steps", cfg.max_skipped_steps)
     if not isinstance(cfg.activation_checkpointing, bool):
-        raise ValueError(f"activation_checkpointing={cfg.activation_checkpointing} must be true or false")
+        raise ValueError(f"activation_checkpointing must be true or false; got {cfg.activation_checkpointing}")
     longest = cfg.model.max_position_embeddings
     if longest < cfg.data.seq_len:
         raise ValueError(f"data.seq_len={cfg.data.seq_len} is above model.max_position_embeddings={longest}")
     sweeps = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweeps and world.size > 1 and not world.launched:
+    if sweeps and processes.size > 1 and not processes.launched:
         raise ValueError(
-            f"--multirun with {world.size} processes started by Lightning would start the sweep again in each of them; "
-            "sweep single-process runs, or take a launcher plugin (hydra/launcher=submitit_slurm)"
+            f"--multirun with {processes.size} processes started by Lightning would start the sweep again in each of "
+            "them; sweep single-process runs, or take a launcher plugin (hydra/launcher=submitit_slurm)"
         )

@@ -33,7 +33,7 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
         if isinstance(value, DictConfig):
             check_types(value, place)
         elif value is not None and place not in FILLED_IN and name in hints and not accepts(hints[name], value):
-            raise ValueError(f"{place}={value} must be {_in_words(hints[name])}")
+            raise ValueError(f"{place} must be {_in_words(hints[name])}; got {value}")
 
 
 def _hints(target: Any) -> Mapping[Any, Any]:

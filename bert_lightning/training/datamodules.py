@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.profiler import record_function
 
+from bert_lightning.objectives.objective import Objective
 from bert_lightning.profiling.step_profile import DATA_WAIT
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
@@ -21,12 +23,28 @@ from data_pipeline.streams.stream import PretrainingStream, ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 
+@dataclass(frozen=True, slots=True)
+class HeldOutExamples:
+    """How held-out documents become examples: the same for every run unless somebody asks for something else.
+
+    Runs that train with other masks, rates, pairs or seeds then compare.
+
+    Attributes:
+        masking: Which tokens are to be predicted.
+        pairs: How documents become examples; None takes the format that the run trains on.
+        seed: Seed of pairs and masks.
+    """
+
+    masking: Masking
+    pairs: PairFormat | None = None
+    seed: int = 0
+
+
 class TimedLoader:
-    """A training stream that notes how long it was waited for; what Lightning asks of a loader it passes on.
+    """A training stream, and how long training has waited for it.
 
     Args:
-        stream: Has a length and a state that does not depend on the rank: Lightning saves that of the first rank and
-            gives it to all, and reads one batch ahead where a loader has no length.
+        stream: The stream. It must have a length, or Lightning reads one batch ahead.
     """
 
     def __init__(self, stream: PretrainingStream) -> None:
@@ -48,12 +66,11 @@ class TimedLoader:
             yield batch
 
     def state_dict(self) -> dict[str, object]:
-        """Return the state of the stream."""
+        """Return the state of the stream, which does not depend on the rank."""
         return self.stream.state_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue the stream where the state was taken."""
-        self.stream.load_state_dict(state)
+        """Do nothing for Lightning, which resumes no loader without this method: the stream is in its position."""
 
 
 class PretrainingData(L.LightningDataModule):
@@ -85,6 +102,7 @@ class PretrainingData(L.LightningDataModule):
         path: str | Path,
         pairs: PairFormat,
         masking: Masking,
+        validation: HeldOutExamples,
         seq_len: int,
         global_batch_size: int,
         micro_batch_size: int,
@@ -110,6 +128,7 @@ class PretrainingData(L.LightningDataModule):
         self._micro_batch_size = micro_batch_size
         self._validation_micro_batch_size = validation_micro_batch_size or micro_batch_size
         self._validation_samples = validation_samples
+        self._validation = validation
         self._max_steps = max_steps
         self._num_workers = num_workers
         self._num_shapes = num_shapes
@@ -125,34 +144,56 @@ class PretrainingData(L.LightningDataModule):
         }
         self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
+        self._start: dict[str, object] | None = None
 
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
-        self._samples("train")
+        self._samples()
         if self.has_validation:
-            self._samples("validation")
+            self._held_out_samples()
 
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
         return bool(self.folder.manifest.without(self._source["quarantine"]).splits["validation"])
 
-    def _samples(self, split: str) -> PretrainingSamples:
-        return PretrainingSamples(split=split, shuffle=split == "train", **self._source)
+    def _samples(self) -> PretrainingSamples:
+        return PretrainingSamples(split="train", **self._source)
+
+    def _held_out_samples(self) -> PretrainingSamples:
+        held_out = self._validation
+        pairs = held_out.pairs or self._source["pairs"]
+        settings = {name: self._source[name] for name in ("folder", "seq_len", "quarantine")}
+        return PretrainingSamples(
+            split="validation",
+            shuffle=False,
+            pairs=pairs,
+            masking=held_out.masking,
+            seed=held_out.seed,
+            **settings,
+        )
+
+    def check_targets(self, objective: Objective) -> None:
+        """Raise a ValueError if the training or the held-out examples lack targets that an objective reads."""
+        samples = {"pairs": self._samples()}
+        if self.has_validation:
+            samples["validation.pairs"] = self._held_out_samples()
+        for setting, source in samples.items():
+            objective.check_targets(source.target_names, f"{setting}={type(source.pairs).__name__}")
 
     def token_multiple(self) -> int:
         """Return what the numbers of tokens of the training micro-batches are multiples of."""
-        samples = self._samples("train")
+        samples = self._samples()
         return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
 
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences where a saved state is of another training stream."""
-        PretrainingStream(self._samples("train"), 1, 1, self._max_steps).load_state_dict(state)
+        PretrainingStream(self._samples(), 1, 1, self._max_steps).load_state_dict(state)
 
     def train_dataloader(self) -> TimedLoader:
         """Return this rank's share of the training stream."""
         trainer = self._require_trainer()
-        self._train = self._samples("train")
+        self._train = self._samples()
         stream = PretrainingStream(
             self._train,
             self.global_batch_size,
@@ -164,14 +205,25 @@ class PretrainingData(L.LightningDataModule):
             pin_memory=trainer.strategy.root_device.type == "cuda",
             num_shapes=self._num_shapes,
         )
-        self._loader = TimedLoader(stream)
+        if self._start is not None:
+            stream.load_state_dict(self._start)
+        self._loader, self._start = TimedLoader(stream), None
         return self._loader
+
+    def position(self) -> dict[str, object]:
+        """Return the state of the training stream after the batches that have been trained on."""
+        assert self._loader is not None
+        return self._loader.state_dict()
+
+    def start_at(self, position: dict[str, object]) -> None:
+        """Begin the next training stream at a position that `position` has returned, in this process or another."""
+        self._start = position
 
     def val_dataloader(self) -> ValidationStream:
         """Return this rank's share of the held-out split."""
         trainer = self._require_trainer()
         return ValidationStream(
-            self._samples("validation"),
+            self._held_out_samples(),
             self._validation_micro_batch_size,
             trainer.global_rank,
             trainer.world_size,

@@ -11,17 +11,20 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, stream_position
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.sharding import gradients_are_reduced
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums
+from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
+from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
 from bert_lightning.training.step_guard import StepGuard, poison
 from data_pipeline import rng
@@ -43,7 +46,7 @@ class PretrainingModule(L.LightningModule):
     """Train any objective whose losses are sums over predictions.
 
     Args:
-        objective: Batch -> sums of losses and metrics; `counts(batch)` says over how many predictions.
+        objective: What is trained; see `objectives.objective`.
         optimizer: Parameter groups -> optimizer.
         schedule: Number of updates made so far -> factor on the learning rate.
         seed: Of dropout.
@@ -55,11 +58,9 @@ class PretrainingModule(L.LightningModule):
         keeps_gradients: Keep the memory of the gradients from step to step, as `allocate_gradients` says.
     """
 
-    objective: Any  # an nn.Module that follows objectives.Objective
-
     def __init__(
         self,
-        objective: nn.Module,
+        objective: Objective,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[int], float],
         seed: int,
@@ -99,9 +100,12 @@ class PretrainingModule(L.LightningModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Make the sums on the device, which is known by now, or take those of the checkpoint."""
-        weights = self.objective.loss_weights
-        self._train_sums, self._val_sums = (MetricSums(weights, self.device) for _ in range(2))
+        """Tell the loggers the settings, and make the sums on the device, or take those of the checkpoint."""
+        if settings := self._payload.get(PAYLOAD_KEY, {}).get("config"):
+            for logger in self.loggers:
+                logger.log_hyperparams(settings)
+        quantities = self.objective.quantities
+        self._train_sums, self._val_sums = (MetricSums(quantities, self.device) for _ in range(2))
         self._guard = StepGuard(self._max_skipped_steps, self.device)
         if self._restored is not None:
             self._train_sums.load_state_dict(self._restored["sums"], self.global_rank == 0)
@@ -113,8 +117,8 @@ class PretrainingModule(L.LightningModule):
             allocate_gradients(self.objective)
         step = self.global_step
         torch.manual_seed(dropout_seed(self._seed, step, self.global_rank))
-        local = [self.objective.counts(part) for part in batch]
-        counts = {name: sum(part[name] for part in local) for name in local[0]}
+        local = [self.objective.counts(micro_batch) for micro_batch in batch]
+        counts = {name: sum(count[name] for count in local) for name in self.objective.quantities}
         local_counts = self._on_device(list(counts.values()))
         total_counts = sum_over_ranks(local_counts.clone()).clamp(min=1.0)
         # DDP and FSDP average gradients over the ranks; the sum of all ranks' shares is wanted.
@@ -132,7 +136,7 @@ class PretrainingModule(L.LightningModule):
 
         with record_function(METRICS):
             self._guard.add(norm, skipped)
-            self._train_sums.add({name: sums[name] for name in counts}, local_counts, skipped)
+            self._train_sums.add(sums, local_counts, skipped)
         if self.is_logging_step():
             self._log_training(optimizer.param_groups[0]["lr"])
 
@@ -148,20 +152,18 @@ class PretrainingModule(L.LightningModule):
             Detached sums of every loss and metric over this rank's micro-batches.
         """
         wrapper = self.trainer.strategy.model
-        weights = self.objective.loss_weights
         sums: dict[str, Tensor] = {}
-        for number, part in enumerate(batch):
-            reduces = number == len(batch) - 1
+        for index, micro_batch in enumerate(batch):
+            reduces = index == len(batch) - 1
             if isinstance(wrapper, DistributedDataParallel):
                 wrapper.require_backward_grad_sync = reduces  # what Lightning's pre_backward looks at
             else:
                 gradients_are_reduced(self.objective, reduces)
             with record_function(FORWARD):
-                output = self.objective(part)
-                terms = [weights[name] * scales[name] * loss for name, loss in output.losses.items()]
-                loss = torch.stack(terms).sum()
+                output = self.objective(micro_batch)
+                loss = weighted_loss(self.objective.quantities, output, scales)
             self.manual_backward(loss, gradient=poison(loss))
-            for name, value in (output.losses | output.metrics).items():
+            for name, value in output.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
         return sums
 
@@ -175,8 +177,14 @@ class PretrainingModule(L.LightningModule):
         self.log_values(means | self._guard.read(self.global_step) | {"optim/lr": lr})
 
     def log_values(self, values: Mapping[str, float]) -> None:
-        """Give values of the current step to every logger, on the first rank, and keep them as `latest`."""
+        """Give values of the current step to every logger and to Lightning's callbacks; keep them as `latest`.
+
+        Args:
+            values: Values that are the same on every rank; nothing is reduced or copied to the device.
+        """
         self.latest |= values
+        host = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        self.log_dict(host, logger=False, batch_size=1)
         for logger in self.loggers:
             logger.log_metrics(dict(values), step=self.global_step)
 
@@ -187,12 +195,11 @@ class PretrainingModule(L.LightningModule):
 
     def validation_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Add the sums of one held-out micro-batch; nothing is compiled for its shapes."""
-        for part in batch:
-            counts = self.objective.counts(part)
+        for micro_batch in batch:
+            counts = self.objective.counts(micro_batch)
             with torch.compiler.set_stance("force_eager"):
-                output = self.objective(part)
-            values = output.losses | output.metrics
-            self._val_sums.add({name: values[name] for name in counts}, self._on_device(list(counts.values())))
+                sums = self.objective(micro_batch)
+            self._val_sums.add(sums, self._on_device(list(counts.values())))
 
     def on_validation_epoch_end(self) -> None:
         """Log the exact means over the held-out split."""
@@ -200,11 +207,18 @@ class PretrainingModule(L.LightningModule):
         self._val_sums.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the payload, and the metrics of the window that is under way so that its row comes out the same."""
+        """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""
         checkpoint.update(self._payload)
+        position = self._training_data().position()
+        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position}
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved metrics until the device is known."""
+        """Put the stream in its position, and keep the saved metrics until the device is known."""
+        self._training_data().start_at(stream_position(checkpoint))
         self._restored = checkpoint.get(STATE_KEY)
+
+    def _training_data(self) -> PretrainingData:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.records import TokenIds
 from data_pipeline.rng import Keys, Purpose
+from data_pipeline.whole_numbers import check_whole_number
 
 Positions = NDArray[np.int64]
 LONGEST_EXAMPLE = 1 << 14
@@ -30,6 +31,7 @@ class Vocabulary:
         unmaskable: Ids that are never chosen: [CLS], [SEP] and [PAD].
         is_continuation: True for ids that continue a word (`##` pieces), (size,).
         unk: Id of [UNK], if there is one.
+        num_bytes: UTF-8 bytes of the text that each id stands for, (size,); None if they do not matter.
     """
 
     size: int
@@ -37,6 +39,11 @@ class Vocabulary:
     unmaskable: tuple[int, ...]
     is_continuation: NDArray[np.bool_]
     unk: int | None = None
+    num_bytes: NDArray[np.int64] | None = None
+
+    def text_bytes(self, ids: TokenIds) -> int:
+        """Return the UTF-8 bytes of the text that ids stand for together; 0 if `num_bytes` is unknown."""
+        return 0 if self.num_bytes is None else int(self.num_bytes[ids].sum())
 
     def ordinary(self) -> TokenIds:
         """Return the ids that are no special tokens, ascending."""
@@ -119,8 +126,7 @@ class TokenMasking:
                 f"not {mask_token_prob} and {random_token_prob}"
             )
         for name, value in (("max_predictions", max_predictions), ("static_masks", static_masks)):
-            if value is not None and value < 1:
-                raise ValueError(f"masking.{name} must be at least 1 or null, not {value}")
+            check_whole_number(f"masking.{name}", value, or_null=True)
         self.mask_prob = mask_prob
         self.mask_token_prob = mask_token_prob
         self.random_token_prob = random_token_prob

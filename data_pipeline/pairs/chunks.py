@@ -126,6 +126,8 @@ class PairFormat(Protocol):
     """How a document becomes examples; one class a format, chosen by the `pairs` config group."""
 
     dupe_factor: int
+    target: str | None
+    """Name of the pair labels: nsp, sop, or None if there are none."""
     label_names: tuple[str, ...]
     """What labels 0 and 1 of a pair mean; nothing where there is no pair label."""
 

@@ -34,6 +34,7 @@ class SegmentPairs:
         dupe_factor: Number of different cuts of the corpus that successive epochs go through.
     """
 
+    target: str | None = "nsp"
     label_names: tuple[str, ...] = ("is_next", "random_next")
 
     def __init__(self, short_seq_prob: float = 0.1, random_next_prob: float = 0.5, dupe_factor: int = 10) -> None:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Lengths, Offsets
 from data_pipeline.rng import Purpose
+from data_pipeline.whole_numbers import check_whole_number
 
 NUM_SPECIAL_TOKENS = 3
 """[CLS] A [SEP] B [SEP]."""
@@ -19,9 +20,8 @@ def check_probabilities(**values: float) -> None:
 
 
 def check_dupe_factor(value: int) -> None:
-    """Raise a ValueError where the number of cuts of the corpus is none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"pairs.dupe_factor must be a whole number, at least 1, not {value}")
+    """Raise a ValueError if the number of cuts of the corpus is none."""
+    check_whole_number("pairs.dupe_factor", value)
 
 
 def target_lengths(num_documents: int, seq_len: int, short_seq_prob: float, key: rng.Keys) -> NDArray[np.int64]:

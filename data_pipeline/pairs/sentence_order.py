@@ -31,6 +31,7 @@ class SentenceOrder:
         dupe_factor: Number of different cuts of the corpus that successive epochs go through.
     """
 
+    target: str | None = "sop"
     label_names: tuple[str, ...] = ("in_order", "swapped")
 
     def __init__(self, short_seq_prob: float = 0.1, swap_prob: float = 0.5, dupe_factor: int = 10) -> None:

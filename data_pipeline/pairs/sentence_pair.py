@@ -29,6 +29,7 @@ class SentencePairs:
         dupe_factor: Number of different pairings of the corpus that successive epochs go through.
     """
 
+    target: str | None = "nsp"
     label_names: tuple[str, ...] = ("is_next", "random_next")
 
     def __init__(self, random_next_prob: float = 0.5, dupe_factor: int = 10) -> None:

@@ -21,6 +21,7 @@ class FullSentences:
     """
 
     dupe_factor = 1
+    target: str | None = None
     label_names: tuple[str, ...] = ()
     crosses_documents = True
 

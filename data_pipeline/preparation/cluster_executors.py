@@ -20,6 +20,7 @@ from loguru import logger
 
 from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Step, progress
+from data_pipeline.whole_numbers import check_whole_number
 
 _LAUNCHER = "launch_pickled_pipeline"
 _SHOWN = 10
@@ -165,8 +166,7 @@ class RayExecutor:
 
 def _check_counts(values: Mapping[str, int | None]) -> None:
     for name, value in values.items():
-        if value is not None and not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"executor.{name} must be a whole number from 1, not {value!r}")
+        check_whole_number(f"executor.{name}", value, or_null=True)
 
 
 def _unfinished(folder: Path, num_tasks: int) -> list[int]:

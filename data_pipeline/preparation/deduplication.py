@@ -32,6 +32,7 @@ from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.preparation.work_folder import WorkFolder
+from data_pipeline.whole_numbers import check_whole_number
 
 REASON = "dropped: near duplicate"
 SHINGLES_AT_A_TIME = 4096
@@ -60,8 +61,7 @@ class MinHashDeduplication:
             ("num_buckets", num_buckets),
             ("hashes_per_bucket", hashes_per_bucket),
         ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"deduplication.{name} must be a positive whole number, not {value!r}")
+            check_whole_number(f"deduplication.{name}", value)
         self.config = MinhashConfig(n_grams, num_buckets, hashes_per_bucket, seed)
 
     @property

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_pipeline.internals import check_internal
+from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
 _PRELOADED = "data_pipeline.preparation.preparation"
@@ -56,8 +57,7 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ValueError(f"executor.workers must be a whole number from 1, or null, not {workers!r}")
+        check_whole_number("executor.workers", workers, or_null=True)
         self.workers = workers or _num_cores()
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:

@@ -34,6 +34,7 @@ from data_pipeline.preparation.tokenization import TextInput, Tokenized
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest, SourceEntry
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+from data_pipeline.whole_numbers import check_whole_number
 
 _SETTINGS_OF_STAGES = {
     "read": ("input_sha256", "validation_fraction", "filters"),
@@ -73,9 +74,7 @@ class Preparation:
         if not isinstance(self.validation_fraction, float | int) or not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), not {self.validation_fraction!r}")
         for name in ("shard_tokens", "group_bytes", "sample_bytes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+            check_whole_number(name, getattr(self, name))
 
     @property
     def work(self) -> WorkFolder:

@@ -21,6 +21,7 @@ from data_pipeline.prepared.shards import Offsets, TokenShard, check_size, parse
 from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+from data_pipeline.whole_numbers import check_whole_number
 
 CONNECTIONS = 8
 T = TypeVar("T")
@@ -47,8 +48,7 @@ class PreparedFolder:
         cache_bytes: int | None = None,
         retries: int = 5,
     ) -> None:
-        if not isinstance(retries, int) or retries < 0:
-            raise ValueError(f"data.retries={retries} must be a whole number, at least 0")
+        check_whole_number("data.retries", retries, least=0)
         self._files: _Files
         if is_remote(path):
             default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "bert-lightning"

@@ -38,6 +38,7 @@ def pack(
     masking: Masking,
     vocabulary: Vocabulary,
     first_sample: int,
+    target_names: Sequence[str],
 ) -> Tensor:
     """Read, join and mask examples, all at once, and lay them out as micro-batches.
 
@@ -48,6 +49,7 @@ def pack(
         masking: Chooses what is to be predicted.
         vocabulary: Facts about token ids.
         first_sample: Sample with which the global batch begins; `sample_ids` count from it.
+        target_names: Names of the targets: that of the masks, then that of the pair labels if there are any.
 
     Returns:
         One int32 buffer on the host with all micro-batches; `unpack_buffers` shows them.
@@ -64,9 +66,10 @@ def pack(
             cu_seqlens[first : last + 1] - begin,
             (input_ids[begin:end], token_type_ids[begin:end]),
             (positions[low:high] - begin, labels[low:high]),
-            (dealt.spans.labels[first:last], dealt.samples[first:last] - first_sample),
+            dealt.spans.labels[first:last] if len(target_names) > 1 else None,
+            dealt.samples[first:last] - first_sample,
             shape,
-            vocabulary.unmaskable[-1],
+            vocabulary,
         )
         first = last
     return torch.from_numpy(np.concatenate(sections, dtype=np.int32, casting="unsafe"))
@@ -76,27 +79,28 @@ def _lay_out(
     cu_seqlens: NDArray[np.int64],
     tokens: tuple[TokenIds, NDArray[np.int64]],
     predictions: tuple[NDArray[np.int64], TokenIds],
-    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    pair_labels: NDArray[np.int64] | None,
+    sample_ids: NDArray[np.int64],
     shape: PackedShape,
-    pad: int,
+    vocabulary: Vocabulary,
 ) -> list[NDArray[np.integer]]:
     """Return the header and the arrays of one micro-batch, in the order of `PackedBatch`, filled up to their sizes."""
-    (input_ids, token_type_ids), (positions, mlm_labels), (pair_labels, sample_ids) = tokens, predictions, pairs
+    (input_ids, token_type_ids), (positions, mlm_labels) = tokens, predictions
     num_tokens, num_predictions = shape.sizes(len(input_ids), len(positions))
     ends = _sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
     arrays: list[NDArray[np.integer]] = [
-        _pad(input_ids, num_tokens, pad),
+        _pad(input_ids, num_tokens, vocabulary.unmaskable[-1]),
         np.arange(num_tokens) - np.repeat(ends[:-1], np.diff(ends)),
         _pad(token_type_ids, num_tokens, 0),
         ends,
+        _pad(sample_ids, shape.num_examples, -1),
         _pad(positions, num_predictions, 0),
         _pad(mlm_labels, num_predictions, NO_LABEL),
-        _pad(cu_seqlens[:-1], shape.num_examples, 0),
-        _pad(pair_labels, shape.num_examples, NO_LABEL),
-        _pad(sample_ids, shape.num_examples, -1),
     ]
-    labelled = np.count_nonzero(pair_labels != NO_LABEL)
-    counts = (len(input_ids), len(positions), len(sample_ids), labelled, shape.seq_len)
+    counts = [shape.seq_len, len(input_ids), len(sample_ids), len(positions), vocabulary.text_bytes(mlm_labels)]
+    if pair_labels is not None:
+        arrays += [_pad(cu_seqlens[:-1], shape.num_examples, 0), _pad(pair_labels, shape.num_examples, NO_LABEL)]
+        counts += [int(np.count_nonzero(pair_labels != NO_LABEL)), 0]
     return [np.array([*(len(array) for array in arrays), *counts]), *arrays]
 
 

@@ -1,116 +1,166 @@
-"""One micro-batch: the real tokens of its examples, one after another, no padding between.
+"""One micro-batch: the real tokens of its examples, one after another, no padding between, and what is asked of them.
 
-Token counts are rounded up to a multiple so that compiled shapes stay few; the filler at the end is sequences of its
-own that nothing reads. The whole batch crosses the worker boundary as one int32 tensor. `collate` builds batches.
+Token counts are rounded up to a multiple so that compiled shapes stay few. The filler at the end consists of sequences
+that nothing reads. All batches of a step cross the worker boundary as one int32 tensor. `collate` builds batches.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data_pipeline.records import NO_LABEL
+
+MLM = "mlm"
+"""Name of the targets that masking makes; a `PairFormat` names those of its pairs."""
+
 
 @dataclass(frozen=True, slots=True)
-class PackedBatch:
-    """One micro-batch. `tokens`, `predictions` and `pairs` include filler; the counts do not.
+class PackedTokens:
+    """Sequences as an encoder takes them, one after another; `tokens` and `sequences` include filler.
 
     Attributes:
-        input_ids: Token ids after masking, (tokens,).
-        position_ids: Position of each token in its own sequence, (tokens,).
+        input_ids: Token ids, after masking if there is any, (tokens,).
+        position_ids: Position of each token in its sequence, (tokens,).
         token_type_ids: 0 for [CLS] A [SEP], 1 for B [SEP], (tokens,).
-        cu_seqlens: Start offset of each sequence and the end of the last, (sequences + 1,). Filler is the last
-            sequences.
-        masked_positions: Where a token is to be predicted, as indices into `input_ids`, (predictions,).
-        mlm_labels: The original ids there, `NO_LABEL` for filler, (predictions,).
-        cls_positions: Index of each example's [CLS], (pairs,).
-        nsp_labels: 0 next, 1 random or swapped, `NO_LABEL` for filler and single-segment formats, (pairs,).
-        sample_ids: Position of each example inside its global batch, -1 for filler, (pairs,).
-        num_tokens: Real tokens.
-        num_predictions: Real masked positions.
-        num_pairs: Real examples.
-        num_labelled_pairs: Examples with an NSP or SOP label.
-        max_seqlen: Upper bound of every sequence's length.
+        cu_seqlens: Start offset of each sequence and the end of the last, (sequences + 1,). Filler comes last.
+        max_seqlen: Upper bound of the length of every sequence.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     token_type_ids: Tensor
     cu_seqlens: Tensor
-    masked_positions: Tensor
-    mlm_labels: Tensor
-    cls_positions: Tensor
-    nsp_labels: Tensor
+    max_seqlen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """One kind of question to the encoder: tokens whose hidden states are read, and the right answers.
+
+    Attributes:
+        positions: Indices into `input_ids`, 0 for filler, (rows,).
+        labels: The answers, `NO_LABEL` for filler and for examples without an answer, (rows,).
+        count: Rows that have a label.
+        num_bytes: UTF-8 bytes of the text that the labels stand for; 0 if the labels are no text.
+    """
+
+    positions: Tensor
+    labels: Tensor
+    count: int
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """One micro-batch. Tensors include filler, counts do not.
+
+    Attributes:
+        tokens: What the encoder takes. Example i is sequence i.
+        targets: What is asked, by name: `MLM`, and the name of the pair labels if the examples are pairs.
+        sample_ids: Position of each example inside its global batch, -1 for filler, (examples,).
+        num_tokens: Real tokens.
+        num_examples: Real examples.
+    """
+
+    tokens: PackedTokens
+    targets: dict[str, Targets]
     sample_ids: Tensor
     num_tokens: int
-    num_predictions: int
-    num_pairs: int
-    num_labelled_pairs: int
-    max_seqlen: int
+    num_examples: int
 
     buffer: Tensor | None = field(default=None, repr=False, compare=False)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PackedBatch":
         """Copy every tensor to `device` in one transfer; the counts stay on the host."""
         buffer = pack_buffer(self) if self.buffer is None else self.buffer
-        return _views(buffer.to(device, non_blocking=non_blocking), _header(self))
+        moved = buffer.to(device, non_blocking=non_blocking)
+        return _views(moved, [tensor.shape[0] for tensor in _tensors(self)], _counts(self), list(self.targets))
 
 
-_TENSORS = [f.name for f in fields(PackedBatch) if f.type is Tensor]
-_COUNTS = [f.name for f in fields(PackedBatch) if f.type is int]
-_HEADER_SIZE = len(_TENSORS) + len(_COUNTS)
+def _tensors(batch: PackedBatch) -> list[Tensor]:
+    """Return the tensors of a batch in the order of its buffer."""
+    tokens = batch.tokens
+    shared = [tokens.input_ids, tokens.position_ids, tokens.token_type_ids, tokens.cu_seqlens, batch.sample_ids]
+    return shared + [tensor for target in batch.targets.values() for tensor in (target.positions, target.labels)]
 
 
-def _header(batch: PackedBatch) -> list[int]:
-    return [len(getattr(batch, name)) for name in _TENSORS] + [getattr(batch, name) for name in _COUNTS]
+def _counts(batch: PackedBatch) -> list[int]:
+    """Return the counts of a batch in the order of its buffer."""
+    shared = [batch.tokens.max_seqlen, batch.num_tokens, batch.num_examples]
+    return shared + [count for target in batch.targets.values() for count in (target.count, target.num_bytes)]
 
 
 def pack_buffer(batch: PackedBatch) -> Tensor:
-    """Return the whole batch as one int32 tensor: the shapes and counts, then the tensors."""
-    header = torch.tensor(_header(batch), dtype=torch.int32)
-    return torch.cat([header, *(getattr(batch, name).to("cpu", torch.int32) for name in _TENSORS)])
+    """Return the whole batch as one int32 tensor: the sizes of its tensors, its counts, then the tensors."""
+    tensors = _tensors(batch)
+    header = torch.tensor([*(len(tensor) for tensor in tensors), *_counts(batch)], dtype=torch.int32)
+    return torch.cat([header, *(tensor.to("cpu", torch.int32) for tensor in tensors)])
 
 
-def unpack_buffers(buffer: Tensor) -> list[PackedBatch]:
-    """Return the batches that lie one after another in a buffer on the host; their tensors are views of it."""
+def unpack_buffers(buffer: Tensor, target_names: Sequence[str]) -> list[PackedBatch]:
+    """Return the batches that lie one after another in a buffer on the host; their tensors are views of it.
+
+    Args:
+        buffer: Batches as `pack_buffer` and `collate.pack` write them, (int32 values,).
+        target_names: Names of the targets of every batch, in their order.
+    """
+    num_tensors, num_counts = 5 + 2 * len(target_names), 3 + 2 * len(target_names)
     batches, begin = [], 0
     while begin < len(buffer):
-        header = buffer[begin : begin + _HEADER_SIZE].tolist()
-        end = begin + _HEADER_SIZE + sum(header[: len(_TENSORS)])
-        batches.append(_views(buffer[begin:end], header))
+        header = buffer[begin : begin + num_tensors + num_counts].tolist()
+        sizes, counts = header[:num_tensors], header[num_tensors:]
+        end = begin + len(header) + sum(sizes)
+        batches.append(_views(buffer[begin:end], sizes, counts, target_names))
         begin = end
     return batches
 
 
-def _views(buffer: Tensor, header: list[int]) -> PackedBatch:
-    tensors = dict(zip(_TENSORS, buffer[_HEADER_SIZE:].split(header[: len(_TENSORS)]), strict=True))
-    counts: dict[str, Any] = dict(zip(_COUNTS, header[len(_TENSORS) :], strict=True))
-    return PackedBatch(**tensors, **counts, buffer=buffer)
+def _views(buffer: Tensor, sizes: list[int], counts: list[int], target_names: Sequence[str]) -> PackedBatch:
+    """Return the batch whose tensors are views of a buffer."""
+    tensors = buffer[len(sizes) + len(counts) :].split(sizes)
+    input_ids, position_ids, token_type_ids, cu_seqlens, sample_ids = tensors[:5]
+    max_seqlen, num_tokens, num_examples = counts[:3]
+    targets = {
+        name: Targets(*tensors[5 + 2 * row : 7 + 2 * row], *counts[3 + 2 * row : 5 + 2 * row])
+        for row, name in enumerate(target_names)
+    }
+    tokens = PackedTokens(input_ids, position_ids, token_type_ids, cu_seqlens, max_seqlen)
+    return PackedBatch(tokens, targets, sample_ids, num_tokens, num_examples, buffer)
 
 
 def example_digests(batch: PackedBatch) -> dict[int, bytes]:
     """Return a sha256 of everything an example says, by its position in the global batch.
 
-    Independent of what else is in the micro-batch, so the digests of all ranks together identify the global batch.
+    What else is in the micro-batch does not change the digest of an example, so the digests of all ranks together
+    identify the global batch.
     """
-    ends = batch.cu_seqlens.tolist()
-    predictions = np.stack([batch.masked_positions.numpy(), batch.mlm_labels.numpy()])[:, : batch.num_predictions]
+    tokens, mlm = batch.tokens, batch.targets[MLM]
+    pair_labels = _pair_labels(batch)
+    ends = tokens.cu_seqlens.tolist()
+    predictions = np.stack([mlm.positions.numpy(), mlm.labels.numpy()])[:, : mlm.count]  # (2, predictions)
     digests = {}
-    for row in range(batch.num_pairs):
+    for row in range(batch.num_examples):
         begin, end = ends[row], ends[row + 1]
-        own = (predictions[0] >= begin) & (predictions[0] < end)
-        parts = (
-            batch.input_ids[begin:end].numpy(),
-            batch.token_type_ids[begin:end].numpy(),
-            predictions[:, own] - np.array([[begin], [0]]),
-            batch.nsp_labels[row : row + 1].numpy(),
+        is_inside = (predictions[0] >= begin) & (predictions[0] < end)
+        arrays = (
+            tokens.input_ids[begin:end].numpy(),
+            tokens.token_type_ids[begin:end].numpy(),
+            predictions[:, is_inside] - np.array([[begin], [0]]),
+            pair_labels[row : row + 1],
         )
-        content = b"".join(np.ascontiguousarray(part, dtype="<i4").tobytes() for part in parts)
+        content = b"".join(np.ascontiguousarray(array, dtype="<i4").tobytes() for array in arrays)
         digests[int(batch.sample_ids[row])] = hashlib.sha256(content).digest()
     return digests
+
+
+def _pair_labels(batch: PackedBatch) -> np.ndarray:
+    """Return the pair label of every example, (examples,); `NO_LABEL` if the examples are no pairs."""
+    names = [name for name in batch.targets if name != MLM]
+    return batch.targets[names[0]].labels.numpy() if names else np.full(len(batch.sample_ids), NO_LABEL)
 
 
 def global_digest(digests: dict[int, bytes]) -> str:

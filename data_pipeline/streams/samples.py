@@ -20,9 +20,17 @@ from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
+from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
-from data_pipeline.tokenizers.tokenizer import continuation_pieces, load_tokenizer, special_tokens, tokenizer_sha256
+from data_pipeline.tokenizers.tokenizer import (
+    continuation_pieces,
+    load_tokenizer,
+    piece_bytes,
+    special_tokens,
+    tokenizer_sha256,
+)
+from data_pipeline.whole_numbers import check_whole_number
 
 STREAM_VERSION = 2
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
@@ -102,8 +110,7 @@ class PretrainingSamples:
                 f"data.seq_len must be between 8, to hold a pair of segments, and {LONGEST_EXAMPLE}, not {seq_len}"
             )
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
-            if value < 1:
-                raise ValueError(f"data.{name} must be at least 1, not {value}")
+            check_whole_number(f"data.{name}", value)
         self.folder = open_folder(folder)
         self.manifest = self.folder.manifest.without(quarantine)
         self.quarantine = sorted(quarantine)
@@ -131,6 +138,11 @@ class PretrainingSamples:
         if tokenizer_sha256(load_tokenizer(self.folder.tokenizer_dir)) != self.manifest.tokenizer_sha256:
             raise ValueError(f"the tokenizer in {self.folder} is not the one that its shards were made with")
 
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the targets of every batch: of the masks, then of the pair labels if the format has them."""
+        return (MLM,) if self.pairs.target is None else (MLM, self.pairs.target)
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What masking has to know about the tokenizer of the prepared folder."""
@@ -142,6 +154,7 @@ class PretrainingSamples:
             (special.cls, special.sep, special.pad),
             continuation_pieces(tokenizer),
             special.unk,
+            piece_bytes(tokenizer),
         )
 
     @cached_property

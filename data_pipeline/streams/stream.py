@@ -37,7 +37,8 @@ class _StepBuffers(Dataset[Tensor]):
 
     def __getitem__(self, first_sample: int) -> Tensor:
         examples, hands = self._share(first_sample)
-        return pack(examples, hands, self.shape, self.samples.masking, self.samples.vocabulary, first_sample)
+        own = self.samples
+        return pack(examples, hands, self.shape, own.masking, own.vocabulary, first_sample, own.target_names)
 
     def _share(self, first_sample: int) -> tuple[Examples, list[np.ndarray]]:
         """Return the examples of this rank's group of ranks, and the rows of each of its own micro-batches.
@@ -125,7 +126,7 @@ class PretrainingStream:
         )
         for buffer in _plain_errors(loader):
             self.consumed_samples += self.global_batch_size
-            yield unpack_buffers(buffer)
+            yield unpack_buffers(buffer, self.samples.target_names)
 
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
@@ -196,7 +197,7 @@ class ValidationStream:
             self._rows, batch_size=None, num_workers=self._num_workers, pin_memory=self._pin_memory, shuffle=False
         )
         for buffer in _plain_errors(loader):
-            yield unpack_buffers(buffer)
+            yield unpack_buffers(buffer, self._rows.samples.target_names)
 
 
 class _ValidationBuffers(Dataset[Tensor]):
@@ -220,4 +221,5 @@ class _ValidationBuffers(Dataset[Tensor]):
         place = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
         examples = self.samples.find(numbers, place)
         every = np.arange(len(examples))
-        return pack(examples, [every], self.shape, self.samples.masking, self.samples.vocabulary, begin)
+        own = self.samples
+        return pack(examples, [every], self.shape, own.masking, own.vocabulary, begin, own.target_names)

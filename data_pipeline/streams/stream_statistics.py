@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline.masking.masking import Vocabulary
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import MLM, PackedBatch
 
 
 class StreamStatistics:
@@ -29,19 +29,21 @@ class StreamStatistics:
     def add(self, batches: Iterable[PackedBatch]) -> None:
         """Count the micro-batches of one step, on the host."""
         for batch in batches:
-            lengths = np.diff(batch.cu_seqlens.numpy())[: batch.num_pairs]
-            positions = batch.masked_positions[: batch.num_predictions].long()
-            seen = batch.input_ids[positions]
+            tokens, mlm = batch.tokens, batch.targets[MLM]
+            lengths = np.diff(tokens.cu_seqlens.numpy())[: batch.num_examples]
+            positions, labels = mlm.positions[: mlm.count].long(), mlm.labels[: mlm.count]
+            seen = tokens.input_ids[positions]
+            pairs = [target for name, target in batch.targets.items() if name != MLM]
             counts = {
-                "examples": batch.num_pairs,
+                "examples": batch.num_examples,
                 "tokens": batch.num_tokens,
-                "computed": len(batch.input_ids),
-                "predictions": batch.num_predictions,
+                "computed": len(tokens.input_ids),
+                "predictions": mlm.count,
                 "masked": int((seen == self._vocabulary.mask).sum()),
-                "kept": int((seen == batch.mlm_labels[: batch.num_predictions]).sum()),
-                "labelled": batch.num_labelled_pairs,
-                "changed": int((batch.nsp_labels[: batch.num_pairs] == 1).sum()),
-                "full": int((lengths == batch.max_seqlen).sum()),
+                "kept": int((seen == labels).sum()),
+                "labelled": sum(target.count for target in pairs),
+                "changed": sum(int((target.labels == 1).sum()) for target in pairs),
+                "full": int((lengths == tokens.max_seqlen).sum()),
             }
             for name, value in counts.items():
                 self._totals[name] += value

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,9 +62,44 @@ def continuation_pieces(tokenizer: Tokenizer) -> NDArray[np.bool_]:
         continues = _continues_letters
     for token, number in vocabulary.items():
         table[number] = continues(token)
-    special = {*tokenizer.get_added_tokens_decoder(), *asdict(special_tokens(tokenizer)).values()}
-    table[sorted(special)] = False
+    table[_special_ids(tokenizer)] = False
     return table
+
+
+def piece_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Return the UTF-8 bytes of the text that each id stands for, with the space before a word, (vocabulary,).
+
+    Losses divided by them compare across vocabularies. Special tokens stand for no text, [UNK] neither.
+
+    >>> [_wordpiece_bytes(token) for token in ("run", "##ning")]
+    [4, 4]
+    """
+    vocabulary = tokenizer.get_vocab()
+    if isinstance(tokenizer.model, models.WordPiece):
+        measure: Callable[[str], int] = _wordpiece_bytes
+    elif any(token.startswith(BYTE_SPACE) for token in vocabulary):
+        measure = len  # every letter of byte-level BPE stands for one byte
+    else:
+        measure = _space_marked_bytes
+    table = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for token, number in vocabulary.items():
+        table[number] = measure(token)
+    table[_special_ids(tokenizer)] = 0
+    return table
+
+
+def _wordpiece_bytes(token: str) -> int:
+    is_continuation = _continues_wordpiece(token)
+    return len(token.encode()) - len(CONTINUATION) if is_continuation else len(token.encode()) + 1
+
+
+def _space_marked_bytes(token: str) -> int:
+    return len(token.replace(SPACE, " ").encode())
+
+
+def _special_ids(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids of special and added tokens, ascending."""
+    return sorted({*tokenizer.get_added_tokens_decoder(), *asdict(special_tokens(tokenizer)).values()})
 
 
 def _continues_wordpiece(token: str) -> bool:

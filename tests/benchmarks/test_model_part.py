@@ -101,7 +101,7 @@ def test_rows_are_padded_as_in_the_parity_tests() -> None:
     batch = packed_examples()
     for name, tensor in vars(padded(batch)).items():
         assert torch.equal(pad_rows(batch)[name], tensor), name
-    assert pad_rows(batch, 40)["input_ids"].shape == (batch.num_pairs, 40)
+    assert pad_rows(batch, 40)["input_ids"].shape == (batch.num_examples, 40)
 
 
 @pytest.mark.parametrize("mixture", [HALF, LengthMixture(1.0, 1.0), LengthMixture(0.5, 0.0)])
@@ -120,16 +120,16 @@ def test_lengths_that_cannot_be_are_refused() -> None:
 
 def test_made_up_batches_hold_pairs_of_those_lengths() -> None:
     batches = made_up()
-    lengths = [length for batch in batches for length in batch.cu_seqlens.diff()[: batch.num_pairs].tolist()]
+    lengths = [length for batch in batches for length in batch.tokens.cu_seqlens.diff()[: batch.num_examples].tolist()]
     assert sorted(lengths) == HALF.lengths(24, 40).tolist()
     for batch in batches:
-        assert batch.num_pairs == batch.num_labelled_pairs == 8
-        first = batch.input_ids[batch.cls_positions.long()]
+        assert batch.num_examples == batch.targets["nsp"].count == 8
+        first = batch.tokens.input_ids[batch.targets["nsp"].positions.long()]
         assert (first == 2).all()
-        assert 0.1 < batch.num_predictions / batch.num_tokens < 0.2
-        assert (batch.mlm_labels[: batch.num_predictions] != NO_LABEL).all()
-        assert batch.input_ids.max() < CONFIG.vocab_size
-    common = torch.cat([batch.input_ids for batch in batches]).bincount(minlength=CONFIG.vocab_size)[5:]
+        assert 0.1 < batch.targets["mlm"].count / batch.num_tokens < 0.2
+        assert (batch.targets["mlm"].labels[: batch.targets["mlm"].count] != NO_LABEL).all()
+        assert batch.tokens.input_ids.max() < CONFIG.vocab_size
+    common = torch.cat([batch.tokens.input_ids for batch in batches]).bincount(minlength=CONFIG.vocab_size)[5:]
     assert common[:10].sum() > 3 * common[-10:].sum()
 
 
@@ -140,7 +140,7 @@ def test_useful_work_is_the_closed_form() -> None:
     (batch,) = synthetic_batches(LengthMixture(1.0, 1.0), 1, PackedShape(4, 32), 1000, TokenMasking(), 0)
     weights = 2 * (4 * 64 * 64 + 2 * 64 * 128)
     attention = 12 * 2 * 64 * 4 * 32 * 32
-    head = 6 * (64 * 64 + 64 * 1000) * batch.num_predictions
+    head = 6 * (64 * 64 + 64 * 1000) * batch.targets["mlm"].count
     assert batch_flops(config, batch) == 6 * weights * 4 * 32 + attention + head
 
 
@@ -156,7 +156,7 @@ def test_rates_are_medians_over_turns_of_what_each_turn_did() -> None:
 
 @pytest.mark.parametrize("name", ["num_batches", "repeats", "steps"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"part\.{name}=0 must be a whole number, at least 1"):
+    with pytest.raises(ValueError, match=rf"part\.{name} must be a whole number, at least 1; got 0"):
         ModelPart(SETTING, None, **{name: 0})  # type: ignore[arg-type]
 
 

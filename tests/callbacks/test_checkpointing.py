@@ -9,11 +9,13 @@ import torch
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint
+from bert_lightning.settings.run_folder import RunFolder
 
 
 class FakeTrainer(SimpleNamespace):
     strategy = None
     ckpt_path = None
+    should_stop = False
 
     def save_checkpoint(self, path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
@@ -37,8 +39,8 @@ def train(callback: PeriodicCheckpoint, steps: range, max_steps: int, val_every:
     return saved
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def names(run_dir: Path) -> list[str]:
+    return sorted(path.name for path in RunFolder(run_dir).checkpoints.iterdir())
 
 
 def test_checkpoints_wait_for_the_validation_that_follows(tmp_path: Path) -> None:
@@ -48,9 +50,10 @@ def test_checkpoints_wait_for_the_validation_that_follows(tmp_path: Path) -> Non
 
 
 def test_the_newest_are_kept_and_leftovers_go(tmp_path: Path) -> None:
-    tmp_path.joinpath(".step-0000001.ckpt.partial").write_text("cut short")
-    sharded = tmp_path / "step-0000002.ckpt"
-    sharded.mkdir()
+    folder = RunFolder(tmp_path).checkpoints
+    sharded = folder / "step-0000002.ckpt"
+    sharded.mkdir(parents=True)
+    folder.joinpath(".step-0000001.ckpt.partial").write_text("cut short")
     (sharded / "meta.pt").write_text("x")
     train(PeriodicCheckpoint(tmp_path, 5, 2), range(5, 26), 100, None)
     assert names(tmp_path) == ["step-0000020.ckpt", "step-0000025.ckpt"]
@@ -74,7 +77,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(("every", "keep"), [(0, 1), (1, 0)])
 def test_numbers_below_one_are_refused(tmp_path: Path, every: int, keep: int) -> None:
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match=r"callbacks\.checkpoint\.\w+ must be a whole number, at least 1.*; got 0"):
         PeriodicCheckpoint(tmp_path, every, keep)
 
 

@@ -13,8 +13,9 @@ from tests.training.test_datamodules import make_data
 
 def test_rows_name_the_truth_that_the_scores_point_to(prepared: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
     batch = next(iter(make_data(prepared, tmp_path).val_dataloader()))[0]
-    scores = torch.full((len(batch.mlm_labels), tokenizer.get_vocab_size()), -50.0)
-    scores[torch.arange(batch.num_predictions), batch.mlm_labels[: batch.num_predictions].long()] = 50.0
+    mlm = batch.targets["mlm"]
+    scores = torch.full((len(mlm.labels), tokenizer.get_vocab_size()), -50.0)
+    scores[torch.arange(mlm.count), mlm.labels[: mlm.count].long()] = 50.0
     rows = Guesses(num_examples=3, top_k=1, num_masks=2)._rows(7, batch, scores, tokenizer)
     assert len(rows) == 3
     for step, text, truth, guesses in rows:

@@ -9,7 +9,7 @@ import torch
 
 from bert_lightning.callbacks import throughput
 from bert_lightning.callbacks.throughput import Throughput
-from bert_lightning.metrics.flops import step_flops
+from bert_lightning.models.useful_flops import step_flops
 from data_pipeline.streams.packing import PackedBatch
 from tests.training.test_datamodules import make_data
 from tests.training.test_modules import make_objective
@@ -58,12 +58,12 @@ def test_rates_leave_validation_out(prepared: Path, tmp_path: Path, monkeypatch:
     assert logged["throughput/samples_per_second"] == pytest.approx(48 / 6)
     assert logged["throughput/step_seconds"] == pytest.approx(3.0)
     assert logged["throughput/data_wait"] == pytest.approx(0.25)
-    assert logged["throughput/fill"] == pytest.approx(tokens / sum(len(part.input_ids) for part in parts))
+    assert logged["throughput/fill"] == pytest.approx(tokens / sum(len(part.tokens.input_ids) for part in parts))
     assert logged["progress/tokens"] == tokens
     assert logged["progress/samples"] == 48
-    lengths = [length for part in parts for length in part.cu_seqlens.diff()[: part.num_pairs].tolist()]
+    lengths = [length for part in parts for length in part.tokens.cu_seqlens.diff()[: part.num_examples].tolist()]
     assert sum(lengths) == tokens
-    predictions = sum(part.num_predictions for part in parts)
+    predictions = sum(part.targets["mlm"].count for part in parts)
     flops = step_flops(objective.encoder.config, tokens, sum(length**2 for length in lengths), predictions)
     assert logged["throughput/mfu"] == pytest.approx(flops / 6 / 1e9)
     assert logged["throughput/memory_gb"] > 0.01

@@ -23,6 +23,7 @@ from bert_lightning.checkpoints.huggingface import (
     write_folder,
 )
 from bert_lightning.models.encoder import Encoder
+from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.parity import CONFIG, our_model, packed_examples, padded, reference_model
 
@@ -36,12 +37,12 @@ def test_what_we_write_transformers_loads_whole_and_scores_the_same(tmp_path: Pa
     batch = packed_examples()
     rows = padded(batch)
     out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
-    hidden = model.encoder(batch)
+    hidden = model.encoder(batch.tokens)
     scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[
         : batch.num_tokens, : CONFIG.vocab_size
     ]
     torch.testing.assert_close(scores, out.prediction_logits[rows.attention_mask.bool()], atol=1e-5, rtol=0)
-    pair_scores = model.nsp_head.scores(hidden[batch.cls_positions[: batch.num_pairs]])
+    pair_scores = model.nsp_head.scores(hidden[batch.targets["nsp"].positions[: batch.num_examples]])
     torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
     text, theirs = "the king walks slowly .", AutoTokenizer.from_pretrained(tmp_path)
     assert theirs(text)["input_ids"] == tokenizer.encode(text).ids
@@ -159,22 +160,21 @@ def test_a_real_checkpoint_gives_the_sentence_vectors_of_transformers(caplog: py
     pretrained = load_pretrained(folder)
     assert pretrained.absent_heads == ["mlm_head", "nsp_head.classifier"]
     encoder = Encoder(pretrained.config).eval()
-    encoder.load_state_dict(pretrained.part("encoder"))
+    encoder.load_state_dict(pretrained.state_of("encoder"))
     tokenizer, theirs = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     texts = ["A man plays the guitar.", "Somebody makes music on stage in front of a very large crowd.", "Stocks fell."]
     encoded = tokenizer(texts, padding=True, return_tensors="pt")
     mask = encoded["attention_mask"].bool()
     lengths = mask.sum(1)
-    batch = replace(
-        packed_examples(),
+    tokens = PackedTokens(
         input_ids=encoded["input_ids"][mask],
         position_ids=torch.cat([torch.arange(int(n)) for n in lengths]),
         token_type_ids=torch.zeros(int(mask.sum()), dtype=torch.long),
         cu_seqlens=torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]),
-        buffer=None,
+        max_seqlen=int(lengths.max()),
     )
     with torch.no_grad():
-        ours, hidden = encoder(batch), theirs(**encoded).last_hidden_state
+        ours, hidden = encoder(tokens), theirs(**encoded).last_hidden_state
     torch.testing.assert_close(ours, hidden[mask], atol=1e-5, rtol=0)
     vectors = torch.stack([part.mean(0) for part in ours.split(lengths.tolist())])
     expected = (hidden * mask[..., None]).sum(1) / lengths[:, None]

@@ -1,17 +1,20 @@
 """bert-export: a folder that transformers loads and that reads back, whole or not there."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer
-from transformers import AutoModelForPreTraining, AutoTokenizer, BertModel
+from transformers import AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
 
 from bert_lightning import export as export_module
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.export import export
+from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from tests.checkpoints.test_checkpoint import assert_same, write_checkpoint, write_sharded_checkpoint
 from tests.commands.test_inspect_stream import run_command
 from tests.support.parity import packed_examples, padded, reference_model
@@ -39,11 +42,11 @@ def test_an_export_gives_the_same_scores_in_transformers(run: Path, tmp_path: Pa
     model.load_state_dict(pretrained.state)
     rows = padded(batch)
     out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
-    hidden = model.encoder(batch)
+    hidden = model.encoder(batch.tokens)
     scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
     expected = out.prediction_logits[rows.attention_mask.bool()]
     torch.testing.assert_close(scores[:, : pretrained.config.vocab_size], expected, atol=1e-5, rtol=0)
-    pair_scores = model.nsp_head.scores(hidden[batch.cls_positions[: batch.num_pairs]])
+    pair_scores = model.nsp_head.scores(hidden[batch.targets["nsp"].positions[: batch.num_examples]])
     torch.testing.assert_close(pair_scores, out.seq_relationship_logits, atol=1e-5, rtol=0)
     words = AutoTokenizer.from_pretrained(output)
     assert words.mask_token == "[MASK]"
@@ -98,11 +101,36 @@ def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: 
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_model_without_its_heads_is_not_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("objective", "architecture", "unused"),
+    [(MaskedLM, "BertForMaskedLM", set()), (MaskedLMWithSOP, "BertForMaskedLM", {"bert.pooler.dense"})],
+)
+def test_an_export_has_the_heads_that_were_trained_and_no_others(
+    tmp_path: Path, tokenizer: Tokenizer, objective: type[MaskedLM], architecture: str, unused: set[str]
+) -> None:
+    write_checkpoint(tmp_path / "run" / STEP, tokenizer, tmp_path / "tokenizer", objective)
+    output = export(settings(tmp_path / "run", tmp_path / "hf"))
+    assert json.loads((output / "config.json").read_text())["architectures"] == [architecture]
+    theirs, info = BertForMaskedLM.from_pretrained(output, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert {name.rpartition(".")[0] for name in info["unexpected_keys"]} == unused
+    pretrained, batch = load_pretrained(tmp_path / "run"), packed_examples()
+    model = objective(pretrained.config).eval()
+    model.load_state_dict(pretrained.state)
+    rows = padded(batch)
+    expected = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids).logits
+    hidden = model.encoder(batch.tokens)
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
+    vocabulary = pretrained.config.vocab_size
+    torch.testing.assert_close(scores[:, :vocabulary], expected[rows.attention_mask.bool()], atol=1e-5, rtol=0)
+
+
+def test_an_encoder_alone_is_exported_as_one(tmp_path: Path) -> None:
     BertModel(reference_model().config).save_pretrained(tmp_path / "encoder")
-    with pytest.raises(ValueError, match=r"has no mlm_head, nsp_head\.classifier to export"):
-        export(settings(tmp_path / "encoder", tmp_path / "hf"))
-    assert not (tmp_path / "hf").exists()
+    output = export(settings(tmp_path / "encoder", tmp_path / "hf"))
+    assert json.loads((output / "config.json").read_text())["architectures"] == ["BertModel"]
+    _, info = BertModel.from_pretrained(output, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
 
 
 def test_the_command_works_and_says_what_is_wrong_in_a_line(run: Path, tmp_path: Path) -> None:

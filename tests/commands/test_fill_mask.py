@@ -98,7 +98,7 @@ def test_the_command_works_and_says_what_is_wrong_in_a_line(folder: Path, tmp_pa
     assert "[MASK] 2" in done.stdout
     for arguments, said in [
         (["text=no mask, here"], "text='no mask, here' has no [MASK]"),
-        ([f"text={TEXT}", "top_k=0"], "top_k must be at least 1, not 0"),
+        ([f"text={TEXT}", "top_k=0"], "top_k must be a whole number, at least 1; got 0"),
     ]:
         done = run_command("fill_mask", "checkpoint=hf", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (2, f"error: {said}\n")

@@ -33,10 +33,10 @@ def test_an_example_shows_what_is_asked_for_and_reads_back(prepared: Path, token
     (batch, *_) = next(iter(make_stream(make_samples(prepared))))
     words = example_in_words(batch, 0, tokenizer).plain.split()
     asked = [word for word in words if "->" in word]
-    begin, end = batch.cu_seqlens[:2].tolist()
+    begin, end = batch.tokens.cu_seqlens[:2].tolist()
     expected = [
-        (tokenizer.id_to_token(int(batch.input_ids[p])), tokenizer.id_to_token(int(label)))
-        for p, label in zip(batch.masked_positions, batch.mlm_labels, strict=True)
+        (tokenizer.id_to_token(int(batch.tokens.input_ids[p])), tokenizer.id_to_token(int(label)))
+        for p, label in zip(batch.targets["mlm"].positions, batch.targets["mlm"].labels, strict=True)
         if begin <= p < end and label != -100
     ]
     assert [tuple(word.split("->")) for word in asked] == expected

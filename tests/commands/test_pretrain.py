@@ -1,5 +1,6 @@
 """bert-pretrain end to end: real corpus files, real processes, real kills."""
 
+import copy
 import os
 import shutil
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +17,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer
 
@@ -144,7 +148,18 @@ def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) 
     assert checkpoint["bert_lightning"]["config"]["data"]["seq_len"] == 48
     assert all(name.startswith("objective.") for name in checkpoint["state_dict"])
     states = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
-    assert [state["consumed_samples"] for state in states] == [60 * 32]
+    assert states == [checkpoint["bert_lightning"]["stream"]]
+    assert states[0]["consumed_samples"] == 60 * 32
+    lines = (run_dir / "metrics.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(3, 61, 3))  # one row a step
+    assert {name.split("/")[0] for name in lines[0].split(",")} == {
+        "step",
+        "train",
+        "val",
+        "optim",
+        "throughput",
+        "progress",
+    }
 
 
 def test_a_killed_run_continues_to_the_last_digit(base: Settings, tmp_path: Path) -> None:
@@ -202,6 +217,60 @@ def test_other_micro_batches_and_workers_continue_the_same_run(base: Settings, t
     other = {"data.micro_batch_size": 16, "data.num_workers": 1}
     run_here(settings | other | {"run_name": "part", "resume": checkpoint})
     assert_same_end(tmp_path / "runs" / "part", tmp_path / "runs" / "whole")
+
+
+@pytest.mark.parametrize("strategy", ["single", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_the_position_in_the_stream_is_in_the_payload(base: Settings, tmp_path: Path, strategy: str) -> None:
+    """What Lightning keeps does not count; a checkpoint of version 0.1 has nothing else and continues too."""
+    settings = base | NO_DROPOUT | {"run_name": "whole", "callbacks.checkpoint.keep_last": None}
+    run_here(settings)
+    if strategy == "fsdp":
+        sharded = settings | {"strategy": "fsdp", "trainer.devices": 2, "run_name": "sharded"}
+        assert run_apart(sharded, tmp_path).returncode == 0
+    begun = tmp_path / "runs" / ("sharded" if strategy == "fsdp" else "whole")
+    checkpoint = begun / "checkpoints" / "step-0000010.ckpt"
+    file = checkpoint / "meta.pt" if checkpoint.is_dir() else checkpoint
+    content = torch.load(file, weights_only=True)
+    elsewhere, old = copy.deepcopy(content), copy.deepcopy(content)
+    elsewhere["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["consumed_samples"] = 0
+    del old["bert_lightning"]["stream"]
+    for name, changed in (("elsewhere", elsewhere), ("old", old)):
+        torch.save(changed, file)
+        run_here(settings | {"run_name": name, "resume": checkpoint})
+        assert_same_end(tmp_path / "runs" / name, tmp_path / "runs" / "whole")
+
+
+def test_callbacks_and_loggers_of_lightning_see_metrics_and_settings(base: Settings, tmp_path: Path) -> None:
+    """A loss never falls by 10, so the second validation ends the run, and its state is saved."""
+    early, best, csv = "+callbacks.early", "+callbacks.best", "+logger.lightning"
+    trainer = run_here(
+        base
+        | {"run_name": "a", "trainer.max_steps": 60, "callbacks.checkpoint.every_n_steps": 4}
+        | {f"{early}._target_": "lightning.pytorch.callbacks.EarlyStopping", f"{early}.monitor": "val/loss"}
+        | {f"{early}.min_delta": 10, f"{early}.patience": 1}
+        | {f"{best}._target_": "lightning.pytorch.callbacks.ModelCheckpoint", f"{best}.monitor": "val/mlm_loss"}
+        | {f"{best}.dirpath": tmp_path / "best"}
+        | {f"{csv}._target_": "lightning.pytorch.loggers.CSVLogger", f"{csv}.save_dir": tmp_path / "csv"}
+    )
+    run_dir = tmp_path / "runs" / "a"
+    assert trainer.global_step == 10
+    assert (run_dir / "checkpoints" / "step-0000010.ckpt").is_file()
+    columns = read_columns(run_dir / "metrics.csv")
+    assert columns["val/loss"][0] == [5, 10]
+    (saver,) = (each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint))
+    assert saver.best_model_score.item() == min(columns["val/mlm_loss"][1])
+    assert Path(saver.best_model_path).is_file()
+    last = {name: values[-1] for name, (_, values) in columns.items()}
+    assert {name: value.item() for name, value in trainer.callback_metrics.items()} == last
+    (settings,) = (tmp_path / "csv").rglob("hparams.yaml")
+    assert OmegaConf.load(settings) == OmegaConf.load(run_dir / "config.yaml")
+
+
+def test_settings_are_not_changed(base: Settings) -> None:
+    cfg = compose_here("pretrain", base | {"run_name": "a"})
+    before = OmegaConf.to_container(cfg)
+    pretrain(cfg)
+    assert OmegaConf.to_container(cfg) == before
 
 
 def test_another_stream_is_refused_on_resume(base: Settings, tmp_path: Path) -> None:
@@ -290,9 +359,12 @@ def test_wandb_is_offline_without_an_account_and_keeps_the_steps(
         ({"trainer.precision": "fp4"}, "trainer.precision=fp4 is not one of"),
         ({"trainer.devices": 2}, "strategy=single runs one process"),
         ({"data.path": "/nowhere"}, "/nowhere is not a folder prepared by bert-prepare"),
-        ({"run_name": "a b"}, "run_name=a b must be"),
+        ({"run_name": "a b"}, "run_name must be letters"),
         ({"resume": "/nowhere.ckpt"}, "resume=/nowhere.ckpt does not exist"),
-        ({"callbacks.checkpoint.every_n_steps": 0}, "callbacks.checkpoint.every_n_steps=0"),
+        (
+            {"callbacks.checkpoint.every_n_steps": 0},
+            "callbacks.checkpoint.every_n_steps must be a whole number",
+        ),
         ({"schedule.warmup_steps": 15}, "schedule.warmup_steps=15 does not fit trainer.max_steps=14"),
     ],
 )
@@ -365,14 +437,14 @@ def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(base: Settings
     with pytest.raises(ValueError, match=r"x\.ckpt cannot be read"):
         run_here(base | {"run_name": "a", "resume": tmp_path / "x.ckpt"})
     for changes, said in [
-        ({"data.validation_samples": 0}, r"data\.validation_samples=0"),
-        ({"data.num_workers": -1}, r"data\.num_workers=-1"),
-        ({"data.retries": -1}, r"data\.retries=-1"),
-        ({"data.retries": None}, r"data\.retries=None"),
-        ({"data.cache_bytes": 0}, r"data\.cache_bytes=0"),
+        ({"data.validation_samples": 0}, r"data\.validation_samples must be .*got 0"),
+        ({"data.num_workers": -1}, r"data\.num_workers must be .*got -1"),
+        ({"data.retries": -1}, r"data\.retries must be .*got -1"),
+        ({"data.retries": None}, r"data\.retries must be .*got None"),
+        ({"data.cache_bytes": 0}, r"data\.cache_bytes must be .*got 0"),
         ({"data.path": "ftp://store/data"}, r"data\.path=ftp://store/data is neither"),
         ({"optimizer.lr": -1}, "learning rate"),
-        ({"seed": -1}, "seed=-1"),
+        ({"seed": -1}, "seed must be .*got -1"),
     ]:
         with pytest.raises((ValueError, InstantiationException), match=f"(?i){said}"):
             run_here(base | {"run_name": "a"} | changes)
@@ -428,8 +500,9 @@ def poison_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     plain = PretrainingModule.training_step
 
     def training_step(self: PretrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
-        weights = self.objective.loss_weights
-        self.objective.loss_weights = dict.fromkeys(weights, float("nan")) if self.global_step + 1 >= step else weights
+        if self.global_step + 1 >= step:
+            quantities = self.objective.quantities
+            self.objective.quantities = {name: replace(one, loss_weight=nan) for name, one in quantities.items()}
         plain(self, batch, batch_idx)
 
     monkeypatch.setattr(PretrainingModule, "training_step", training_step)

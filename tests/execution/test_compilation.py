@@ -30,7 +30,7 @@ from tests.commands.test_pretrain import (
     run_here,
 )
 from tests.support.many_runs import run_together
-from tests.support.parity import CONFIG, gradients, our_model, packed_examples, reference_model
+from tests.support.parity import CONFIG, gradients, losses, our_model, packed_examples, reference_model
 from tests.training.test_modules import Breaking, fit, make_module, make_objective
 
 SHALLOW = replace(CONFIG, num_hidden_layers=2)
@@ -49,7 +49,7 @@ def _afresh() -> Iterator[None]:
 
 def train(model: MaskedLMWithNSP, batch: PackedBatch, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     torch.manual_seed(seed)
-    loss = sum(model(batch).losses.values())
+    loss = sum(losses(model, batch).values())
     assert isinstance(loss, Tensor)
     loss.backward()
     return loss.detach(), gradients(model)
@@ -100,9 +100,10 @@ def test_no_batch_after_the_first_compiles_anything() -> None:
     model = MaskedLMWithNSP(CONFIG)
     Compilation(**TRACED)(model, "cpu")
     batches = made_up(8)
-    assert len({(len(batch.input_ids), len(batch.masked_positions)) for batch in batches}) > 3
+    assert len({(len(batch.tokens.input_ids), len(batch.targets["mlm"].positions)) for batch in batches}) > 3
     first = batches[0]
-    assert len(first.masked_positions) + len(first.cls_positions) == CONFIG.hidden_size  # equal by chance
+    rows = sum(len(target.positions) for target in first.targets.values())
+    assert rows == CONFIG.hidden_size  # equal by chance
     train(model, first)
     assert counters["stats"]["unique_graphs"] == 5  # embeddings, layers, the last layer, two heads
     for batch in batches[1:]:
@@ -128,7 +129,7 @@ def test_fixed_shapes_compile_once_each() -> None:
     for _ in range(2):
         for batch in batches:
             train(model, batch)
-        shapes = {(len(batch.input_ids), len(batch.masked_positions)) for batch in batches}
+        shapes = {(len(batch.tokens.input_ids), len(batch.targets["mlm"].positions)) for batch in batches}
         assert counters["stats"]["unique_graphs"] == len(shapes)
 
 
@@ -249,10 +250,10 @@ def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_pat
 def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:  # noqa: F811
     from bert_lightning.execution.strategies import FullyShardedStrategy
     from bert_lightning.pretrain import check_sharding
-    from bert_lightning.settings.config import World
+    from bert_lightning.settings.config import Processes
 
     with pytest.raises(ValueError, match=r"compile\.scope=model .* strategy=fsdp"):
-        check_sharding(FullyShardedStrategy(), World("cpu", 2, 1, True), "32-true", Compilation("model"))
+        check_sharding(FullyShardedStrategy(), Processes("cpu", 2, 1, True), "32-true", Compilation("model"))
     recorded = Compilation("layers", "reduce-overhead", dynamic=False)
     with pytest.raises(ValueError, match=r"compile\.mode=reduce-overhead records CUDA graphs .* strategy=fsdp"):
-        check_sharding(FullyShardedStrategy(), World("gpu", 2, 1, True), "32-true", recorded)
+        check_sharding(FullyShardedStrategy(), Processes("gpu", 2, 1, True), "32-true", recorded)

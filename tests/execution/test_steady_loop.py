@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bert_lightning.callbacks.throughput import Throughput
-from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams import stream
@@ -105,7 +105,9 @@ def test_copies_are_pinned_and_do_not_wait(prepared: Path, tmp_path: Path, monke
     monkeypatch.setattr(
         stream, "DataLoader", lambda *args, **kw: asked.update(kw) or plain(*args, **kw | {"pin_memory": False})
     )
-    data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), 48, 32, 8, 3, cache_dir=tmp_path)
+    data = PretrainingData(
+        prepared, SegmentPairs(), TokenMasking(), HeldOutExamples(TokenMasking()), 48, 32, 8, 3, cache_dir=tmp_path
+    )
     strategy = SimpleNamespace(root_device=torch.device("cuda"))
     data.trainer = SimpleNamespace(global_rank=0, world_size=1, strategy=strategy)  # type: ignore[assignment]
     step = next(iter(data.train_dataloader()))

@@ -6,15 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bert_lightning.metrics import flops
-from bert_lightning.metrics.flops import (
-    datasheet_peak_flops,
-    measured_peak_flops,
-    parameter_count,
-    peak_flops,
-    step_flops,
-)
+from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count, peak_flops
+from bert_lightning.models import useful_flops
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.useful_flops import step_flops
 
 BASE = EncoderConfig(
     vocab_size=30528,
@@ -28,7 +23,7 @@ LARGE = replace(BASE, hidden_size=1024, num_hidden_layers=24, num_attention_head
 
 
 def test_examples() -> None:
-    assert doctest.testmod(flops).failed == 0
+    assert doctest.testmod(useful_flops).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from bert_lightning.metrics.metric_sums import MetricSums
+from bert_lightning.objectives.objective import Quantity
 
-WEIGHTS = {"mlm_loss": 1.0, "nsp_loss": 0.5}
+QUANTITIES = {
+    "mlm_loss": Quantity("mlm", loss_weight=1.0, perplexity="perplexity"),
+    "nsp_loss": Quantity("nsp", loss_weight=0.5),
+    "mlm_accuracy": Quantity("mlm"),
+}
 CPU = torch.device("cpu")
 
 
@@ -16,7 +21,7 @@ def step(mlm: float, nsp: float, right: float) -> dict[str, torch.Tensor]:
 
 
 def test_a_window_is_never_a_mean_of_means() -> None:
-    sums = MetricSums(WEIGHTS, CPU)
+    sums = MetricSums(QUANTITIES, CPU)
     sums.add(step(10.0, 2.0, 1.0), torch.tensor([2, 4, 2]))
     sums.add(step(5.0, 1.0, 0.0), torch.tensor([8, 4, 8]))
     means = sums.means()
@@ -27,7 +32,7 @@ def test_a_window_is_never_a_mean_of_means() -> None:
 
 
 def test_a_skipped_step_counts_for_nothing() -> None:
-    sums = MetricSums(WEIGHTS, CPU)
+    sums = MetricSums(QUANTITIES, CPU)
     sums.add(step(10.0, 2.0, 1.0), torch.tensor([2, 4, 2]), torch.tensor(False))
     before = sums.means()
     sums.add(step(math.nan, math.inf, 1.0), torch.tensor([2, 4, 2]), torch.tensor(True))
@@ -35,7 +40,7 @@ def test_a_skipped_step_counts_for_nothing() -> None:
 
 
 def test_a_quantity_without_labels_is_left_out_of_the_total() -> None:
-    sums = MetricSums(WEIGHTS, CPU)
+    sums = MetricSums(QUANTITIES, CPU)
     sums.add(step(6.0, 0.0, 1.0), torch.tensor([3, 0, 3]))
     means = sums.means()
     assert means["loss"] == pytest.approx(2.0)
@@ -43,7 +48,7 @@ def test_a_quantity_without_labels_is_left_out_of_the_total() -> None:
 
 
 def test_the_state_goes_on_where_it_was_saved() -> None:
-    sums, loaded, other = (MetricSums(WEIGHTS, CPU) for _ in range(3))
+    sums, loaded, other = (MetricSums(QUANTITIES, CPU) for _ in range(3))
     sums.add(step(10.0, 2.0, 1.0), torch.tensor([2, 4, 2]))
     loaded.load_state_dict(sums.state_dict(), is_first_rank=True)
     other.load_state_dict(sums.state_dict(), is_first_rank=False)
@@ -53,3 +58,14 @@ def test_the_state_goes_on_where_it_was_saved() -> None:
     assert math.isnan(other.means()["loss"])
     sums.reset()
     assert math.isnan(sums.means()["mlm_loss"])
+
+
+def test_sums_saved_under_fewer_names_go_on_under_theirs() -> None:
+    """A checkpoint from before a quantity existed resumes; the new quantity begins at nothing."""
+    saved = MetricSums({name: QUANTITIES[name] for name in ("nsp_loss", "mlm_loss")}, CPU)
+    saved.add(step(10.0, 2.0, 0.0), torch.tensor([4, 2]))
+    loaded = MetricSums(QUANTITIES, CPU)
+    loaded.load_state_dict(saved.state_dict(), is_first_rank=True)
+    means = loaded.means()
+    assert (means["nsp_loss"], means["mlm_loss"]) == (0.5, 5.0)
+    assert math.isnan(means["mlm_accuracy"])

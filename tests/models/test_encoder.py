@@ -10,7 +10,16 @@ from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingf
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedBatch
-from tests.support.parity import CONFIG, gradients, one_by_one, our_model, packed_examples, padded, reference_model
+from tests.support.parity import (
+    CONFIG,
+    gradients,
+    losses,
+    one_by_one,
+    our_model,
+    packed_examples,
+    padded,
+    reference_model,
+)
 
 TOLERANCE = 1e-5
 
@@ -18,7 +27,7 @@ TOLERANCE = 1e-5
 def our_losses(model: MaskedLMWithNSP, batch: PackedBatch) -> dict[str, Tensor]:
     """Mean losses, as the trainer makes them."""
     counts = model.counts(batch)
-    return {name: total / counts[name] for name, total in model(batch).losses.items()}
+    return {name: total / counts[name] for name, total in losses(model, batch).items()}
 
 
 def hidden_states(encoder: Encoder, batch: PackedBatch) -> list[Tensor]:
@@ -27,7 +36,7 @@ def hidden_states(encoder: Encoder, batch: PackedBatch) -> list[Tensor]:
     hooks = [
         m.register_forward_hook(lambda _m, _a, out: found.append(out)) for m in (encoder.embeddings, *encoder.layers)
     ]
-    encoder(batch)
+    encoder(batch.tokens)
     for hook in hooks:
         hook.remove()
     return found
@@ -48,8 +57,8 @@ def test_pooled_output_and_scores_equal_the_reference() -> None:
     model, rows = our_model(reference).eval(), padded(batch)
     out = reference(rows.input_ids, rows.attention_mask, rows.token_type_ids)
     pooled = reference.bert(rows.input_ids, rows.attention_mask, rows.token_type_ids).pooler_output
-    hidden = model.encoder(batch)
-    first = hidden[batch.cls_positions[: batch.num_pairs]]
+    hidden = model.encoder(batch.tokens)
+    first = hidden[batch.targets["nsp"].positions[: batch.num_examples]]
     torch.testing.assert_close(model.nsp_head.pooler(first), pooled, atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(model.nsp_head.scores(first), out.seq_relationship_logits, atol=TOLERANCE, rtol=0)
     scores = model.mlm_head.scores(hidden[: batch.num_tokens], model.encoder.embeddings.token.weight)
@@ -101,7 +110,7 @@ def test_the_error_in_bfloat16_is_at_most_three_times_that_of_the_reference(seed
         return out.hidden_states[-1][real].float(), flat(found)
 
     def ours() -> tuple[Tensor, Tensor]:
-        hidden = model.encoder(batch)[: batch.num_tokens].float()
+        hidden = model.encoder(batch.tokens)[: batch.num_tokens].float()
         sum(our_losses(model, batch).values()).backward()
         return hidden, flat(gradients(model))
 
@@ -121,8 +130,8 @@ def test_rows_give_the_same_values_and_gradients_as_the_whole_layer() -> None:
     results = []
     for whole in (True, False):
         model = our_model(reference_model()).encoder
-        rows = torch.cat([batch.masked_positions, batch.cls_positions]).long()
-        hidden = model(batch)[rows] if whole else model(batch, rows)
+        rows = torch.cat([batch.targets["mlm"].positions, batch.targets["nsp"].positions]).long()
+        hidden = model(batch.tokens)[rows] if whole else model(batch.tokens, rows)
         hidden.square().sum().backward()
         results.append((hidden.detach(), {name: p.grad for name, p in model.named_parameters()}))
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-6, rtol=0)
@@ -134,12 +143,12 @@ def test_packed_equals_one_by_one() -> None:
     """Sums over a packed batch are the sums over its examples, each alone in a batch without filler."""
     model, batch = our_model(reference_model()), packed_examples()
     singles = one_by_one(batch)
-    assert sum(single.num_predictions for single in singles) == batch.num_predictions
-    hidden = torch.cat([model.encoder(single) for single in singles])
-    torch.testing.assert_close(model.encoder(batch)[: batch.num_tokens], hidden, atol=TOLERANCE, rtol=0)
+    assert sum(single.targets["mlm"].count for single in singles) == batch.targets["mlm"].count
+    hidden = torch.cat([model.encoder(single.tokens) for single in singles])
+    torch.testing.assert_close(model.encoder(batch.tokens)[: batch.num_tokens], hidden, atol=TOLERANCE, rtol=0)
     totals = []
     for batches in ([batch], singles):
-        loss = sum(sum(model(one).losses.values()) for one in batches)
+        loss = sum(sum(losses(model, one).values()) for one in batches)
         loss.backward()
         totals.append({"loss": loss.detach()} | gradients(model))
     assert totals[0].keys() == totals[1].keys()
@@ -150,19 +159,19 @@ def test_packed_equals_one_by_one() -> None:
 def test_filler_changes_nothing() -> None:
     """Neither how much of it there is nor what it says changes a value or a gradient."""
     model, batch, longer = our_model(reference_model()), packed_examples(room=8), packed_examples(room=200)
-    assert len(longer.input_ids) > len(batch.input_ids) > batch.num_tokens
-    assert len(batch.masked_positions) > batch.num_predictions
-    assert len(batch.cls_positions) > batch.num_pairs
+    assert len(longer.tokens.input_ids) > len(batch.tokens.input_ids) > batch.num_tokens
+    assert len(batch.targets["mlm"].positions) > batch.targets["mlm"].count
+    assert len(batch.targets["nsp"].positions) > batch.num_examples
     filler = slice(batch.num_tokens, None)
-    ids, types, positions = batch.input_ids.clone(), batch.token_type_ids.clone(), batch.masked_positions.clone()
-    ids[filler], types[filler], positions[batch.num_predictions :] = 50, 1, len(ids) - 1
-    changed = replace(batch, input_ids=ids, token_type_ids=types, masked_positions=positions, buffer=None)
+    changed = batch.to("cpu")
+    changed.tokens.input_ids[filler], changed.tokens.token_type_ids[filler] = 50, 1
+    changed.targets["mlm"].positions[batch.targets["mlm"].count :] = len(batch.tokens.input_ids) - 1
     results = []
     for packed in (batch, longer, changed):
-        losses = our_losses(model, packed)
-        sum(losses.values()).backward()
-        hidden = model.encoder(packed)[: packed.num_tokens].detach()
-        results.append({"hidden": hidden} | losses | gradients(model))
+        means = our_losses(model, packed)
+        sum(means.values()).backward()
+        hidden = model.encoder(packed.tokens)[: packed.num_tokens].detach()
+        results.append({"hidden": hidden} | means | gradients(model))
     for other in results[1:]:
         for name, value in results[0].items():
             torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
@@ -181,12 +190,12 @@ def test_dropout_is_on_in_training_only_and_follows_the_seed() -> None:
     config = replace(CONFIG, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
     encoder, batch = Encoder(config), packed_examples()
     torch.manual_seed(0)
-    first = encoder(batch)
-    assert not torch.equal(first, encoder(batch))
+    first = encoder(batch.tokens)
+    assert not torch.equal(first, encoder(batch.tokens))
     torch.manual_seed(0)
-    assert torch.equal(first, encoder(batch))
+    assert torch.equal(first, encoder(batch.tokens))
     encoder.eval()
-    assert torch.equal(encoder(batch), encoder(batch))
+    assert torch.equal(encoder(batch.tokens), encoder(batch.tokens))
 
 
 def test_weights_go_there_and_back_unchanged() -> None:
@@ -220,9 +229,9 @@ def test_new_weights_have_the_published_distribution() -> None:
         ({"num_attention_heads": 5}, "hidden_size=32.*num_attention_heads=5"),
         ({"hidden_act": "swish"}, "hidden_act=swish"),
         ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob=1\.0"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers=0"),
-        ({"num_attention_heads": 0}, "num_attention_heads=0"),
-        ({"hidden_size": 0}, "hidden_size=0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number, at least 1; got 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be a whole number, at least 1; got 0"),
+        ({"hidden_size": 0}, "hidden_size must be a whole number, at least 1; got 0"),
         ({"vocab_size": None}, "vocab_size=null"),
         ({"pad_token_id": 101}, "pad_token_id=101.*vocab_size=101"),
         ({"initializer_range": -0.02}, r"initializer_range=-0\.02"),

@@ -106,5 +106,5 @@ def test_chunks_hold_a_fraction_of_the_scores() -> None:
 
 
 def test_a_wrong_number_is_named() -> None:
-    with pytest.raises(ValueError, match=r"objective\.chunk_rows=0 must be"):
+    with pytest.raises(ValueError, match=r"objective\.chunk_rows must be a whole number, at least 1, or null; got 0"):
         MaskedLMHead(CONFIG, 0)

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.objective import weighted_loss
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch
-from tests.support.parity import CONFIG, gradients, our_model, packed_examples, reference_model
+from tests.support.parity import CONFIG, gradients, losses, our_model, packed_examples, reference_model
 
 
 @pytest.fixture
@@ -20,57 +21,49 @@ def model() -> MaskedLMWithNSP:
 
 def by_hand(model: MaskedLMWithNSP, batch: PackedBatch) -> dict[str, Tensor]:
     """The same sums from the scores of all tokens, with indexing by hand."""
-    hidden = model.encoder(batch)
+    hidden = model.encoder(batch.tokens)
     scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight).log_softmax(-1)
     pair_scores = model.nsp_head.scores(hidden).log_softmax(-1)
     sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), torch.tensor(0.0))
-    sums["random_next"] = (batch.nsp_labels == 1).sum()
-    for kind, table, places, labels in (
-        ("mlm", scores, batch.masked_positions, batch.mlm_labels),
-        ("nsp", pair_scores, batch.cls_positions, batch.nsp_labels),
-    ):
-        for place, label in zip(places.tolist(), labels.tolist(), strict=True):
+    sums["random_next"] = (batch.targets["nsp"].labels == 1).sum()
+    for kind, table in (("mlm", scores), ("nsp", pair_scores)):
+        target = batch.targets[kind]
+        for position, label in zip(target.positions.tolist(), target.labels.tolist(), strict=True):
             if label != NO_LABEL:
-                sums[f"{kind}_loss"] = sums[f"{kind}_loss"] - table[place, label]
-                sums[f"{kind}_accuracy"] = sums[f"{kind}_accuracy"] + (table[place].argmax() == label)
-    return sums
+                sums[f"{kind}_loss"] = sums[f"{kind}_loss"] - table[position, label]
+                sums[f"{kind}_accuracy"] = sums[f"{kind}_accuracy"] + (table[position].argmax() == label)
+    return sums | {"mlm_loss_per_byte": sums["mlm_loss"].detach()}
 
 
 def test_sums_are_those_of_all_predictions_and_of_nothing_else(model: MaskedLMWithNSP) -> None:
     batch = packed_examples()
     with torch.no_grad():  # so that the model is right a few times
-        model.mlm_head.bias[batch.mlm_labels[:4].long()] += 5
+        model.mlm_head.bias[batch.targets["mlm"].labels[:4].long()] += 5
     output, expected = model(batch), by_hand(model, batch)
-    found = output.losses | output.metrics
-    assert found.keys() == expected.keys() == model.counts(batch).keys()
+    assert output.keys() == expected.keys() == model.counts(batch).keys() == model.quantities.keys()
     assert expected["mlm_accuracy"] > 0
     for name, value in expected.items():
-        torch.testing.assert_close(found[name].float(), value.float(), atol=1e-4, rtol=1e-5, msg=name)
-        assert found[name].shape == ()
-        assert found[name].requires_grad == name.endswith("loss")
+        torch.testing.assert_close(output[name].float(), value.float(), atol=1e-4, rtol=1e-5, msg=name)
+        assert output[name].shape == ()
+        assert output[name].requires_grad == name.endswith("loss")
 
 
 def test_counts_are_of_labelled_predictions(model: MaskedLMWithNSP) -> None:
     batch = packed_examples()
-    counts = model.counts(batch)
-    assert counts["mlm_loss"] == counts["mlm_accuracy"] == (batch.mlm_labels != NO_LABEL).sum()
-    assert counts["nsp_loss"] == counts["nsp_accuracy"] == (batch.nsp_labels != NO_LABEL).sum()
+    counts, mlm, nsp = model.counts(batch), batch.targets["mlm"], batch.targets["nsp"]
+    assert counts["mlm_loss"] == counts["mlm_accuracy"] == (mlm.labels != NO_LABEL).sum()
+    assert counts["nsp_loss"] == counts["nsp_accuracy"] == (nsp.labels != NO_LABEL).sum()
     assert all(type(count) is int for count in counts.values())
 
 
 def test_a_batch_without_labels_costs_nothing_and_teaches_nothing(model: MaskedLMWithNSP) -> None:
     """A rank whose share of a global batch is filler alone takes part in the step."""
-    batch = packed_examples()
-    nothing = torch.full_like
-    empty = replace(
-        batch,
-        mlm_labels=nothing(batch.mlm_labels, NO_LABEL),
-        nsp_labels=nothing(batch.nsp_labels, NO_LABEL),
-        buffer=None,
-    )
+    empty = packed_examples()
+    for target in empty.targets.values():
+        target.labels.fill_(NO_LABEL)
     output = model(empty)
-    assert all(value == 0 for value in (output.losses | output.metrics).values())
-    sum(output.losses.values()).backward()
+    assert all(value == 0 for value in output.values())
+    sum(losses(model, empty).values()).backward()
     found = gradients(model)
     assert found.keys() == dict(model.named_parameters()).keys()
     assert all((gradient == 0).all() for gradient in found.values())
@@ -80,13 +73,14 @@ def test_losses_are_in_fp32_whatever_the_model_computes_in(model: MaskedLMWithNS
     with torch.autocast("cpu", dtype=torch.bfloat16):
         autocast = model(packed_examples())
     for output in (autocast, model.bfloat16()(packed_examples())):
-        assert all(loss.dtype == torch.float32 for loss in output.losses.values())
+        assert {output[name].dtype for name in ("mlm_loss", "nsp_loss")} == {torch.float32}
 
 
-def test_weights_name_the_losses() -> None:
-    model = MaskedLMWithNSP(CONFIG, mlm_weight=0.5, nsp_weight=2.0)
-    assert model.loss_weights == {"mlm_loss": 0.5, "nsp_loss": 2.0}
-    assert model.loss_weights.keys() == model(packed_examples()).losses.keys()
+def test_weights_are_those_of_the_loss_that_is_minimized() -> None:
+    model, batch = MaskedLMWithNSP(CONFIG, mlm_weight=0.5, nsp_weight=2.0), packed_examples()
+    sums, scales = model(batch), {name: 1 / max(1, count) for name, count in model.counts(batch).items()}
+    mlm, nsp = (sums[f"{kind}_loss"] / batch.targets[kind].count for kind in ("mlm", "nsp"))
+    torch.testing.assert_close(weighted_loss(model.quantities, sums, scales), 0.5 * mlm + 2.0 * nsp)
 
 
 def test_nothing_reads_a_value_from_the_device() -> None:
@@ -98,9 +92,8 @@ def test_nothing_reads_a_value_from_the_device() -> None:
     with torch.device("meta"):
         model = MaskedLMWithNSP(replace(CONFIG, hidden_dropout_prob=0.1), attention)
     batch = packed_examples().to("meta")
-    assert batch.input_ids.is_meta
-    output = model(batch)
-    sum(output.losses.values()).backward()
+    assert batch.tokens.input_ids.is_meta
+    sum(losses(model, batch).values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
@@ -120,7 +113,7 @@ def weights_after_training() -> dict[str, Tensor]:
     model = MaskedLMWithNSP(replace(CONFIG, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
     for step in range(4):
-        torch.stack(list(model(packed_examples(step % 2)).losses.values())).sum().backward()
+        torch.stack(list(losses(model, packed_examples(step % 2)).values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -129,7 +129,7 @@ def test_a_preparation_on_slurm_is_the_local_one_and_names_what_it_cannot_read(c
 def test_what_cannot_work_is_said_before_anything_is_submitted(
     cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match=r"executor\.cpus_per_task must be a whole number from 1, not 0"):
+    with pytest.raises(ValueError, match=r"executor\.cpus_per_task must be a whole number, at least 1, or null; got 0"):
         executor(cpus_per_task=0)
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(ChildProcessError, match="sbatch refused the job of 'trying'"):

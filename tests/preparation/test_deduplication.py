@@ -109,7 +109,7 @@ def test_words_of_any_script() -> None:
 
 @pytest.mark.parametrize("name", ["n_grams", "num_buckets", "hashes_per_bucket"])
 def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"deduplication\.{name} must be a positive whole number, not 0"):
+    with pytest.raises(ValueError, match=rf"deduplication\.{name} must be a whole number, at least 1; got 0"):
         MinHashDeduplication(**{name: 0})
 
 

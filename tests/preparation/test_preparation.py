@@ -182,7 +182,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"validation_fraction.*1\.5"):
         Preparation(tmp_path, validation_fraction=1.5)
-    with pytest.raises(ValueError, match="shard_tokens must be a positive whole number, not 0"):
+    with pytest.raises(ValueError, match="shard_tokens must be a whole number, at least 1; got 0"):
         Preparation(tmp_path, shard_tokens=0)
 
 
@@ -529,7 +529,10 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: 
         (["corpus=text", f"corpus.path={source}", "corpus.pth=1"], "corpus.pth"),
         (["corpus=nothing"], "corpus/nothing"),
         (["corpus=text"], "corpus.path"),
-        (["corpus=text", f"corpus.path={source}", "shard_tokens=many"], "shard_tokens must be a positive whole number"),
+        (
+            ["corpus=text", f"corpus.path={source}", "shard_tokens=many"],
+            "shard_tokens must be a whole number, at least 1",
+        ),
         (
             ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=no"],
             "tokenizer.vocab_size must be a positive",

@@ -11,7 +11,7 @@ from bert_lightning.reports.report import write_report
 
 def write_run(folder: Path) -> None:
     for begin, end in ((1, 8), (5, 11)):  # interrupted and resumed
-        logger = MetricsCsv(folder / "metrics.csv")
+        logger = MetricsCsv(folder)
         for step in range(begin, end):
             logger.log_metrics({"train/loss": 10 / step, "train/mlm_loss": 9 / step, "optim/lr": 0.1 / step}, step * 10)
         logger.log_metrics(

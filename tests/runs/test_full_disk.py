@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.checkpoints.checkpoint import checkpoints_of, is_whole
+from bert_lightning.checkpoints.checkpoint import is_whole
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder
 from tests.commands.test_pretrain import (
     NO_DROPOUT,
     Settings,
@@ -61,7 +62,7 @@ def test_the_run_goes_on_and_the_old_checkpoint_stays(
     own = settings | {"run_name": "a", "resume": "auto"}
     first = run_apart(own | {"trainer.max_steps": 5}, tmp_path)
     assert first.returncode == 0, first.stderr
-    (old,) = checkpoints_of(small_disk)
+    (old,) = RunFolder(small_disk.parent).saved()
     room = size_of(old) * 3 // 2 // 1024
     subprocess.run(["mount", "-o", f"remount,size={room}k", str(small_disk)], check=True)
     full = run_apart(own, tmp_path)
@@ -71,7 +72,7 @@ def test_the_run_goes_on_and_the_old_checkpoint_stays(
     assert "No space left" in said or "could not be saved" in said
     assert "Traceback" not in said
     assert read_columns(small_disk.parent / "metrics.csv")["train/loss"][0] == list(range(1, 15))
-    assert checkpoints_of(small_disk) == [old]
+    assert RunFolder(small_disk.parent).saved() == [old]
     assert is_whole(old)
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     assert run_apart(own, tmp_path).returncode == 0

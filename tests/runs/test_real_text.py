@@ -82,4 +82,4 @@ def test_masks_change_from_one_epoch_to_the_next(folder: Path) -> None:
     stream = PretrainingStream(samples, 64, 64, 10)
     stream.consumed_samples = size
     second = next(iter(stream))[0]
-    assert not np.array_equal(first.masked_positions.numpy(), second.masked_positions.numpy())
+    assert not np.array_equal(first.targets["mlm"].positions.numpy(), second.targets["mlm"].positions.numpy())

@@ -9,7 +9,9 @@ from hydra.utils import instantiate
 from transformers import BertConfig, BertForPreTraining
 
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.settings.config import CONF_DIR
 
 # Millions of parameters: Turc et al. (2019) for the first five; Devlin et al. (2019) round BERT-large to 340.
@@ -51,10 +53,20 @@ def test_the_base_model_is_the_default_of_the_reference() -> None:
     assert all(reference[name] == value for name, value in read("bert_base").as_dict().items())
 
 
-def test_the_objective_file_builds_the_joint_objective() -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "weights"),
+    [
+        ("mlm", MaskedLM, {"mlm_loss": 1.0}),
+        ("mlm_nsp", MaskedLMWithNSP, {"mlm_loss": 1.0, "nsp_loss": 1.0}),
+        ("mlm_sop", MaskedLMWithSOP, {"mlm_loss": 1.0, "sop_loss": 1.0}),
+    ],
+)
+def test_an_objective_file_is_named_after_its_targets(name: str, kind: type, weights: dict[str, float]) -> None:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        cfg = compose("objective/mlm_nsp")
+        cfg = compose(f"objective/{name}")
     with torch.device("meta"):
         objective = instantiate(cfg.objective, _partial_=True)(config=read("bert_tiny"))
-    assert isinstance(objective, MaskedLMWithNSP)
-    assert objective.loss_weights == {"mlm_loss": 1.0, "nsp_loss": 1.0}
+    assert type(objective) is kind
+    found = {name: quantity.loss_weight for name, quantity in objective.quantities.items() if quantity.loss_weight}
+    assert found == weights
+    assert objective.target_names() == set(name.split("_"))

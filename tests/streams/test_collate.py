@@ -22,7 +22,8 @@ def pack_one(
 ) -> PackedBatch:
     """Pack all examples as one micro-batch."""
     every = np.arange(len(examples))
-    return unpack_buffers(pack(examples, [every], shape, masking, vocabulary, first_sample))[0]
+    names = ("mlm", "nsp")
+    return unpack_buffers(pack(examples, [every], shape, masking, vocabulary, first_sample, names), names)[0]
 
 
 def make_examples(sizes: list[tuple[int, int]], seed: int = 0) -> Examples:
@@ -42,10 +43,11 @@ def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
     examples = make_examples(SIZES)
     shape = PackedShape(8, 32)
     batch = pack_one(examples, shape, TokenMasking(), VOCABULARY, 100)
-    ids = batch.input_ids.clone()
-    ids[batch.masked_positions[: batch.num_predictions].long()] = batch.mlm_labels[: batch.num_predictions]
+    ids = batch.tokens.input_ids.clone()
+    mlm = batch.targets["mlm"]
+    ids[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count]
     tokens = examples.windows[0].tokens.tolist()
-    ends = batch.cu_seqlens.tolist()
+    ends = batch.tokens.cu_seqlens.tolist()
     for row, (size_a, size_b) in enumerate(SIZES):
         (a, b), begin, end = examples.spans.start[row].tolist(), ends[row], ends[row + 1]
         expected = [CLS]
@@ -53,10 +55,10 @@ def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
             expected += [*tokens[start : start + size], SEP] if size else []
         assert ids[begin:end].tolist() == expected
         types = [0] * (1 + size_a + (size_a > 0)) + [1] * (size_b + (size_b > 0))
-        assert batch.token_type_ids[begin:end].tolist() == types
-        assert batch.position_ids[begin:end].tolist() == list(range(end - begin))
-        assert batch.cls_positions[row] == begin
-    assert batch.nsp_labels.tolist() == [0, 1, 0, 1, 0, 1, -100, -100]
+        assert batch.tokens.token_type_ids[begin:end].tolist() == types
+        assert batch.tokens.position_ids[begin:end].tolist() == list(range(end - begin))
+        assert batch.targets["nsp"].positions[row] == begin
+    assert batch.targets["nsp"].labels.tolist() == [0, 1, 0, 1, 0, 1, -100, -100]
     assert batch.sample_ids.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
 
 
@@ -64,15 +66,15 @@ def test_filler_is_marked_everywhere_and_lies_in_sequences_of_its_own() -> None:
     shape = PackedShape(8, 32)
     batch = pack_one(make_examples(SIZES), shape, TokenMasking(), VOCABULARY, 100)
     assert batch.num_tokens == sum(a + b + (a > 0) + (b > 0) + 1 for a, b in SIZES)
-    assert len(batch.input_ids) % shape.token_multiple == 0
-    assert (batch.input_ids[batch.num_tokens :] == PAD).all()
-    assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
-    lengths = np.diff(batch.cu_seqlens.numpy())
+    assert len(batch.tokens.input_ids) % shape.token_multiple == 0
+    assert (batch.tokens.input_ids[batch.num_tokens :] == PAD).all()
+    assert (batch.targets["mlm"].labels[batch.targets["mlm"].count :] == -100).all()
+    lengths = np.diff(batch.tokens.cu_seqlens.numpy())
     assert len(lengths) == shape.num_sequences
     assert lengths.max() <= 32
-    assert batch.cu_seqlens[-1] == len(batch.input_ids)
-    assert batch.cu_seqlens[len(SIZES)] == batch.num_tokens
-    assert batch.position_ids.max() < 32
+    assert batch.tokens.cu_seqlens[-1] == len(batch.tokens.input_ids)
+    assert batch.tokens.cu_seqlens[len(SIZES)] == batch.num_tokens
+    assert batch.tokens.position_ids.max() < 32
 
 
 def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
@@ -81,23 +83,23 @@ def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
     examples.windows[0].tokens[:] = np.arange(2000) + 63_000
     vocabulary = Vocabulary(65_536, MASK, (CLS, SEP, PAD), np.zeros(65_536, dtype=bool))
     batch = pack_one(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
-    assert (batch.mlm_labels[: batch.num_predictions] >= 63_000).all()
-    assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
-    assert batch.input_ids.min() >= 0
+    assert (batch.targets["mlm"].labels[: batch.targets["mlm"].count] >= 63_000).all()
+    assert (batch.targets["mlm"].labels[batch.targets["mlm"].count :] == -100).all()
+    assert batch.tokens.input_ids.min() >= 0
 
 
 def test_a_batch_of_filler_alone_is_possible() -> None:
     batch = pack_one(make_examples([]), PackedShape(4, 32), TokenMasking(), VOCABULARY, 0)
-    assert batch.num_pairs == batch.num_predictions == batch.num_tokens == batch.num_labelled_pairs == 0
-    assert (batch.nsp_labels == -100).all()
-    assert len(batch.input_ids) > max(batch.cls_positions.max(), batch.masked_positions.max())
+    assert batch.num_examples == batch.targets["mlm"].count == batch.num_tokens == batch.targets["nsp"].count == 0
+    assert (batch.targets["nsp"].labels == -100).all()
+    assert len(batch.tokens.input_ids) > max(batch.targets["nsp"].positions.max(), batch.targets["mlm"].positions.max())
 
 
 def test_segments_without_a_pair_label_are_counted_apart() -> None:
     examples = make_examples([(5, 0), (6, 0), (7, 8)])
     examples.spans.labels[:2] = -100
     batch = pack_one(examples, PackedShape(4, 32), TokenMasking(), VOCABULARY, 100)
-    assert (batch.num_pairs, batch.num_labelled_pairs) == (3, 1)
+    assert (batch.num_examples, batch.targets["nsp"].count) == (3, 1)
 
 
 @settings(max_examples=100, deadline=None)

@@ -25,6 +25,7 @@ from data_pipeline.streams.packed_shape import FewShapes
 from data_pipeline.streams.packing import PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
+from tests.support.parity import losses
 
 MASKINGS = [TokenMasking(), WholeWordMasking(), SpanMasking(mask_prob=0.5), TokenMasking(0.5, max_predictions=3)]
 
@@ -37,7 +38,7 @@ def stream(
 
 
 def sizes(batch: PackedBatch) -> tuple[int, int]:
-    return len(batch.input_ids), len(batch.masked_positions)
+    return len(batch.tokens.input_ids), len(batch.targets["mlm"].positions)
 
 
 def test_examples() -> None:
@@ -50,10 +51,10 @@ def test_examples_stay_and_sizes_are_few(prepared: Path, tmp_path: Path, masking
     for batches, expected in zip(few, fine, strict=True):
         assert batch_digest(batches) == batch_digest(expected)
     assert len({sizes(batch) for step in few for batch in step}) <= FIXED_SHAPES
-    assert len({len(batch.cu_seqlens) for step in few for batch in step}) == 1
+    assert len({len(batch.tokens.cu_seqlens) for step in few for batch in step}) == 1
     for batch in (batch for step in few for batch in step):
-        assert batch.cu_seqlens[-1] == len(batch.input_ids)
-        assert batch.cu_seqlens.diff().max() <= batch.max_seqlen
+        assert batch.tokens.cu_seqlens[-1] == len(batch.tokens.input_ids)
+        assert batch.tokens.cu_seqlens.diff().max() <= batch.tokens.max_seqlen
 
 
 @settings(max_examples=200, deadline=None)
@@ -113,11 +114,11 @@ def test_batches_compile_as_many_graphs_as_there_are_shapes(prepared: Path, tmp_
     seen, exact = set(), set()
     for step in islice(stream(prepared, tmp_path, FIXED_SHAPES), num_batches // 2):
         for batch in step:
-            loss = torch.stack(list(model(batch).losses.values())).sum()
+            loss = torch.stack(list(losses(model, batch).values())).sum()
             if sizes(batch) not in seen:
                 loss.backward()
             seen.add(sizes(batch))
-            exact.add((batch.num_tokens, batch.num_predictions))
+            exact.add((batch.num_tokens, batch.targets["mlm"].count))
     assert counters["stats"]["unique_graphs"] == len(seen)
     assert 4 <= len(seen) <= FIXED_SHAPES
     assert len(exact) > 64

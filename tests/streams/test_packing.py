@@ -5,11 +5,10 @@ from dataclasses import replace
 import torch
 
 from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffers
 from tests.streams.test_collate import SIZES, VOCABULARY, make_examples, pack_one
-
-TENSORS = [name for name in PackedBatch.__slots__ if name.endswith(("ids", "seqlens", "positions", "labels"))]
 
 
 def make_batch(rows: list[int] | None = None) -> PackedBatch:
@@ -20,11 +19,20 @@ def make_batch(rows: list[int] | None = None) -> PackedBatch:
 
 
 def assert_equal(first: PackedBatch, second: PackedBatch) -> None:
-    assert len(TENSORS) == 9
-    for name in TENSORS:
-        assert torch.equal(getattr(first, name), getattr(second, name))
-    for name in ("num_tokens", "num_predictions", "num_pairs", "num_labelled_pairs", "max_seqlen"):
-        assert getattr(first, name) == getattr(second, name)
+    assert list(first.targets) == list(second.targets) == ["mlm", "nsp"]
+    pairs = [(first.tokens, second.tokens), (first, second)]
+    pairs += [(first.targets[name], second.targets[name]) for name in first.targets]
+    compared = 0
+    for ours, theirs in pairs:
+        for name in ours.__slots__:
+            value, other = getattr(ours, name), getattr(theirs, name)
+            if name != "buffer" and isinstance(value, torch.Tensor):
+                assert torch.equal(value, other), name
+                compared += 1
+            elif isinstance(value, int):
+                assert value == other, name
+                compared += 1
+    assert compared == 9 + 7
 
 
 def test_a_batch_survives_its_buffer_and_tensors_are_views() -> None:
@@ -32,10 +40,10 @@ def test_a_batch_survives_its_buffer_and_tensors_are_views() -> None:
     buffer = pack_buffer(batch)
     assert buffer.dtype == torch.int32
     assert buffer.dim() == 1
-    restored = unpack_buffers(buffer)[0]
+    restored = unpack_buffers(buffer, list(batch.targets))[0]
     assert_equal(batch, restored)
     buffer.fill_(7)
-    assert (restored.input_ids == 7).all()
+    assert (restored.tokens.input_ids == 7).all()
 
 
 def test_moving_copies_every_tensor_with_or_without_a_buffer() -> None:
@@ -53,9 +61,31 @@ def test_digests_name_an_example_whatever_batch_it_is_in() -> None:
 
 
 def test_a_digest_sees_every_part_of_an_example() -> None:
-    batch = make_batch()
-    before = example_digests(batch)
-    for name in ("input_ids", "token_type_ids", "mlm_labels", "nsp_labels"):
-        changed = getattr(batch, name).clone()
-        changed[0] += 1
-        assert example_digests(replace(batch, **{name: changed}))[0] != before[0]
+    before = example_digests(make_batch())
+    for choose in (
+        lambda batch: batch.tokens.input_ids,
+        lambda batch: batch.tokens.token_type_ids,
+        lambda batch: batch.targets["mlm"].labels,
+        lambda batch: batch.targets["nsp"].labels,
+    ):
+        changed = make_batch()
+        choose(changed)[0] += 1
+        assert example_digests(changed)[0] != before[0]
+
+
+def test_a_batch_has_no_pair_targets_if_its_format_has_none() -> None:
+    examples = make_examples([(5, 0), (6, 0)])
+    every = torch.arange(2).numpy()
+    buffer = pack(examples, [every], PackedShape(4, 32), TokenMasking(), VOCABULARY, 100, ("mlm",))
+    (batch,) = unpack_buffers(buffer, ("mlm",))
+    assert list(batch.targets) == ["mlm"]
+    assert list(example_digests(batch)) == [0, 1]
+    assert torch.equal(batch.to("cpu").tokens.input_ids, batch.tokens.input_ids)
+
+
+def test_bytes_of_the_labels_are_counted() -> None:
+    vocabulary = replace(VOCABULARY, num_bytes=torch.arange(500).numpy())
+    batch = pack_one(make_examples(SIZES), PackedShape(8, 32), TokenMasking(), vocabulary, 100)
+    mlm = batch.targets["mlm"]
+    assert mlm.num_bytes == int(mlm.labels[: mlm.count].sum()) > 0
+    assert batch.targets["nsp"].num_bytes == 0

@@ -22,6 +22,7 @@ from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_pair import SentencePairs
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
+from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream, ValidationStream
@@ -151,7 +152,7 @@ def test_filler_is_under_two_percent_however_short_the_examples(prepared: Path, 
     samples = make_samples(prepared, pairs=pairs, seq_len=512)
     stream = PretrainingStream(samples, 64, 32, 100)
     batches = [batch for step in islice(stream, 8) for batch in step]
-    computed = sum(len(batch.input_ids) for batch in batches)
+    computed = sum(len(batch.tokens.input_ids) for batch in batches)
     assert sum(batch.num_tokens for batch in batches) > 0.98 * computed
 
 
@@ -269,13 +270,14 @@ def read_back(batches: list[PackedBatch]) -> list[tuple[tuple[int, ...], int]]:
     """Original token ids, masks undone, and pair label of every example, by its place in the global batch."""
     examples = {}
     for batch in batches:
-        ids = batch.input_ids.clone()
-        count = batch.num_predictions
-        ids[batch.masked_positions[:count].long()] = batch.mlm_labels[:count]
-        ends = batch.cu_seqlens.tolist()
-        for row in range(batch.num_pairs):
+        ids = batch.tokens.input_ids.clone()
+        count = batch.targets["mlm"].count
+        ids[batch.targets["mlm"].positions[:count].long()] = batch.targets["mlm"].labels[:count]
+        ends = batch.tokens.cu_seqlens.tolist()
+        for row in range(batch.num_examples):
             content = tuple(ids[ends[row] : ends[row + 1]].tolist())
-            examples[int(batch.sample_ids[row])] = (content, int(batch.nsp_labels[row]))
+            labels = [int(target.labels[row]) for name, target in batch.targets.items() if name != "mlm"]
+            examples[int(batch.sample_ids[row])] = (content, *(labels or [NO_LABEL]))
     return [examples[sample] for sample in sorted(examples)]
 
 
@@ -337,22 +339,22 @@ def test_validation_is_one_pass_of_equal_length_on_every_rank(prepared: Path, wo
     items = [list(stream) for stream in streams]
     assert len({len(share) for share in items}) == 1
     assert len(items[0]) == len(streams[0])
-    pairs = sum(batch.num_pairs for share in items for (batch,) in share)
+    pairs = sum(batch.num_examples for share in items for (batch,) in share)
     assert pairs == samples.epoch_plan(0).size
     for share in items:
         for (batch,) in share:
-            assert len(batch.nsp_labels) == 4
-            assert (batch.nsp_labels[batch.num_pairs :] == -100).all()
-            assert (batch.mlm_labels[batch.num_predictions :] == -100).all()
+            assert len(batch.targets["nsp"].labels) == 4
+            assert (batch.targets["nsp"].labels[batch.num_examples :] == -100).all()
+            assert (batch.targets["mlm"].labels[batch.targets["mlm"].count :] == -100).all()
 
 
 def test_validation_is_the_same_every_time_and_can_be_cut_short(prepared: Path) -> None:
     stream = ValidationStream(make_samples(prepared, "validation", shuffle=False), 4, max_samples=10)
     first, second = list(stream), list(stream)
-    assert sum(batch.num_pairs for (batch,) in first) == 10
+    assert sum(batch.num_examples for (batch,) in first) == 10
     for (a,), (b,) in zip(first, second, strict=True):
-        assert torch.equal(a.input_ids, b.input_ids)
-        assert torch.equal(a.mlm_labels, b.mlm_labels)
+        assert torch.equal(a.tokens.input_ids, b.tokens.input_ids)
+        assert torch.equal(a.targets["mlm"].labels, b.targets["mlm"].labels)
 
 
 @pytest.mark.parametrize("pairs", FORMATS, ids=lambda pairs: type(pairs).__name__)

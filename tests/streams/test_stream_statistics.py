@@ -26,9 +26,9 @@ def test_shares_and_lengths_are_those_of_the_batches(prepared: Path) -> None:
         statistics.add(batches)
         for batch in batches:
             tokens += batch.num_tokens
-            predictions += int((batch.mlm_labels != -100).sum())
-            randoms += int((batch.nsp_labels == 1).sum())
-            lengths += batch.cu_seqlens.diff()[: batch.num_pairs].tolist()
+            predictions += int((batch.targets["mlm"].labels != -100).sum())
+            randoms += int((batch.targets["nsp"].labels == 1).sum())
+            lengths += batch.tokens.cu_seqlens.diff()[: batch.num_examples].tolist()
     table = statistics.table()
     assert table["examples"] == 240
     assert table["tokens"] == tokens == sum(lengths)

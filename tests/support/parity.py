@@ -11,13 +11,14 @@ from transformers import BertConfig, BertForPreTraining
 from bert_lightning.checkpoints.huggingface import from_huggingface
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.objective import Objective
 from data_pipeline import rng
 from data_pipeline.masking.masking import TokenMasking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.packing import PackedBatch, PackedTokens, Targets, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 
 CONFIG = EncoderConfig(
@@ -31,6 +32,7 @@ CONFIG = EncoderConfig(
     attention_probs_dropout_prob=0.0,
 )
 SEGMENTS = [(9, 12), (1, 1), (20, 15), (3, 30), (17, 2), (6, 6)]
+TARGETS = ("mlm", "nsp")
 VOCABULARY = Vocabulary(101, 4, (2, 3, 0), np.zeros(101, dtype=bool))
 
 
@@ -54,53 +56,55 @@ def packed_examples(seed: int = 0, room: int = 8) -> PackedBatch:
     samples = np.arange(len(SEGMENTS))
     window = LoadedWindow(tokens, None, None, None, None)  # type: ignore[arg-type]
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
-    buffer = pack(examples, [samples], PackedShape(room, 40), TokenMasking(), VOCABULARY, 0)
-    return unpack_buffers(buffer)[0]
+    buffer = pack(examples, [samples], PackedShape(room, 40), TokenMasking(), VOCABULARY, 0, TARGETS)
+    return unpack_buffers(buffer, TARGETS)[0]
 
 
 def padded(batch: PackedBatch) -> Padded:
     """Unpack into padded rows."""
-    ends = batch.cu_seqlens.tolist()[: batch.num_pairs + 1]
+    ends = batch.tokens.cu_seqlens.tolist()[: batch.num_examples + 1]
     longest = max(b - a for a, b in itertools.pairwise(ends))
-    ids = torch.zeros(batch.num_pairs, longest, dtype=torch.long)
+    ids = torch.zeros(batch.num_examples, longest, dtype=torch.long)
     types, mask, labels = torch.zeros_like(ids), torch.zeros_like(ids), torch.full_like(ids, -100)
-    flat = torch.full((len(batch.input_ids),), -100)
-    flat[batch.masked_positions[: batch.num_predictions].long()] = batch.mlm_labels[: batch.num_predictions].long()
-    for row in range(batch.num_pairs):
+    flat = torch.full((len(batch.tokens.input_ids),), -100)
+    mlm = batch.targets["mlm"]
+    flat[mlm.positions[: mlm.count].long()] = mlm.labels[: mlm.count].long()
+    for row in range(batch.num_examples):
         begin, end = ends[row : row + 2]
-        ids[row, : end - begin] = batch.input_ids[begin:end]
-        types[row, : end - begin] = batch.token_type_ids[begin:end]
+        ids[row, : end - begin] = batch.tokens.input_ids[begin:end]
+        types[row, : end - begin] = batch.tokens.token_type_ids[begin:end]
         mask[row, : end - begin] = 1
         labels[row, : end - begin] = flat[begin:end]
-    return Padded(ids, types, mask, labels, batch.nsp_labels[: batch.num_pairs].long())
+    return Padded(ids, types, mask, labels, batch.targets["nsp"].labels[: batch.num_examples].long())
 
 
 def one_by_one(batch: PackedBatch) -> list[PackedBatch]:
     """Return every example of a packed batch as a batch of its own, without filler."""
-    ends = batch.cu_seqlens.tolist()
+    tokens, mlm, nsp = batch.tokens, batch.targets["mlm"], batch.targets["nsp"]
+    ends = tokens.cu_seqlens.tolist()
     singles = []
-    for row in range(batch.num_pairs):
+    for row in range(batch.num_examples):
         begin, end = ends[row : row + 2]
-        own = (batch.masked_positions >= begin) & (batch.masked_positions < end) & (batch.mlm_labels != NO_LABEL)
-        singles.append(
-            PackedBatch(
-                input_ids=batch.input_ids[begin:end],
-                position_ids=batch.position_ids[begin:end],
-                token_type_ids=batch.token_type_ids[begin:end],
-                cu_seqlens=torch.tensor([0, end - begin], dtype=torch.int32),
-                masked_positions=batch.masked_positions[own] - begin,
-                mlm_labels=batch.mlm_labels[own],
-                cls_positions=torch.zeros(1, dtype=torch.int32),
-                nsp_labels=batch.nsp_labels[row : row + 1],
-                sample_ids=batch.sample_ids[row : row + 1],
-                num_tokens=end - begin,
-                num_predictions=int(own.sum()),
-                num_pairs=1,
-                num_labelled_pairs=1,
-                max_seqlen=batch.max_seqlen,
-            )
+        own = (mlm.positions >= begin) & (mlm.positions < end) & (mlm.labels != NO_LABEL)
+        alone = PackedTokens(
+            input_ids=tokens.input_ids[begin:end],
+            position_ids=tokens.position_ids[begin:end],
+            token_type_ids=tokens.token_type_ids[begin:end],
+            cu_seqlens=torch.tensor([0, end - begin], dtype=torch.int32),
+            max_seqlen=tokens.max_seqlen,
         )
+        targets = {
+            "mlm": Targets(mlm.positions[own] - begin, mlm.labels[own], int(own.sum())),
+            "nsp": Targets(torch.zeros(1, dtype=torch.int32), nsp.labels[row : row + 1], 1),
+        }
+        singles.append(PackedBatch(alone, targets, batch.sample_ids[row : row + 1], end - begin, 1))
     return singles
+
+
+def losses(model: Objective, batch: PackedBatch) -> dict[str, Tensor]:
+    """Return the summed losses of a batch, without the metrics."""
+    sums = model(batch)
+    return {name: sums[name] for name, quantity in model.quantities.items() if quantity.loss_weight}
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

@@ -7,16 +7,32 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from bert_lightning.training.datamodules import PretrainingData, TimedLoader
+from bert_lightning.objectives.mlm import MaskedLM
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData, TimedLoader
 from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.masking.word_masking import SpanMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
+from tests.support.parity import CONFIG
 
 
-def make_data(prepared: Path, cache: Path, rank: int = 0, world_size: int = 1, **changes: Any) -> PretrainingData:
+def make_data(
+    prepared: Path,
+    cache: Path,
+    rank: int = 0,
+    world_size: int = 1,
+    held_out: HeldOutExamples | None = None,
+    **changes: Any,
+) -> PretrainingData:
     settings = {"seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "max_steps": 9} | changes
-    data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), cache_dir=cache, **settings)
+    settings = {"pairs": SegmentPairs(), "masking": TokenMasking()} | settings
+    data = PretrainingData(
+        prepared, validation=held_out or HeldOutExamples(TokenMasking()), cache_dir=cache, **settings
+    )
     device = SimpleNamespace(type="cpu")
     data.trainer = SimpleNamespace(
         global_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
@@ -37,11 +53,12 @@ def test_the_state_continues_under_another_world_size(prepared: Path, tmp_path: 
     loader = make_data(prepared, tmp_path).train_dataloader()
     assert len(loader) == 9
     digests = [batch_digest(batch) for batch in islice(loader, 5)]
-    first = make_data(prepared, tmp_path).train_dataloader()
-    list(islice(first, 3))
-    resumed = make_data(prepared, tmp_path, 0, 1, micro_batch_size=12).train_dataloader()
-    resumed.load_state_dict(first.state_dict())
-    assert [batch_digest(batch) for batch in islice(resumed, 2)] == digests[3:]
+    first = make_data(prepared, tmp_path)
+    list(islice(first.train_dataloader(), 3))
+    resumed = make_data(prepared, tmp_path, 0, 1, micro_batch_size=12)
+    resumed.start_at(first.position())
+    assert [batch_digest(batch) for batch in islice(resumed.train_dataloader(), 2)] == digests[3:]
+    assert batch_digest(next(iter(resumed.train_dataloader()))) == digests[0]
 
 
 def test_validation_covers_the_split_exactly_once(prepared: Path, tmp_path: Path) -> None:
@@ -49,7 +66,7 @@ def test_validation_covers_the_split_exactly_once(prepared: Path, tmp_path: Path
     loaders = [make_data(prepared, tmp_path, rank, 2).val_dataloader() for rank in range(2)]
     assert len(loaders[0]) == len(loaders[1])
     two = [part for loader in loaders for batch in loader for part in batch]
-    for name in ("num_tokens", "num_predictions", "num_pairs", "num_labelled_pairs"):
+    for name in ("num_tokens", "num_examples"):
         assert sum(getattr(part, name) for part in two) == sum(getattr(part, name) for part in one) > 0
 
 
@@ -77,3 +94,48 @@ def test_epochs_are_passes_over_the_split(prepared: Path, tmp_path: Path) -> Non
     assert data.epoch_of(0) == 0.0
     size = data._train.epoch_plan(0).size
     assert data.epoch_of(size // 2) == pytest.approx(0.5, abs=0.01)
+
+
+def held_out_digests(data: PretrainingData) -> list[str]:
+    return [batch_digest(batch) for batch in data.val_dataloader()]
+
+
+def test_validation_is_the_same_whatever_a_run_trains_on(prepared: Path, tmp_path: Path) -> None:
+    """Other masks, rates, seeds and windows of the training stream leave the held-out examples as they are."""
+    plain = held_out_digests(make_data(prepared, tmp_path))
+    for changes in ({"masking": SpanMasking(mask_prob=0.4)}, {"seed": 7}, {"num_lanes": 2, "window_shards": 1}):
+        assert held_out_digests(make_data(prepared, tmp_path, **changes)) == plain
+    for held_out in (HeldOutExamples(TokenMasking(mask_prob=0.3)), HeldOutExamples(TokenMasking(), seed=1)):
+        assert held_out_digests(make_data(prepared, tmp_path, held_out=held_out)) != plain
+
+
+def test_validation_takes_the_pairs_of_the_run_unless_it_has_others(prepared: Path, tmp_path: Path) -> None:
+    chosen = HeldOutExamples(TokenMasking(), pairs=SegmentPairs())
+    runs = make_data(prepared, tmp_path, pairs=FullSentences()), make_data(prepared, tmp_path)
+    (alone,) = next(iter(runs[0].val_dataloader()))[:1]
+    assert list(alone.targets) == ["mlm"]
+    with_pairs = make_data(prepared, tmp_path, held_out=chosen, pairs=FullSentences())
+    assert held_out_digests(with_pairs) == held_out_digests(runs[1])
+
+
+def test_targets_of_both_streams_are_checked(prepared: Path, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        joint, alone = MaskedLMWithNSP(CONFIG), MaskedLM(CONFIG)
+    unlabelled = make_data(prepared, tmp_path, pairs=FullSentences())
+    unlabelled.check_targets(alone)
+    with pytest.raises(ValueError, match=r"but pairs=FullSentences gives mlm only; take objective=mlm$"):
+        unlabelled.check_targets(joint)
+    mixed = make_data(prepared, tmp_path, held_out=HeldOutExamples(TokenMasking(), pairs=FullSentences()))
+    with pytest.raises(ValueError, match=r"but validation.pairs=FullSentences gives mlm only"):
+        mixed.check_targets(joint)
+
+
+def test_held_out_labels_know_their_bytes(prepared: Path, tmp_path: Path) -> None:
+    """The bytes of the labels are those of their pieces, a space before each word included, marks left out."""
+    data = make_data(prepared, tmp_path)
+    (batch,) = next(iter(data.val_dataloader()))
+    mlm, total = batch.targets["mlm"], 0
+    for label in mlm.labels[: mlm.count].tolist():
+        piece = data.tokenizer.id_to_token(label)
+        total += 0 if piece == "[UNK]" else len(piece.removeprefix("##")) + (not piece.startswith("##"))
+    assert mlm.num_bytes == total > 0

@@ -10,19 +10,20 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import nn
 
 from bert_lightning.metrics.metrics_log import MetricsCsv, read_columns
-from bert_lightning.models.encoder import EncoderConfig
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP, ObjectiveOutput
+from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.objective import Objective
 from bert_lightning.training import modules
-from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
 from bert_lightning.training.modules import PretrainingModule
 from bert_lightning.training.schedules import constant
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
+from tests.support.parity import losses
 
 
 def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
@@ -41,7 +42,7 @@ def make_objective(prepared: Path, dropout: float = 0.0) -> MaskedLMWithNSP:
 
 
 def make_module(
-    objective: nn.Module, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
+    objective: Objective, max_steps: int, optimizer: Callable[..., Any] | None = None, **changes: Any
 ) -> Any:
     optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
     schedule = partial(constant, max_steps=max_steps)
@@ -51,12 +52,15 @@ def make_module(
 def fit(
     module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
 ) -> L.Trainer:
-    data = PretrainingData(prepared, SegmentPairs(), TokenMasking(), 48, 32, micro, max_steps, cache_dir=folder)
+    masking = TokenMasking()
+    sizes = {"seq_len": 48, "global_batch_size": 32, "micro_batch_size": micro, "max_steps": max_steps}
+    held_out = HeldOutExamples(masking)
+    data = PretrainingData(prepared, SegmentPairs(), masking, held_out, **sizes, cache_dir=folder)
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=max_steps,
         max_epochs=-1,
-        logger=[MetricsCsv(folder / "metrics.csv")],
+        logger=[MetricsCsv(folder)],
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         enable_checkpointing=False,
@@ -97,9 +101,9 @@ def test_the_first_gradient_is_that_of_the_mean_loss(prepared: Path, tmp_path: P
     trainer = fit(module, prepared, tmp_path, 1, 8, limit_val_batches=0)
     stream = trainer.datamodule.train_dataloader()
     batch = next(iter(stream))
-    outputs = [reference(part) for part in batch]
-    masked, pairs = sum(part.num_predictions for part in batch), sum(part.num_labelled_pairs for part in batch)
-    mlm, nsp = (sum(output.losses[name] for output in outputs) for name in ("mlm_loss", "nsp_loss"))
+    outputs = [losses(reference, part) for part in batch]
+    masked, pairs = sum(part.targets["mlm"].count for part in batch), sum(part.targets["nsp"].count for part in batch)
+    mlm, nsp = (sum(output[name] for output in outputs) for name in ("mlm_loss", "nsp_loss"))
     loss = mlm / masked + nsp / pairs
     loss.backward()
     for (name, before), after in zip(reference.named_parameters(), objective.parameters(), strict=True):
@@ -110,20 +114,23 @@ def test_the_first_gradient_is_that_of_the_mean_loss(prepared: Path, tmp_path: P
     assert logged["optim/grad_norm"][1][0] == pytest.approx(norm, rel=1e-5)
 
 
-class Breaking(nn.Module):
+class Breaking(Objective):
     """An objective whose loss is not finite at some steps."""
 
     def __init__(self, inner: MaskedLMWithNSP, bad_calls: set[int], bad: float) -> None:
         super().__init__()
         self.inner, self.bad_calls, self.bad, self.calls = inner, bad_calls, bad, 0
-        self.encoder, self.loss_weights, self.counts = inner.encoder, inner.loss_weights, inner.counts
+        self.quantities = inner.quantities
 
-    def forward(self, batch: PackedBatch) -> ObjectiveOutput:
+    def encoders(self) -> dict[str, Encoder]:
+        return self.inner.encoders()
+
+    def forward(self, batch: PackedBatch) -> dict[str, torch.Tensor]:
         output = self.inner(batch)
         if self.training:
             self.calls += 1
             if self.calls in self.bad_calls:
-                output.losses["nsp_loss"] = output.losses["nsp_loss"] + self.bad  # the gradient stays finite
+                output["nsp_loss"] = output["nsp_loss"] + self.bad  # the gradient stays finite
         return output
 
 
@@ -161,7 +168,7 @@ def test_windows_and_validation_are_exact_means(prepared: Path, tmp_path: Path) 
 
     def mean(batches: list[list[PackedBatch]], name: str) -> float:
         parts = [part for batch in batches for part in batch]
-        total = sum(objective(part).losses[name].item() for part in parts)
+        total = sum(losses(objective, part)[name].item() for part in parts)
         return total / sum(objective.counts(part)[name] for part in parts)
 
     columns = read_columns(tmp_path / "metrics.csv")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bert_lightning.checkpoints.run_lock import sole_run
+from bert_lightning.settings.run_folder import RunFolder
 from tests.commands.test_pretrain import own_environment
 
-HOLD = "import sys, pathlib, time; from bert_lightning.checkpoints.run_lock import sole_run\n"
-HOLD += "with sole_run(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(float(sys.argv[2]))"
+HOLD = "import sys, time; from bert_lightning.settings.run_folder import RunFolder\n"
+HOLD += "with RunFolder(sys.argv[1]).locked(): print('held', flush=True); time.sleep(float(sys.argv[2]))"
 
 
 def holder(run_dir: Path, seconds: float) -> subprocess.Popen[str]:
@@ -29,19 +29,22 @@ def holder(run_dir: Path, seconds: float) -> subprocess.Popen[str]:
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     process = holder(tmp_path / "run", 60)
-    with pytest.raises(ValueError, match=r"another process trains in .*run; end it"), sole_run(tmp_path / "run", 0.1):
+    with (
+        pytest.raises(ValueError, match=r"another process trains in .*run; end it"),
+        RunFolder(tmp_path / "run").locked(0.1),
+    ):
         pytest.fail("it is held by another process")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with sole_run(tmp_path / "run", 0.0) as has_waited:
+    with RunFolder(tmp_path / "run").locked(0.0) as has_waited:
         assert not has_waited
-    with sole_run(tmp_path / "run", 0.0) as has_waited:
+    with RunFolder(tmp_path / "run").locked(0.0) as has_waited:
         assert not has_waited
 
 
 def test_one_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
     process = holder(tmp_path, 0.5)
-    with sole_run(tmp_path, 30) as has_waited:
+    with RunFolder(tmp_path).locked(30) as has_waited:
         assert has_waited
     assert process.wait() == 0
 
@@ -53,6 +56,6 @@ def test_a_file_system_without_locks_is_said(
         raise NotImplementedError("no flock here")
 
     monkeypatch.setattr(FileLock, "acquire", acquire)
-    with caplog.at_level("WARNING"), sole_run(tmp_path) as has_waited:
+    with caplog.at_level("WARNING"), RunFolder(tmp_path).locked() as has_waited:
         assert not has_waited
     assert "cannot be locked" in caplog.text

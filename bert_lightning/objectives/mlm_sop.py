@@ -1,0 +1,28 @@
+"""ALBERT's joint objective: masked tokens and sentence-order prediction (Lan et al., 2020, section 3.1)."""
+
+from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm_pairs import MaskedLMWithPairs
+
+
+class MaskedLMWithSOP(MaskedLMWithPairs):
+    """Masked tokens, and whether two successive segments stand in order (0) or are swapped (1).
+
+    Args:
+        config: Sizes of the encoder.
+        attention: How packed sequences attend to themselves.
+        mlm_weight: Factor of the masked-token loss.
+        sop_weight: Factor of the sentence-order loss.
+        chunk_rows: Masked positions whose scores are held at a time; None holds all.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        attention: PackedAttention = looped_attention,
+        mlm_weight: float = 1.0,
+        sop_weight: float = 1.0,
+        chunk_rows: int | None = None,
+    ) -> None:
+        names = {"pair_target": "sop", "share_name": "swapped"}
+        super().__init__(config, attention, mlm_weight, chunk_rows, pair_weight=sop_weight, **names)

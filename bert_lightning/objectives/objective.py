@@ -1,0 +1,106 @@
+"""What a model is trained on: a batch goes in, sums over its predictions come out.
+
+Sums, not means: the trainer divides them by how many predictions the whole step has on all ranks, so gradients do not
+depend on how a global batch is split. An objective says everything about itself: which targets of a batch it reads,
+what its sums mean and how they are shown, what is useful work, and which encoders it trains.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bert_lightning.models.encoder import Encoder
+from data_pipeline.streams.packing import PackedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What one sum of an objective means.
+
+    Attributes:
+        target: Name of the targets that the sum is over.
+        loss_weight: Factor of its mean in the loss that is minimized; 0 for a metric.
+        per_byte: Whether the mean is per byte of text that the labels stand for, not per label.
+        perplexity: Name under which exp(mean) is reported too; empty for none.
+        short_name: Name in progress lines, where the mean is shown in percent; empty leaves it out of them.
+    """
+
+    target: str
+    loss_weight: float = 0.0
+    per_byte: bool = False
+    perplexity: str = ""
+    short_name: str = ""
+
+    def count(self, batch: PackedBatch) -> int:
+        """Return what the sum of a batch is divided by for a mean, from what the host knows."""
+        target = batch.targets[self.target]
+        return target.num_bytes if self.per_byte else target.count
+
+
+class Objective(nn.Module):
+    """A model with its losses and metrics; a subclass gives `forward` and sets `quantities`.
+
+    Attributes:
+        quantities: What every sum means, by name.
+    """
+
+    quantities: dict[str, Quantity]
+
+    def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""
+        raise NotImplementedError
+
+    def encoders(self) -> dict[str, Encoder]:
+        """Return the encoders by name, that which the run is for first."""
+        raise NotImplementedError
+
+    def main_encoder(self) -> Encoder:
+        """Return the encoder that the run is for."""
+        return next(iter(self.encoders().values()))
+
+    def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
+        """Return the useful operations of forward and backward passes; see `models.useful_flops`.
+
+        Args:
+            tokens: Number of real tokens.
+            squared_lengths: Sum of the squared lengths of the sequences.
+            counts: Number of labels of each of the targets.
+        """
+        raise NotImplementedError
+
+    def counts(self, batch: PackedBatch) -> dict[str, int]:
+        """Return what the sum of each quantity is divided by for its mean over a batch."""
+        return {name: quantity.count(batch) for name, quantity in self.quantities.items()}
+
+    def target_names(self) -> set[str]:
+        """Return the names of the targets that a batch must have."""
+        return {quantity.target for quantity in self.quantities.values()}
+
+    def check_targets(self, given: Collection[str], source: str) -> None:
+        """Raise a ValueError if batches lack targets that the objective reads.
+
+        Args:
+            given: Names of the targets of the batches, that of the masks first.
+            source: The setting that decides them, such as pairs=FullSentences.
+        """
+        if missing := sorted(self.target_names() - set(given)):
+            raise ValueError(
+                f"objective={type(self).__name__} needs {', '.join(missing)} labels, but {source} gives "
+                f"{', '.join(given)} only; take objective={'_'.join(given)}"
+            )
+
+
+def weighted_loss(
+    quantities: Mapping[str, Quantity], sums: Mapping[str, Tensor], scales: Mapping[str, Tensor | float]
+) -> Tensor:
+    """Return the loss that is minimized, a scalar.
+
+    Args:
+        quantities: What every sum means.
+        sums: Sum of every quantity over a batch, scalars.
+        scales: Factor that makes a mean of each sum.
+    """
+    losses = {name: quantity.loss_weight for name, quantity in quantities.items() if quantity.loss_weight}
+    return torch.stack([weight * scales[name] * sums[name] for name, weight in losses.items()]).sum()

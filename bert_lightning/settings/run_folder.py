@@ -1,0 +1,127 @@
+"""The folder of a run: the names of its files, the order of its checkpoints, and the lock that admits one process.
+
+W&B keeps its files in the same folder, in `wandb/`; the id of the W&B run is the name of the run.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+META = "meta.pt"
+"""Name of the file in a checkpoint folder that holds what is not sharded: the payload, the loops, the metrics."""
+
+
+def partial_path(path: Path) -> Path:
+    """Return the name that a file or a folder has while it is being written.
+
+    >>> str(partial_path(Path("run/config.yaml")))
+    'run/.config.yaml.partial'
+    """
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is never seen half-written."""
+    partial = partial_path(path)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in the name of a checkpoint, -1 if the name has none.
+
+    >>> step_of(Path("step-0000020.ckpt")), step_of(Path("model.ckpt"))
+    (20, -1)
+    """
+    digits = checkpoint.stem.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+class RunFolder:
+    """What lies in the folder of one run.
+
+    Args:
+        path: The folder, which need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        """The settings, all of them resolved."""
+        self.metrics = self.path / "metrics.csv"
+        """One row a step, one column a metric."""
+        self.log = self.path / "run.log"
+        """The messages of the run."""
+        self.report = self.path / "report.html"
+        """The page with curves and results."""
+        self.checkpoints = self.path / "checkpoints"
+        """The folder of the checkpoints."""
+        self.best = self.checkpoints / "best.json"
+        """Which checkpoint is the best, and by which metric."""
+
+    def holds_a_run(self) -> bool:
+        """Return whether a run has been trained here."""
+        return self.metrics.exists() or self.checkpoints.exists()
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the checkpoint of a step."""
+        return self.checkpoints / f"step-{step:07d}.ckpt"
+
+    def saved(self) -> list[Path]:
+        """Return the checkpoints that have been saved, by step, the newest last; some may be damaged."""
+        return sorted(self.checkpoints.glob("step-*.ckpt"), key=step_of)
+
+    def leftovers(self) -> list[Path]:
+        """Return what saves that were cut short have left."""
+        return sorted(self.checkpoints.glob(".step-*.ckpt.partial"))
+
+    @contextmanager
+    def logged(self, name: str) -> Iterator[None]:
+        """Write the messages of a logger, and of those below it, into the log of the run as well.
+
+        Args:
+            name: Name of the logger.
+        """
+        handler = logging.FileHandler(self.log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger(name).addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger(name).removeHandler(handler)
+            handler.close()
+
+    @contextmanager
+    def locked(self, wait_seconds: float = 30.0) -> Iterator[bool]:
+        """Hold the folder, so that no second run overwrites its checkpoints and metrics.
+
+        The kernel releases the lock when the process ends, however it ends. Yields whether another process held the
+        folder before.
+
+        Args:
+            wait_seconds: How long to wait for another process, which may be about to end.
+
+        Raises:
+            ValueError: if another process holds the folder all the time.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, has_waited = FileLock(self.path / ".lock"), False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            has_waited = True
+            log.warning("another process trains in %s; waiting %.0f s for its end", self.path, wait_seconds)
+            try:
+                lock.acquire(timeout=wait_seconds)
+            except Timeout:
+                raise ValueError(f"another process trains in {self.path}; end it, or take another run_name") from None
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s cannot be locked, so make sure that no other run writes there: %s", self.path, error)
+        try:
+            yield has_waited
+        finally:
+            lock.release()
