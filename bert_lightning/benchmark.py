@@ -18,7 +18,7 @@ from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
-from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape
 
 WIDTH = 180
 """Width of tables that are written to a file."""

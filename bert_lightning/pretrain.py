@@ -21,11 +21,12 @@ from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import hand_over
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
-from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
     Processes,
@@ -33,6 +34,7 @@ from bert_lightning.settings.config import (
     lightning_precision,
     prepared_folder,
     restarts_would_fail,
+    unused_gpus,
 )
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
@@ -60,7 +62,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     strategy = instantiate(cfg.strategy)
     plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))
     if isinstance(strategy, FullyShardedStrategy):
-        check_sharding(strategy, plan.processes, plan.precision, plan.settings.compile.scope)
+        check_sharding(strategy, plan.processes, plan.precision, instantiate(plan.settings.compile))
+    _attention(plan)
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
     data = build_data(plan)
     module = build_module(plan, strategy)
@@ -78,10 +81,17 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     return trainer
 
 
-def check_sharding(strategy: FullyShardedStrategy, processes: Processes, precision: str, scope: str | None) -> None:
+def check_sharding(
+    strategy: FullyShardedStrategy, processes: Processes, precision: str, compilation: Compilation
+) -> None:
     """Raise a ValueError if the settings of strategy=fsdp do not fit processes, precision or compilation."""
-    if scope == "model":
+    if compilation.scope == "model":
         raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
+    if compilation.records("cuda" if processes.accelerator == "gpu" else "cpu"):
+        raise ValueError(
+            f"compile.mode={compilation.mode} records CUDA graphs of parameters that stay where they are, but "
+            "strategy=fsdp gathers them anew for every pass; take compile.mode=default"
+        )
     if processes.size == 1:
         raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
     ranks_of_one_copy(strategy.shard_size, processes.devices, processes.num_nodes)
@@ -98,6 +108,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
         validation=instantiate(settings.validation),
         max_steps=settings.trainer.max_steps,
         seed=settings.seed,
+        num_shapes=instantiate(settings.compile).num_shapes(plan.device_type),
         **{name: value for name, value in settings.data.items() if name != "quarantine"},
     )
     if is_first_process():
@@ -116,13 +127,13 @@ def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
     is_sharded = isinstance(strategy, FullyShardedStrategy)
     on_meta = is_sharded and not is_first_process()
     L.seed_everything(settings.seed, verbose=False)
+    if plan.device_type == "cuda":
+        torch.set_float32_matmul_precision(settings.float32_matmul_precision)
     model_config = instantiate(settings.model)
     schedule = instantiate(settings.schedule)
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
     instantiate(settings.optimizer)([torch.nn.Parameter(torch.zeros(1))])
-    attention = choose_attention(
-        plan.device_type, model_config.attention_probs_dropout_prob, plan.precision != "32-true"
-    )
+    attention = _attention(plan)
     tokenizer_dir = prepared_folder(settings.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
         objective = instantiate(settings.objective)(config=model_config, attention=attention)
@@ -130,7 +141,8 @@ def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
         to_float8(objective)
-    instantiate(settings.compile)(objective, plan.device_type)
+    compilation: Compilation = instantiate(settings.compile)
+    compilation(objective, plan.device_type)
     if settings.activation_checkpointing:
         recompute_activations(objective)
     if is_sharded:
@@ -145,7 +157,16 @@ def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
         settings.gradient_clip_val,
         settings.max_skipped_steps,
         checkpoint_payload(model_config, tokenizer_dir, _plain(settings)),
+        keeps_gradients=compilation.records(plan.device_type),
     )
+
+
+def _attention(plan: RunPlan) -> PackedAttention:
+    """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
+    model = instantiate(plan.settings.model)
+    head_dim = model.hidden_size // model.num_attention_heads
+    is_half_precision = plan.precision != "32-true"
+    return choose_attention(plan.device_type, model.attention_probs_dropout_prob, is_half_precision, head_dim)
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
@@ -182,6 +203,8 @@ def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Ite
             log.warning(
                 "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other"
             )
+        if unused := unused_gpus(plan.processes, torch.cuda.device_count()):
+            log.warning("%s %s", settings.run_name, unused)
         write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
         with folder.logged("bert_lightning"):
             log.info(

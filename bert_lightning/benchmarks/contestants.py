@@ -190,7 +190,9 @@ def ours(setting: Setting) -> Ours:
     """Build our model, the way bert-pretrain does."""
     torch.manual_seed(setting.seed)
     is_half = setting.dtype == torch.bfloat16
-    attention = choose_attention(setting.device.type, setting.config.attention_probs_dropout_prob, is_half)
+    config = setting.config
+    head_dim = config.hidden_size // config.num_attention_heads
+    attention = choose_attention(setting.device.type, config.attention_probs_dropout_prob, is_half, head_dim)
     model = setting.make_objective(config=setting.config, attention=attention).to(setting.device)
     if setting.precision == "fp8":
         to_float8(model)

@@ -11,8 +11,9 @@ from torch import Tensor
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
-from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import PretrainingSamples
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from bert_lightning.benchmarks.contestants import Setting
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.sent_bytes import sent_bytes
+from bert_lightning.callbacks.preemption import leave_out_sigterm_broadcast
 from bert_lightning.distributed.collectives import shut_down, world_size
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.training.modules import PretrainingModule
@@ -69,8 +70,7 @@ class StepMeter(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave out Lightning's broadcast at every batch, as callbacks.preemption does."""
-        epoch_loop: Any = trainer.fit_loop.epoch_loop
-        epoch_loop._broadcast_sigterm_tensor = lambda: None
+        leave_out_sigterm_broadcast(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Read the clock; the counts of the kernel before the steps that are measured, and after them."""

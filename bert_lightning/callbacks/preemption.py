@@ -18,11 +18,19 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
 from bert_lightning.distributed.collectives import SharedFlags
+from data_pipeline.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """The end of a job or a machine; SLURM before the time limit (`--signal=USR1@300`); submitit."""
+
+
+def leave_out_sigterm_broadcast(trainer: L.Trainer) -> None:
+    """Stop Lightning from agreeing on SIGTERM by a broadcast, which waits for the device at every batch."""
+    epoch_loop: Any = trainer.fit_loop.epoch_loop
+    check_internal(epoch_loop, "_broadcast_sigterm_tensor", "lightning 2.6.6")
+    epoch_loop._broadcast_sigterm_tensor = lambda: None
 
 
 class Preemption(Checkpoint):
@@ -52,9 +60,7 @@ class Preemption(Checkpoint):
         """Take the signals over from Lightning, which registered its handlers before this hook."""
         self._flags = SharedFlags(len(SIGNALS))
         self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
-        # Lightning agrees on SIGTERM by a broadcast that waits for the device at every batch.
-        epoch_loop: Any = trainer.fit_loop.epoch_loop
-        epoch_loop._broadcast_sigterm_tensor = lambda: None
+        leave_out_sigterm_broadcast(trainer)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._own.add(number)

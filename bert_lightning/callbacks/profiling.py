@@ -13,9 +13,9 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.hooks import RemovableHandle
 
-from bert_lightning.execution.compilation import is_compiled, parts_of
+from bert_lightning.execution.compilation import graph_modules, is_compiled
 from bert_lightning.profiling.profile_page import Profiled, write_profile
-from bert_lightning.profiling.step_profile import PART, slices
+from bert_lightning.profiling.step_profile import MODULE_RANGE, slices
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -68,7 +68,7 @@ class StepProfile(L.Callback):
     def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
         if self._steps_seen != self.skip_steps or not trainer.is_global_zero:
             return
-        self._marks = mark_parts(pl_module.objective)
+        self._marks = mark_modules(pl_module.objective)
         on_gpu = pl_module.device.type == "cuda"
         self._profiler = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu])
         self._profiler.__enter__()
@@ -107,19 +107,19 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def mark_parts(objective: nn.Module) -> list[RemovableHandle]:
-    """Have the profiler see in which part of an objective it is; not within one that is compiled as a whole.
+def mark_modules(objective: nn.Module) -> list[RemovableHandle]:
+    """Have the profiler see in which module of an objective it is; not if the objective is compiled as a whole.
 
     Returns:
-        What takes the marks away again.
+        Handles that take the marks away again.
     """
     if is_compiled(objective):
         return []
     names = {module: name for name, module in objective.named_modules()}
     handles = []
-    for part in parts_of(objective):
-        enter, leave = _range(PART + ".".join(word for word in names[part].split(".") if not word.isdigit()))
-        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave, always_call=True)]
+    for module in graph_modules(objective):
+        enter, leave = _range(MODULE_RANGE + ".".join(word for word in names[module].split(".") if not word.isdigit()))
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave, always_call=True)]
     return handles
 
 

@@ -1,8 +1,9 @@
 """torch.compile on the path that trains: layer by layer, or the whole objective as one graph.
 
 What is compiled is the `forward` of a module, so names in the state stay as they are, and what a strategy hooks to the
-module, such as FSDP2's gathering of parameters, stays outside. The number of tokens differs from batch to batch; with
-`dynamic` one graph serves all, otherwise each of the few shapes of `PackedShape` gets its own.
+module, such as FSDP2's gathering of parameters, stays outside. The number of tokens differs from batch to batch. With
+`dynamic` one graph serves all numbers. Otherwise each shape gets a graph, and the stream of training examples fills
+micro-batches up to a few shapes (`FewShapes`).
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ import torch
 from torch import nn
 
 SCOPES = ("layers", "model")
+MODES = ("default", "lite", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+"""Modes of torch.compile, checked with torch 2.11 and 2.13, in which no public function lists them."""
 RECORDING = ("reduce-overhead", "max-autotune")
-MAX_SHAPES = 64
-"""How many shapes of one function are compiled before torch gives up and runs it uncompiled; its own limit is 8."""
+FIXED_SHAPES = 8
+"""Shapes of micro-batches if each gets a graph: fewer cost more filler, more take longer to compile or record."""
+MAX_GRAPHS = 64
+"""Graphs of one function before torch gives up and runs it uncompiled; torch's limit is 8."""
 _MARK = "_forward_is_compiled"
 
 
@@ -23,12 +28,13 @@ class Compilation:
     """What is compiled, and how.
 
     Attributes:
-        scope: "layers": every layer, and the parts around them, on its own; the same graph serves all layers, so it is
-            ready in seconds. "model": the objective as one graph. None compiles nothing.
-        mode: torch.compile's, as "default", "max-autotune-no-cudagraphs", or "reduce-overhead" for CUDA graphs.
+        scope: "layers" compiles every layer, and every module beside the layers, by itself; the same graph serves all
+            layers, so it is ready in seconds. "model" compiles the objective as one graph. None compiles nothing.
+        mode: Mode of torch.compile, such as "default", "max-autotune-no-cudagraphs", or "reduce-overhead", which
+            records CUDA graphs.
         dynamic: Whether one graph serves every number of tokens.
-        on_cpu: Whether to compile where there is no GPU, too.
-        backend: torch.compile's; "aot_eager" makes the graphs and runs them uncompiled, to look for faults.
+        on_cpu: Whether models on CPUs are compiled too.
+        backend: Backend of torch.compile; "aot_eager" makes the graphs and runs them uncompiled, to look for faults.
     """
 
     scope: str | None = "layers"
@@ -39,31 +45,48 @@ class Compilation:
 
     def __post_init__(self) -> None:
         if self.scope not in (None, *SCOPES):
-            raise ValueError(f"compile.scope={self.scope} is none of null, {', '.join(SCOPES)}")
-        modes = torch._inductor.list_mode_options()
-        if self.mode not in modes:
-            raise ValueError(f"compile.mode={self.mode} is none of {', '.join(modes)}")
+            raise ValueError(f"compile.scope must be one of null, {', '.join(SCOPES)}; got {self.scope}")
+        if self.mode not in MODES:
+            raise ValueError(f"compile.mode must be one of {', '.join(MODES)}; got {self.mode}")
         if self.mode in RECORDING and self.dynamic:
             raise ValueError(f"compile.mode={self.mode} records CUDA graphs of fixed shapes; set compile.dynamic=false")
 
     def applies_to(self, device_type: str) -> bool:
-        """Return whether models on such a device are compiled."""
+        """Return whether models on a device of type "cuda" or "cpu" are compiled."""
         return self.scope is not None and (self.on_cpu or device_type != "cpu")
+
+    def num_shapes(self, device_type: str) -> int | None:
+        """Return how many shapes micro-batches may have; None if one graph, or none, serves them all."""
+        return FIXED_SHAPES if self.applies_to(device_type) and not self.dynamic else None
+
+    def records(self, device_type: str) -> bool:
+        """Return whether CUDA graphs are recorded, so that every replay overwrites the gradients of the last one."""
+        return self.applies_to(device_type) and self.mode in RECORDING and device_type == "cuda"
 
     def __call__(self, objective: nn.Module, device_type: str) -> None:
         """Compile an objective in place, at its first use."""
         if not self.applies_to(device_type):
             return
-        torch._dynamo.config.recompile_limit = MAX_SHAPES
-        torch._dynamo.config.accumulated_recompile_limit = 4 * MAX_SHAPES
-        torch._dynamo.config.optimize_ddp = self.scope == "model"  # a layer is a piece of the overlap as it is
-        # Sizes that happen to be equal in the first batch are not the same size.
-        torch.fx.experimental._config.use_duck_shape = False
+        _set_up_dynamo(optimize_ddp=self.scope == "model")  # a layer is a unit of DDP's overlap already
         options: dict[str, Any] = {"mode": self.mode} if self.backend == "inductor" else {"backend": self.backend}
-        for module in [objective] if self.scope == "model" else parts_of(objective):
+        for module in [objective] if self.scope == "model" else graph_modules(objective):
             compiled: Any = torch.compile(module.forward, fullgraph=True, dynamic=self.dynamic, **options)
             module.forward = compiled
             vars(module)[_MARK] = True
+
+
+def _set_up_dynamo(optimize_ddp: bool) -> None:
+    """Set the configuration of Dynamo; the names exist in torch 2.11 and 2.13, and setting another one raises.
+
+    Args:
+        optimize_ddp: Whether Dynamo cuts a graph where DDP begins to reduce a bucket of gradients.
+    """
+    config = torch._dynamo.config
+    config.recompile_limit = MAX_GRAPHS
+    config.accumulated_recompile_limit = 4 * MAX_GRAPHS
+    config.optimize_ddp = optimize_ddp
+    # Without it, sizes that are equal in the first batch by chance are taken for one size.
+    torch.fx.experimental._config.use_duck_shape = False
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -71,10 +94,10 @@ def is_compiled(module: nn.Module) -> bool:
     return _MARK in vars(module)
 
 
-def parts_of(objective: nn.Module) -> list[nn.Module]:
-    """Return the largest modules that hold no list of layers, and each of the layers: what a graph can be made of."""
+def graph_modules(objective: nn.Module) -> list[nn.Module]:
+    """Return the modules that are compiled by themselves: each layer, and the largest modules that hold no layers."""
     if isinstance(objective, nn.ModuleList):
-        return [part for layer in objective for part in parts_of(layer)]
+        return [module for layer in objective for module in graph_modules(layer)]
     if not any(isinstance(module, nn.ModuleList) for module in objective.modules()):
         return [objective] if any(True for _ in objective.parameters()) else []
-    return [part for child in objective.children() for part in parts_of(child)]
+    return [module for child in objective.children() for module in graph_modules(child)]

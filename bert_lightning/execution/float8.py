@@ -14,19 +14,19 @@ from bert_lightning.execution.sharding import blocks_of
 
 FIRST_CAPABILITY = (8, 9)
 MULTIPLE = 16
-"""What the kernels want the sizes of factors to be multiples of."""
+"""The kernels take factors whose sizes are multiples of it."""
 
 
 def check_float8(accelerator: str, token_multiple: int, name: str = "trainer.precision") -> None:
-    """Check that hardware, packages and shapes can do it.
+    """Check that hardware, packages and shapes allow 8-bit floats.
 
     Args:
         accelerator: "gpu" or "cpu".
-        token_multiple: What the numbers of tokens of the micro-batches are multiples of.
-        name: The setting that asks for it.
+        token_multiple: Number of which the token counts of all micro-batches are multiples.
+        name: Setting that asks for fp8.
 
     Raises:
-        ValueError: naming what is missing.
+        ValueError: names what is missing.
     """
     if importlib.util.find_spec("torchao") is None:
         raise ValueError(f"{name}=fp8 needs torchao: pip install 'bert-lightning[fp8]'; or take bf16-mixed")
@@ -42,7 +42,7 @@ def check_float8(accelerator: str, token_multiple: int, name: str = "trainer.pre
 
 
 def quieten_torchao() -> None:
-    """Leave out what it says when it is imported: about kernels for other hardware, and about its own old ways."""
+    """Silence the warnings of the import of torchao, on kernels for other hardware and on deprecated calls."""
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -51,7 +51,7 @@ def to_float8(objective: nn.Module, emulate: bool = False) -> None:
     """Swap the linear layers of all blocks in place; of the last block, which runs on chosen rows, attention's alone.
 
     Args:
-        objective: Before it is compiled or sharded.
+        objective: An objective that is not yet compiled or sharded.
         emulate: Round as the kernels do and multiply in the precision of the inputs, on any device.
     """
     quieten_torchao()

@@ -24,7 +24,7 @@ class ShardingOptions:
     Attributes:
         reshard_after_forward: Drop the gathered parameters of a block after its forward pass and gather them again for
             its backward pass: less memory, half as much communication again.
-        param_dtype: Of the gathered parameters; gradients are reduced in fp32 either way.
+        param_dtype: Precision of the gathered parameters; gradients are reduced in fp32 either way.
     """
 
     reshard_after_forward: bool = True
@@ -35,7 +35,7 @@ def blocks_of(objective: nn.Module) -> list[nn.Module]:
     """Return the blocks of an objective: the elements of its ModuleLists.
 
     Raises:
-        ValueError: where there are none, so nothing that could be sharded or recomputed piece by piece.
+        ValueError: if there are none, so that nothing can be sharded or recomputed piece by piece.
     """
     blocks = [block for module in objective.modules() if isinstance(module, nn.ModuleList) for block in module]
     if not blocks:
@@ -60,10 +60,10 @@ def shard(objective: nn.Module, mesh: DeviceMesh, options: ShardingOptions | Non
     Args:
         objective: Has at least one ModuleList.
         mesh: One dimension to shard over; or two, to keep copies over the first and shard over the second.
-        options: How.
+        options: How it is split.
 
     Raises:
-        ValueError: where there is no ModuleList.
+        ValueError: if there is no ModuleList.
     """
     options = options or ShardingOptions()
     policy = MixedPrecisionPolicy(param_dtype=options.param_dtype, reduce_dtype=torch.float32)

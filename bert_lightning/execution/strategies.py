@@ -1,4 +1,4 @@
-"""How many processes hold and update one model: one, each a whole copy (DDP), or each a part (FSDP2)."""
+"""How many processes hold and update one model: one, each with a whole copy (DDP), or each with a shard (FSDP2)."""
 
 import logging
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bert_lightning.checkpoints.sharded_checkpoint import FolderWriter, load_file, load_folder
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.execution.sharding import ShardingOptions, shard
+from data_pipeline.internals import check_internal
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,15 @@ def single_device(accelerator: str) -> SingleDeviceStrategy:
 
 
 def _sum_in_bf16(group: Any, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
-    """Pass on to torch's hook, which DDP refuses by its name where there is no GPU, though gloo can do it."""
+    """Pass on to torch's hook, which DDP refuses by its name on CPUs, though gloo can run it."""
     return bf16_compress_hook(group, bucket)
 
+
+for _owner, _name, _version in (
+    (DDPStrategy, "_register_ddp_hooks", "lightning 2.6.6"),  # overridden
+    (DistributedDataParallel, "_set_static_graph", "torch 2.11 and 2.13"),  # called late; the argument is too early
+):
+    check_internal(_owner, _name, _version)
 
 COMPRESSIONS: dict[str, Hook | None] = {"none": None, "bf16": _sum_in_bf16}
 
@@ -91,7 +98,7 @@ class ReplicatedStrategy(DDPStrategy):
         super().pre_backward(closure_loss)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint file on the first rank; OSError on every rank where it could not."""
+        """Write a checkpoint file on the first rank; OSError on every rank if it could not."""
         problem = None
         try:
             super().save_checkpoint(checkpoint, filepath, storage_options)
@@ -135,6 +142,7 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Take all ranks of all nodes as the data-parallel group."""
+        check_internal(self, "_data_parallel_size", "lightning 2.6.6")
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
@@ -157,7 +165,7 @@ class FullyShardedStrategy(ModelParallelStrategy):
         return load(path, self.model, self.optimizers)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint folder; OSError on every rank where one could not write its part."""
+        """Write a checkpoint folder; OSError on every rank if one rank could not write."""
         path = Path(self.broadcast(filepath))
         tensors = {"state_dict": checkpoint.pop("state_dict")}
         for number, state in enumerate(checkpoint.pop("optimizer_states", [])):
@@ -165,7 +173,7 @@ class FullyShardedStrategy(ModelParallelStrategy):
         self._writer.save(tensors, checkpoint, path)
 
     def finish_saving(self) -> None:
-        """Wait for an asynchronous save; OSError on every rank where it failed."""
+        """Wait for an asynchronous save; OSError on every rank if it failed."""
         self._writer.finish()
 
     def teardown(self) -> None:
@@ -183,7 +191,7 @@ def ranks_of_one_copy(shard_size: int | str | None, devices: int, num_nodes: int
     (32, 8, 16)
 
     Raises:
-        ValueError: where the ranks cannot be divided so.
+        ValueError: if the ranks cannot be divided so.
     """
     world_size = devices * num_nodes
     size = {None: world_size, "node": devices}.get(shard_size, shard_size)  # type: ignore[arg-type]

@@ -5,30 +5,35 @@ import time
 import torch
 from torch import nn
 
-# Dense bf16 FLOP/s of the data sheets (without sparsity), by a part of the device's name.
+# Dense bf16 FLOP/s of NVIDIA's data sheets (without sparsity), by the whole name of the device: variants of one chip
+# differ, and a MIG slice is a part of one. Devices that are not listed are measured.
 DATASHEET_PEAKS = {
-    "B200": 2250e12,
-    "H200": 989.5e12,
-    "H100 PCIe": 756e12,
-    "H100": 989.5e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "A10": 125e12,
-    "L4": 121e12,
-    "V100": 125e12,
+    "NVIDIA B200": 2250e12,
+    "NVIDIA H200": 989.5e12,
+    "NVIDIA H200 NVL": 835.5e12,
+    "NVIDIA H100 80GB HBM3": 989.5e12,
+    "NVIDIA H100 NVL": 835.5e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
+    "NVIDIA A10": 125e12,
+    "NVIDIA L4": 121e12,
 }
 
 
 def datasheet_peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Return the operations per second that the data sheet promises in bf16; None for a device that is not listed."""
+    """Return the operations per second that the data sheet promises in bf16; None if the device is not listed."""
     if device.type != "cuda" or dtype != torch.bfloat16:
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in DATASHEET_PEAKS.items() if part in name), None)
+    return DATASHEET_PEAKS.get(torch.cuda.get_device_name(device))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the most operations per second: from the data sheet where the device is known in bf16, else measured."""
+    """Return the most operations per second: from the data sheet for listed devices in bf16, else measured."""
     return datasheet_peak_flops(device, dtype) or measured_peak_flops(device, dtype)
 
 
@@ -36,8 +41,8 @@ def measured_peak_flops(device: torch.device, dtype: torch.dtype, size: int | No
     """Return the operations per second of the fastest of a few square matrix products; takes under half a second.
 
     Args:
-        device: Where.
-        dtype: Of the factors.
+        device: Device to measure.
+        dtype: Precision of the factors.
         size: Rows and columns; None: 8192 on a GPU, 1024 elsewhere, large enough to fill it.
         repeats: Products on random values; the fastest counts.
     """

@@ -1,7 +1,8 @@
-"""Attention over packed sequences: tokens of many sequences in one run, none of them sees another.
+"""Attention over packed sequences: the tokens of many sequences stand one after another, and none sees another one.
 
-All functions take `qkv` (tokens, 3, heads, head_dim), the fused projection's query, key and value, and `cu_seqlens`
-(sequences + 1,), the offset of every sequence and the end; they return (tokens, heads, head_dim).
+All functions take `qkv`, the query, key and value of the fused projection, (tokens, 3, heads, head_dim), and
+`cu_seqlens`, the offset of every sequence and the end of the last, (sequences + 1,). They return the context,
+(tokens, heads, head_dim).
 """
 
 from collections.abc import Callable
@@ -10,88 +11,107 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bert_lightning.models.dropout import dropout_mask, rounded
 
 PackedAttention = Callable[[Tensor, Tensor, int, float], Tensor]
 """(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim)."""
+FLASH_MULTIPLE, FLASH_MOST = 8, 256
+"""Head dimensions that flash attention takes: multiples of the first up to the second."""
 
 
 def looped_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
     """Attend sequence by sequence with plain matrix products: every device and precision.
 
-    Reading the offsets waits for the device, so on a GPU this is the fallback. On CPUs it takes a third of the time of
-    scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
+    Reading the offsets waits for the device, so GPUs take another function. On CPUs the loop takes a third of the time
+    of scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
     """
     return _attend_each(qkv, cu_seqlens, max_seqlen, dropout_p)[0]
 
 
 @torch.library.custom_op("bert_lightning::attend_each", mutates_args=())
 def _attend_each(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the context, and for the backward pass the weights of attention and the mask of dropout.
+    """Return the context, and for the backward pass the attention weights and the mask of dropout.
 
-    One operation for the compiler, which cannot follow a loop over lengths. Weights and mask have room for sequences
-    of full length; what is not used of it is never touched.
+    It is one operation for the compiler, which cannot follow a loop over lengths. Weights and mask are flat:
+    the weights of one sequence, (heads, length, length), stand behind those of the sequence before. Two sequences of 3
+    and 2 tokens and 4 heads take entries 0 to 35 and 36 to 51. The compiler must know the sizes before it knows the
+    lengths, so there is room for tokens * heads * max_seqlen entries; memory behind the last one is never touched.
     """
-    context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])
-    weights, mask = _room(qkv, max_seqlen, dropout_p)
+    context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])  # (tokens, heads, head_dim)
+    flat_weights, flat_mask = _flat_squares(qkv, max_seqlen, dropout_p)
     for tokens, square in _sequences(cu_seqlens, qkv.shape[2]):
-        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # (heads, length, head_dim)
-        scores = torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5)
-        own = weights[square].view_as(scores)
-        torch.softmax(scores, -1, out=own)
+        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # each (heads, length, head_dim)
+        scores = torch.baddbmm(
+            query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5
+        )  # (heads, length, length)
+        weights = flat_weights[square].view_as(scores)  # (heads, length, length)
+        torch.softmax(scores, -1, out=weights)
         if dropout_p:
-            own = own * dropout_mask(own, dropout_p, out=mask[square].view_as(own))
-        context[tokens] = torch.bmm(own, value).transpose(0, 1)
-    return context.mul_(1 / (1 - rounded(dropout_p))) if dropout_p else context, weights, mask
+            weights = weights * dropout_mask(weights, dropout_p, out=flat_mask[square].view_as(weights))
+        context[tokens] = torch.bmm(weights, value).transpose(0, 1)  # (length, heads, head_dim)
+    return context.mul_(1 / (1 - rounded(dropout_p))) if dropout_p else context, flat_weights, flat_mask
 
 
 @torch.library.custom_op("bert_lightning::attend_each_backward", mutates_args=())
 def _attend_each_backward(
-    gradient: Tensor, qkv: Tensor, cu_seqlens: Tensor, weights: Tensor, mask: Tensor, dropout_p: float
+    gradient: Tensor, qkv: Tensor, cu_seqlens: Tensor, flat_weights: Tensor, flat_mask: Tensor, dropout_p: float
 ) -> Tensor:
-    """Return the gradient of `qkv`."""
+    """Return the gradient of `qkv` from the gradient of the context.
+
+    With scores S = Q K^T / sqrt(head_dim), weights W = softmax(S), mask M of dropout and context C = (W * M) V:
+    dV = (W * M)^T dC, dW = (dC V^T) * M, dS = W * (dW - rowsum(dW * W)), dQ = dS K / sqrt(head_dim) and
+    dK = dS^T Q / sqrt(head_dim).
+    `_softmax_backward_data` is an operation of torch without a public name, checked with torch 2.11 and 2.13.
+    """
     result = torch.empty_like(qkv)
     scale = qkv.shape[-1] ** -0.5
     for tokens, square in _sequences(cu_seqlens, qkv.shape[2]):
-        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # (heads, length, head_dim)
-        of_query, of_key, of_value = result[tokens].permute(1, 2, 0, 3)
-        above = gradient[tokens].transpose(0, 1) * (1 / (1 - rounded(dropout_p)))
-        own = weights[square].view(len(query), query.shape[1], query.shape[1])
-        kept = mask[square].view_as(own) if dropout_p else None
-        of_value.copy_(torch.bmm((own if kept is None else own * kept).mT, above))
-        of_weights = torch.bmm(above, value.mT)
-        if kept is not None:
-            of_weights.mul_(kept)
-        of_scores = torch._softmax_backward_data(of_weights, own, -1, own.dtype)
-        of_query.copy_(torch.baddbmm(of_query.new_empty(()), of_scores, key, beta=0, alpha=scale))
-        of_key.copy_(torch.baddbmm(of_key.new_empty(()), of_scores.mT, query, beta=0, alpha=scale))
+        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # each (heads, length, head_dim)
+        d_query, d_key, d_value = result[tokens].permute(1, 2, 0, 3)  # views, each (heads, length, head_dim)
+        d_context = gradient[tokens].transpose(0, 1) * (1 / (1 - rounded(dropout_p)))  # (heads, length, head_dim)
+        weights = flat_weights[square].view(len(query), query.shape[1], query.shape[1])  # (heads, length, length)
+        mask = flat_mask[square].view_as(weights) if dropout_p else None
+        d_value.copy_(torch.bmm((weights if mask is None else weights * mask).mT, d_context))
+        d_weights = torch.bmm(d_context, value.mT)  # (heads, length, length)
+        if mask is not None:
+            d_weights.mul_(mask)
+        d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+        d_query.copy_(torch.baddbmm(d_query.new_empty(()), d_scores, key, beta=0, alpha=scale))
+        d_key.copy_(torch.baddbmm(d_key.new_empty(()), d_scores.mT, query, beta=0, alpha=scale))
     return result
 
 
-def _room(qkv: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor]:
+def _flat_squares(qkv: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor]:
+    """Return memory for the weights of all sequences, (tokens * heads * max_seqlen,), and for the mask of dropout."""
     size = qkv.shape[0] * qkv.shape[2] * max_seqlen
     return qkv.new_empty(size), qkv.new_empty(size if dropout_p else 0)
 
 
 def _sequences(cu_seqlens: Tensor, num_heads: int) -> list[tuple[slice, slice]]:
-    """Return for each sequence that is not empty its tokens, and its place among the weights of all."""
-    places, first = [], 0
+    """Return the tokens and the flat weights of each sequence that is not empty.
+
+    Offsets 0, 3, 3, 5 with 4 heads give tokens 0:3 with weights 0:36, and tokens 3:5 with weights 36:52.
+    """
+    sequences, first = [], 0
     for begin, end in pairwise(cu_seqlens.tolist()):
         size = num_heads * (end - begin) ** 2
         if size:
-            places.append((slice(begin, end), slice(first, first + size)))
+            sequences.append((slice(begin, end), slice(first, first + size)))
         first += size
-    return places
+    return sequences
 
 
 @_attend_each.register_fake
 def _(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
-    return qkv.new_empty(qkv.shape[0], *qkv.shape[2:]), *_room(qkv, max_seqlen, dropout_p)
+    return qkv.new_empty(qkv.shape[0], *qkv.shape[2:]), *_flat_squares(qkv, max_seqlen, dropout_p)
 
 
 @_attend_each_backward.register_fake
-def _(gradient: Tensor, qkv: Tensor, cu_seqlens: Tensor, weights: Tensor, mask: Tensor, dropout_p: float) -> Tensor:
+def _(
+    gradient: Tensor, qkv: Tensor, cu_seqlens: Tensor, flat_weights: Tensor, flat_mask: Tensor, dropout_p: float
+) -> Tensor:
     return torch.empty_like(qkv)
 
 
@@ -110,6 +130,25 @@ def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor, None
 _attend_each.register_autograd(_backward, setup_context=_keep)
 
 
+def padded_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
+    """Attend to sequences padded to `max_seqlen`, with torch's kernels: any GPU, any precision, nothing is waited for.
+
+    Padding costs memory and time: batches that are half full take about twice of both in this function. Sequences of
+    3 and 2 tokens with max_seqlen=4 stand in rows 0, 1, 2 and 4, 5 of eight.
+    """
+    num_sequences = len(cu_seqlens) - 1
+    token = torch.arange(len(qkv), device=qkv.device)  # (tokens,)
+    sequence = torch.searchsorted(cu_seqlens, token, right=True) - 1  # (tokens,), never an empty sequence
+    row = sequence * max_seqlen + token - cu_seqlens[sequence]  # (tokens,)
+    padded = qkv.new_zeros(num_sequences * max_seqlen, *qkv.shape[1:]).index_copy(0, row, qkv)
+    padded = padded.unflatten(0, (num_sequences, max_seqlen))  # (sequences, max_seqlen, 3, heads, head_dim)
+    query, key, value = padded.permute(2, 0, 3, 1, 4)  # each (sequences, heads, max_seqlen, head_dim)
+    lengths = cu_seqlens.diff().clamp(min=1)  # an empty sequence attends to a row of zeros, not to nothing
+    is_real = torch.arange(max_seqlen, device=qkv.device) < lengths[:, None]  # (sequences, max_seqlen)
+    context = F.scaled_dot_product_attention(query, key, value, is_real[:, None, None], dropout_p)
+    return context.transpose(1, 2).flatten(0, 1).index_select(0, row)  # (tokens, heads, head_dim)
+
+
 def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
     """Attend to all sequences in one flash-attention kernel; CUDA only, half precision only, no dropout.
 
@@ -117,27 +156,43 @@ def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    query, key, value = qkv.unbind(1)
+    query, key, value = qkv.unbind(1)  # each (tokens, heads, head_dim)
     context = varlen_attn(query, key, value, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
-    return cast(Tensor, context)  # a tuple only where more than the context is asked for
+    return cast(Tensor, context)  # a tuple only if more than the context is asked for
 
 
 def flash_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
-    """Attend with the operation beneath `varlen_attn`, which has dropout; CUDA only, half precision only."""
-    query, key, value = qkv.unbind(1)
-    ends = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
-    found = torch.ops.aten._flash_attention_forward(query, key, value, *ends, dropout_p, False, False)
-    return cast(Tensor, found[0])
+    """Attend with the operation beneath `varlen_attn`, which has dropout; CUDA only, half precision only.
+
+    The operation has no public name; checked with torch 2.11 and 2.13.
+    """
+    query, key, value = qkv.unbind(1)  # each (tokens, heads, head_dim)
+    offsets = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
+    outputs = torch.ops.aten._flash_attention_forward(query, key, value, *offsets, dropout_p, False, False)
+    return cast(Tensor, outputs[0])
 
 
-def choose_attention(device_type: str, dropout_p: float, is_half_precision: bool) -> PackedAttention:
+def choose_attention(
+    device_type: str, dropout_p: float, is_half_precision: bool, head_dim: int = FLASH_MULTIPLE
+) -> PackedAttention:
     """Return the fastest attention that a device has.
 
     Args:
         device_type: "cuda" or "cpu".
         dropout_p: Attention dropout of the model; the documented one-kernel attention has none.
         is_half_precision: Whether queries arrive as bfloat16 or float16, as they do under autocast.
+        head_dim: hidden_size / num_attention_heads.
+
+    Raises:
+        ValueError: if the flash kernels, which half precision on a GPU needs, do not take the head dimension.
     """
-    if device_type != "cuda" or not is_half_precision:
+    if device_type != "cuda":
         return looped_attention
+    if not is_half_precision:
+        return padded_attention
+    if head_dim % FLASH_MULTIPLE or head_dim > FLASH_MOST:
+        raise ValueError(
+            f"model.hidden_size / model.num_attention_heads = {head_dim}, but the attention kernels of GPUs take "
+            f"multiples of {FLASH_MULTIPLE} up to {FLASH_MOST}; change one of them, or take trainer.precision=32-true"
+        )
     return flash_attention if dropout_p else varlen_attention

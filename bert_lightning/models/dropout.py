@@ -13,7 +13,7 @@ LEVELS = 1 << 16
 
 
 def rounded(p: float) -> float:
-    """Return the probability that elements are dropped with: `p` to the next 1/65536.
+    """Return the probability of being dropped: `p`, rounded to 1/65536.
 
     >>> rounded(0.5), round(rounded(0.1), 6)
     (0.5, 0.100006)
@@ -56,7 +56,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Return dropout of `x`, added to `residual` where one is given."""
+        """Return dropout of `x`, added to `residual` if one is given."""
         if not self.training or not self.p:
             return x if residual is None else residual + x
         if x.device.type != "cpu":

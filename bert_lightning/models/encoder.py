@@ -83,14 +83,18 @@ class EncoderConfig:
 
 
 def computing_dtype(tensor: Tensor) -> torch.dtype:
-    """Return the precision in which matrix products of a tensor are computed: its own, or that of autocast."""
+    """Return the precision in which matrix products of a tensor are computed: its dtype, or the dtype of autocast.
+
+    The meta device has no autocast and is asked for none. Dynamo of torch 2.11 can follow these calls, but cannot
+    follow `torch.amp.is_autocast_available`.
+    """
     device = tensor.device.type
-    has_autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if has_autocast else tensor.dtype
+    is_autocast = device != "meta" and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_autocast else tensor.dtype
 
 
 class Embeddings(nn.Module):
-    """Sum of token, position and segment embeddings, normalised (section 3.2)."""
+    """Sum of token, position and segment embeddings, normalized (section 3.2)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -183,7 +187,7 @@ class Encoder(nn.Module):
                 is saved.
 
         Returns:
-            (tokens, hidden), or (rows, hidden) where rows are given.
+            (tokens, hidden), or (rows, hidden) if rows are given.
         """
         hidden = self.embeddings(tokens)
         for layer in self.layers[:-1]:

@@ -19,7 +19,7 @@ class MaskedLMHead(nn.Module):
     The padded entries of the vocabulary get minus infinity, so they are never predicted and get no gradient.
 
     Args:
-        config: Of the encoder.
+        config: Sizes of the encoder.
         chunk_rows: Hidden states whose scores are held at a time while training; None holds all.
     """
 
@@ -41,9 +41,9 @@ class MaskedLMHead(nn.Module):
         """Return the summed loss and the number of right answers, for hidden states (rows, hidden).
 
         Args:
-            hidden: Of masked positions.
+            hidden: Hidden states of the masked positions, (rows, hidden).
             token_table: (padded vocabulary, hidden).
-            labels: The tokens that were there, `NO_LABEL` where nothing is asked, (rows,).
+            labels: The tokens that were there, `NO_LABEL` for filler, (rows,).
         """
         if self.chunk_rows is None:
             return summed_loss(self.scores(hidden, token_table), labels)

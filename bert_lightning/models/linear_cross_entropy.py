@@ -18,10 +18,10 @@ def chunked_cross_entropy(
     """Return what `cross_entropy(linear(features, table, bias), labels)` sums to, and how many scores are right.
 
     Args:
-        features: (rows, hidden), in the precision that is to be computed in.
+        features: (rows, hidden), in the precision to compute in.
         table: (vocabulary, hidden).
         bias: (vocabulary,).
-        labels: (rows,), `NO_LABEL` where nothing is asked.
+        labels: (rows,), `NO_LABEL` for filler.
         chunk_rows: Rows of scores to hold at a time.
 
     Returns:

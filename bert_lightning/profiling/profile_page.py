@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bert_lightning.profiling.step_profile import PHASES, Slice, by_kind_and_phase, by_part, largest
+from bert_lightning.profiling.step_profile import PHASES, Slice, by_kind_and_phase, by_module, largest
 
 COLORS = {"forward": "#33658a", "backward": "#86bbd8", "optimizer": "#e09f3e", "around": "#8a9099"}
 INK, GRID = "#22303c", "#dfe4e8"
@@ -58,8 +58,8 @@ def as_markdown(profiled: Profiled) -> str:
         _kinds(profiled, busy),
         "## Parts of the model, forward and backward, ms a step",
         _table(
-            ("part", "ms", "share"),
-            [(part, _ms(value, steps), f"{value / busy:.1%}") for part, value in by_part(profiled.slices).items()],
+            ("module", "ms", "share"),
+            [(name, _ms(value, steps), f"{value / busy:.1%}") for name, value in by_module(profiled.slices).items()],
         ),
         "## Largest operations",
         _table(

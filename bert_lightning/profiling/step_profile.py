@@ -1,4 +1,4 @@
-"""The operations of torch's profiler, sorted into a few kinds of work and parts of the model.
+"""The operations of torch's profiler, sorted into a few kinds of work and modules of the model.
 
 Every operation counts once, with the time of the kernels it has started on a GPU, or else with its processor time
 outside the operations it calls.
@@ -12,8 +12,8 @@ from typing import Any
 
 DATA_WAIT, FORWARD, CLIP, METRICS = "data wait", "forward", "clip", "metrics"
 """Names of the ranges that the training loop marks."""
-PART = "part: "
-"""Prefix of the names of the ranges around parts of the model."""
+MODULE_RANGE = "module: "
+"""Prefix of the names of the ranges around modules of the model."""
 PHASES = ("forward", "backward", "optimizer", "around")
 _BACKWARD = "autograd::engine::evaluate_function"
 
@@ -45,29 +45,29 @@ class Slice:
         name: Name of the operation or its kernel.
         kind: One of KINDS, or OTHER.
         phase: One of PHASES.
-        part: Part of the model; empty if the operation belongs to none.
-        seconds: Seconds of the operation itself.
+        module: Name of the module that the operation runs in; empty if it runs in none.
+        seconds: Time of the operation without the operations inside it.
     """
 
     name: str
     kind: str
     phase: str
-    part: str
+    module: str
     seconds: float
 
 
 def slices(events: Iterable[Any], on_gpu: bool) -> list[Slice]:
     """Return the time of all operations of torch.profiler's `events()`."""
     operations = [event for event in events if event.device_type.name == "CPU"]
-    parts = {event.sequence_nr: part for event in operations if event.sequence_nr >= 0 and (part := _part(event))}
+    modules = {event.sequence_nr: name for event in operations if event.sequence_nr >= 0 and (name := _module(event))}
     found = []
     for event in operations:
         chain = list(_chain(event))
         phase = _phase(chain)
         numbers = (above.sequence_nr for above in _around(event) if above.name.startswith(_BACKWARD))
-        part = _part(event) or next((parts[number] for number in numbers if number in parts), "")
+        module = _module(event) or next((modules[number] for number in numbers if number in modules), "")
         for name, seconds in _own_times(event, on_gpu):
-            found.append(Slice(name, _kind([name, *chain]), phase, part, seconds))
+            found.append(Slice(name, _kind([name, *chain]), phase, module, seconds))
     return found
 
 
@@ -85,12 +85,12 @@ def _around(event: Any) -> Iterator[Any]:
 
 
 def _chain(event: Any) -> Iterator[str]:
-    return (above.name for above in _around(event) if not above.name.startswith(PART))
+    return (above.name for above in _around(event) if not above.name.startswith(MODULE_RANGE))
 
 
-def _part(event: Any) -> str:
+def _module(event: Any) -> str:
     names = (above.name for above in _around(event))
-    return next((name.removeprefix(PART) for name in names if name.startswith(PART)), "")
+    return next((name.removeprefix(MODULE_RANGE) for name in names if name.startswith(MODULE_RANGE)), "")
 
 
 def _phase(chain: list[str]) -> str:
@@ -113,12 +113,12 @@ def by_kind_and_phase(found: Iterable[Slice]) -> dict[str, dict[str, float]]:
     return dict(sorted(table.items(), key=lambda row: -sum(row[1].values())))
 
 
-def by_part(found: Iterable[Slice]) -> dict[str, float]:
-    """Return seconds of forward and backward passes by part of the model, the largest first."""
+def by_module(found: Iterable[Slice]) -> dict[str, float]:
+    """Return seconds of forward and backward passes by module of the model, the largest first."""
     table: dict[str, float] = defaultdict(float)
     for one in found:
         if one.phase in ("forward", "backward"):
-            table[one.part or "between the parts"] += one.seconds
+            table[one.module or "between the modules"] += one.seconds
     return dict(sorted(table.items(), key=lambda row: -row[1]))
 
 

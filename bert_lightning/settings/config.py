@@ -22,6 +22,7 @@ from data_pipeline.whole_numbers import check_whole_number
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
 log = logging.getLogger(__name__)
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")
 
 
@@ -108,6 +109,25 @@ def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | Non
         nodes = int(environment.get("SLURM_NNODES", "1"))
         return int(environment.get("SLURM_NTASKS", "1")) // nodes, nodes
     return None
+
+
+def unused_gpus(processes: Processes, visible: int) -> str | None:
+    """Return how many GPUs of a node are left idle and how to use them; None if all are used.
+
+    Args:
+        processes: The processes of the run.
+        visible: GPUs that this process sees.
+
+    >>> unused_gpus(Processes("gpu", 1, 2, True), 8)
+    'trains on 1 of the 8 GPUs of a node; start a process for each, as srun --ntasks-per-node=8 does'
+    >>> unused_gpus(Processes("gpu", 8, 2, True), 8) is None, unused_gpus(Processes("cpu", 1, 1, False), 8) is None
+    (True, True)
+    """
+    if processes.accelerator != "gpu" or processes.devices >= visible:
+        return None
+    how = f"start a process for each, as srun --ntasks-per-node={visible} does"
+    how = how if processes.launched else "strategy=ddp or strategy=fsdp with trainer.devices=auto uses all"
+    return f"trains on {processes.devices} of the {visible} GPUs of a node; {how}"
 
 
 def restarts_would_fail(environment: Mapping[str, str] = os.environ) -> bool:
@@ -244,6 +264,11 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
         )
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
         check_whole_number(f"trainer.{name}", cfg.trainer[name])
+    if cfg.float32_matmul_precision not in MATMUL_PRECISIONS:
+        raise ValueError(
+            f"float32_matmul_precision must be one of {', '.join(MATMUL_PRECISIONS)}; "
+            f"got {cfg.float32_matmul_precision}"
+        )
     clip = cfg.gradient_clip_val
     if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
         raise ValueError(f"gradient_clip_val must be a number above 0, or null; got {clip}")

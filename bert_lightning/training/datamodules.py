@@ -16,7 +16,7 @@ from bert_lightning.profiling.step_profile import DATA_WAIT
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream, ValidationStream
@@ -99,6 +99,7 @@ class PretrainingData(L.LightningDataModule):
         exclude_shards: Shards to leave out.
         cache_bytes: Most bytes of fetched shards to keep; None keeps all.
         retries: How often a broken transfer is tried again.
+        num_shapes: Most shapes of the training micro-batches; see `PretrainingStream`.
     """
 
     def __init__(
@@ -121,8 +122,11 @@ class PretrainingData(L.LightningDataModule):
         exclude_shards: Sequence[str] = (),
         cache_bytes: int | None = None,
         retries: int = 5,
+        num_shapes: int | None = None,
     ) -> None:
         super().__init__()
+        if num_shapes is not None:
+            bounded_share(masking)
         self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
         self.global_batch_size = global_batch_size
         self.tokenizer: Tokenizer = load_tokenizer(self.folder.tokenizer_dir)
@@ -132,6 +136,7 @@ class PretrainingData(L.LightningDataModule):
         self._validation = validation
         self._max_steps = max_steps
         self._num_workers = num_workers
+        self._num_shapes = num_shapes
         self._source: dict[str, Any] = {
             "folder": self.folder,
             "pairs": pairs,
@@ -203,6 +208,7 @@ class PretrainingData(L.LightningDataModule):
             trainer.world_size,
             self._num_workers,
             pin_memory=trainer.strategy.root_device.type == "cuda",
+            num_shapes=self._num_shapes,
         )
         if self._start is not None:
             stream.load_state_dict(self._start)

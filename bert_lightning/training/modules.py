@@ -26,7 +26,7 @@ from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
 from bert_lightning.training.datamodules import PretrainingData
-from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
 from bert_lightning.training.step_guard import StepGuard, poison
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
@@ -56,6 +56,7 @@ class PretrainingModule(L.LightningModule):
         gradient_clip_val: Largest norm of the gradients; None clips nothing.
         max_skipped_steps: Steps in a row without finite gradients that end the run.
         payload: What every checkpoint carries besides the training state, as plain containers.
+        keeps_gradients: Keep the memory of the gradients from step to step, as `allocate_gradients` says.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PretrainingModule(L.LightningModule):
         gradient_clip_val: float | None = 1.0,
         max_skipped_steps: int = 10,
         payload: Mapping[str, Any] | None = None,
+        keeps_gradients: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -82,6 +84,7 @@ class PretrainingModule(L.LightningModule):
         self._gradient_clip_val = gradient_clip_val
         self._max_skipped_steps = max_skipped_steps
         self._payload = dict(payload or {})
+        self._keeps_gradients = keeps_gradients
         self._base_lrs: list[float] = []
         self._restored: Mapping[str, Any] | None = None
 
@@ -113,6 +116,8 @@ class PretrainingModule(L.LightningModule):
 
     def training_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Make one update from this rank's micro-batches of one global batch."""
+        if self._keeps_gradients:
+            allocate_gradients(self.objective)
         step = self.global_step
         torch.manual_seed(dropout_seed(self._seed, step, self.global_rank))
         local = [self.objective.counts(micro_batch) for micro_batch in batch]
@@ -130,7 +135,7 @@ class PretrainingModule(L.LightningModule):
         for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
             group["lr"] = base * self._schedule(step)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=not self._keeps_gradients)
 
         with record_function(METRICS):
             self._guard.add(norm, skipped)

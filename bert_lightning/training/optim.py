@@ -1,6 +1,6 @@
 """What an optimizer is given: weight-decay groups, the gradient norm, and an update that can be skipped.
 
-Nothing here waits for the device where the optimizer is fused.
+Nothing in this file waits for the device if the optimizer is fused.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+from data_pipeline.internals import check_internal
 
 NORMALISATIONS = (nn.LayerNorm, nn.RMSNorm)
 
@@ -35,14 +37,26 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
 
 
+def allocate_gradients(model: nn.Module) -> None:
+    """Give every trainable parameter a gradient of zeros, for backward passes to add to.
+
+    A recorded CUDA graph writes gradients into memory that its next replay overwrites. A parameter without a gradient
+    takes that memory as it is and loses what earlier micro-batches have accumulated; a parameter that has a gradient
+    adds the new one to it. So the gradients must exist before the first recording and be zeroed in place after it.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Return the 2-norm of all gradients together as a scalar on their device; of the whole of sharded ones."""
+    """Return the 2-norm of all gradients together, a scalar on their device; sharded gradients count as a whole."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def prepare_update(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> Tensor:
-    """Make the next `optimizer.step()` clip the gradients to `max_norm`, or do nothing where they are not finite.
+    """Make the next `optimizer.step()` clip the gradients to `max_norm`, or do nothing if they are not finite.
 
     Fused optimizers divide by `grad_scale` and skip on `found_inf` inside their kernel, so the device is not waited
     for; for others the norm is read. A skipped step leaves the parameters, the moments and their step counts alone.
@@ -56,6 +70,9 @@ def prepare_update(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -
         Whether the step is skipped, a boolean scalar on the device of `norm`.
     """
     skipped = ~torch.isfinite(norm)
+    is_fused = any(group.get("fused") for group in optimizer.param_groups)
+    if is_fused:
+        check_internal(optimizer, "_step_supports_amp_scaling", "torch 2.11 and 2.13")
     divisor = None if max_norm is None else (norm / max_norm).clamp(min=1.0).float()
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         vars(optimizer).update(found_inf=skipped.float(), grad_scale=divisor)

@@ -76,6 +76,10 @@ class Masking(Protocol):
 
     static_masks: int | None
 
+    @property
+    def prediction_share(self) -> float | None:
+        """Share of its tokens that an example has predicted, rounded and at least one; None if nothing bounds it."""
+
     def __call__(
         self, input_ids: TokenIds, cu_seqlens: Positions, keys: Keys, vocabulary: Vocabulary
     ) -> tuple[Positions, TokenIds]:
@@ -130,6 +134,11 @@ class TokenMasking:
         self.exact_count = exact_count
         self.static_masks = static_masks
         self.exclude_special_replacements = exclude_special_replacements
+
+    @property
+    def prediction_share(self) -> float | None:
+        """Share of its tokens that an example has predicted at most; None if the number is drawn."""
+        return self.mask_prob if self.exact_count else None
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the masks, for the fingerprint of the stream."""

@@ -18,6 +18,7 @@ from datatrove.executor.ray import RayPipelineExecutor
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from loguru import logger
 
+from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Step, progress
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -105,6 +106,9 @@ class SlurmExecutor:
 
 class _SlurmJob(SlurmPipelineExecutor):
     """datatrove's job, run by the Python that submits it, without a second job that merges statistics."""
+
+    for _name in ("launch_merge_stats", "get_launch_file_contents"):
+        check_internal(SlurmPipelineExecutor, _name, "datatrove 0.10.1")
 
     def launch_merge_stats(self) -> None:
         pass

@@ -28,6 +28,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 from numpy.typing import NDArray
 from tokenizers import normalizers, pre_tokenizers
 
+from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.preparation.work_folder import WorkFolder
@@ -106,6 +107,7 @@ class _Signatures(MinhashDedupSignature):
     def __init__(self, folder: str, config: MinhashConfig) -> None:
         super().__init__(folder, config, _WITHOUT_PACKAGES)
         self.word_tokenizer = _Words()
+        check_internal(self, "_hash_func", "datatrove 0.10.1")
         hash_bytes = create_hash_func(config.hash_config, bytes)
         self._hash_func = lambda words: hash_bytes(words.encode())  # xxhash 4 does not accept strings
 

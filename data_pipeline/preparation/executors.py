@@ -14,6 +14,7 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from data_pipeline.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
@@ -80,6 +81,8 @@ class LocalExecutor:
 
 class _QuietExecutor(LocalPipelineExecutor):
     """datatrove's executor without its log lines on the screen; errors are raised."""
+
+    check_internal(LocalPipelineExecutor, "_run_for_rank", "datatrove 0.10.1")
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
         logger.disable("datatrove")

@@ -1,7 +1,6 @@
 """Examples -> packed micro-batches: assigned by length, read, joined, masked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,42 +10,10 @@ from torch import Tensor
 
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.records import NO_LABEL, TokenIds
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.samples import Examples
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedShape:
-    """The fixed and rounded sizes of the batches of a run.
-
-    Rounding to 1/64 of a usual batch wastes under 1% of the tokens and leaves a handful of shapes.
-
-    Attributes:
-        num_examples: Examples a batch has room for.
-        seq_len: Most tokens of an example.
-        usual_length: About how many tokens an example has; None: `seq_len`.
-    """
-
-    num_examples: int
-    seq_len: int
-    usual_length: int | None = None
-
-    @property
-    def token_multiple(self) -> int:
-        """What the number of tokens is rounded up to: a power of two below 1/64 of a usual batch, at least 8."""
-        usual = self.num_examples * (self.usual_length or self.seq_len)
-        return 1 << max(3, (usual // 64).bit_length() - 1)
-
-    @property
-    def prediction_multiple(self) -> int:
-        """What the number of masked positions is rounded up to."""
-        return max(8, self.token_multiple // 8)
-
-    @property
-    def num_sequences(self) -> int:
-        """Entries of `cu_seqlens` less one: the examples and room for the filler."""
-        return self.num_examples + -(-self.token_multiple // self.seq_len)
 
 
 def assign(lengths: NDArray[np.int64], num_micro_batches: int) -> list[Rows]:
@@ -123,8 +90,7 @@ def _lay_out(
 ) -> list[NDArray[np.integer]]:
     """Return the header and the arrays of one micro-batch, in the order of `PackedBatch`, filled up to their sizes."""
     (input_ids, token_type_ids), (positions, mlm_labels) = tokens, predictions
-    num_tokens = _round_up(len(input_ids), shape.token_multiple)
-    num_predictions = _round_up(len(positions), shape.prediction_multiple)
+    num_tokens, num_predictions = shape.sizes(len(input_ids), len(positions))
     ends = _sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
     arrays: list[NDArray[np.integer]] = [
         _pad(input_ids, num_tokens, vocabulary.unmaskable[-1]),
@@ -188,8 +154,3 @@ def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int3
     padded = np.full(size, filler, dtype=np.int32)
     padded[: len(values)] = values
     return padded
-
-
-def _round_up(number: int, multiple: int) -> int:
-    """Round up to a multiple, at least one of them: a batch of filler alone still has a token for heads to read."""
-    return max(1, -(-number // multiple)) * multiple

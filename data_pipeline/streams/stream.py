@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data_pipeline.streams.collate import PackedShape, Rows, assign, pack
+from data_pipeline.streams.collate import Rows, assign, pack
+from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 
@@ -48,7 +49,7 @@ class _StepBuffers(Dataset[Tensor]):
         self,
         samples: PretrainingSamples,
         global_batch_size: int,
-        micro_batch_size: int,
+        shape: PackedShape,
         num_steps: int,
         rank: int,
         world_size: int,
@@ -56,10 +57,10 @@ class _StepBuffers(Dataset[Tensor]):
         self.samples = samples
         self.global_batch_size = global_batch_size
         self.end = num_steps * global_batch_size
-        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
+        self.shape = shape
         self.num_groups = _num_groups(samples.epoch_plan(0).num_lanes, world_size, global_batch_size)
         self.group, self.rank_in_group = divmod(rank, world_size // self.num_groups)
-        self.micro_batches_per_rank = global_batch_size // (world_size * micro_batch_size)
+        self.micro_batches_per_rank = global_batch_size // (world_size * shape.num_examples)
         self._shares: dict[int, _Share] = {}
 
     def __getitem__(self, first_sample: int) -> Tensor:
@@ -135,6 +136,8 @@ class PretrainingStream:
         world_size: Processes of the run.
         num_workers: Loader processes; 0 reads in this one. Does not change the batches.
         pin_memory: Put the buffers in page-locked memory, for copies to a GPU that do not wait.
+        num_shapes: Most shapes of the micro-batches, at the price of more filler; None rounds their sizes finely.
+            Does not change the examples.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class PretrainingStream:
         world_size: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        num_shapes: int | None = None,
     ) -> None:
         if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
@@ -157,7 +161,8 @@ class PretrainingStream:
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
         self.consumed_samples = 0
-        self._buffers = _StepBuffers(samples, global_batch_size, micro_batch_size, num_steps, rank, world_size)
+        shape = packed_shape(micro_batch_size, samples.seq_len, samples.usual_length, samples.masking, num_shapes)
+        self._buffers = _StepBuffers(samples, global_batch_size, shape, num_steps, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 

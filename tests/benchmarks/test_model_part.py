@@ -17,7 +17,7 @@ from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.models.encoder import EncoderConfig
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.collate import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape
 from tests.support.checkout import run_command
 from tests.support.contestants import HALF, SETTING, made_up
 from tests.support.parity import CONFIG, packed_examples, padded

@@ -1,22 +1,30 @@
 """What is compiled has no graph breaks, no recompilation, the same values, and runs under every strategy."""
 
+import math
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
+from torch._functorch.compilers import nop
 
-from bert_lightning.execution.compilation import Compilation, parts_of
+from bert_lightning.execution.compilation import FIXED_SHAPES, MODES, Compilation, graph_modules
 from bert_lightning.models.attention import PackedAttention, flash_attention, varlen_attention
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.training.modules import PretrainingModule
 from tests.support.compiled import TRACED, train
 from tests.support.contestants import made_up
 from tests.support.many_runs import run_together
 from tests.support.parity import CONFIG, our_model, packed_examples, reference_model
 from tests.support.runs import assert_close, run_here
 from tests.support.settings import NO_DROPOUT, Settings
+from tests.support.training import Breaking, fit, make_module, make_objective
 
 pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 SHALLOW = replace(CONFIG, num_hidden_layers=2)
@@ -102,12 +110,80 @@ def test_fixed_shapes_compile_once_each() -> None:
         assert counters["stats"]["unique_graphs"] == len(shapes)
 
 
+def overwriting(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+    """A compiler whose backward graphs hand out gradients as replays of CUDA graphs do: always in the same memory."""
+
+    def backward(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        memory: list[Tensor | None] = []
+
+        def run(arguments: list[Tensor]) -> list[Tensor | None]:
+            made = graph(*arguments)
+            arguments.clear()
+            memory[:] = memory or [None if one is None else torch.empty_like(one) for one in made]
+            return [None if one is None else room.copy_(one).detach() for one, room in zip(made, memory, strict=True)]
+
+        run._boxed_call = True  # type: ignore[attr-defined]
+        return run
+
+    return aot_autograd(fw_compiler=nop, bw_compiler=backward)(graph, inputs)
+
+
+@pytest.mark.parametrize("keeps_gradients", [True, False])
+def test_gradients_in_memory_of_graphs_add_up_only_where_buffers_are_kept(
+    prepared: Path, tmp_path: Path, keeps_gradients: bool
+) -> None:
+    """Accumulation over four micro-batches through memory that every replay overwrites, as with CUDA graphs."""
+
+    def trained(name: str, **changes: Any) -> PretrainingModule:
+        module = make_module(make_objective(prepared), 3, optimizer, **changes)
+        if name != "eager":
+            Compilation("model", dynamic=True, on_cpu=True, backend=overwriting)(module.objective, "cpu")  # type: ignore[arg-type]
+        fit(module, prepared, tmp_path / name, 3, 8, limit_val_batches=0)
+        return module
+
+    optimizer = partial(torch.optim.SGD, lr=1.0)
+    expected = trained("eager").objective.state_dict()
+    module = trained("replayed", keeps_gradients=keeps_gradients)
+    found = module.objective.state_dict()
+    assert all(torch.allclose(found[name], value, atol=1e-5) for name, value in expected.items()) == keeps_gradients
+    assert all((weight.grad is not None) == keeps_gradients for weight in module.objective.parameters())
+
+
+def test_a_step_that_is_skipped_leaves_gradients_to_add_to(prepared: Path, tmp_path: Path) -> None:
+    objective = Breaking(make_objective(prepared), {6}, math.inf)
+    module = make_module(objective, 3, partial(torch.optim.AdamW, lr=1e-2, fused=False), keeps_gradients=True)
+    fit(module, prepared, tmp_path, 3, 8, limit_val_batches=0)
+    assert all(weight.grad is not None for weight in objective.parameters())
+
+
+def test_the_modes_are_those_of_torch() -> None:
+    assert set(MODES) == set(torch._inductor.list_mode_options())
+
+
+@pytest.mark.parametrize(
+    ("compilation", "device", "num_shapes", "records"),
+    [
+        (Compilation(), "cuda", None, False),
+        (Compilation(dynamic=False), "cuda", FIXED_SHAPES, False),
+        (Compilation(dynamic=False), "cpu", None, False),
+        (Compilation(dynamic=False, on_cpu=True), "cpu", FIXED_SHAPES, False),
+        (Compilation(None, dynamic=False), "cuda", None, False),
+        (Compilation("model", "reduce-overhead", dynamic=False), "cuda", FIXED_SHAPES, True),
+        (Compilation("model", "reduce-overhead", dynamic=False), "cpu", None, False),
+    ],
+)
+def test_what_a_mode_asks_of_batches_and_gradients(
+    compilation: Compilation, device: str, num_shapes: int | None, records: bool
+) -> None:
+    assert (compilation.num_shapes(device), compilation.records(device)) == (num_shapes, records)
+
+
 def test_names_stay_and_every_weight_is_in_a_part() -> None:
     model = MaskedLMWithNSP(CONFIG)
     names = list(model.state_dict())
     Compilation(**TRACED)(model, "cpu")
     assert list(model.state_dict()) == names
-    inside = {id(weight) for part in parts_of(model) for weight in part.parameters()}
+    inside = {id(weight) for part in graph_modules(model) for weight in part.parameters()}
     assert inside == {id(weight) for weight in model.parameters()}
 
 
@@ -121,8 +197,8 @@ def test_cpus_are_left_alone_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scope": "all"}, "compile.scope=all is none of null, layers, model"),
-        ({"mode": "fast"}, "compile.mode=fast is none of default, "),
+        ({"scope": "all"}, "compile.scope must be one of null, layers, model; got all"),
+        ({"mode": "fast"}, "compile.mode must be one of default, .*; got fast"),
         ({"mode": "reduce-overhead"}, "compile.mode=reduce-overhead .* compile.dynamic=false"),
         ({"mode": "max-autotune"}, "compile.mode=max-autotune .* compile.dynamic=false"),
     ],
@@ -138,12 +214,13 @@ def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_pat
     half = settings | SETTINGS | {"data.micro_batch_size": 8}
     run_here(settings | {"run_name": "eager"})
     run_here(settings | SETTINGS | {"run_name": "compiled", "compile.scope": "model"})
+    run_here(settings | SETTINGS | {"run_name": "few_shapes", "compile.dynamic": "false"})
     many = {
         "ddp": {"strategy": "ddp"},
         "recomputed": {"strategy": "fsdp", "activation_checkpointing": "true"},
     }
     run_together([half | changes | {"run_name": name} for name, changes in many.items()], 2, tmp_path)
-    for name in ("compiled", *many):
+    for name in ("compiled", "few_shapes", *many):
         assert_close(tmp_path / "runs" / name, tmp_path / "runs" / "eager")
 
 
@@ -153,4 +230,7 @@ def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:
     from bert_lightning.settings.config import Processes
 
     with pytest.raises(ValueError, match=r"compile\.scope=model .* strategy=fsdp"):
-        check_sharding(FullyShardedStrategy(), Processes("cpu", 2, 1, True), "32-true", "model")
+        check_sharding(FullyShardedStrategy(), Processes("cpu", 2, 1, True), "32-true", Compilation("model"))
+    recorded = Compilation("layers", "reduce-overhead", dynamic=False)
+    with pytest.raises(ValueError, match=r"compile\.mode=reduce-overhead records CUDA graphs .* strategy=fsdp"):
+        check_sharding(FullyShardedStrategy(), Processes("gpu", 2, 1, True), "32-true", recorded)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bert_lightning.metrics.flops import measured_peak_flops, parameter_count, peak_flops
+from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count, peak_flops
 from bert_lightning.models import useful_flops
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.models.useful_flops import step_flops
@@ -54,6 +54,31 @@ def test_attention_counts_squared_lengths_not_the_batch() -> None:
 def test_an_unknown_device_is_measured() -> None:
     assert 1e9 < measured_peak_flops(torch.device("cpu"), torch.float32, size=256) < 1e15
     assert 1e9 < peak_flops(torch.device("cpu"), torch.float32) < 1e15
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.5e12),
+        ("NVIDIA H100 NVL", 835.5e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA A10G", None),
+        ("NVIDIA GB200", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", None),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_data_sheets_count_for_the_whole_name_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, peak: float | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert datasheet_peak_flops(torch.device("cuda"), torch.bfloat16) == peak
+    assert datasheet_peak_flops(torch.device("cuda"), torch.float32) is None
 
 
 def test_a_tied_table_is_counted_once() -> None:

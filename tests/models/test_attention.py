@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 
-from bert_lightning.models.attention import choose_attention, flash_attention, looped_attention, varlen_attention
+from bert_lightning.models.attention import (
+    PackedAttention,
+    choose_attention,
+    flash_attention,
+    looped_attention,
+    padded_attention,
+    varlen_attention,
+)
 
 # Offsets of ragged sequences, of empty ones in between, and of the filler and the empty ones that end a batch.
 RAGGED = [[0, 7], [0, 3, 4, 11], [0, 5, 5, 9, 9], [0, 0, 6], [0, 4, 9, 12, 12, 12]]
@@ -30,11 +37,12 @@ def random_heads(tokens: int) -> Tensor:
     return torch.randn(tokens, 3, 2, 4, requires_grad=True)
 
 
+@pytest.mark.parametrize("attention", [looped_attention, padded_attention])
 @pytest.mark.parametrize("ends", RAGGED)
-def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int]) -> None:
+def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int], attention: PackedAttention) -> None:
     offsets = torch.tensor(ends, dtype=torch.int32)
     results = []
-    for attend in (lambda qkv: looped_attention(qkv, offsets, 8, 0.0), lambda qkv: by_hand(qkv, ends)):
+    for attend in (lambda qkv: attention(qkv, offsets, 8, 0.0), lambda qkv: by_hand(qkv, ends)):
         qkv = random_heads(ends[-1])
         out = attend(qkv)
         (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
@@ -43,22 +51,24 @@ def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int]) ->
         torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_no_sequence_sees_another() -> None:
+@pytest.mark.parametrize("attention", [looped_attention, padded_attention])
+def test_no_sequence_sees_another(attention: PackedAttention) -> None:
     offsets = torch.tensor([0, 3, 4, 11], dtype=torch.int32)
     qkv = random_heads(11).detach()
-    before = looped_attention(qkv, offsets, 8, 0.0)
+    before = attention(qkv, offsets, 8, 0.0)
     qkv[3:4, 1:] += 1
-    after = looped_attention(qkv, offsets, 8, 0.0)
+    after = attention(qkv, offsets, 8, 0.0)
     assert torch.equal(before[:3], after[:3])
     assert not torch.equal(before[3:4], after[3:4])
     assert torch.equal(before[4:], after[4:])
 
 
-def test_dropout_drops_attention_and_keeps_its_mean() -> None:
+@pytest.mark.parametrize("attention", [looped_attention, padded_attention])
+def test_dropout_drops_attention_and_keeps_its_mean(attention: PackedAttention) -> None:
     torch.manual_seed(0)
     qkv, offsets = torch.randn(6, 3, 2, 4), torch.tensor([0, 6])
-    exact = looped_attention(qkv, offsets, 6, 0.0)
-    dropped = torch.stack([looped_attention(qkv, offsets, 6, 0.5) for _ in range(4000)])
+    exact = attention(qkv, offsets, 6, 0.0)
+    dropped = torch.stack([attention(qkv, offsets, 6, 0.5) for _ in range(4000)])
     assert not torch.equal(dropped[0], exact)
     deviation = dropped.std(0) / len(dropped) ** 0.5
     assert ((dropped.mean(0) - exact).abs() < 5 * deviation).all()
@@ -90,14 +100,24 @@ def test_the_operation_keeps_the_rules_of_the_compiler() -> None:
         ("cpu", 0.0, True, looped_attention),
         ("cuda", 0.0, True, varlen_attention),
         ("cuda", 0.1, True, flash_attention),
-        ("cuda", 0.0, False, looped_attention),
-        ("cuda", 0.1, False, looped_attention),
+        ("cuda", 0.0, False, padded_attention),
+        ("cuda", 0.1, False, padded_attention),
     ],
 )
 def test_the_kernel_is_chosen_by_device_dropout_and_precision(
     device_type: str, dropout_p: float, is_half_precision: bool, chosen: object
 ) -> None:
     assert choose_attention(device_type, dropout_p, is_half_precision) is chosen
+
+
+@pytest.mark.parametrize("head_dim", [4, 12, 260, 264])
+def test_head_dimensions_that_the_kernels_refuse_are_refused_first(head_dim: int) -> None:
+    for dropout_p in (0.0, 0.1):
+        with pytest.raises(ValueError, match=rf"num_attention_heads = {head_dim}, .* multiples of 8 up to 256"):
+            choose_attention("cuda", dropout_p, True, head_dim)
+        assert choose_attention("cuda", dropout_p, False, head_dim) is padded_attention
+        assert choose_attention("cpu", dropout_p, True, head_dim) is looped_attention
+    assert choose_attention("cuda", 0.0, True, 256) is varlen_attention
 
 
 def test_the_kernel_gets_its_arguments_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from bert_lightning.callbacks.profiling import StepProfile, mark_parts
+from bert_lightning.callbacks.profiling import StepProfile, mark_modules
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.profiling.step_profile import by_kind_and_phase, by_part, largest, slices
+from bert_lightning.profiling.step_profile import by_kind_and_phase, by_module, largest, slices
 from tests.support.compiled import TRACED, train
 from tests.support.parity import CONFIG, packed_examples
 from tests.support.runs import run_here
@@ -21,7 +21,7 @@ from tests.support.settings import Settings
 
 
 def profiled_step(model: MaskedLMWithNSP) -> Any:
-    marks = mark_parts(model)
+    marks = mark_modules(model)
     with torch.profiler.profile() as profiler, torch.profiler.record_function("forward"):
         train(model, packed_examples())
     for mark in marks:
@@ -40,8 +40,8 @@ def test_a_run_leaves_a_trace_and_a_page(base: Settings, tmp_path: Path) -> None
     assert "Steps 3 to 4:" in page
     for row in ("matrix products", "attention", "normalization", "optimizer", "waiting for data", "gradient norm"):
         assert f"\n| {row} |" in page, row
-    for part in ("encoder.embeddings", "encoder.layers", "mlm_head", "nsp_head"):
-        assert f"\n| {part} |" in page, part
+    for module in ("encoder.embeddings", "encoder.layers", "mlm_head", "nsp_head"):
+        assert f"\n| {module} |" in page, module
     shares = [float(line.split("|")[-2].strip(" %")) for line in page.splitlines() if line.endswith("% |")]
     assert sum(shares[: shares.index(100.0)]) == pytest.approx(100, abs=1)
     assert (folder / "summary.png").read_bytes().startswith(b"\x89PNG")
@@ -49,16 +49,16 @@ def test_a_run_leaves_a_trace_and_a_page(base: Settings, tmp_path: Path) -> None
     assert {"forward", "data wait", "clip"} <= {event.get("name") for event in trace["traceEvents"]}
 
 
-def test_every_part_has_its_own_work() -> None:
+def test_every_module_has_its_own_work() -> None:
     found = slices(profiled_step(MaskedLMWithNSP(CONFIG)), on_gpu=False)
     products = {
-        (part, phase)
-        for part in ("encoder.layers", "mlm_head", "nsp_head")
+        (module, phase)
+        for module in ("encoder.layers", "mlm_head", "nsp_head")
         for phase in ("forward", "backward")
-        if any(one.kind == "matrix products" and (one.part, one.phase) == (part, phase) for one in found)
+        if any(one.kind == "matrix products" and (one.module, one.phase) == (module, phase) for one in found)
     }
     assert len(products) == 6
-    assert by_part(found)["encoder.embeddings"] > 0
+    assert by_module(found)["encoder.embeddings"] > 0
     assert by_kind_and_phase(found)["attention"]["backward"] > 0
     names = [name for name, _, _ in largest(found, 1000)]
     assert len(names) == len(set(names)) > 20
@@ -82,14 +82,14 @@ def test_on_a_gpu_the_kernels_count() -> None:
         )
 
     forward, update = event("forward"), event("Optimizer.step#AdamW.step")
-    part = event("part: encoder.layers", forward)
-    product = event("aten::addmm", part, (("nvjet_tst", 30.0),))
-    fused = event("triton_fused_0", part, (("triton_per_fused_add_native_dropout_native_layer_norm_0", 10.0),))
-    flash = event("aten::_flash_attention_forward", part, (("pytorch_flash::flash_fwd_kernel", 20.0),))
+    layers = event("module: encoder.layers", forward)
+    product = event("aten::addmm", layers, (("nvjet_tst", 30.0),))
+    fused = event("triton_fused_0", layers, (("triton_per_fused_add_native_dropout_native_layer_norm_0", 10.0),))
+    flash = event("aten::_flash_attention_forward", layers, (("pytorch_flash::flash_fwd_kernel", 20.0),))
     backward = event("autograd::engine::evaluate_function: AddmmBackward0")
     of_weight = event("aten::mm", backward, (("nvjet_ntn", 50.0), ("Memset (Device)", 1.0)))
     adam = event("aten::_fused_adamw_", update, (("multi_tensor_apply_kernel", 40.0),))
-    found = slices([forward, update, part, product, fused, flash, backward, of_weight, adam], on_gpu=True)
+    found = slices([forward, update, layers, product, fused, flash, backward, of_weight, adam], on_gpu=True)
     table = {kind: {p: round(s * 1e6) for p, s in row.items() if s} for kind, row in by_kind_and_phase(found).items()}
     assert table == {
         "matrix products": {"forward": 30, "backward": 50},
@@ -98,7 +98,7 @@ def test_on_a_gpu_the_kernels_count() -> None:
         "normalization": {"forward": 10},
         "copies and casts": {"backward": 1},
     }
-    assert round(by_part(found)["encoder.layers"] * 1e6) == 60
+    assert round(by_module(found)["encoder.layers"] * 1e6) == 60
 
 
 def test_looking_compiles_nothing_again() -> None:
@@ -111,8 +111,8 @@ def test_looking_compiles_nothing_again() -> None:
     found = slices(profiled_step(model), on_gpu=False)
     train(model, packed_examples())
     assert counters["stats"]["unique_graphs"] == graphs == 5
-    assert {"encoder.layers", "mlm_head", "nsp_head"} <= {one.part for one in found}
-    assert not mark_parts(compiled_whole())
+    assert {"encoder.layers", "mlm_head", "nsp_head"} <= {one.module for one in found}
+    assert not mark_modules(compiled_whole())
     torch._dynamo.reset()
 
 

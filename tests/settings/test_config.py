@@ -34,6 +34,7 @@ def settings(**changes: object) -> DictConfig:
         "gradient_clip_val": 1.0,
         "max_skipped_steps": 10,
         "activation_checkpointing": False,
+        "float32_matmul_precision": "highest",
     }
     cfg = OmegaConf.create(values)
     for name, value in changes.items():
@@ -111,6 +112,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
             "trainer.val_check_interval must be a whole number.*got 0.5",
         ),
         ({"run_name": "../x"}, "run_name must be .*got ../x"),
+        ({"float32_matmul_precision": "tf32"}, "one of highest, high, medium; got tf32"),
     ],
 )
 def test_settings_that_contradict_are_refused(changes: dict[str, object], message: str) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.masking.masking import TokenMasking, Vocabulary
-from data_pipeline.streams.collate import PackedShape, assign
+from data_pipeline.streams.collate import assign
+from data_pipeline.streams.packed_shape import PackedShape
 from tests.support.packed import CLS, MASK, PAD, SEP, SIZES, VOCABULARY, make_examples, pack_one
 
 

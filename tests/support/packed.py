@@ -5,7 +5,8 @@ import numpy as np
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
-from data_pipeline.streams.collate import PackedShape, pack
+from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from bert_lightning.metrics.metrics_log import MetricsCsv
+from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
@@ -18,6 +19,7 @@ from bert_lightning.training.schedules import constant
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.streams.packing import PackedBatch
 from tests.support.models import tiny_encoder
 
 
@@ -75,3 +77,23 @@ def make_data(
         global_rank=rank, local_rank=rank, world_size=world_size, strategy=SimpleNamespace(root_device=device)
     )
     return data
+
+
+class Breaking(Objective):
+    """An objective whose loss is not finite at some steps."""
+
+    def __init__(self, inner: MaskedLMWithNSP, bad_calls: set[int], bad: float) -> None:
+        super().__init__()
+        self.inner, self.bad_calls, self.bad, self.calls = inner, bad_calls, bad, 0
+        self.quantities = inner.quantities
+
+    def encoders(self) -> dict[str, Encoder]:
+        return self.inner.encoders()
+
+    def forward(self, batch: PackedBatch) -> dict[str, torch.Tensor]:
+        output = self.inner(batch)
+        if self.training:
+            self.calls += 1
+            if self.calls in self.bad_calls:
+                output["nsp_loss"] = output["nsp_loss"] + self.bad  # the gradient stays finite
+        return output

@@ -11,13 +11,10 @@ import pytest
 import torch
 
 from bert_lightning.metrics.metrics_log import read_columns
-from bert_lightning.models.encoder import Encoder
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.objectives.objective import Objective
 from bert_lightning.training import modules
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import losses
-from tests.support.training import fit, make_module, make_objective
+from tests.support.training import Breaking, fit, make_module, make_objective
 
 
 def test_examples() -> None:
@@ -60,26 +57,6 @@ def test_the_first_gradient_is_that_of_the_mean_loss(prepared: Path, tmp_path: P
     assert logged["train/loss"][1][0] == pytest.approx(loss.item(), rel=1e-5)
     norm = torch.nn.utils.get_total_norm([p.grad for p in reference.parameters()]).item()
     assert logged["optim/grad_norm"][1][0] == pytest.approx(norm, rel=1e-5)
-
-
-class Breaking(Objective):
-    """An objective whose loss is not finite at some steps."""
-
-    def __init__(self, inner: MaskedLMWithNSP, bad_calls: set[int], bad: float) -> None:
-        super().__init__()
-        self.inner, self.bad_calls, self.bad, self.calls = inner, bad_calls, bad, 0
-        self.quantities = inner.quantities
-
-    def encoders(self) -> dict[str, Encoder]:
-        return self.inner.encoders()
-
-    def forward(self, batch: PackedBatch) -> dict[str, torch.Tensor]:
-        output = self.inner(batch)
-        if self.training:
-            self.calls += 1
-            if self.calls in self.bad_calls:
-                output["nsp_loss"] = output["nsp_loss"] + self.bad  # the gradient stays finite
-        return output
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
