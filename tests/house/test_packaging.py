@@ -69,13 +69,14 @@ class Installation:
 @pytest.fixture(params=["wheel", "editable", "checkout"])
 def installation(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Installation:
     """An environment that has the installed packages of this one, and the project in one of three ways."""
+    if request.param == "editable":
+        pytest.importorskip("editables")
     environment = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     packages = next((environment / "lib").glob("python*/site-packages"))
-    others = [path for path in site.iterdir() if "bert_lightning" not in path.name]
-    for path in others:
-        if not (packages / path.name).exists():
+    for path in site.iterdir():
+        if "bert_lightning" not in path.name and not (packages / path.name).exists():
             (packages / path.name).symlink_to(path)
     install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     asked = {"wheel": [wheel], "editable": ["--editable", ROOT], "checkout": []}[request.param]
