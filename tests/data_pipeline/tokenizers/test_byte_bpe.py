@@ -30,7 +30,8 @@ trainers = pytest.mark.parametrize("train", TRAINERS.values(), ids=TRAINERS)
 @pytest.mark.parametrize("module", TRAINERS)
 def test_training_is_the_same_in_every_process_and_with_any_threads(module: str) -> None:
     program = (
-        f"from tests.tokenizers.test_byte_bpe import TEXTS; from data_pipeline.tokenizers.{module} import *;"
+        "from tests.data_pipeline.tokenizers.test_byte_bpe import TEXTS;"
+        f"from data_pipeline.tokenizers.{module} import *;"
         "from data_pipeline.tokenizers.tokenizer import tokenizer_sha256;"
         f"print(tokenizer_sha256(train_{module}(TEXTS, 400)))"
     )
