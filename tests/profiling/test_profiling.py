@@ -123,5 +123,5 @@ def compiled_whole() -> MaskedLMWithNSP:
 
 
 def test_wrong_numbers_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"callbacks\.profile\.num_steps=0"):
+    with pytest.raises(ValueError, match=r"callbacks\.profile\.num_steps must be a whole number, at least 1; got 0"):
         StepProfile(tmp_path, num_steps=0)
