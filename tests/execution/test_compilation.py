@@ -137,7 +137,8 @@ def test_gradients_in_memory_of_graphs_add_up_only_where_buffers_are_kept(
     def trained(name: str, **changes: Any) -> PretrainingModule:
         module = make_module(make_objective(prepared), 3, optimizer, **changes)
         if name != "eager":
-            Compilation("model", dynamic=True, on_cpu=True, backend=overwriting)(module.objective, "cpu")  # type: ignore[arg-type]
+            compilation = Compilation("model", dynamic=True, on_cpu=True, backend=overwriting)  # type: ignore[arg-type]
+            compilation(module.objective, "cpu")
         fit(module, prepared, tmp_path / name, 3, 8, limit_val_batches=0)
         return module
 

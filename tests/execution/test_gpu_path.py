@@ -30,10 +30,10 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams.packed_shape import PackedShape
+from tests.support.checkout import ROOT
 from tests.support.contestants import HALF
 from tests.support.parity import losses
 
-ROOT = Path(__file__).resolve().parents[2]
 OLDEST = "2.11.0"
 CONFIG = EncoderConfig(128, 64, 2, 2, 128, max_position_embeddings=40)
 """Sizes that are multiples of 16, as the kernels for 8-bit floats want."""
