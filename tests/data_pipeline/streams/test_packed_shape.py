@@ -20,7 +20,7 @@ from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams import packed_shape
-from data_pipeline.streams.collate import deal
+from data_pipeline.streams.collate import assign
 from data_pipeline.streams.packed_shape import FewShapes
 from data_pipeline.streams.packing import PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
@@ -98,7 +98,7 @@ def test_filler_is_little_on_lengths_like_those_of_real_text(
     for _ in range(200):
         is_full = numbers.random(128) < 0.25
         lengths = np.where(is_full, seq_len, numbers.uniform(8, longest, size=128)).astype(np.int64)
-        for rows in deal(lengths, 128 // num_examples):
+        for rows in assign(lengths, 128 // num_examples):
             real += int(lengths[rows].sum())
             computed += shape.sizes(int(lengths[rows].sum()), round(0.15 * lengths[rows].sum()))[0]
     assert computed / real - 1 < most_filler
