@@ -29,7 +29,10 @@ GOOD: dict[str, Any] = {
         {"state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"params": [0]}]}
     ],
 }
-MISSING = object()
+
+
+class MISSING:
+    """Stands for an entry that is taken away."""
 
 
 def check_and_place(content: dict[str, Any]) -> None:
