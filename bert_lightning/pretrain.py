@@ -69,7 +69,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     module = build_module(plan, strategy)
     data.check_targets(module.objective)
     if checkpoint is not None:
-        check_resume(checkpoint, module.objective.main_encoder().config, data, plan.settings.trainer.max_steps)
+        check_resume(checkpoint, module.objective, data, plan.settings.trainer.max_steps)
     trainer = build_trainer(plan, strategy)
     with _started(plan, checkpoint, parameter_count(module)) if is_first_process() else nullcontext():
         try:

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.models.heads import MaskedLMHead
 from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.tokenizers.tokenizer import special_tokens
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,10 @@ class Guesses(L.Callback):
         self._listener: RemovableHandle | None = None
 
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *args: Any) -> None:
-        """Listen to the head during the first batch."""
-        if batch_idx == 0 and trainer.is_global_zero:
-            self._listener = pl_module.objective.get_submodule(self.head).register_forward_hook(self._keep)
+        """Listen to the head during the first batch, if the objective has it."""
+        head = getattr(pl_module.objective, self.head, None)
+        if batch_idx == 0 and trainer.is_global_zero and head is not None:
+            self._listener = head.register_forward_hook(self._keep)
 
     def _keep(self, module: MaskedLMHead, inputs: tuple[Tensor, ...], output: object) -> None:
         hidden, token_table, _ = inputs
@@ -73,9 +75,7 @@ class Guesses(L.Callback):
         mlm = batch.targets[MLM]
         ends, positions = batch.tokens.cu_seqlens.tolist(), mlm.positions.tolist()
         ids, labels = batch.tokens.input_ids.tolist(), mlm.labels.tolist()
-        mask = tokenizer.token_to_id(
-            "[MASK]"
-        )  # of the predictions, those that show a random or the true token are left out
+        mask = special_tokens(tokenizer).mask  # predictions that show a random or the true token are left out
         rows: list[list[Any]] = []
         for example in range(min(self.num_examples, batch.num_examples)):
             begin, end = ends[example], ends[example + 1]

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
 STREAM = "stream"
+TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
 _PREFIX = "objective."
 
@@ -168,6 +169,12 @@ def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
     path = (PAYLOAD_KEY, STREAM) if STREAM in payload else IN_LOOPS
     return check_position(entry(content, *path, where=where), where)
+
+
+def saved_targets(content: Mapping[str, Any], where: str) -> list[str]:
+    """Return the names of the targets that a checkpoint was trained on, ascending; version 0.1 knew one objective."""
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    return sorted(checked(payload.get(TARGETS, ["mlm", "nsp"]), list[str], where, TARGETS))
 
 
 def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfig, dict[str, str]]:

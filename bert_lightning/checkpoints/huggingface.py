@@ -161,13 +161,17 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str) 
     Raises:
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
-    parts = {part for part in ("encoder", *HEADS) if part == "encoder" or any(n.startswith(f"{part}.") for n in state)}
-    wanted = {name for name in _names(config) if any(name.startswith(f"{part}.") for part in parts)}
-    ours = {name: tensor for name, tensor in state.items() if any(name.startswith(f"{part}.") for part in parts)}
-    check_names(where, set(ours), wanted)
+    ours = {_as_nsp(name): tensor for name, tensor in state.items()}
+    wanted = _without(_names(config), [head for head in HEADS if not _has_any(ours, head)])
+    check_names(where, set(ours), set(wanted))
     expected = shapes(config)
-    for name, tensor in ours.items():
-        check_tensor(name, tensor, expected[name], f"the configuration in {where}")
+    for name, tensor in state.items():
+        check_tensor(name, tensor, expected[_as_nsp(name)], f"the configuration in {where}")
+
+
+def _as_nsp(name: str) -> str:
+    """Return the name that a tensor of a sentence-order head has in a next-sentence head, which has the same shapes."""
+    return name.replace("sop_head.", "nsp_head.", 1) if name.startswith("sop_head.") else name
 
 
 def _has_any(names: Iterable[str], head: str) -> bool:

@@ -88,7 +88,7 @@ class Objective(nn.Module):
         if missing := sorted(self.target_names() - set(given)):
             raise ValueError(
                 f"objective={type(self).__name__} needs {', '.join(missing)} labels, but {source} gives "
-                f"{', '.join(given)} only; take objective={'_'.join(given)}"
+                f"{', '.join(given)} only; take objective={'_'.join(given)}, or other pairs"
             )
 
 

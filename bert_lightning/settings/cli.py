@@ -15,6 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from bert_lightning.settings.config import CONF_DIR
 from data_pipeline.untrusted.escaping import printable
 
+RENAMED = {
+    "logger.csv.path": "logger.csv.run_dir, the folder of the run",
+    "callbacks.checkpoint.dirpath": "callbacks.checkpoint.run_dir, the folder of the run",
+}
+"""Keys of version 0.1 that Hydra no longer finds, and what to type instead."""
 _VARIABLE = "HYDRA_FULL_ERROR"
 _ASKED = os.environ.get(_VARIABLE)
 
@@ -71,4 +76,6 @@ def _one_line(error: BaseException) -> str:
     """Return an error in one line; hydra.utils.instantiate wraps errors, so their cause says what is wrong."""
     while isinstance(error, HydraException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
-    return printable(" ".join(str(error).split()))
+    text = " ".join(str(error).split())
+    renamed = (f"{old} is now {new}" for old, new in RENAMED.items() if f"'{old}'" in text)
+    return printable(next(renamed, text))

@@ -51,7 +51,7 @@ def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     check_numbers(cfg.data, cfg.seed)
     processes = find_processes(cfg.trainer, is_parallel)
     manifest = prepared_folder(cfg.data).manifest
-    has_validation = manifest.without(list(cfg.data.exclude_shards)).splits["validation"]
+    has_validation = manifest.without(list(cfg.data.exclude_shards)).splits.get("validation")
     trainer = {} if has_validation else {"limit_val_batches": 0}
     settings = filled_in(cfg, {"model": {"vocab_size": manifest.vocab_size}, "trainer": trainer})
     validate(settings, processes)

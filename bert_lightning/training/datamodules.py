@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -153,18 +154,20 @@ class PretrainingData(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
-        self._samples()
+        _ = self._samples
         if self.has_validation:
-            self._held_out_samples()
+            _ = self._held_out_samples
 
     @property
     def has_validation(self) -> bool:
         """Whether documents were held out when the folder was prepared."""
         return bool(self.folder.manifest.without(self._source["exclude_shards"]).splits.get("validation"))
 
+    @cached_property
     def _samples(self) -> PretrainingSamples:
         return PretrainingSamples(split="train", **self._source)
 
+    @cached_property
     def _held_out_samples(self) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
@@ -180,25 +183,25 @@ class PretrainingData(L.LightningDataModule):
 
     def check_targets(self, objective: Objective) -> None:
         """Raise a ValueError if the training or the held-out examples lack targets that an objective reads."""
-        samples = {"pairs": self._samples()}
+        samples = {"pairs": self._samples}
         if self.has_validation:
-            samples["validation.pairs"] = self._held_out_samples()
+            samples["validation.pairs"] = self._held_out_samples
         for setting, source in samples.items():
             objective.check_targets(source.target_names, f"{setting}={type(source.pairs).__name__}")
 
     def token_multiple(self) -> int:
         """Return what the numbers of tokens of the training micro-batches are multiples of."""
-        samples = self._samples()
+        samples = self._samples
         return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
 
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences if a saved state is of another training stream."""
-        PretrainingStream(self._samples(), 1, 1, self._max_steps).load_state_dict(state)
+        PretrainingStream(self._samples, 1, 1, self._max_steps).load_state_dict(state)
 
     def train_dataloader(self) -> TimedLoader:
         """Return this rank's share of the training stream."""
         trainer = self._require_trainer()
-        self._train = self._samples()
+        self._train = self._samples
         stream = PretrainingStream(
             self._train,
             self.global_batch_size,
@@ -228,7 +231,7 @@ class PretrainingData(L.LightningDataModule):
         """Return this rank's share of the held-out split."""
         trainer = self._require_trainer()
         return ValidationStream(
-            self._held_out_samples(),
+            self._held_out_samples,
             self._validation_micro_batch_size,
             trainer.global_rank,
             trainer.world_size,

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
-from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, stream_position
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, TARGETS, stream_position
 from bert_lightning.checkpoints.saved_state import check_moments
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.sharding import gradients_are_reduced
@@ -213,7 +213,8 @@ class PretrainingModule(L.LightningModule):
         """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""
         checkpoint.update(self._payload)
         position = self._training_data().position()
-        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position}
+        targets = sorted(self.objective.target_names())
+        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position, TARGETS: targets}
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 

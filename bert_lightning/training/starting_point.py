@@ -11,10 +11,10 @@ from bert_lightning.checkpoints.checkpoint import (
     check_whole,
     latest_checkpoint,
     read_about,
+    saved_targets,
     stream_position,
 )
 from bert_lightning.checkpoints.saved_state import check_progress
-from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
@@ -50,12 +50,12 @@ def find_checkpoint(resume: str | None, folder: RunFolder) -> Path | None:
     return None
 
 
-def check_resume(checkpoint: Path, config: EncoderConfig, data: PretrainingData, max_steps: int) -> None:
+def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, max_steps: int) -> None:
     """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
 
     Args:
         checkpoint: The checkpoint, a file or a folder.
-        config: Sizes of the model that the settings describe.
+        objective: The objective that the settings describe.
         data: Streams that the settings describe.
         max_steps: Steps of the whole run.
 
@@ -65,9 +65,15 @@ def check_resume(checkpoint: Path, config: EncoderConfig, data: PretrainingData,
     about = read_about(checkpoint)
     check_progress(about, f"checkpoint={checkpoint}")
     model = about[PAYLOAD_KEY]["model"]
-    for name, value in config.as_dict().items():
+    for name, value in objective.main_encoder().config.as_dict().items():
         if not name.endswith(("_prob", "_range")) and value != model[name]:
             raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
+    trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.target_names())
+    if trained != wanted:
+        raise ValueError(
+            f"{checkpoint} was trained with objective={'_'.join(trained)}, the settings say {'_'.join(wanted)}; "
+            f"a new run with init_from={checkpoint} takes its weights"
+        )
     if about["global_step"] > max_steps:
         raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
     state = stream_position(about)

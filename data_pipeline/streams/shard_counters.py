@@ -40,7 +40,7 @@ class ShardCounters:
         self._receivers: list[Connection] = []
         for begin, end in pairwise(ends):
             receiver, sender = multiprocessing.Pipe(duplex=False)
-            arguments = (sender, os.getpid(), count, (begin, end), list(variants), niceness)
+            arguments = (sender, count, (begin, end), list(variants), niceness)
             multiprocessing.Process(target=_count_stretch, args=arguments, daemon=True).start()
             sender.close()
             self._receivers.append(receiver)
@@ -63,7 +63,6 @@ class ShardCounters:
 
 def _count_stretch(
     sender: Connection,
-    parent: int,
     count: CountShards,
     stretch: tuple[int, int],
     variants: Sequence[int],
@@ -73,11 +72,12 @@ def _count_stretch(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(niceness)
     begin, end = stretch
+    parent = multiprocessing.parent_process()
     with contextlib.suppress(BrokenPipeError):
         for variant in variants:
             counts: list[int] = []
             for first in range(begin, end, SHARDS_AT_ONCE):
-                if os.getppid() != parent:
+                if parent is None or not parent.is_alive():
                     return
                 try:
                     counts += count(first, min(first + SHARDS_AT_ONCE, end), variant)

@@ -26,6 +26,8 @@ BALANCED_TOGETHER = 2048
 """Examples of a step among which ranks are balanced, at least; the sums of so many differ by less than 2%."""
 FOUND_TOGETHER = 4096
 """Examples that a process finds at a time, of several steps if need be: most of the work is done once a window."""
+_SETTINGS = {"quarantine": "data.exclude_shards"}
+"""Settings of entries of the fingerprint that have another name; entries keep theirs for checkpoints that exist."""
 T = TypeVar("T")
 
 
@@ -215,7 +217,9 @@ def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
 
 def _difference(saved: dict[str, object], current: dict[str, object]) -> str:
     names = [name for name in current | saved if saved.get(name) != current.get(name)]
-    listed = "; ".join(f"{name} was {saved.get(name)} and is {current.get(name)}" for name in names)
+    listed = "; ".join(
+        f"{_SETTINGS.get(name, name)} was {saved.get(name)} and is {current.get(name)}" for name in names
+    )
     return f"the checkpoint was made on another stream of examples, which cannot be continued: {listed}"
 
 

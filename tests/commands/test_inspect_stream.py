@@ -57,7 +57,7 @@ def test_wrong_input_is_one_line_and_a_status(prepared: Path, tmp_path: Path) ->
     for arguments, said in [
         (["data.path=nowhere"], "nowhere is not a folder prepared by bert-prepare"),
         ([f"data.path={prepared}", "data.sequence_length=64"], "sequence_length"),
-        ([f"data.path={prepared}", "masking.mask_prob=3"], "masking.mask_prob must be in (0, 1], not 3"),
+        ([f"data.path={prepared}", "masking.mask_prob=3"], "masking.mask_prob must be in (0, 1]; got 3"),
         ([f"data.path={prepared}", "data.micro_batch_size=33"], "global_batch_size=256"),
         ([], "data.path"),
     ]:

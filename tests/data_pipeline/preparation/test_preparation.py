@@ -503,7 +503,7 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: 
         ),
         (
             ["corpus=text", f"corpus.path={source}", "tokenizer.vocab_size=no"],
-            "tokenizer.vocab_size must be a positive",
+            "tokenizer.vocab_size must be a whole number, at least 1; got",
         ),
     ]:
         code, _, shown = command(*arguments, output)

@@ -23,6 +23,7 @@ from data_pipeline.pairs.sentence_pair import SentencePairs
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams import stream as stream_module
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.stream import PretrainingStream, ValidationStream
 from tests.support.checkout import checkout_environment
@@ -324,9 +325,11 @@ def test_no_rank_has_two_percent_more_tokens_than_the_mean(uneven: Path, seq_len
 def test_steps_found_together_stay_within_the_run_and_the_epoch(prepared: Path, world_size: int) -> None:
     samples = make_samples(prepared)
     epoch = samples.epoch_plan(0).size
-    steps = stream_module._StepBuffers(samples, GLOBAL_BATCH, 4, 3, 0, world_size)._steps_found_together(0, 9)
+    steps = stream_module._StepBuffers(
+        samples, GLOBAL_BATCH, PackedShape(4, 48), 3, 0, world_size
+    )._steps_found_together(0, 9)
     assert steps.tolist() == [0, GLOBAL_BATCH, 2 * GLOBAL_BATCH]
-    buffers = stream_module._StepBuffers(samples, GLOBAL_BATCH, 4, 10**6, 0, world_size)
+    buffers = stream_module._StepBuffers(samples, GLOBAL_BATCH, PackedShape(4, 48), 10**6, 0, world_size)
     begin = (epoch // GLOBAL_BATCH - 2) * GLOBAL_BATCH
     assert buffers._steps_found_together(begin, 9).tolist() == [begin, begin + GLOBAL_BATCH]
     assert buffers._steps_found_together(begin + 2 * GLOBAL_BATCH, 9).tolist() == [begin + 2 * GLOBAL_BATCH]
