@@ -109,7 +109,8 @@ def test_copies_are_pinned_and_do_not_wait(prepared: Path, tmp_path: Path, monke
         prepared, SegmentPairs(), TokenMasking(), HeldOutExamples(TokenMasking()), 48, 32, 8, 3, cache_dir=tmp_path
     )
     strategy = SimpleNamespace(root_device=torch.device("cuda"))
-    data.trainer = SimpleNamespace(global_rank=0, local_rank=0, world_size=1, strategy=strategy)  # type: ignore[assignment]
+    ranks = {"global_rank": 0, "local_rank": 0, "world_size": 1}
+    data.trainer = SimpleNamespace(**ranks, strategy=strategy)  # type: ignore[assignment]
     step = next(iter(data.train_dataloader()))
     assert asked["pin_memory"] is True
     moved: list[bool] = []

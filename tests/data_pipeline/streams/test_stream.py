@@ -224,7 +224,10 @@ def test_the_state_is_one_integer_and_the_same_on_every_rank(prepared: Path, ref
         ({"window_shards": 3}, "window_shards was 2 and is 3"),
         ({"shuffle": False}, "shuffle was True and is False"),
         ({"masking": TokenMasking(exclude_special_replacements=False)}, "masking was"),
-        ({"exclude_shards": ["train/part-00003.tar"]}, r"quarantine was \[\] and is \['train/part-00003.tar'\]"),
+        (
+            {"exclude_shards": ["train/part-00003.tar"]},
+            r"data.exclude_shards was \[\] and is \['train/part-00003.tar'\]",
+        ),
     ],
 )
 def test_the_state_of_another_stream_is_refused_with_the_difference(
