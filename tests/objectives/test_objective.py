@@ -46,7 +46,8 @@ def test_labels_of_another_question_are_refused(objective: type[Objective], give
     with torch.device("meta"):
         model = objective(CONFIG)
     (lacking,) = model.target_names() - set(given)
-    message = f"needs {lacking} labels, but pairs=X gives {', '.join(given)} only; take objective={'_'.join(given)}, or other pairs$"
+    advice = f"take objective={'_'.join(given)}, or other pairs"
+    message = f"needs {lacking} labels, but pairs=X gives {', '.join(given)} only; {advice}$"
     with pytest.raises(ValueError, match=message):
         model.check_targets(given, "pairs=X")
 
