@@ -152,7 +152,7 @@ class EncoderLayer(nn.Module):
         return self._add(self.output_norm, self.output(self.activation(self.intermediate(hidden))), hidden)
 
     def _add(self, norm: nn.LayerNorm, update: Tensor, hidden: Tensor) -> Tensor:
-        """Add to the residual stream, which is bf16 under autocast, and normalise; LayerNorm computes in fp32."""
+        """Add to the residual stream, which is bf16 under autocast, and normalize; LayerNorm computes in fp32."""
         return norm(self.dropout(update, hidden)).to(update.dtype)
 
 

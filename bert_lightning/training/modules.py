@@ -1,4 +1,4 @@
-"""One optimizer step on one global batch: normalise, accumulate, clip, update or skip, and measure.
+"""One optimizer step on one global batch: normalize, accumulate, clip, update or skip, and measure.
 
 Optimization is manual because a Lightning batch here is a whole global batch: the losses are divided by the number of
 predictions of all ranks and micro-batches before the first backward pass, so ranks, workers and accumulation never

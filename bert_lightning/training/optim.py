@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 
 from data_pipeline.internals import check_internal
 
-NORMALISATIONS = (nn.LayerNorm, nn.RMSNorm)
+NORMALIZATIONS = (nn.LayerNorm, nn.RMSNorm)
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
 
-    Biases and everything inside a normalisation layer do not decay (google-research/bert, optimization.py). The owner
+    Biases and everything inside a normalization layer do not decay (google-research/bert, optimization.py). The owner
     and the name decide, never the number of dimensions: a parameter may be flattened or sharded. A tied table is in
     one group, once.
 
@@ -32,7 +32,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in decay or id(parameter) in no_decay:
                 continue
-            exempt = name.endswith("bias") or isinstance(module, NORMALISATIONS)
+            exempt = name.endswith("bias") or isinstance(module, NORMALIZATIONS)
             (no_decay if exempt else decay)[id(parameter)] = parameter
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
 

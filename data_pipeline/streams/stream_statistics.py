@@ -22,7 +22,7 @@ class StreamStatistics:
         self._vocabulary = vocabulary
         self._label_names = label_names
         self._totals = dict.fromkeys(
-            ("examples", "tokens", "computed", "predictions", "masked", "kept", "labelled", "changed", "full"), 0
+            ("examples", "tokens", "computed", "predictions", "masked", "kept", "labeled", "changed", "full"), 0
         )
         self._lengths: list[np.ndarray] = []
 
@@ -41,7 +41,7 @@ class StreamStatistics:
                 "predictions": mlm.count,
                 "masked": int((seen == self._vocabulary.mask).sum()),
                 "kept": int((seen == labels).sum()),
-                "labelled": sum(target.count for target in pairs),
+                "labeled": sum(target.count for target in pairs),
                 "changed": sum(int((target.labels == 1).sum()) for target in pairs),
                 "full": int((lengths == tokens.max_seqlen).sum()),
             }
@@ -61,7 +61,7 @@ class StreamStatistics:
             "replaced_by_mask_share": masked,
             "replaced_by_random_share": 1 - masked - kept,
             "unchanged_share": kept,
-            **{f"{name}_share": totals["changed"] / max(totals["labelled"], 1) for name in self._label_names[1:]},
+            **{f"{name}_share": totals["changed"] / max(totals["labeled"], 1) for name in self._label_names[1:]},
             "length_mean": float(lengths.mean()),
             "length_median": float(np.median(lengths)),
             "length_shortest": int(lengths.min()),

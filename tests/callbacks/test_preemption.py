@@ -76,8 +76,8 @@ def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize("signalled", ["first", "second", "both"])
-def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signalled: str) -> None:
+@pytest.mark.parametrize("signaled", ["first", "second", "both"])
+def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, signaled: str) -> None:
     settings = base | {"strategy": strategy, "trainer.devices": 2, "trainer.max_steps": 5000, "run_name": "a"}
     process = subprocess.Popen(
         command(settings),
@@ -92,7 +92,7 @@ def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, 
     while not list(checkpoints.glob("step-*.ckpt")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     second = children(process.pid)[0]
-    for number in {"first": [process.pid], "second": [second], "both": [process.pid, second]}[signalled]:
+    for number in {"first": [process.pid], "second": [second], "both": [process.pid, second]}[signaled]:
         os.kill(number, signal.SIGTERM)
     try:
         output, _ = process.communicate(timeout=60)

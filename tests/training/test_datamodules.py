@@ -104,12 +104,12 @@ def test_validation_takes_the_pairs_of_the_run_unless_it_has_others(prepared: Pa
 def test_targets_of_both_streams_are_checked(prepared: Path, tmp_path: Path) -> None:
     with torch.device("meta"):
         joint, alone = MaskedLMWithNSP(CONFIG), MaskedLM(CONFIG)
-    unlabelled = make_data(prepared, tmp_path, pairs=FullSentences())
-    unlabelled.check_targets(alone)
+    unlabeled = make_data(prepared, tmp_path, pairs=FullSentences())
+    unlabeled.check_targets(alone)
     with pytest.raises(
         ValueError, match=r"but pairs=FullSentences gives mlm only; take objective=mlm, or other pairs$"
     ):
-        unlabelled.check_targets(joint)
+        unlabeled.check_targets(joint)
     mixed = make_data(prepared, tmp_path, held_out=HeldOutExamples(TokenMasking(), pairs=FullSentences()))
     with pytest.raises(ValueError, match=r"but validation.pairs=FullSentences gives mlm only"):
         mixed.check_targets(joint)

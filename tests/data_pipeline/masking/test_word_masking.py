@@ -42,7 +42,7 @@ def runs_of(method: SpanMasking, number: int, num_words: int) -> tuple[np.ndarra
 
 
 def test_run_lengths_follow_their_weights() -> None:
-    """One run an example: the budget is that of one run, so neighbours cannot join."""
+    """One run an example: the budget is that of one run, so neighbors cannot join."""
     runs, _ = runs_of(SpanMasking((6, 3, 2), mask_prob=0.01, max_predictions=1), 3000, 40)
     assert (runs == 1).all()
     weights = np.array([6, 3, 2]) / 11
