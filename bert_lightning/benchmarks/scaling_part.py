@@ -22,7 +22,6 @@ MICRO_BATCHES = 4
 ALONE = Way("each for itself", partial(single_device, "cpu"), is_reference=True)
 _DDP = partial(ReplicatedStrategy, gradient_as_bucket_view=True, broadcast_buffers=False, timeout_seconds=120)
 _FSDP = partial(FullyShardedStrategy, timeout_seconds=120)
-_GATHERED_ONCE = partial(_FSDP, reshard_after_forward=False)
 
 Ways = dict[Way, tuple[float, float]]
 

@@ -220,13 +220,18 @@ def check_numbers(data: DictConfig, seed: Any) -> None:
     for name, least in LEAST.items():
         if data[name] is not None:
             check_whole_number(f"data.{name}", data[name], least)
+    if isinstance(data.exclude_shards, str):
+        raise ValueError(
+            f"data.exclude_shards must be a list such as [{data.exclude_shards}]; got {data.exclude_shards}"
+        )
     if data.quarantine:
         if data.quarantine != data.exclude_shards:
             raise ValueError(
                 f"data.quarantine={data.quarantine} is the old name of data.exclude_shards={data.exclude_shards}; "
                 "set the latter alone"
             )
-        log.warning("data.quarantine is now called data.exclude_shards; the old name still works")
+        if is_first_process():
+            log.warning("data.quarantine is now called data.exclude_shards; the old name still works")
     if not data.path:
         raise ValueError(f"data.path must be a folder written by bert-prepare; got {data.path}")
     check_whole_number("seed", seed, least=0)

@@ -10,12 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from bert_lightning.settings import config
 from bert_lightning.settings.config import (
     Processes,
+    check_numbers,
     cpu_multiplies_bf16,
     find_processes,
     resolve_precision,
     restarts_would_fail,
     validate,
 )
+from tests.support.configs import compose_config
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "3"}
 SRUN = {"SLURM_PROCID": "1", "SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}
@@ -139,3 +141,23 @@ def test_restarts_of_torchrun_need_a_store_of_their_own() -> None:
     assert not restarts_would_fail(shared | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
     assert not restarts_would_fail(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
     assert not restarts_would_fail({})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["data.exclude_shards=a.tar"], r"data.exclude_shards must be a list such as \[a.tar\]; got a.tar"),
+        (["data.quarantine=[a.tar]", "data.exclude_shards=[b.tar]"], "is the old name of data.exclude_shards"),
+    ],
+)
+def test_shards_to_leave_out_are_a_list_under_one_name(changes: list[str], said: str) -> None:
+    cfg = compose_config("inspect", ["data.path=x", *changes])
+    with pytest.raises(ValueError, match=said):
+        check_numbers(cfg.data, 0)
+
+
+def test_the_old_name_of_excluded_shards_works_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = compose_config("inspect", ["data.path=x", "data.quarantine=[a.tar]"])
+    check_numbers(cfg.data, 0)
+    assert list(cfg.data.exclude_shards) == ["a.tar"]
+    assert "data.quarantine is now called data.exclude_shards" in caplog.text
