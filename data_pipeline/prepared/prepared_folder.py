@@ -35,8 +35,8 @@ class PreparedFolder:
 
     Args:
         path: A folder, or an address: http(s)://, s3://, gs://, or pipe: and a command with {name}.
-        cache_dir: Folder for the example index and for shards from elsewhere; by default ~/.cache/bert-lightning for
-            an address, and the folder itself otherwise.
+        cache_dir: Folder for the example index and for shards from elsewhere; by default the prepared folder itself, or
+            ~/.cache/bert-lightning if that is an address or may not be written to.
         cache_bytes: Most bytes of shards kept from elsewhere; None for no limit.
         retries: How often a broken transfer is tried again.
 
@@ -53,14 +53,15 @@ class PreparedFolder:
     ) -> None:
         check_whole_number("data.retries", retries, least=0)
         self._files: _Files
-        if is_remote(path):
-            default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "bert-lightning"
+        is_elsewhere = is_remote(path)
+        default = Path(path) if not is_elsewhere and os.access(path, os.W_OK) else _cache_of_user()
+        if is_elsewhere:
             cache = ShardCache(Path(cache_dir or default).expanduser().absolute(), cache_bytes, retries)
             self._files = _RemoteFiles(open_storage(str(path)), cache)
             kept = cache.folder
         else:
             self._files = _LocalFiles(Path(path))
-            kept = Path(cache_dir or path)
+            kept = Path(cache_dir or default)
         self.path = str(path)
         self.index_dir = kept / "index"
         self.manifest = self._files.manifest()
@@ -144,6 +145,10 @@ def open_folder(folder: PreparedFolder | str | Path) -> PreparedFolder:
 def _file_of_lengths(entry: ShardEntry) -> FileEntry:
     """Return the file that holds the lengths of a shard: a small one beside it, or the shard itself."""
     return entry.side_file(_LENGTHS) or entry
+
+
+def _cache_of_user() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bert-lightning"
 
 
 class _Files(Protocol):

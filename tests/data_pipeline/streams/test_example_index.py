@@ -233,3 +233,17 @@ def test_links_lead_neither_reading_nor_writing_outside(prepared: Path, tmp_path
     (tmp_path / "linked" / "index").symlink_to(tmp_path / "elsewhere")
     assert counts(prepared, tmp_path / "linked") == expected
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written_to_is_counted_once(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a place for the counts every process would count the whole corpus at every epoch boundary."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    folder = PreparedFolder(prepared)
+    assert folder.index_dir == tmp_path / "bert-lightning" / "index"
+    first = ExampleIndex(folder, "train", folder.manifest, SegmentPairs(), 48, 0).counts(0)
+    monkeypatch.setattr(ExampleIndex, "_count", lambda self, variant: pytest.fail("counted again"))
+    again = ExampleIndex(PreparedFolder(prepared), "train", folder.manifest, SegmentPairs(), 48, 0).counts(0)
+    assert again.tolist() == first.tolist()
