@@ -18,6 +18,11 @@ def _end(signal_number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def _names(variable: str) -> list[str]:
+    """Return the names of steps in a variable of the environment."""
+    return os.environ.get(variable, "").replace(",", " ").split()
+
+
 def main(seconds: float, out: Path, work: Path) -> int:
     """Go through the queue in the time given; returns the exit status, 1 if a step failed and 130 if it was stopped."""
     begin = time.monotonic()
@@ -25,7 +30,8 @@ def main(seconds: float, out: Path, work: Path) -> int:
     results, log = work / "results", work / "log.txt"
     results.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    steps = queue()
+    chosen = _names("ONLY")
+    steps = [step for step in queue() if not chosen or step.name in chosen]
     session = Session(
         steps=[tiny(step) for step in steps] if os.environ.get("DRY") else steps,
         deadline=begin + seconds,
@@ -35,7 +41,7 @@ def main(seconds: float, out: Path, work: Path) -> int:
         committed=[path for path in (ROOT / "docs" / "benchmarks").iterdir() if path.is_dir()],
         sources=sources_digest(),
         start=partial(Worker, log, results, work),
-        repeat=os.environ.get("REPEAT", "").replace(",", " ").split(),
+        repeat=_names("REPEAT"),
         say=partial(print, flush=True),
     )
     try:
