@@ -153,9 +153,9 @@ TINY_MODEL = ("model.hidden_size=32", "model.num_hidden_layers=2")
 TRACED = ("compile.on_cpu=true", "compile.backend=aot_eager")
 """Compilation that makes the graphs and no kernels; for the steps that are about it."""
 TINY_EXTRAS = {
-    "benchmark": (*TINY_MODEL, "model.vocab_size=600", "part.num_batches=2"),
-    "parity": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
-    "gradients": (*TINY_MODEL, *TRACED, "model.vocab_size=600"),
+    "benchmark": (*TINY_MODEL, "part.num_batches=2"),
+    "parity": (*TINY_MODEL, *TRACED),
+    "gradients": (*TINY_MODEL, *TRACED),
     "pretrain": TINY_MODEL,
     "tests": (),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import made_up_corpus
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from bert_lightning.benchmark import benchmark, resolved
 from bert_lightning.benchmarks.findings import FigureTable
@@ -40,7 +40,6 @@ def composed(command: str, settings: Sequence[str]) -> DictConfig:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         cfg = compose(command, list(settings), return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
-    OmegaConf.resolve(cfg.get("part", OmegaConf.create()))  # the name of the model is one of Hydra's facts
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
