@@ -43,8 +43,10 @@ class StepProfile(L.Callback):
         self._begin, self._tokens = 0.0, 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin at once if no step is skipped."""
+        """Mark the modules, before anything is compiled: a mark made later would have them compiled again."""
         self._steps_seen = 0
+        if trainer.is_global_zero:
+            self._marks = mark_modules(pl_module.objective)
         self._start_if_due(trainer, pl_module)
 
     def on_train_batch_end(
@@ -59,7 +61,9 @@ class StepProfile(L.Callback):
         self._start_if_due(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Say if the run was too short."""
+        """Say if the run was too short, and take the marks away."""
+        for mark in self._marks:
+            mark.remove()
         if self._profiler is not None:
             self._stop(trainer, pl_module)
         elif trainer.is_global_zero and self._steps_seen < self.skip_steps + self.num_steps:
@@ -68,7 +72,6 @@ class StepProfile(L.Callback):
     def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
         if self._steps_seen != self.skip_steps or not trainer.is_global_zero:
             return
-        self._marks = mark_modules(pl_module.objective)
         on_gpu = pl_module.device.type == "cuda"
         self._profiler = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu])
         self._profiler.__enter__()
@@ -77,8 +80,6 @@ class StepProfile(L.Callback):
     def _stop(self, trainer: Any, pl_module: Any) -> None:
         seconds = _now(pl_module.device) - self._begin
         self._profiler.__exit__(None, None, None)
-        for mark in self._marks:
-            mark.remove()
         profiler, self._profiler = self._profiler, None
         on_gpu = pl_module.device.type == "cuda"
         num_steps = self._steps_seen - self.skip_steps

@@ -6,6 +6,7 @@ All functions take `qkv`, the query, key and value of the fused projection, (tok
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ PackedAttention = Callable[[Tensor, Tensor, int, float], Tensor]
 """(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim)."""
 FLASH_MULTIPLE, FLASH_MOST = 8, 256
 """Head dimensions that flash attention takes: multiples of the first up to the second."""
+FUSED_HEAD_DIMS = (16, 32, 64)
+"""Head dimensions of `fused_attention`."""
 
 
 def looped_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
@@ -175,7 +178,7 @@ def flash_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p:
 def choose_attention(
     device_type: str, dropout_p: float, is_half_precision: bool, head_dim: int = FLASH_MULTIPLE
 ) -> PackedAttention:
-    """Return the fastest attention that a device has.
+    """Return the fastest attention that a device has; docs/benchmarks/README.md has the measurements.
 
     Args:
         device_type: "cuda" or "cpu".
@@ -195,4 +198,8 @@ def choose_attention(
             f"model.hidden_size / model.num_attention_heads = {head_dim}, but the attention kernels of GPUs take "
             f"multiples of {FLASH_MULTIPLE} up to {FLASH_MOST}; change one of them, or take trainer.precision=32-true"
         )
+    if head_dim in FUSED_HEAD_DIMS and find_spec("triton") is not None:
+        from bert_lightning.models.fused_attention import fused_attention
+
+        return fused_attention
     return flash_attention if dropout_p else varlen_attention
