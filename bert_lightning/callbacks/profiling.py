@@ -43,7 +43,7 @@ class StepProfile(L.Callback):
         self._begin, self._tokens = 0.0, 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Mark the modules, before anything is compiled: a mark made later would have them compiled again."""
+        """Mark the modules before the first step, so that the compiler sees them as they will be profiled."""
         self._steps_seen = 0
         if trainer.is_global_zero:
             self._marks = mark_modules(pl_module.objective)
@@ -72,8 +72,10 @@ class StepProfile(L.Callback):
     def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
         if self._steps_seen != self.skip_steps or not trainer.is_global_zero:
             return
-        on_gpu = pl_module.device.type == "cuda"
-        self._profiler = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu])
+        activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (pl_module.device.type == "cuda")]
+        with profile(activities=activities):
+            torch.zeros(1, device=pl_module.device)  # the first profile of a process sets up the device's tracing
+        self._profiler = profile(activities=activities)
         self._profiler.__enter__()
         self._begin, self._tokens = _now(pl_module.device), 0
 

@@ -11,6 +11,8 @@ sequence. Words further on are those of `PERIOD` tokens before, times a multipli
 Decisions about two scores, or about three, are as good as independent.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
@@ -21,7 +23,7 @@ WORD_VALUES = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr):
+def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr) -> Any:
     """Return sequence and head of this program, the first token of the sequence, and its length."""
     sequence, head = tl.program_id(1) // num_heads, tl.program_id(1) % num_heads
     begin = tl.load(cu_seqlens + sequence)
@@ -29,7 +31,7 @@ def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr):
 
 
 @triton.jit
-def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr):
+def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr) -> Any:
     """Return the words of the `count` tokens after the first `first`, a multiple of PERIOD."""
     index = tl.arange(0, count)
     factor = tl.full((count,), 1, tl.uint32)
@@ -41,7 +43,7 @@ def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr):
 
 
 @triton.jit
-def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr):
+def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr) -> Any:
     """Return the words of the next `count` tokens."""
     for _ in tl.static_range(0, count // PERIOD):
         words *= multiplier
@@ -52,7 +54,7 @@ def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr):
 def forward_kernel(
     qkv, context, log_sums, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Attend from `rows` queries of a head to all keys of their sequence."""
     sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
     first_row = tl.program_id(0) * rows
@@ -98,7 +100,7 @@ def forward_kernel(
 def query_kernel(
     qkv, context, of_context, log_sums, row_sums, result, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Make the gradient of `rows` queries of a head; and `row_sums`, the sums of context times its gradient."""
     sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
     first_row = tl.program_id(0) * rows
@@ -144,7 +146,7 @@ def query_kernel(
 def key_value_kernel(
     qkv, of_context, log_sums, row_sums, result, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Make the gradients of `columns` keys and values of a head; scores and weights are transposed here."""
     sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
     first_column = tl.program_id(0) * columns

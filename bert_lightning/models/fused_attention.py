@@ -14,15 +14,15 @@ from bert_lightning.models.attention_kernels import LOG2_E, PERIOD, forward_kern
 from bert_lightning.models.dropout import rounded
 
 SHAPES = {
-    forward_kernel: {"rows": 128, "columns": 64, "num_warps": 4, "num_stages": 3},
-    query_kernel: {"rows": 64, "columns": 64, "num_warps": 4, "num_stages": 2},
+    forward_kernel: {"rows": 64, "columns": 64, "num_warps": 4, "num_stages": 2},
+    query_kernel: {"rows": 64, "columns": 32, "num_warps": 4, "num_stages": 3},
     key_value_kernel: {"rows": 32, "columns": 64, "num_warps": 4, "num_stages": 2},
 }
 """Queries and keys of a block, multiples of PERIOD, with the warps and stages that were fastest on an H100."""
 
 
 def fused_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
-    """Attend to all sequences at once; half precision on a GPU only, head dimensions that are powers of two from 16."""
+    """Attend to all sequences at once; half precision on a GPU only, head dimensions of `attention.FUSED_HEAD_DIMS`."""
     return cast(Tensor, _attend(qkv.contiguous(), cu_seqlens, max_seqlen, dropout_p)[0])
 
 
@@ -35,9 +35,9 @@ def draw_words(like: Tensor, num_sequences: int) -> Tensor:
 @torch.library.custom_op("bert_lightning::attend_fused", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
 def _attend(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the context, and for the backward pass the logarithms of the sums of weights, and the random words."""
-    context, log_sums = _outputs(qkv)
+    context, log_sums = empty_outputs(qkv)
     words = draw_words(qkv, len(cu_seqlens) - 1 if dropout_p else 0)
-    _launch(forward_kernel, (qkv, context, log_sums), cu_seqlens, words, max_seqlen, dropout_p, "rows")
+    launch(forward_kernel, (qkv, context, log_sums), cu_seqlens, words, max_seqlen, dropout_p, "rows")
     return context, log_sums, words
 
 
@@ -53,16 +53,26 @@ def _attend_backward(
     """
     result, row_sums, gradient = torch.empty_like(qkv), torch.empty_like(log_sums), gradient.contiguous()
     last = (cu_seqlens, words, max_seqlen, dropout_p)
-    _launch(query_kernel, (qkv, context, gradient, log_sums, row_sums, result), *last, "rows")
-    _launch(key_value_kernel, (qkv, gradient, log_sums, row_sums, result), *last, "columns")
+    launch(query_kernel, (qkv, context, gradient, log_sums, row_sums, result), *last, "rows")
+    launch(key_value_kernel, (qkv, gradient, log_sums, row_sums, result), *last, "columns")
     return result
 
 
-def _launch(
+def launch(
     kernel: Any, tensors: tuple[Tensor, ...], cu_seqlens: Tensor, words: Tensor, max_seqlen: int, dropout_p: float,
     block: str,
 ) -> None:  # fmt: skip
-    """Start a kernel with a program for each block of each head of each sequence."""
+    """Start a kernel with a program for each block of each head of each sequence.
+
+    Args:
+        kernel: One of the keys of SHAPES.
+        tensors: Its first arguments; the first one is `qkv` or has its shape.
+        cu_seqlens: Offsets of the sequences, (sequences + 1,).
+        words: What `draw_words` gave.
+        max_seqlen: Length of the longest sequence, or more.
+        dropout_p: Probability of being dropped.
+        block: "rows" or "columns": what a program takes a block of.
+    """
     shape = SHAPES[kernel]
     num_tokens, _, num_heads, head_dim = tensors[0].shape
     grid = (triton.cdiv(max_seqlen, shape[block]), (len(cu_seqlens) - 1) * num_heads)
@@ -70,15 +80,16 @@ def _launch(
     kernel[grid](*tensors, cu_seqlens, words, num_tokens, scale, cutoff, num_heads, head_dim, **shape)
 
 
-def _outputs(qkv: Tensor) -> tuple[Tensor, Tensor]:
-    context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])  # (tokens, heads, head_dim)
+def empty_outputs(qkv: Tensor) -> tuple[Tensor, Tensor]:
+    """Return room for the context, (tokens, heads, head_dim), and for the logarithms of sums, (heads, tokens)."""
+    context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])
     return context, qkv.new_empty(qkv.shape[2], qkv.shape[0], dtype=torch.float32)
 
 
 @_attend.register_fake
 def _(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
     num_sequences = cu_seqlens.shape[0] - 1 if dropout_p else 0
-    return *_outputs(qkv), qkv.new_empty(num_sequences, qkv.shape[2], 2, PERIOD.value, dtype=torch.int32)
+    return *empty_outputs(qkv), qkv.new_empty(num_sequences, qkv.shape[2], 2, PERIOD.value, dtype=torch.int32)
 
 
 @_attend_backward.register_fake

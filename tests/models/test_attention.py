@@ -2,7 +2,10 @@
 
 import inspect
 import itertools
-from typing import Any
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any, cast
 
 import pytest
 import torch
@@ -110,6 +113,20 @@ def test_the_kernel_is_chosen_by_device_dropout_and_precision(
     assert choose_attention(device_type, dropout_p, is_half_precision) is chosen
 
 
+@pytest.mark.parametrize("dropout_p", [0.0, 0.1])
+def test_fused_kernels_are_chosen_if_triton_is_there_and_the_head_dimension_fits(
+    monkeypatch: pytest.MonkeyPatch, dropout_p: float
+) -> None:
+    fused = ModuleType("fused_attention")
+    fused.fused_attention = object()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bert_lightning.models.fused_attention", fused)
+    monkeypatch.setattr("bert_lightning.models.attention.find_spec", lambda name: name == "triton" or None)
+    for head_dim, is_fused in ((8, False), (16, True), (48, False), (64, True), (128, False)):
+        assert (choose_attention("cuda", dropout_p, True, head_dim) is fused.fused_attention) == is_fused
+    monkeypatch.setattr("bert_lightning.models.attention.find_spec", lambda name: None)
+    assert choose_attention("cuda", dropout_p, True, 64) is (flash_attention if dropout_p else varlen_attention)
+
+
 @pytest.mark.parametrize("head_dim", [4, 12, 260, 264])
 def test_head_dimensions_that_the_kernels_refuse_are_refused_first(head_dim: int) -> None:
     for dropout_p in (0.0, 0.1):
@@ -154,10 +171,17 @@ def test_the_operation_with_dropout_takes_our_call() -> None:
     assert qkv.grad.shape == qkv.shape
 
 
+def on_gpu(name: str) -> PackedAttention:
+    """One of the functions that run on GPUs only; importing one may need Triton."""
+    module = "fused_attention" if name == "fused" else "attention"
+    return cast(PackedAttention, getattr(import_module(f"bert_lightning.models.{module}"), f"{name}_attention"))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("attention", [varlen_attention, flash_attention])
-def test_one_kernel_equals_the_loop_on_a_gpu(attention: Any) -> None:
+@pytest.mark.parametrize("name", ["varlen", "flash", "fused"])
+def test_one_kernel_equals_the_loop_on_a_gpu(name: str) -> None:
+    attention = on_gpu(name)
     torch.manual_seed(0)
     offsets = torch.tensor([0, 20, 21, 50, 64, 64, 64], dtype=torch.int32, device="cuda")
     qkv = torch.randn(64, 3, 4, 64, device="cuda", dtype=torch.bfloat16)
@@ -173,12 +197,14 @@ def test_one_kernel_equals_the_loop_on_a_gpu(attention: Any) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_dropout_in_the_kernel_keeps_the_mean_on_a_gpu() -> None:
+@pytest.mark.parametrize("name", ["flash", "fused"])
+def test_dropout_in_the_kernel_keeps_the_mean_on_a_gpu(name: str) -> None:
+    attention = on_gpu(name)
     torch.manual_seed(0)
     offsets = torch.tensor([0, 20, 64], dtype=torch.int32, device="cuda")
     qkv = torch.randn(64, 3, 4, 64, device="cuda", dtype=torch.bfloat16)
-    exact = flash_attention(qkv, offsets, 64, 0.0).float()
-    dropped = torch.stack([flash_attention(qkv, offsets, 64, 0.1).float() for _ in range(2000)])
+    exact = attention(qkv, offsets, 64, 0.0).float()
+    dropped = torch.stack([attention(qkv, offsets, 64, 0.1).float() for _ in range(2000)])
     assert not torch.equal(dropped[0], dropped[1])
     deviation = dropped.std(0) / len(dropped) ** 0.5
     assert ((dropped.mean(0) - exact).abs() < 6 * deviation + 0.01).all()

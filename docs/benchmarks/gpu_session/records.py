@@ -19,7 +19,10 @@ Record = dict[str, Any]
 
 
 def sources_digest(root: Path = ROOT) -> str:
-    """Return a digest of the code and settings that figures depend on; docstrings, comments and layout do not count."""
+    """Return a digest of the code and settings that figures depend on; docstrings, comments and layout do not count.
+
+    Python 3.12 writes the same code in other words than 3.11, so digests compare under one version of Python.
+    """
     digest = hashlib.sha256()
     paths = (path for folder in CODE for path in (root / folder).rglob("*") if path.suffix in (".py", ".yaml"))
     for path in sorted(paths):

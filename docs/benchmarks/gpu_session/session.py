@@ -129,8 +129,9 @@ class Session:
             return
         begin = self.clock()
         record: Record = {"step": step.name, "answers": step.answers, "settings": list(step.settings)}
-        record |= {"date": datetime.date.today().isoformat(), "machine": self._machine, **self._identity()}
-        record |= {"commit": os.environ.get("COMMIT") or self._machine["commit"]}
+        commit = os.environ.get("COMMIT") or self._machine["commit"]
+        machine = {**self._machine, "commit": commit}
+        record |= {"date": datetime.date.today().isoformat(), "machine": machine, **self._identity(), "commit": commit}
         try:
             assert self._worker is not None
             found = self._worker.measure(step, min(step.limit, self.left()))
