@@ -149,7 +149,7 @@ class ExampleSource:
         """Return the first micro-batches."""
         stream = self.stream(num_workers=0)
         if stream is not None:
-            return [part for step in islice(stream, count) for part in step]
+            return [batch for step in islice(stream, count) for batch in step]
         shape = PackedShape(self.micro_batch_size, self.seq_len, round(self.lengths.mean_share * self.seq_len))
         return synthetic_batches(self.lengths, count, shape, self.vocab_size, self.masking, self.seed)
 

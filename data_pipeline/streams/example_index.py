@@ -24,7 +24,8 @@ from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters, num_cpus
+from data_pipeline.processors import num_processors
+from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters
 from data_pipeline.untrusted.plain_files import read_plain
 
 LONGEST_WAIT_SECONDS = 600.0
@@ -82,7 +83,7 @@ class ExampleIndex:
         missing = [variant for variant in variants if self._read(variant) is None]
         if not missing or len(self._entries) <= SHARDS_AT_ONCE or not _can_write(self._folder.index_dir):
             return
-        num_processes = max(1, num_cpus() // 4)
+        num_processes = max(1, num_processors() // 4)
         counters = ShardCounters(self._count_range, len(self._entries), missing, num_processes, LOWEST_PRIORITY)
         Thread(target=self._write_ahead, args=(counters, missing), daemon=True).start()
 
@@ -126,7 +127,7 @@ class ExampleIndex:
 
     def _count(self, variant: int) -> list[int]:
         """Count all shards: in several processes if they are many, unless this process may not begin others."""
-        num_shards, num_processes = len(self._entries), num_cpus()
+        num_shards, num_processes = len(self._entries), num_processors()
         if num_shards <= SHARDS_AT_ONCE or num_processes == 1 or multiprocessing.current_process().daemon:
             return self._count_range(0, num_shards, variant)
         try:

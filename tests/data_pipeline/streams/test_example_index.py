@@ -37,7 +37,7 @@ def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the nine shards of the tiny corpus counted in three processes, two shards at a time."""
     for module in (example_index, shard_counters):
         monkeypatch.setattr(module, "SHARDS_AT_ONCE", 2)
-    monkeypatch.setattr(example_index, "num_cpus", lambda: 12)
+    monkeypatch.setattr(example_index, "num_processors", lambda: 12)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
