@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours, pair_target
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource
@@ -58,6 +58,10 @@ class ModelPart:
             raise ValueError(f"baseline={baseline} is none of {', '.join(BASELINES)}")
         for name, number in (("num_batches", num_batches), ("repeats", repeats), ("steps", steps)):
             check_whole_number(f"part.{name}", number)
+        objective = setting.shapes_only()
+        source.check_targets(objective)
+        if baseline != "none":
+            pair_target(objective)
         if chart and not Path(chart).resolve().parent.is_dir():
             raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
         self.setting = setting
