@@ -68,6 +68,18 @@ def test_clipping_and_skipping_work_on_shards(mesh: DeviceMesh) -> None:
     assert not any(torch.equal(a, p.full_tensor()) for a, p in zip(before, model.parameters(), strict=True))
 
 
+def test_an_optimizer_that_is_not_fused_clips_shards(mesh: DeviceMesh) -> None:
+    model = nn.Module()
+    model.blocks = nn.ModuleList([nn.Linear(4, 4)])
+    model.forward = lambda x: model.blocks[0](x)
+    shard(model, mesh)
+    model(torch.ones(2, 4)).square().sum().backward()
+    norm = gradient_norm(model.parameters())
+    assert norm > 1
+    prepare_update(torch.optim.SGD(model.parameters(), lr=0.1), norm, 1.0)
+    assert gradient_norm(model.parameters()).item() == pytest.approx(1.0)
+
+
 def test_a_model_without_layers_is_refused(mesh: DeviceMesh) -> None:
     with pytest.raises(ValueError, match=r"Linear has no layers \(no nn.ModuleList\) to shard or recompute"):
         shard(nn.Linear(2, 2), mesh)
