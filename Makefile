@@ -1,11 +1,14 @@
 # `make demo` and `make test` are all the set-up there is; both work on a fresh clone with Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST_VENV ?= .venv-oldest
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint
+INSTALL := $(BIN)/python $(PIP_INSTALL) constraints.txt
+OLDEST_TORCH := $(shell sed -n 's/.*"torch>=\([0-9.]*\),.*/\1/p' pyproject.toml).0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow test-oldest check format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,9 +44,19 @@ test: $(VENV)/.dev  ## Every test but the slow ones and those that need a GPU
 test-slow: $(VENV)/.dev  ## The slow tests: many processes, kills, SLURM and two nodes where their packages are installed
 	$(BIN)/python -m pytest -m slow
 
+$(OLDEST_VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	@echo "Installing torch $(OLDEST_TORCH) and what the tests need into $(OLDEST_VENV): several GB ..."
+	sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' constraints.txt > $(OLDEST_VENV)/constraints.txt
+	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) $(OLDEST_VENV)/constraints.txt --editable '.[dev]'
+	@touch $@
+
+test-oldest: $(OLDEST_VENV)/.dev  ## The tests with the oldest torch that is supported; PYTHON=python3.12 chooses the Python
+	$(OLDEST_VENV)/bin/python -m pytest -n auto --maxprocesses 4
+
 format: $(VENV)/.dev  ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and what runs have written here
-	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST_VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

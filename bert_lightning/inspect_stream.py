@@ -80,9 +80,9 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     """Print the first examples of a global batch: their tokens, segments, and predictions."""
     tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
     names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
-    place = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
-    for sample in range(min(number, len(place))):
-        batch, row = place[sample]
+    location = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
+    for sample in range(min(number, len(location))):
+        batch, row = location[sample]
         label = names[_pair_label(batch, row)].replace("_", " ")
         console.print(Text.assemble((f"\nexample {sample}", "bold"), f"  {label}"))
         console.print(example_in_words(batch, row, tokenizer))

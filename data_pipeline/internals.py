@@ -20,7 +20,7 @@ def check_internal(owner: object, name: str, checked_with: str) -> None:
     RuntimeError: dict has no _merge, which is needed and was there in Python 3.11; install that version
     """
     if not hasattr(owner, name):
-        named = owner.__name__ if isinstance(owner, type) else type(owner).__name__
+        named = getattr(owner, "__name__", type(owner).__name__)
         raise RuntimeError(
             f"{named} has no {name}, which is needed and was there in {checked_with}; install that version"
         )

@@ -1,4 +1,4 @@
-"""The models that are compared: ours, and transformers' BertForPreTraining as users run it.
+"""The models that are compared: ours, and the BERT of transformers for the same objective, as users run it.
 
 A contestant turns a packed batch into the inputs of its model, ahead of time. Its steps are whole training steps: copy
 to the device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from bert_lightning.benchmarks.model_batches import pad_rows
 from bert_lightning.checkpoints.huggingface import to_huggingface
@@ -21,7 +21,7 @@ from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
-from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
+from data_pipeline.streams.packing import MLM, PackedBatch, pack_buffer, unpack_buffers
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 MAX_NORM = 1.0
@@ -122,21 +122,23 @@ class Ours(Contestant):
 
 
 class HuggingFace(Contestant):
-    """transformers' BertForPreTraining with scaled_dot_product_attention, on padded rows.
+    """A BERT of transformers with scaled_dot_product_attention, on padded rows.
 
     Args:
-        model: A BertForPreTraining.
+        model: A BertForPreTraining, or a BertForMaskedLM.
         row_length: Tokens every row is padded to; None pads to the longest of the batch.
+        pair_target: Name of the pair labels that the model learns; None for a BertForMaskedLM.
         **options: See Contestant.
     """
 
-    def __init__(self, *, model: nn.Module, row_length: int | None, **options: Any) -> None:
+    def __init__(self, *, model: nn.Module, row_length: int | None, pair_target: str | None, **options: Any) -> None:
         super().__init__(model=model, **options)
         self.row_length = row_length
+        self.pair_target = pair_target
 
     def prepare(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Pad the examples."""
-        rows = pad_rows(batch, self.row_length)
+        rows = pad_rows(batch, self.row_length, self.pair_target)
         return rows if self.device.type == "cpu" else {name: tensor.pin_memory() for name, tensor in rows.items()}
 
     def loss(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -185,6 +187,11 @@ class Setting:
         """The dtype of the matrix products."""
         return torch.float32 if self.precision == "32-true" else torch.bfloat16
 
+    def shapes_only(self) -> Objective:
+        """Return the objective without the memory of its weights."""
+        with torch.device("meta"):
+            return self.make_objective(config=self.config)
+
 
 def ours(setting: Setting) -> Ours:
     """Build our model, the way bert-pretrain does."""
@@ -203,10 +210,30 @@ def ours(setting: Setting) -> Ours:
     )
 
 
+def pair_target(objective: Objective) -> str | None:
+    """Return the name of the pair labels for which transformers' BERT needs its head of two classes; None for none.
+
+    BertForPreTraining learns the order of sentences (sop) as it learns the next sentence: only the labels differ.
+
+    Raises:
+        ValueError: if transformers has no BERT for the objective.
+    """
+    others = sorted(objective.target_names() - {MLM})
+    if MLM not in objective.target_names() or others not in ([], ["nsp"], ["sop"]):
+        raise ValueError(
+            f"objective={type(objective).__name__} learns {', '.join(sorted(objective.target_names()))}, for which "
+            "transformers has no BERT; take baseline=none"
+        )
+    return others[0] if others else None
+
+
 def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:
-    """Build transformers' model with the weights of ours."""
-    model = BertForPreTraining(BertConfig(**setting.config.as_dict(), attn_implementation="sdpa"))
-    model.load_state_dict(to_huggingface(state, setting.config), strict=False)
+    """Build transformers' model for the same objective, with the weights of ours."""
+    target = pair_target(setting.shapes_only())
+    kind = BertForMaskedLM if target is None else BertForPreTraining
+    model = kind(BertConfig(**setting.config.as_dict(), attn_implementation="sdpa"))
+    as_nsp = {name.replace(f"{target}_head.", "nsp_head."): tensor for name, tensor in state.items()}
+    model.load_state_dict(to_huggingface(as_nsp, setting.config), strict=False)
     model.to(setting.device).train()
     if is_compiled:
         model.compile(backend=setting.compilation.backend)
@@ -215,6 +242,7 @@ def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, i
         name=", ".join(names),
         model=model,
         row_length=setting.seq_len if is_full_row else None,
+        pair_target=target,
         make_optimizer=setting.make_optimizer,
         is_half_precision=setting.dtype == torch.bfloat16,
     )

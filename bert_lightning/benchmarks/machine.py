@@ -1,12 +1,13 @@
 """The machine of a measurement: hardware, versions and commit."""
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import torch
+
+from data_pipeline.processors import num_processors
 
 PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "numpy")
 
@@ -15,7 +16,7 @@ def machine() -> dict[str, object]:
     """Return the facts to quote with a figure."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_processors(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bert_lightning.objectives.objective import Objective
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
@@ -63,9 +64,25 @@ class LengthMixture:
 
 
 def synthetic_batches(
-    mixture: LengthMixture, num_batches: int, shape: PackedShape, vocab_size: int, masking: Masking, seed: int
+    mixture: LengthMixture,
+    num_batches: int,
+    shape: PackedShape,
+    vocab_size: int,
+    masking: Masking,
+    seed: int,
+    pair_target: str | None = NSP,
 ) -> list[PackedBatch]:
-    """Return batches of pairs of made-up tokens; the frequency of a token falls with its id, as Zipf's law has it."""
+    """Return batches of pairs of made-up tokens; the frequency of a token falls with its id, as Zipf's law has it.
+
+    Args:
+        mixture: The lengths.
+        num_batches: Number of batches.
+        shape: Number of examples of a batch and their longest length.
+        vocab_size: Words of the vocabulary.
+        masking: Which tokens are to be predicted.
+        seed: Seed of lengths, tokens and masks.
+        pair_target: Name of the pair labels; None for none.
+    """
     numbers = np.random.default_rng(seed)
     count = num_batches * shape.num_examples
     tokens = numbers.permutation(mixture.lengths(count, shape.seq_len)) - 3  # [CLS] and two [SEP]
@@ -80,14 +97,19 @@ def synthetic_batches(
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     vocabulary = Vocabulary(vocab_size, 4, (2, 3, 0), np.zeros(vocab_size, dtype=bool))
     micro_batch_rows = list(samples.reshape(num_batches, -1))
-    names = (MLM, NSP)
+    names = (MLM,) if pair_target is None else (MLM, pair_target)
     return unpack_buffers(pack(examples, micro_batch_rows, shape, masking, vocabulary, 0, names), names)
 
 
-def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]:
+def pad_rows(batch: PackedBatch, length: int | None = None, pair_target: str | None = NSP) -> dict[str, Tensor]:
     """Return the same examples as transformers takes them: rows padded to `length`, or to the longest, (pairs, length).
 
     The masks and labels are the same ones; a token that is not to be predicted has the label -100.
+
+    Args:
+        batch: The examples.
+        length: Tokens every row is padded to; None pads to the longest example.
+        pair_target: Name of the pair labels that the model learns; None for a model that learns none.
     """
     tokens = batch.tokens
     ends = tokens.cu_seqlens[: batch.num_examples + 1].tolist()
@@ -100,13 +122,15 @@ def pad_rows(batch: PackedBatch, length: int | None = None) -> dict[str, Tensor]
             padded[row, : end - begin] = values[begin:end]
         return padded
 
-    return {
+    padded_rows = {
         "input_ids": rows(tokens.input_ids, 0),
         "token_type_ids": rows(tokens.token_type_ids, 0),
         "attention_mask": rows(torch.ones_like(tokens.input_ids), 0),
         "labels": rows(labels, -100),
-        "next_sentence_label": batch.targets[NSP].labels[: batch.num_examples].long(),
     }
+    if pair_target is not None:
+        padded_rows["next_sentence_label"] = batch.targets[pair_target].labels[: batch.num_examples].long()
+    return padded_rows
 
 
 def flat_labels(batch: PackedBatch) -> Tensor:
@@ -149,9 +173,15 @@ class ExampleSource:
         """Return the first micro-batches."""
         stream = self.stream(num_workers=0)
         if stream is not None:
-            return [part for step in islice(stream, count) for part in step]
+            return [batch for step in islice(stream, count) for batch in step]
         shape = PackedShape(self.micro_batch_size, self.seq_len, round(self.lengths.mean_share * self.seq_len))
-        return synthetic_batches(self.lengths, count, shape, self.vocab_size, self.masking, self.seed)
+        facts = (shape, self.vocab_size, self.masking, self.seed, self.pairs.target)
+        return synthetic_batches(self.lengths, count, *facts)
+
+    def check_targets(self, objective: Objective) -> None:
+        """Raise a ValueError if the examples lack labels that an objective reads."""
+        names = (MLM,) if self.pairs.target is None else (MLM, self.pairs.target)
+        objective.check_targets(names, f"pairs={type(self.pairs).__name__}")
 
     def stream(self, num_workers: int, pin_memory: bool = False) -> PretrainingStream | None:
         """Return the training stream of a single rank, a micro-batch a step; None if examples are made up."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours, pair_target
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource
@@ -58,6 +58,10 @@ class ModelPart:
             raise ValueError(f"baseline={baseline} is none of {', '.join(BASELINES)}")
         for name, number in (("num_batches", num_batches), ("repeats", repeats), ("steps", steps)):
             check_whole_number(f"part.{name}", number)
+        objective = setting.shapes_only()
+        source.check_targets(objective)
+        if baseline != "none":
+            pair_target(objective)
         if chart and not Path(chart).resolve().parent.is_dir():
             raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
         self.setting = setting
@@ -74,20 +78,22 @@ class ModelPart:
         setting, batches = self.setting, self.source.batches(self.num_batches)
         work = Work.of(setting.config, batches, self.repeats, self.steps)
         peak = measured_peak_flops(setting.device, setting.dtype)
-        own = ours(setting)
-        state = {name: tensor.detach().cpu().clone() for name, tensor in own.model.state_dict().items()}
+        candidate = ours(setting)
+        state = {name: tensor.detach().cpu().clone() for name, tensor in candidate.model.state_dict().items()}
         others = [build(setting, state) for build in BASELINES[self.baseline]]
-        console.print(f"{'; '.join(one.name for one in [own, *others])}: warm-up, then {self.repeats} turns each ...")
-        runners = race([own, *others], batches, self.repeats, self.steps)
+        console.print(
+            f"{'; '.join(one.name for one in [candidate, *others])}: warm-up, then {self.repeats} turns each ..."
+        )
+        runners = race([candidate, *others], batches, self.repeats, self.steps)
         peak = max(peak, measured_peak_flops(setting.device, setting.dtype))
         tables = [speeds(runners, work, self.steps, peak, datasheet_peak_flops(setting.device, setting.dtype))]
         tables += [ratios(runners), losses(runners)]
         stream = self.source.stream(self.num_workers, pin_memory=setting.device.type == "cuda")
         if stream is not None and not runners[0].failure:
             console.print("with the loader running ...")
-            tables.append(loader_run(own, stream, self.repeats * self.steps))
+            tables.append(loader_run(candidate, stream, self.repeats * self.steps))
         if self.chart:
             title = f"{setting.name}, {self.source.seq_len} tokens"
             draw(Path(self.chart), title, runners, work, self.steps)
         told = {"model": setting.name, "examples": self.source.describe(), "precision": setting.precision}
-        return [*tables, facts(setting.config, batches, parameter_count(own.model), told, peak)]
+        return [*tables, facts(setting.config, batches, parameter_count(candidate.model), told, peak)]

@@ -105,7 +105,7 @@ def ratios(runners: Sequence[Runner]) -> FigureTable:
         ("than", "median", "lowest", "highest", "pairs"),
     )
     for other in [] if runners[0].failure else [runner for runner in runners[1:] if not runner.failure]:
-        pairs = [theirs / own for own, theirs in zip(runners[0].seconds, other.seconds, strict=True)]
+        pairs = [theirs / ours for ours, theirs in zip(runners[0].seconds, other.seconds, strict=True)]
         table.rows.append((other.contestant.name, median(pairs), min(pairs), max(pairs), len(pairs)))
     return table
 

@@ -26,13 +26,15 @@ class PaddedRows(Dataset[Tensor]):
         self.shape = PackedShape(global_batch_size, samples.seq_len)
 
     def __getitem__(self, first_sample: int) -> Tensor:
-        own = self.samples
+        samples = self.samples
         numbers = np.arange(first_sample, first_sample + self.shape.num_examples)
-        examples = own.find(numbers, own.locate(numbers))
+        examples = samples.find(numbers, samples.locate(numbers))
         every = np.arange(len(examples))
-        buffer = pack(examples, [every], self.shape, own.masking, own.vocabulary, first_sample, own.target_names)
-        (batch,) = unpack_buffers(buffer, own.target_names)
-        return _rows(batch, own.vocabulary.unmaskable[-1])
+        buffer = pack(
+            examples, [every], self.shape, samples.masking, samples.vocabulary, first_sample, samples.target_names
+        )
+        (batch,) = unpack_buffers(buffer, samples.target_names)
+        return _rows(batch, samples.vocabulary.unmaskable[-1])
 
 
 def _rows(batch: PackedBatch, pad: int) -> Tensor:

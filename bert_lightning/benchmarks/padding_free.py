@@ -17,8 +17,10 @@ from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import flat_labels
 from bert_lightning.checkpoints.huggingface import to_huggingface
 from bert_lightning.models.attention import looped_attention
+from data_pipeline.internals import check_internal
 from data_pipeline.streams.packing import PackedBatch
 
+check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 ATTENTION = "bert_lightning_packed"
 """Name under which transformers finds the attention of this module."""
 

@@ -5,7 +5,6 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from bert_lightning.benchmarks.contestants import Setting
@@ -14,7 +13,6 @@ from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.rank_run import Job, Turn, Way, run_ranks
 from bert_lightning.benchmarks.traffic import ModelSize, ddp_bytes, fsdp_bytes, fsdp_bytes_on_gloo
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy, single_device
-from bert_lightning.models.attention import choose_attention
 from data_pipeline.whole_numbers import check_whole_number
 
 MICRO_BATCHES = 4
@@ -53,9 +51,9 @@ class ScalingPart:
         self.ranks = ranks
         self.steps = steps
         self.repeats = repeats
-        attention = choose_attention("cpu", setting.config.attention_probs_dropout_prob, False)
-        with torch.device("meta"):
-            self.size = ModelSize.of(setting.make_objective(config=setting.config, attention=attention))
+        objective = setting.shapes_only()
+        source.check_targets(objective)
+        self.size = ModelSize.of(objective)
 
     def __call__(self, console: Console) -> list[FigureTable]:
         """Measure all in turn."""

@@ -100,9 +100,9 @@ def _count(batches: Iterator[T], sizes: Callable[[T], tuple[int, int]], seconds:
     real = computed = 0
     begin = time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < seconds or not computed:
-        own, all_of_them = sizes(next(batches))
-        real += own
-        computed += all_of_them
+        real_tokens, computed_tokens = sizes(next(batches))
+        real += real_tokens
+        computed += computed_tokens
     return real, computed, elapsed
 
 
@@ -140,9 +140,9 @@ def _report_memory(
 ) -> None:
     stream = share.stream(open_samples())
     steps = iter(stream)
-    for part in range(1, CHECKPOINTS + 1):
+    for checkpoint in range(1, CHECKPOINTS + 1):
         _count(steps, _packed_sizes, seconds / CHECKPOINTS)
-        sender.send((f"{part / CHECKPOINTS:.0%}", _resident_megabytes(), stream.consumed_samples))
+        sender.send((f"{checkpoint / CHECKPOINTS:.0%}", _resident_megabytes(), stream.consumed_samples))
 
 
 def _resident_megabytes() -> float | None:

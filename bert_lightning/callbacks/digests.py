@@ -34,8 +34,8 @@ class BatchDigests(L.Callback):
     ) -> None:
         """Add the line of the step that was just made."""
         digests: dict[int, bytes] = {}
-        for part in batch:
-            digests |= example_digests(part.to("cpu"))
+        for micro_batch in batch:
+            digests |= example_digests(micro_batch.to("cpu"))
         shares = gather_objects(digests)
         if trainer.is_global_zero:
             with self.path.open("a") as file:

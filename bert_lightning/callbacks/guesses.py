@@ -79,8 +79,8 @@ class Guesses(L.Callback):
         rows: list[list[Any]] = []
         for example in range(min(self.num_examples, batch.num_examples)):
             begin, end = ends[example], ends[example + 1]
-            own = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
-            shown = own[: self.num_masks]
+            masked = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
+            shown = masked[: self.num_masks]
             truth = ", ".join(_token(labels[i], tokenizer) for i in shown)
             guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)
             rows.append([step, sentence(ids[begin:end], tokenizer), truth, guesses])

@@ -55,7 +55,7 @@ class StepProfile(L.Callback):
         """Count the step, begin or end."""
         self._steps_seen += 1
         if self._profiler is not None:
-            self._tokens += sum(part.num_tokens for part in batch)
+            self._tokens += sum(micro_batch.num_tokens for micro_batch in batch)
             if self._steps_seen == self.skip_steps + self.num_steps:
                 self._stop(trainer, pl_module)
         self._start_if_due(trainer, pl_module)

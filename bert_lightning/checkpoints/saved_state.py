@@ -99,11 +99,11 @@ def _check_counters(value: object, where: str, field: str) -> None:
 
 
 def _check_optimizer(state: object, where: str, field: str) -> None:
-    """Check that the state of an optimizer is made of tensors and numbers, by parameter."""
+    """Check that the state of an optimizer is made of tensors, numbers and None, by parameter."""
     moments = checked(entry(state, "state", where=where), dict, where, f"{field}.state")
     for number, values in moments.items():
         for name, value in checked(values, dict[str, object], where, f"{field}.state.{shown(number)}").items():
-            if not isinstance(value, Tensor | int | float):
+            if not isinstance(value, Tensor | int | float | None):
                 raise ValueError(f"{where} has {field}.{name}={shown(value)}, which must be a tensor or a number")
     for group in checked(entry(state, "param_groups", where=where), list, where, f"{field}.param_groups"):
         checked(entry(group, "params", where=where), list[int], where, f"{field}.params")

@@ -15,8 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint import state_dict as dcp_state
+from torch.distributed.checkpoint import state_dict_loader
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict_loader import _load_state_dict, load
+from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
@@ -25,8 +26,10 @@ from bert_lightning.checkpoints.plain_checkpoint import IntoNothing, IntoState, 
 from bert_lightning.checkpoints.plain_pickle import load_plain, reading
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.settings.run_folder import META, partial_path
+from data_pipeline.internals import check_internal
 
 log = logging.getLogger(__name__)
+check_internal(state_dict_loader, "_load_state_dict", "torch 2.11 and 2.13")  # `load` fills what is there already
 
 
 class FolderWriter:
@@ -163,7 +166,7 @@ def read_folder(folder: Path, with_optimizer: bool = True) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     planner = IntoNothing(keys=None if with_optimizer else {"state_dict"})
     with _first_failure(folder):
-        _load_state_dict(tensors, PlainReader(folder), planner=planner, no_dist=True)
+        state_dict_loader._load_state_dict(tensors, PlainReader(folder), planner=planner, no_dist=True)
     if "state_dict" not in tensors:
         raise ValueError(f"checkpoint={folder} holds no weights")
     content = read_meta(folder) | {"state_dict": tensors["state_dict"]}

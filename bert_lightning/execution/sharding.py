@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
 
@@ -86,9 +86,3 @@ def shard(objective: nn.Module, mesh: DeviceMesh, options: ShardingOptions | Non
 def _device_of(mesh: DeviceMesh) -> torch.device:
     """Return the device of this process."""
     return torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else torch.device("cpu")
-
-
-def gradients_are_reduced(objective: nn.Module, reduced: bool) -> None:
-    """Say whether the next backward pass reduces gradients over the ranks; a model that is not sharded has no say."""
-    if isinstance(objective, FSDPModule):
-        objective.set_requires_gradient_sync(reduced)

@@ -10,8 +10,10 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Reducer
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,6 +41,7 @@ def _sum_in_bf16(group: Any, bucket: dist.GradBucket) -> Future[Tensor]:  # type
 for _owner, _name, _version in (
     (DDPStrategy, "_register_ddp_hooks", "lightning 2.6.6"),  # overridden
     (DistributedDataParallel, "_set_static_graph", "torch 2.11 and 2.13"),  # called late; the argument is too early
+    (Reducer, "prepare_for_forward", "torch 2.11 and 2.13"),  # DDP calls it once a forward, too early for us
 ):
     check_internal(_owner, _name, _version)
 
@@ -72,8 +75,10 @@ class ReplicatedStrategy(DDPStrategy):
 
     def _register_ddp_hooks(self) -> None:
         """Take the hook on every device; Lightning takes it on GPUs only."""
+        assert isinstance(self.model, DistributedDataParallel)
+        for name in ("require_backward_grad_sync", "reducer"):
+            check_internal(self.model, name, "torch 2.11 and 2.13")
         if self._hook is not None:
-            assert isinstance(self.model, DistributedDataParallel)
             self.model.register_comm_hook(None, self._hook)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -81,17 +86,25 @@ class ReplicatedStrategy(DDPStrategy):
 
         DDP takes a call of its forward for one backward pass; here a call holds all micro-batches of a step.
         """
-        if isinstance(self.model, DistributedDataParallel):
-            self.model.require_backward_grad_sync = False
+        self.reduce_gradients(False)
         return super().training_step(*args, **kwargs)
+
+    def reduce_gradients(self, reduces: bool) -> None:
+        """Say whether the next backward pass averages gradients over the ranks."""
+        if isinstance(self.model, DistributedDataParallel):
+            self.model.require_backward_grad_sync = reduces  # read by DDP's forward and Lightning's pre_backward
+
+    def _reducing_model(self) -> DistributedDataParallel | None:
+        """Return the model if the backward pass averages gradients over the ranks."""
+        model = self.model
+        return model if isinstance(model, DistributedDataParallel) and model.require_backward_grad_sync else None
 
     def pre_backward(self, closure_loss: Tensor) -> None:
         """Tell DDP that a pass begins which reduces.
 
         A static graph begins to count how often a parameter is used with the first such pass, not before.
         """
-        model = self.model
-        if isinstance(model, DistributedDataParallel) and model.require_backward_grad_sync:
+        if model := self._reducing_model():
             if self._static_graph and not model.static_graph:
                 model._set_static_graph()
             model.reducer.prepare_for_forward()
@@ -109,7 +122,7 @@ class ReplicatedStrategy(DDPStrategy):
 
     def post_backward(self, closure_loss: Tensor) -> None:
         """With a static graph, send the first gradients once they are complete, not after the first micro-batch."""
-        if isinstance(self.model, DistributedDataParallel) and self.model.require_backward_grad_sync:
+        if self._reducing_model():
             super().post_backward(closure_loss)
 
 
@@ -156,6 +169,13 @@ class FullyShardedStrategy(ModelParallelStrategy):
             else init_device_mesh(kind, (self.world_size // size, size), mesh_dim_names=("replicate", "shard"))
         )
         shard(objective, mesh, self.options)
+
+    def reduce_gradients(self, reduces: bool) -> None:
+        """Say whether the next backward pass averages gradients over the ranks."""
+        assert self.lightning_module is not None
+        for module in self.lightning_module.children():
+            if isinstance(module, FSDPModule):
+                module.set_requires_gradient_sync(reduces)
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = True) -> dict[str, Any]:
         """Load a folder, or a file that another strategy has written."""

@@ -76,7 +76,10 @@ class MetricSums:
         return {"names": list(self._quantities), "sums": self._sums.cpu()}
 
     def load_state_dict(self, state: Mapping[str, object], is_first_rank: bool) -> None:
-        """Take the saved sums on the first rank, zeros on the others; a quantity that was not saved begins anew."""
+        """Take the saved sums on the first rank, zeros on the others.
+
+        The mean of a quantity that was not saved is NaN until the next window, because its first steps are missing.
+        """
         saved, names = state["sums"], state["names"]
         assert isinstance(saved, Tensor)
         assert isinstance(names, list)
@@ -84,6 +87,6 @@ class MetricSums:
         if not is_first_rank or not names:
             return
         columns = dict(zip(names, saved.view(2, -1).unbind(1), strict=True))
-        absent = torch.zeros(2, dtype=torch.float64)
+        absent = torch.full((2,), nan if saved.any() else 0.0, dtype=torch.float64)
         kept = [columns.get(name, absent) for name in self._quantities]
         self._sums = torch.stack(kept, dim=1).flatten().to(self._sums.device)  # (2 * quantities,)

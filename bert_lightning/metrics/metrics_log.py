@@ -20,6 +20,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bert_lightning.settings.run_folder import RunFolder, partial_path
+from data_pipeline.internals import check_internal
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
@@ -198,7 +199,9 @@ class WandbMetrics(WandbLogger):
     def __init__(self, run_name: str, project: str, run_dir: str | Path, **options: Any) -> None:
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_account() else "offline")
         super().__init__(name=run_name, id=run_name, project=project, save_dir=run_dir, mode=mode, **options)
-        del self._wandb_init["anonymous"]  # W&B warns about it even if it is None
+        for internal in ("_wandb_init", "_experiment"):
+            check_internal(self, internal, "lightning 2.6.6")
+        self._wandb_init.pop("anonymous", None)  # W&B warns about it even if it is None
 
     @property
     @rank_zero_experiment

@@ -56,7 +56,7 @@ class MaskedLM(Objective):
 def mlm_quantities(mlm_weight: float) -> dict[str, Quantity]:
     """Return what the sums over masked tokens mean."""
     return {
-        "mlm_loss": Quantity(MLM, loss_weight=mlm_weight, perplexity="perplexity"),
+        "mlm_loss": Quantity(MLM, loss_weight=mlm_weight, perplexity="perplexity", title="MLM loss", unit="nats"),
         "mlm_loss_per_byte": Quantity(MLM, per_byte=True),
-        "mlm_accuracy": Quantity(MLM, short_name="mlm"),
+        "mlm_accuracy": Quantity(MLM, short_name="mlm", title="MLM accuracy", unit="share"),
     }

@@ -43,8 +43,12 @@ class MaskedLMWithPairs(MaskedLM):
         self._pair_target = pair_target
         self._share_name = share_name
         self.quantities |= {
-            f"{pair_target}_loss": Quantity(pair_target, loss_weight=pair_weight),
-            f"{pair_target}_accuracy": Quantity(pair_target, short_name=pair_target),
+            f"{pair_target}_loss": Quantity(
+                pair_target, loss_weight=pair_weight, title=f"{pair_target.upper()} loss", unit="nats"
+            ),
+            f"{pair_target}_accuracy": Quantity(
+                pair_target, short_name=pair_target, title=f"{pair_target.upper()} accuracy", unit="share"
+            ),
             share_name: Quantity(pair_target),
         }
 

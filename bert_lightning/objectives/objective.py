@@ -25,6 +25,8 @@ class Quantity:
         per_byte: Whether the mean is per byte of text that the labels stand for, not per label.
         perplexity: Name under which exp(mean) is reported too; empty for none.
         short_name: Name in progress lines, where the mean is shown in percent; empty leaves it out of them.
+        title: Name in reports, such as "MLM loss"; empty leaves it out of them.
+        unit: Unit of the mean in reports: "nats", or "share", which is shown in percent.
     """
 
     target: str
@@ -32,6 +34,8 @@ class Quantity:
     per_byte: bool = False
     perplexity: str = ""
     short_name: str = ""
+    title: str = ""
+    unit: str = ""
 
     def count(self, batch: PackedBatch) -> int:
         """Return what the sum of a batch is divided by for a mean, from what the host knows."""

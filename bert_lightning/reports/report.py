@@ -1,17 +1,19 @@
 """One self-contained page about a run: what it reached, its curves, its settings.
 
-Made from the metrics and the settings in the folder alone, so a run that was resumed or moved gives the same page.
+Made from the metrics, what they mean and the settings in the folder alone, so a run that was resumed or moved gives
+the same page.
 """
 
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.reports.shown_quantities import ShownQuantity, read_shown
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 
 Columns = dict[str, tuple[list[int], list[float]]]
@@ -30,9 +32,6 @@ FIGURES = (
     ("progress/tokens", "tokens seen", "{:,.0f}"),
     ("progress/epoch", "passes over the corpus", "{:.2f}"),
 )
-# How the quantities of an objective are shown, by the end of their names: unit of the chart, format of the figure.
-KINDS = {"_loss": ("nats", "{:.3f}"), "_accuracy": ("share", "{:.1%}"), "perplexity": (None, "{:,.1f}")}
-ACRONYMS = {"mlm", "nsp", "sop"}
 COLORS = {"training": "#9db4d3", "held-out": "#c8553d"}
 DEFAULT_COLORS = ("#33658a", "#e09f3e")
 INK, RULE, PAPER = "#22303c", "#dfe4e8", "#ffffff"
@@ -59,28 +58,42 @@ def write_report(run_dir: Path) -> Path:
     """Write the report into the folder of a run and return its path.
 
     Raises:
-        ValueError: if the folder has no metrics.
+        ValueError: if the folder has no metrics, or its description of the quantities is damaged.
     """
     folder = RunFolder(run_dir)
     columns = read_columns(folder.metrics)
     if not columns:
         raise ValueError(f"{run_dir} has no {folder.metrics.name} with values to report")
     settings = folder.config.read_text(encoding="utf-8") if folder.config.exists() else ""
-    write_whole(folder.report, page(run_dir.resolve().name, columns, settings))
+    text = page(run_dir.resolve().name, columns, read_shown(folder.quantities), settings)
+    write_whole(folder.report, text)
     return folder.report
 
 
-def page(name: str, columns: Columns, settings: str) -> str:
-    """Return the page as HTML that needs no other file."""
+def page(name: str, columns: Columns, quantities: Sequence[ShownQuantity], settings: str) -> str:
+    """Return the page as HTML that needs no other file.
+
+    Args:
+        name: Name of the run.
+        columns: Steps and values of every metric.
+        quantities: How those of the objective are shown.
+        settings: The settings of the run.
+    """
     last_step = max(steps[-1] for steps, _ in columns.values())
+    charts_of_objective = [
+        (shown.title, shown.unit, {f"train/{shown.name}": "training", f"val/{shown.name}": "held-out"})
+        for shown in quantities
+        if shown.unit
+    ]
+    figures = [(f"val/{shown.name}", f"held-out {shown.title}", shown.format) for shown in quantities]
     charts = "".join(
         f'<div class="card chart">{svg}</div>'
-        for title, unit, series in [CHARTS[0], *_charts_of_objective(columns), *CHARTS[1:]]
+        for title, unit, series in [CHARTS[0], *charts_of_objective, *CHARTS[1:]]
         if (svg := chart(title, unit, {label: columns[key] for key, label in series.items() if key in columns}))
     )
     cards = "".join(
-        f'<div class="card"><b>{form.format(columns[key][1][-1])}</b><span>{label}</span></div>'
-        for key, label, form in [*_figures_of_objective(columns), *FIGURES]
+        f'<div class="card"><b>{form.format(columns[key][1][-1])}</b><span>{html.escape(label)}</span></div>'
+        for key, label, form in [*figures, *FIGURES]
         if key in columns
     )
     rows = "".join(
@@ -95,32 +108,6 @@ def page(name: str, columns: Columns, settings: str) -> str:
         f"<table><tr><th>metric</th><th>value</th><th>step</th></tr>{rows}</table>"
         f"<h2>Settings</h2><pre>{html.escape(settings)}</pre></body></html>\n"
     )
-
-
-def _quantities(columns: Columns) -> Iterator[tuple[str, str | None, str]]:
-    """Yield name, unit and format of the objective's quantities."""
-    for name in dict.fromkeys(key.split("/")[1] for key in columns if key.startswith(("train/", "val/"))):
-        yield from ((name, *about) for ending, about in KINDS.items() if name.endswith(ending))
-
-
-def _charts_of_objective(columns: Columns) -> Iterator[tuple[str, str, dict[str, str]]]:
-    for name, unit, _ in _quantities(columns):
-        if unit is not None:
-            yield in_words(name), unit, {f"train/{name}": "training", f"val/{name}": "held-out"}
-
-
-def _figures_of_objective(columns: Columns) -> Iterator[tuple[str, str, str]]:
-    for name, _, form in _quantities(columns):
-        yield f"val/{name}", f"held-out {in_words(name)}", form
-
-
-def in_words(name: str) -> str:
-    """Return the name of a quantity as a person writes it.
-
-    >>> in_words("nsp_accuracy")
-    'NSP accuracy'
-    """
-    return " ".join(word.upper() if word in ACRONYMS else word for word in name.split("_"))
 
 
 def _skipped(columns: Columns) -> str:

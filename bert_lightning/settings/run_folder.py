@@ -54,6 +54,8 @@ class RunFolder:
         """The settings, all of them resolved."""
         self.metrics = self.path / "metrics.csv"
         """One row a step, one column a metric."""
+        self.quantities = self.path / "quantities.json"
+        """How the metrics of the objective are shown."""
         self.log = self.path / "run.log"
         """The messages of the run."""
         self.report = self.path / "report.html"

@@ -244,7 +244,7 @@ class PretrainingData(L.LightningDataModule):
         self, batch: list[PackedBatch], device: torch.device, dataloader_idx: int
     ) -> list[PackedBatch]:
         """Copy each micro-batch in one transfer that does not wait."""
-        return batch if device.type == "cpu" else [part.to(device, non_blocking=True) for part in batch]
+        return batch if device.type == "cpu" else [one.to(device, non_blocking=True) for one in batch]
 
     def _require_trainer(self) -> L.Trainer:
         assert self.trainer is not None

@@ -13,15 +13,13 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
 from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, STREAM, TARGETS, stream_position
 from bert_lightning.checkpoints.saved_state import check_moments
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
-from bert_lightning.execution.sharding import gradients_are_reduced
-from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
@@ -154,14 +152,11 @@ class PretrainingModule(L.LightningModule):
         Returns:
             Detached sums of every loss and metric over this rank's micro-batches.
         """
-        wrapper = self.trainer.strategy.model
+        strategy = self.trainer.strategy
         sums: dict[str, Tensor] = {}
         for index, micro_batch in enumerate(batch):
-            reduces = index == len(batch) - 1
-            if isinstance(wrapper, DistributedDataParallel):
-                wrapper.require_backward_grad_sync = reduces  # what Lightning's pre_backward looks at
-            else:
-                gradients_are_reduced(self.objective, reduces)
+            if isinstance(strategy, ReplicatedStrategy | FullyShardedStrategy):
+                strategy.reduce_gradients(index == len(batch) - 1)
             with record_function(FORWARD):
                 output = self.objective(micro_batch)
                 loss = weighted_loss(self.objective.quantities, output, scales)

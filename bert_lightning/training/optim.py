@@ -79,6 +79,6 @@ def prepare_update(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -
     elif bool(skipped):
         optimizer.zero_grad(set_to_none=True)
     elif divisor is not None:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch._foreach_div_(gradients, divisor)
+        for parameter in (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None):
+            parameter.grad.div_(divisor)
     return skipped

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from data_pipeline.processors import num_processors
+
 
 def sha256_of_files(files: Mapping[str, Path]) -> str:
     """Return one hash of the names and contents of files; hashing costs far less than preparing them."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(8, num_processors())) as threads:
         hashes = list(threads.map(_sha256, files.values()))
     return hashlib.sha256(json.dumps(list(zip(files, hashes, strict=True))).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_pipeline.internals import check_internal
+from data_pipeline.processors import num_processors
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
@@ -57,13 +58,13 @@ class LocalExecutor:
 
     def __init__(self, workers: int | None = None) -> None:
         check_whole_number("executor.workers", workers, or_null=True)
-        self.workers = workers or _num_cores()
+        self.workers = workers or num_processors()
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
         """Run the tasks and show how many have finished; the first error ends the run and is raised."""
         workers = min(self.workers, num_tasks)
         executor = _QuietExecutor(
-            [Step(task, threads=max(1, _num_cores() // workers))],
+            [Step(task, threads=max(1, num_processors() // workers))],
             tasks=num_tasks,
             workers=workers,
             logging_dir=str(folder),
@@ -135,11 +136,6 @@ def progress(name: str, total: int, completions: Path) -> Iterator[None]:
             finished.set()
             thread.join()
             progress.update(bar, completed=_num_files(completions))
-
-
-def _num_cores() -> int:
-    """Return the number of cores that this process may use; a job on a cluster has fewer than its node."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _num_files(folder: Path) -> int:

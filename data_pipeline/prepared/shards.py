@@ -118,12 +118,6 @@ def _encode(block: list[TokenizedDocument], dtype: type[np.unsignedinteger]) -> 
     }
 
 
-def read_shard(folder: str | Path, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
-    """Read a shard of a folder on this machine and check it; errors are those of `parse_shard`."""
-    path = check_size(folder, entry)
-    return parse_shard(path.read_bytes(), str(path), entry, vocab_size)
-
-
 def check_size(folder: str | Path, entry: FileEntry) -> Path:
     """Return the path of a file; ValueError if it is missing or of another size than the manifest says."""
     path = Path(folder) / entry.name

@@ -1,14 +1,16 @@
 """How many examples each shard gives: the one thing about the whole corpus that the order of the stream needs.
 
 Counting reads the sentence lengths of every shard once for each cut of the corpus (`dupe_factor`), so the counts are
-kept in a file whose name is a hash of all that decides them. One process counts, and the others wait for its file; a
-process that waits in vain, or cannot lock or write, counts for itself. The file is written atomically and its content
-depends on its name alone, so it does no harm if two processes write it.
+kept in a file whose name is a hash of all that decides them. One process counts and holds a lock, which the kernel
+releases if the process ends early; the others wait for the lock, however long that takes. A process that cannot lock
+or write counts for itself. The file is written atomically and its content depends on its name alone, so it does no
+harm if two processes write it.
 """
 
 import contextlib
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -17,18 +19,20 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters, num_cpus
+from data_pipeline.processors import num_processors
+from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters
 from data_pipeline.untrusted.plain_files import read_plain
 
-LONGEST_WAIT_SECONDS = 600.0
-"""How long a process waits for the one that counts."""
+log = logging.getLogger(__name__)
+QUIET_SECONDS = 10.0
+"""How long a process waits for the one that counts before it says so."""
 LOWEST_PRIORITY = 19
 
 
@@ -82,7 +86,7 @@ class ExampleIndex:
         missing = [variant for variant in variants if self._read(variant) is None]
         if not missing or len(self._entries) <= SHARDS_AT_ONCE or not _can_write(self._folder.index_dir):
             return
-        num_processes = max(1, num_cpus() // 4)
+        num_processes = max(1, num_processors() // 4)
         counters = ShardCounters(self._count_range, len(self._entries), missing, num_processes, LOWEST_PRIORITY)
         Thread(target=self._write_ahead, args=(counters, missing), daemon=True).start()
 
@@ -110,12 +114,12 @@ class ExampleIndex:
 
     @contextlib.contextmanager
     def _lock(self, variant: int) -> Iterator[None]:
-        """Hold the lock of a cut of the corpus, or go on without it if it cannot be had."""
+        """Hold the lock of a cut of the corpus, or go on without it if the folder has no locks."""
         path = self._path(variant).with_suffix(".lock")
         lock = FileLock(path, thread_local=False)
-        with contextlib.suppress(OSError, NotImplementedError):  # no such folder, no locks here, or waited too long
+        with contextlib.suppress(OSError, NotImplementedError):  # no such folder, or no locks here
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=LONGEST_WAIT_SECONDS)
+            _wait_for(lock)
         try:
             yield
         finally:
@@ -126,7 +130,7 @@ class ExampleIndex:
 
     def _count(self, variant: int) -> list[int]:
         """Count all shards: in several processes if they are many, unless this process may not begin others."""
-        num_shards, num_processes = len(self._entries), num_cpus()
+        num_shards, num_processes = len(self._entries), num_processors()
         if num_shards <= SHARDS_AT_ONCE or num_processes == 1 or multiprocessing.current_process().daemon:
             return self._count_range(0, num_shards, variant)
         try:
@@ -181,6 +185,15 @@ def _read_counts(path: Path, most: Sequence[int]) -> NDArray[np.int64] | None:
     if not all(type(count) is int and 0 <= count <= limit for count, limit in zip(counts, most, strict=True)):
         return None
     return np.array(counts, dtype=np.int64)
+
+
+def _wait_for(lock: BaseFileLock) -> None:
+    """Take a lock as soon as no living process holds it; say once that this takes long."""
+    try:
+        lock.acquire(timeout=QUIET_SECONDS)
+    except Timeout:
+        log.warning("another process counts examples and holds %s; waiting until it has finished", lock.lock_file)
+        lock.acquire(timeout=-1, poll_interval=0.5)
 
 
 def _can_write(folder: Path) -> bool:

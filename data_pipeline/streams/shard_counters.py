@@ -16,11 +16,6 @@ CountShards = Callable[[int, int, int], list[int]]
 """Takes the first shard, one past the last and the cut of the corpus (variant); returns the examples of each shard."""
 
 
-def num_cpus() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class ShardCounters:
     """Processes that count the same cuts of the corpus one after another.
 

@@ -284,5 +284,5 @@ class _ValidationBuffers(Dataset[Tensor]):
         location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
         examples = self.samples.find(numbers, location)
         every = np.arange(len(examples))
-        own = self.samples
-        return pack(examples, [every], self.shape, own.masking, own.vocabulary, begin, own.target_names)
+        samples = self.samples
+        return pack(examples, [every], self.shape, samples.masking, samples.vocabulary, begin, samples.target_names)

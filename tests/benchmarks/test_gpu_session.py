@@ -1,5 +1,6 @@
 """The GPU session: what fits is measured, what is known is passed over, a stop loses only the step under way."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -297,7 +298,7 @@ def test_the_process_answers_fails_and_is_stopped(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     worker = Worker(log, tmp_path / "results", tmp_path)
     try:
-        assert worker.facts(120)["versions"]["torch"] == torch.__version__
+        assert worker.facts(120)["versions"]["torch"] == importlib.metadata.version("torch")
         wrong = Step("wrong", "?", "benchmark", ("model=bert_none",), 1, 60)
         with pytest.raises(StepFailed, match="bert_none"):
             worker.measure(wrong, 60)

@@ -1,6 +1,7 @@
 """The model part of bert-benchmark: it runs as a user runs it, both sides do the same work, and counts are exact."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,21 @@ import torch
 
 from bert_lightning.benchmarks.contestants import Contestant, huggingface, ours
 from bert_lightning.benchmarks.loader_run import loader_run
-from bert_lightning.benchmarks.model_batches import LengthMixture, pad_rows, synthetic_batches
+from bert_lightning.benchmarks.model_batches import ExampleSource, LengthMixture, pad_rows, synthetic_batches
 from bert_lightning.benchmarks.model_part import ModelPart
 from bert_lightning.benchmarks.model_tables import Work, batch_flops, losses, ratios, speeds
 from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.mlm import MaskedLM
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.objectives.objective import Objective
 from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.chunks import PairFormat
+from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.sentence_order import SentenceOrder
+from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packed_shape import PackedShape
 from tests.support.checkout import run_command
@@ -73,6 +82,51 @@ def test_losses_stay_together_where_there_is_no_dropout() -> None:
     assert own.num_steps == theirs.num_steps == 3 + 1 + 6
     assert own.losses == pytest.approx(theirs.losses, abs=1e-4)
     assert own.losses[1] < own.losses[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("objective", "pairs"),
+    [
+        (MaskedLM, FullSentences()),
+        (MaskedLM, SegmentPairs()),
+        (MaskedLMWithNSP, SegmentPairs()),
+        (MaskedLMWithSOP, SentenceOrder()),
+    ],
+)
+def test_every_objective_meets_the_same_model_of_transformers(objective: type[Objective], pairs: PairFormat) -> None:
+    setting = replace(SETTING, make_objective=objective)
+    source = ExampleSource(None, pairs, TokenMasking(), HALF, 40, 8, CONFIG.vocab_size, 0)
+    source.check_targets(setting.shapes_only())
+    candidate = ours(setting)
+    state = candidate.model.state_dict()
+    rival = huggingface(setting, state, is_compiled=False, is_full_row=False)
+    our_side, theirs = race([candidate, rival], source.batches(2), repeats=4, steps=1)
+    assert our_side.losses == pytest.approx(theirs.losses, abs=1e-4)
+    assert our_side.losses[1] < our_side.losses[0] - 0.1
+
+
+def test_examples_without_the_labels_of_the_objective_are_refused() -> None:
+    setting = replace(SETTING, make_objective=MaskedLMWithSOP)
+    source = ExampleSource(None, SegmentPairs(), TokenMasking(), HALF, 40, 8, CONFIG.vocab_size, 0)
+    with pytest.raises(ValueError, match=r"objective=MaskedLMWithSOP needs sop labels, but pairs=SegmentPairs"):
+        ModelPart(setting, source)
+
+
+class TokenTags(MaskedLM):
+    """Learns another thing besides, as transformers' BERT for pre-training does not."""
+
+    def target_names(self) -> set[str]:
+        return {"mlm", "tags"}
+
+
+def test_an_objective_that_transformers_does_not_have_is_refused_unless_it_runs_alone() -> None:
+    setting = replace(SETTING, make_objective=TokenTags)
+    pairs = SegmentPairs()
+    pairs.target = "tags"
+    source = ExampleSource(None, pairs, TokenMasking(), HALF, 40, 8, CONFIG.vocab_size, 0)
+    with pytest.raises(ValueError, match=r"objective=TokenTags learns mlm, tags, .* take baseline=none"):
+        ModelPart(setting, source)
+    assert ModelPart(setting, source, baseline="none").baseline == "none"
 
 
 def test_compiled_transformers_is_counted_and_does_not_compile_again() -> None:

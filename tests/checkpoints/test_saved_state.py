@@ -63,6 +63,11 @@ def test_the_state_of_the_stream_is_returned() -> None:
     check_progress(whole, "x.ckpt")  # a folder keeps the optimizer elsewhere
 
 
+def test_an_optimizer_may_leave_a_moment_empty() -> None:
+    """Some optimizers store None until a moment is needed, or for good."""
+    check_progress(changed(GOOD, ("optimizer_states", 0, "state", 0, "exp_avg"), None), "x.ckpt")
+
+
 LOADER = ("loops", "fit_loop", "state_dict", "combined_loader")
 STEPS = ("loops", "fit_loop", "epoch_loop.manual_optimization.optim_step_progress", "total", "completed")
 

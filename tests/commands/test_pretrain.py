@@ -36,6 +36,7 @@ def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) 
         "checkpoints",
         "config.yaml",
         "metrics.csv",
+        "quantities.json",
         "report.html",
         "run.log",
     }

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,7 +14,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from bert_lightning.checkpoints.sharded_checkpoint import parameter_names
-from bert_lightning.execution.sharding import gradients_are_reduced, recompute_activations, shard
+from bert_lightning.execution.sharding import recompute_activations, shard
+from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from tests.support.models import tiny_encoder
@@ -66,13 +68,39 @@ def test_clipping_and_skipping_work_on_shards(mesh: DeviceMesh) -> None:
     assert not any(torch.equal(a, p.full_tensor()) for a, p in zip(before, model.parameters(), strict=True))
 
 
+def test_an_optimizer_that_is_not_fused_clips_shards(mesh: DeviceMesh) -> None:
+    model = nn.Module()
+    model.blocks = nn.ModuleList([nn.Linear(4, 4)])
+    model.forward = lambda x: model.blocks[0](x)
+    shard(model, mesh)
+    model(torch.ones(2, 4)).square().sum().backward()
+    norm = gradient_norm(model.parameters())
+    assert norm > 1
+    prepare_update(torch.optim.SGD(model.parameters(), lr=0.1), norm, 1.0)
+    assert gradient_norm(model.parameters()).item() == pytest.approx(1.0)
+
+
 def test_a_model_without_layers_is_refused(mesh: DeviceMesh) -> None:
     with pytest.raises(ValueError, match=r"Linear has no layers \(no nn.ModuleList\) to shard or recompute"):
         shard(nn.Linear(2, 2), mesh)
 
 
-def test_a_model_that_is_not_sharded_is_left_alone() -> None:
-    gradients_are_reduced(nn.Linear(2, 2), False)
+def test_a_sharded_model_can_keep_its_gradients_to_itself(mesh: DeviceMesh) -> None:
+    """Until the last backward pass of a step no parameter has a reduced gradient; then it has the sum."""
+    module = L.LightningModule()
+    module.objective = nn.Module()
+    module.objective.blocks = nn.ModuleList([nn.Linear(4, 1, bias=False)])
+    module.objective.forward = lambda x: module.objective.blocks[0](x)
+    shard(module.objective, mesh)
+    strategy = FullyShardedStrategy()
+    strategy.connect(module)
+    (weight,) = module.objective.parameters()
+    strategy.reduce_gradients(False)
+    module.objective(torch.ones(2, 4)).sum().backward()
+    assert weight.grad is None
+    strategy.reduce_gradients(True)
+    module.objective(torch.ones(3, 4)).sum().backward()
+    assert torch.equal(weight.grad.full_tensor(), torch.full((1, 4), 5.0))
 
 
 def keep(saved: list[torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:

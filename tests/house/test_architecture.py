@@ -14,7 +14,8 @@ from tests.support.checkout import ROOT
 PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in (*FILES, *(ROOT / "tests").rglob("*.py"))})
-LINES = sorted((*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")))
+PAGES = sorted((ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")))
+LINES = sorted((*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"), *PAGES))
 MOST_ENTRIES = {"data_pipeline": 14, "tests": 25}
 LEFTOVERS = {"utils", "util", "helpers", "common", "misc"}
 
@@ -77,7 +78,9 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 @pytest.mark.parametrize("path", LINES, ids=name_of)
 def test_lines_have_at_most_120_characters(path: Path) -> None:
-    assert [line for line in path.read_text().splitlines() if len(line) > 120] == []
+    """A row of a table in a page of the documentation cannot be broken."""
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if len(line) > 120 and not (path in PAGES and line.startswith("|"))] == []
 
 
 def public(tree: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, Definition]]:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -97,3 +98,14 @@ def test_every_command_runs_however_the_project_is_installed(installation: Insta
     assert "powered by hydra" in launched.lower()
     arguments = [f"data.path={prepared}", "num_batches=1", "data.seq_len=32", "data.num_workers=0"]
     assert "predicted share" in installation.run("python", "-m", "bert_lightning.inspect_stream", *arguments)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_oldest_torch_that_is_tested_is_the_oldest_that_is_allowed(tmp_path: Path) -> None:
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (oldest,) = (found[1] for each in allowed if (found := re.match(r"torch>=([\d.]+),", each)))
+    command = ["make", "--dry-run", "test-oldest", f"OLDEST_VENV={tmp_path}"]
+    plan = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert f"'s/^torch==.*/torch=={oldest}.0/' constraints.txt > {tmp_path}/constraints.txt" in plan
+    assert f"--constraint {tmp_path}/constraints.txt --editable '.[dev]'" in plan
+    assert plan.splitlines()[-1].startswith(f"{tmp_path}/bin/python -m pytest")

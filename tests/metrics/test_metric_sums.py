@@ -61,11 +61,24 @@ def test_the_state_goes_on_where_it_was_saved() -> None:
 
 
 def test_sums_saved_under_fewer_names_go_on_under_theirs() -> None:
-    """A checkpoint from before a quantity existed resumes; the new quantity begins at nothing."""
+    """A checkpoint from before a quantity existed resumes; the new quantity is unknown until its first whole window."""
     saved = MetricSums({name: QUANTITIES[name] for name in ("nsp_loss", "mlm_loss")}, CPU)
     saved.add(step(10.0, 2.0, 0.0), torch.tensor([4, 2]))
     loaded = MetricSums(QUANTITIES, CPU)
     loaded.load_state_dict(saved.state_dict(), is_first_rank=True)
     means = loaded.means()
     assert (means["nsp_loss"], means["mlm_loss"]) == (0.5, 5.0)
-    assert math.isnan(means["mlm_accuracy"])
+    loaded.add(step(1.0, 1.0, 1.0), torch.tensor([1, 1, 1]))
+    assert loaded.means()["mlm_loss"] == pytest.approx(11 / 3)
+    assert math.isnan(loaded.means()["mlm_accuracy"])  # its first steps were not counted
+    loaded.reset()
+    loaded.add(step(1.0, 1.0, 1.0), torch.tensor([1, 1, 2]))
+    assert loaded.means()["mlm_accuracy"] == 0.5
+
+
+def test_sums_saved_at_the_begin_of_a_window_lack_nothing() -> None:
+    saved = MetricSums({"nsp_loss": QUANTITIES["nsp_loss"]}, CPU)
+    loaded = MetricSums(QUANTITIES, CPU)
+    loaded.load_state_dict(saved.state_dict(), is_first_rank=True)
+    loaded.add(step(1.0, 1.0, 1.0), torch.tensor([1, 1, 2]))
+    assert loaded.means()["mlm_accuracy"] == 0.5

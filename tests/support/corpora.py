@@ -10,6 +10,8 @@ from pyarrow import parquet
 
 from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.shards import TokenShard, check_size, parse_shard
 from tests.support.texts import tiny_texts
 
 
@@ -46,3 +48,8 @@ def write_rows(path: Path, rows: list[dict[str, Any]], row_group_size: int = 2) 
 
 def articles(number: int) -> list[dict[str, Any]]:
     return [{"id": str(i), "url": "u", "title": f"T{i}", "text": f"Article {i} is here."} for i in range(number)]
+
+
+def read_shard(folder: Path, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
+    path = check_size(folder, entry)
+    return parse_shard(path.read_bytes(), str(path), entry, vocab_size)

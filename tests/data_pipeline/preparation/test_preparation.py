@@ -29,10 +29,9 @@ from data_pipeline.preparation.executors import LocalExecutor
 from data_pipeline.preparation.extraction import group_parts, is_held_out, unit_hashes
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.prepared.shards import read_shard
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, train_wordpiece
 from tests.support.checkout import checkout_environment, run_command
-from tests.support.corpora import contents, identifiers, reader, write_corpus
+from tests.support.corpora import contents, identifiers, read_shard, reader, write_corpus
 from tests.support.file_systems import resize, small_file_system
 from tests.support.texts import tiny_texts
 

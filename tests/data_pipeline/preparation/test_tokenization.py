@@ -17,10 +17,10 @@ from data_pipeline.preparation.tokenization import (
     tokenization_tasks,
     tokenize_files,
 )
-from data_pipeline.prepared.shards import read_shard
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
 from data_pipeline.tokenizers.tokenizer import special_tokens, train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram
+from tests.support.corpora import read_shard
 from tests.support.texts import tiny_texts
 
 

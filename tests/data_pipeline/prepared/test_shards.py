@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from data_pipeline.prepared.manifest import ShardEntry
-from data_pipeline.prepared.shards import BLOCK_TOKENS, parse_lengths, parse_shard, read_shard, write_shard
+from data_pipeline.prepared.shards import BLOCK_TOKENS, parse_lengths, parse_shard, write_shard
+from tests.support.corpora import read_shard
 from tests.support.texts import make_documents
 
 

@@ -37,7 +37,7 @@ def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the nine shards of the tiny corpus counted in three processes, two shards at a time."""
     for module in (example_index, shard_counters):
         monkeypatch.setattr(module, "SHARDS_AT_ONCE", 2)
-    monkeypatch.setattr(example_index, "num_cpus", lambda: 12)
+    monkeypatch.setattr(example_index, "num_processors", lambda: 12)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -90,12 +90,33 @@ def test_who_comes_too_early_waits_for_the_one_that_counts(
         assert index.counts(0).tolist() == expected
 
 
-def test_who_waits_too_long_counts_for_itself(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(example_index, "LONGEST_WAIT_SECONDS", 0.1)
+def _hold(path: Path) -> None:
+    with FileLock(path):
+        path.with_suffix(".held").touch()
+        time.sleep(60)
+
+
+def test_who_waits_long_says_so_once_and_goes_on_waiting_until_the_other_has_ended(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(example_index, "QUIET_SECONDS", 0.05)
     index = open_index(prepared, tmp_path)
-    index._path(0).parent.mkdir()
-    with FileLock(index._path(0).with_suffix(".lock")):
-        assert index.counts(0).tolist() == index._count_range(0, 9, 0)
+    lock = index._path(0).with_suffix(".lock")
+    lock.parent.mkdir()
+    holder = multiprocessing.get_context("fork").Process(target=_hold, args=(lock,))
+    holder.start()
+    wait_until(lock.with_suffix(".held").exists)
+    counted: list[list[int]] = []
+    waiter = threading.Thread(target=lambda: counted.append(index.counts(0).tolist()))
+    waiter.start()
+    wait_until(lambda: bool(caplog.records))
+    time.sleep(1.5)
+    assert not counted
+    holder.kill()
+    waiter.join(30)
+    assert counted == [index._count_range(0, 9, 0)]
+    (said,) = caplog.messages
+    assert said == f"another process counts examples and holds {lock}; waiting until it has finished"
 
 
 def _count_ahead_and_die(prepared: Path, cache: Path, pids: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.prepared.shards import read_shard
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
+from tests.support.corpora import read_shard
 from tests.support.streams import make_samples, make_stream
 
 

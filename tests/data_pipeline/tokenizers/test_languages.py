@@ -7,9 +7,9 @@ import pytest
 
 from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.prepared.shards import read_shard
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, special_tokens
 from tests.support.checkout import run_command
+from tests.support.corpora import read_shard
 
 GERMAN = [
     "Dr. Weber kam am 3. Mai nach Köln. Er suchte z. B. alte Bücher über Brücken.",
