@@ -16,8 +16,8 @@ from data_pipeline.untrusted.typed_fields import shown
 
 REFUSED = {
     "optimizer._target_": "the moments of one optimizer are of no use to another",
-    "optimizer.amsgrad": "the checkpoint has the moments of one kind only",
-    "optimizer.centered": "the checkpoint has the moments of one kind only",
+    "optimizer.amsgrad": "the checkpoint has the moments for the other value",
+    "optimizer.centered": "the checkpoint has the moments for the other value",
 }
 """Settings that a run cannot go on with if they change, and why."""
 _WEIGHTS = "no effect: the weights are those of the checkpoint"
@@ -69,9 +69,8 @@ def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str
     changes = [each for each in _differences(before, now, "") if each.name not in NAMES_OF_THE_RUN]
     for change in changes:
         if change.name in REFUSED:
-            raise ValueError(
-                f"{change} since {where}: {REFUSED[change.name]}; a new run takes its weights by init_from"
-            )
+            reason = f"{change}, but {REFUSED[change.name]}"
+            raise ValueError(f"{where}: {reason}; a new run with init_from takes its weights")
     derived = {name: text for name, text in written.items() if isinstance(text, str) and "${" in text}
     sources = {(each.was, each.now) for each in changes if each.name not in derived}
     return [
