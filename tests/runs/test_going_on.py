@@ -1,7 +1,8 @@
 """bert-pretrain goes on: back to an older checkpoint, with other settings, or not at all because it is finished."""
 
-import csv
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from tests.support.checkout import checkout_environment, torchrun
 from tests.support.processes import children, wait_until
-from tests.support.runs import command, compose_here, read_columns, repeatable, run_apart, run_here, steps_made
+from tests.support.runs import command, compose_here, repeatable, run_apart, run_here, steps_made
 from tests.support.settings import NO_DROPOUT, Settings
 
 OFTEN = {"callbacks.checkpoint.every_n_steps": 2, "callbacks.checkpoint.keep_last": None, "schedule": "constant"}
+
+
+@pytest.fixture(autouse=True)
+def _all_messages(caplog: pytest.LogCaptureFixture) -> None:
+    """What the command shows and writes into run.log."""
+    caplog.set_level("INFO", "bert_lightning")
 
 
 def steps(folder: RunFolder) -> list[int]:
@@ -78,6 +85,11 @@ def test_two_processes_go_back_too(base: Settings, tmp_path: Path, strategy: str
     assert changed_lines(run)[0] == "optimizer.lr was 0.003, is 0.0001"
 
 
+def has_gone_back(run: RunFolder) -> bool:
+    branch = run.branch()
+    return branch is not None and branch.complete
+
+
 @pytest.mark.slow
 def test_a_restart_by_torchrun_goes_on_with_the_new_branch(base: Settings, tmp_path: Path) -> None:
     """The command names step 4 each time; the process that is started again must not go back once more."""
@@ -88,9 +100,9 @@ def test_a_restart_by_torchrun_goes_on_with_the_new_branch(base: Settings, tmp_p
     line = command(back, torchrun(1, "--max-restarts=1", "--monitor-interval=0.1"))
     environment = checkout_environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: run.set_aside(1).path.exists() and steps_made(run.path) > 12, process, poll=0.01)
+    wait_until(lambda: has_gone_back(run) and steps_made(run.path) > 12, process, poll=0.01)
     for pid in children(process.pid):
-        Path(f"/proc/{pid}").exists() and subprocess.run(["kill", "-9", str(pid)], check=False)
+        os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert steps(run) == [58, 60]
@@ -125,10 +137,7 @@ def test_a_run_that_began_from_another_one_does_not_begin_from_the_start_later(b
     other = RunFolder(tmp_path / "runs" / "b")
     other.checkpoint(6).unlink()
     run_here(settings | {"resume": "auto", "trainer.max_steps": 8})
-    assert (
-        f"continuing from {origin}" in other.log.read_text().splitlines()[-1]
-        or other.log.read_text().count(f"continuing from {origin}") == 2
-    )
+    assert other.log.read_text().count(f"continuing from {origin}") == 2
 
 
 def test_changed_settings_act_and_are_said(base: Settings, tmp_path: Path) -> None:
@@ -154,8 +163,8 @@ def test_changed_settings_act_and_are_said(base: Settings, tmp_path: Path) -> No
         "the learning rate at step 14 was 0.0002308, is 0.001731 with these settings",
     ]
     decay, no_decay = trainer.optimizers[0].param_groups
-    assert (decay["weight_decay"], decay["betas"], decay["eps"]) == (0.5, [0.8, 0.9], 1e-3)
-    assert (no_decay["weight_decay"], no_decay["betas"], no_decay["eps"]) == (0.0, [0.8, 0.9], 1e-3)
+    assert (decay["weight_decay"], tuple(decay["betas"]), decay["eps"]) == (0.5, (0.8, 0.9), 1e-3)
+    assert (no_decay["weight_decay"], tuple(no_decay["betas"]), no_decay["eps"]) == (0.0, (0.8, 0.9), 1e-3)
     saved = torch.load(run.checkpoint(28), weights_only=True)
     assert [group["weight_decay"] for group in saved["optimizer_states"][0]["param_groups"]] == [0.5, 0.0]
 
@@ -170,10 +179,7 @@ def test_nothing_is_said_if_nothing_has_changed(base: Settings, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (
-            {"optimizer._target_": "torch.optim.SGD", "~optimizer.betas": "", "~optimizer.eps": ""},
-            "_target_ was .*AdamW",
-        ),
+        ({"optimizer._target_": "torch.optim.Adam"}, "optimizer._target_ was torch.optim.AdamW, is torch.optim.Adam"),
         ({"+optimizer.amsgrad": True}, "optimizer.amsgrad was not set, is true"),
         ({"model.hidden_size": 16}, "has model.hidden_size=32, the settings say 16"),
         ({"seed": 3}, "seed was 0 and is 3"),
