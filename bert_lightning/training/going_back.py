@@ -87,7 +87,7 @@ def _move(folder: RunFolder, aside: RunFolder, last: int) -> None:
     drop_rows_after(folder.metrics, last)
     if folder.digests.exists():
         write_whole(folder.digests, "".join(folder.digests.read_text().splitlines(keepends=True)[:last]))
-    names = listed([*(path.name for path in moved), "the metrics"])
+    names = f"{listed(path.name for path in moved)} and the metrics" if moved else "the metrics"
     log.warning("what %s held after step %d is set aside: %s are now in %s", folder.path, last, names, aside.path)
 
 

@@ -64,7 +64,7 @@ def test_what_is_newer_is_moved_and_said_in_one_line(run: RunFolder, caplog: pyt
     go_back(run, 10)
     assert_is_at_step_ten(run)
     assert [record.getMessage() for record in caplog.records] == [
-        f"what {run.path} held after step 10 is set aside: step-0000015.ckpt, step-0000020.ckpt, the metrics "
+        f"what {run.path} held after step 10 is set aside: step-0000015.ckpt, step-0000020.ckpt and the metrics "
         f"are now in {run.path}/set-aside/1"
     ]
     assert run.branch() == Branch(str(run.checkpoint(10)), "", 10, 1, complete=True)
