@@ -73,8 +73,8 @@ def find_checkpoint(resume: str | None, folder: RunFolder) -> Path | None:
 
 
 def _in_folder(checkpoint: Path, folder: RunFolder) -> Path:
-    """Return a checkpoint under the name that the run's folder has for it, whatever way leads to it."""
-    return folder.checkpoints / checkpoint.resolve().name if folder.holds(checkpoint) else checkpoint
+    """Return a checkpoint under one name, whatever way leads to it: as the run's folder has it, or absolute."""
+    return folder.checkpoints / checkpoint.resolve().name if folder.holds(checkpoint) else checkpoint.absolute()
 
 
 def _origin_elsewhere(folder: RunFolder) -> Path | None:
