@@ -5,9 +5,8 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 # isort: split
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -27,6 +26,7 @@ from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
+from bert_lightning.settings.changed_settings import Change, changed_settings
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
     Processes,
@@ -40,16 +40,23 @@ from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
 from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.going_back import set_newer_aside
 from bert_lightning.training.modules import PretrainingModule
-from bert_lightning.training.starting_point import check_resume, find_checkpoint, start_from
+from bert_lightning.training.starting_point import (
+    StartingPoint,
+    check_resume,
+    find_checkpoint,
+    say_finished,
+    start_from,
+)
 from bert_lightning.training.step_guard import NotFiniteError
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
 
 
-def pretrain(cfg: DictConfig) -> L.Trainer:
-    """Train the configured objective and return the finished trainer.
+def pretrain(cfg: DictConfig) -> L.Trainer | None:
+    """Train the configured objective and return the finished trainer, None if the run had been finished before.
 
     Args:
         cfg: The settings; they are not changed.
@@ -68,10 +75,14 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     data = build_data(plan)
     module = build_module(plan, strategy)
     data.check_targets(module.objective)
-    if checkpoint is not None:
-        check_resume(checkpoint, module.objective, data, plan.settings.trainer.max_steps)
+    max_steps = plan.settings.trainer.max_steps
+    start = check_resume(checkpoint, module.objective, data, max_steps) if checkpoint is not None else None
+    changes = changed_settings(start.settings, plan.settings, f"checkpoint={checkpoint}") if start is not None else []
+    if start is not None and start.step == max_steps:
+        say_finished(start, plan.folder, max_steps)
+        return None
     trainer = build_trainer(plan, strategy)
-    with _started(plan, checkpoint, parameter_count(module)) if is_first_process() else nullcontext():
+    with _started(plan, start, changes, parameter_count(module)) if is_first_process() else nullcontext():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
@@ -193,9 +204,12 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
 
 
 @contextmanager
-def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Iterator[None]:
-    """Hold the folder of the run, write the settings into it, and say what is about to happen."""
+def _started(
+    plan: RunPlan, start: StartingPoint | None, changes: Sequence[Change], num_parameters: int
+) -> Iterator[None]:
+    """Hold the folder of the run, set aside what is newer, write the settings, and say what is about to happen."""
     settings, folder = plan.settings, plan.folder
+    checkpoint = start.checkpoint if start is not None else None
     with folder.locked() as has_waited:
         if has_waited and find_checkpoint(settings.resume, folder) != checkpoint:
             raise ValueError(f"another run has meanwhile gone on in {folder.path}; give the same command again")
@@ -205,8 +219,9 @@ def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Ite
             )
         if unused := unused_gpus(plan.processes, torch.cuda.device_count()):
             log.warning("%s %s", settings.run_name, unused)
-        write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
         with folder.logged("bert_lightning"):
+            set_newer_aside(folder, start, settings.resume)
+            write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
             log.info(
                 "%s: %.1f M parameters, %d x %s, %s, %d steps of %d examples, %s",
                 settings.run_name,
@@ -218,6 +233,8 @@ def _started(plan: RunPlan, checkpoint: Path | None, num_parameters: int) -> Ite
                 settings.data.global_batch_size,
                 f"continuing from {checkpoint}" if checkpoint else "from the start",
             )
+            for change in changes:
+                log.info("%s", change)
             yield
 
 

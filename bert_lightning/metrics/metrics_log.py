@@ -163,6 +163,16 @@ def read_rows(path: Path) -> dict[int, Row]:
     return {step: row for _, step, row in _parse(content)[1]}
 
 
+def drop_rows_after(path: Path, step: int) -> None:
+    """Remove the rows of a metrics.csv that are newer than a step; the file is never seen half-written."""
+    content = path.read_bytes() if path.exists() else b""
+    newer = [begin for begin, number, _ in _parse(content)[1] if number > step]
+    if newer:
+        partial = partial_path(path)
+        partial.write_bytes(content[: min(newer)])
+        partial.replace(path)
+
+
 def read_columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     """Return the steps and values of every column of a metrics.csv."""
     columns: dict[str, tuple[list[int], list[float]]] = {}

@@ -3,12 +3,15 @@
 W&B keeps its files in the same folder, in `wandb/`; the id of the W&B run is the name of the run.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from bert_lightning.settings.run_branch import Branch, read_branch
 
 log = logging.getLogger(__name__)
 META = "meta.pt"
@@ -64,6 +67,10 @@ class RunFolder:
         """The folder of the checkpoints."""
         self.best = self.checkpoints / "best.json"
         """Which checkpoint is the best, and by which metric."""
+        self.digests = self.path / "digests.txt"
+        """One line a step, the digest of its examples, with `callbacks=audit`."""
+        self.branch_file = self.path / ".branch.json"
+        """The last resume from a named checkpoint."""
 
     def holds_a_run(self) -> bool:
         """Return whether a run has been trained here."""
@@ -74,8 +81,41 @@ class RunFolder:
         return self.checkpoints / f"step-{step:07d}.ckpt"
 
     def saved(self) -> list[Path]:
-        """Return the checkpoints that have been saved, by step, the newest last; some may be damaged."""
-        return sorted(self.checkpoints.glob("step-*.ckpt"), key=step_of)
+        """Return the checkpoints that have been saved, by step, the newest last; some may be damaged.
+
+        Those that the run has left behind by going back are none of them, even if they have not been moved yet.
+        """
+        branch = self.branch()
+        left_behind = self.newer_than(branch.step) if branch is not None and not branch.complete else []
+        return [path for path in self.newer_than(-1) if path not in left_behind]
+
+    def newer_than(self, step: int) -> list[Path]:
+        """Return all checkpoints of steps after a step, by step."""
+        return sorted((path for path in self.checkpoints.glob("step-*.ckpt") if step_of(path) > step), key=step_of)
+
+    def holds(self, checkpoint: Path) -> bool:
+        """Return whether a path is one of a checkpoint of this run."""
+        return checkpoint.resolve().parent == self.checkpoints.resolve()
+
+    def branch(self) -> Branch | None:
+        """Return the branch that the run is on; None if it has never begun from a named checkpoint."""
+        return read_branch(self.branch_file)
+
+    def note_branch(self, branch: Branch) -> None:
+        """Record the branch that the run is on."""
+        write_whole(self.branch_file, branch.text())
+
+    def set_aside(self, number: int) -> "RunFolder":
+        """Return a folder for what the run has left behind, itself the folder of a run.
+
+        Args:
+            number: Number of the folder, from 1.
+        """
+        return RunFolder(self.path / "set-aside" / str(number))
+
+    def next_set_aside(self) -> int:
+        """Return the first number of a set-aside folder that does not exist yet."""
+        return next(number for number in itertools.count(1) if not self.set_aside(number).path.exists())
 
     def leftovers(self) -> list[Path]:
         """Return what saves that were cut short have left."""

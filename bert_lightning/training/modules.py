@@ -6,7 +6,9 @@ change the gradient, and the number of batches is the number of steps whatever t
 know which objective it trains.
 """
 
+import logging
 from collections.abc import Callable, Mapping
+from math import isclose
 from typing import Any
 
 import lightning as L
@@ -24,11 +26,19 @@ from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
 from bert_lightning.training.datamodules import PretrainingData
-from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.optim import (
+    allocate_gradients,
+    gradient_norm,
+    parameter_groups,
+    prepare_update,
+    settings_of,
+    take_settings,
+)
 from bert_lightning.training.step_guard import StepGuard, poison
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
 
+log = logging.getLogger(__name__)
 STATE_KEY = "training_metrics"
 
 
@@ -83,7 +93,7 @@ class PretrainingModule(L.LightningModule):
         self._max_skipped_steps = max_skipped_steps
         self._payload = dict(payload or {})
         self._keeps_gradients = keeps_gradients
-        self._base_lrs: list[float] = []
+        self._settings: list[dict[str, Any]] = []
         self._restored: Mapping[str, Any] | None = None
 
     def configure_model(self) -> None:
@@ -95,13 +105,25 @@ class PretrainingModule(L.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Build the optimizer over the decay and no-decay groups."""
         optimizer = self._make_optimizer(parameter_groups(self.objective))
-        self._base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self._settings = settings_of(optimizer)
         return optimizer
+
+    def _take_settings(self, optimizer: Optimizer) -> None:
+        """Let the optimizer's settings act instead of those that a checkpoint has brought; say if the rate jumps."""
+        before = float(optimizer.param_groups[0]["lr"])
+        take_settings(optimizer, self._settings)
+        if self.global_step and self.global_rank == 0:
+            now = self._settings[0]["lr"] * self._schedule(self.global_step - 1)
+            if not isclose(before, now, rel_tol=1e-6):
+                log.info(
+                    "the learning rate at step %d was %.4g, is %.4g with these settings", self.global_step, before, now
+                )
 
     def on_train_start(self) -> None:
         """Tell the loggers the settings, and make the sums on the device, or take those of the checkpoint."""
         for optimizer in self.trainer.optimizers:
             check_moments(optimizer)
+            self._take_settings(optimizer)
         if settings := self._payload.get(PAYLOAD_KEY, {}).get("config"):
             for logger in self.loggers:
                 logger.log_hyperparams(settings)
@@ -130,8 +152,8 @@ class PretrainingModule(L.LightningModule):
         with record_function(CLIP):
             norm = gradient_norm(self.objective.parameters())
             skipped = prepare_update(optimizer.optimizer, norm, self._gradient_clip_val)
-        for group, base in zip(optimizer.param_groups, self._base_lrs, strict=True):
-            group["lr"] = base * self._schedule(step)
+        for group, settings in zip(optimizer.param_groups, self._settings, strict=True):
+            group["lr"] = settings["lr"] * self._schedule(step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=not self._keeps_gradients)
 

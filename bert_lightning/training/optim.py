@@ -3,7 +3,7 @@
 Nothing in this file waits for the device if the optimizer is fused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -35,6 +35,27 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
             exempt = name.endswith("bias") or isinstance(module, NORMALIZATIONS)
             (no_decay if exempt else decay)[id(parameter)] = parameter
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
+
+
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return what the groups of an optimizer are made with besides their parameters: betas, weight decay and others."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def take_settings(optimizer: Optimizer, settings: Iterable[Mapping[str, Any]]) -> None:
+    """Give the groups of an optimizer their settings again: a state that was loaded has brought those of its run.
+
+    Args:
+        optimizer: The optimizer, with the loaded state.
+        settings: What `settings_of` returned before the state was loaded.
+    """
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
+        on_device = group.get("fused") or group.get("capturable")
+        for parameter in group["params"] if on_device else []:
+            state = optimizer.state.get(parameter, {})
+            if isinstance(step := state.get("step"), Tensor):  # other kernels count the updates on the host
+                state["step"] = step.to(parameter.device, torch.float32)
 
 
 def allocate_gradients(model: nn.Module) -> None:

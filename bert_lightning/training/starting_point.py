@@ -1,7 +1,12 @@
 """What a run starts from: its newest checkpoint, a named checkpoint, the weights of another model, or nothing."""
 
 import logging
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -19,8 +24,25 @@ from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.datamodules import PretrainingData
+from data_pipeline.untrusted.typed_fields import checked
 
 log = logging.getLogger(__name__)
+
+
+def goes_back(resume: str | None, folder: RunFolder, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a run begins from a checkpoint that the user has named.
+
+    It does so once: what torchrun or SLURM starts again with the same command goes on from the newest checkpoint.
+
+    Args:
+        resume: "auto" for the newest checkpoint of the run, the path of a checkpoint, or None.
+        folder: The folder of the run.
+        environment: The variables that torchrun and SLURM set.
+    """
+    if resume is None or resume == "auto":
+        return False
+    branch = folder.branch()
+    return branch is None or not branch.is_gone_on_with(_in_folder(Path(resume), folder), environment)
 
 
 def find_checkpoint(resume: str | None, folder: RunFolder) -> Path | None:
@@ -33,24 +55,58 @@ def find_checkpoint(resume: str | None, folder: RunFolder) -> Path | None:
     Raises:
         ValueError: if a new run would overwrite an older one, or the named checkpoint does not exist.
     """
-    if resume == "auto":
-        newest = latest_checkpoint(folder.path)
+    if resume is not None and goes_back(resume, folder):
+        if not Path(resume).exists():
+            raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
+        check_whole(Path(resume))
+        return _in_folder(Path(resume), folder)
+    if resume is not None:
+        newest = latest_checkpoint(folder.path) or _origin_elsewhere(folder)
         if newest is None and is_first_process() and folder.metrics.exists():
             log.warning(
                 "%s holds metrics but no whole checkpoint: the run begins again, its metrics are replaced", folder.path
             )
         return newest
-    if resume is not None:
-        if not Path(resume).exists():
-            raise ValueError(f"resume={resume} does not exist; give a checkpoint, or resume=auto for the newest")
-        check_whole(Path(resume))
-        return Path(resume)
     if is_first_process() and folder.holds_a_run():
         raise ValueError(f"{folder.path} holds a run; resume=auto continues it, another run_name starts a new one")
     return None
 
 
-def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, max_steps: int) -> None:
+def _in_folder(checkpoint: Path, folder: RunFolder) -> Path:
+    """Return a checkpoint under one name, whatever way leads to it: as the run's folder has it, or absolute."""
+    return folder.checkpoints / checkpoint.resolve().name if folder.holds(checkpoint) else checkpoint.absolute()
+
+
+def _origin_elsewhere(folder: RunFolder) -> Path | None:
+    """Return the checkpoint of another run that this one, which has saved none yet, began from; None if there is none.
+
+    Raises:
+        ValueError: if that checkpoint is damaged.
+    """
+    branch = folder.branch()
+    origin = Path(branch.origin) if branch is not None and branch.origin else None
+    if origin is None or folder.holds(origin) or not origin.exists():
+        return None
+    check_whole(origin)
+    return origin
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPoint:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        checkpoint: The checkpoint, a file or a folder.
+        step: Its step.
+        settings: The settings that it was made with; empty if it does not say.
+    """
+
+    checkpoint: Path
+    step: int
+    settings: Mapping[str, Any]
+
+
+def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, max_steps: int) -> StartingPoint:
     """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
 
     Args:
@@ -62,8 +118,9 @@ def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, 
     Raises:
         ValueError: naming what the checkpoint has and what the settings say.
     """
+    where = f"checkpoint={checkpoint}"
     about = read_about(checkpoint)
-    check_progress(about, f"checkpoint={checkpoint}")
+    check_progress(about, where)
     model = about[PAYLOAD_KEY]["model"]
     for name, value in objective.main_encoder().config.as_dict().items():
         if not name.endswith(("_prob", "_range")) and value != model[name]:
@@ -76,14 +133,27 @@ def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, 
         )
     if about["global_step"] > max_steps:
         raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
-    state = stream_position(about)
-    data.check_state(state)
-    if state["global_batch_size"] != data.global_batch_size:
-        log.warning(
-            "data.global_batch_size was %d and is %d: the order of the examples stays, the batches differ",
-            state["global_batch_size"],
-            data.global_batch_size,
-        )
+    data.check_state(stream_position(about))
+    settings = checked(about[PAYLOAD_KEY].get("config", {}), dict[str, object], where, "config")
+    return StartingPoint(checkpoint, about["global_step"], settings)
+
+
+def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int) -> None:
+    """Say on the first rank, and in the log of the run if there is one, that nothing is left to train.
+
+    Args:
+        start: The last checkpoint of the run.
+        folder: Folder of the run.
+        max_steps: Steps of the whole run.
+    """
+    if is_first_process():
+        with folder.logged("bert_lightning") if folder.path.is_dir() else nullcontext():
+            log.info(
+                "the run is finished: %s is at step %d of trainer.max_steps=%d; a larger trainer.max_steps trains on",
+                start.checkpoint,
+                start.step,
+                max_steps,
+            )
 
 
 def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenizer) -> None:

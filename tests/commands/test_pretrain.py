@@ -110,7 +110,7 @@ def test_a_finished_run_can_be_asked_for_again_and_be_made_longer(base: Settings
     constant = base | {"run_name": "a", "schedule": "constant", "resume": "auto"}
     run_here(constant)
     before = (tmp_path / "runs" / "a" / "metrics.csv").read_text()
-    assert run_here(constant).global_step == 14
+    assert pretrain(compose_here("pretrain", constant)) is None
     assert (tmp_path / "runs" / "a" / "metrics.csv").read_text() == before
     assert run_here(constant | {"trainer.max_steps": 20}).global_step == 20
     run_here(constant | {"trainer.max_steps": 20, "run_name": "b"})

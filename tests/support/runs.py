@@ -24,8 +24,10 @@ def compose_here(command: str, settings: Settings) -> DictConfig:
 
 
 def run_here(settings: Settings) -> L.Trainer:
-    """Run bert-pretrain in this process."""
-    return pretrain(compose_here("pretrain", settings))
+    """Run bert-pretrain in this process; it must have something to train."""
+    trainer = pretrain(compose_here("pretrain", settings))
+    assert trainer is not None
+    return trainer
 
 
 def command(settings: Settings, launcher: Sequence[str] = ("-m",)) -> list[str]:

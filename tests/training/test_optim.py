@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.optim import (
+    gradient_norm,
+    parameter_groups,
+    prepare_update,
+    settings_of,
+    take_settings,
+)
 from tests.support.models import tiny_encoder
 
 CONFIG = tiny_encoder(dropout=0.1)
@@ -91,3 +97,53 @@ def test_clipping_equals_torch(fused: bool, max_norm: float | None) -> None:
         optimizer.step()
     assert torch.allclose(found, parameter.detach(), atol=1e-6)
     assert torch.allclose(state["exp_avg"], optimizer.state[parameter]["exp_avg"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Muon", "SGD"])
+def test_the_settings_of_an_optimizer_act_after_a_state_was_loaded(kind: str) -> None:
+    """A matrix takes three steps with old settings and one with new ones: as if they had changed in place."""
+    name = {"AdamW": "betas", "Muon": "momentum", "SGD": "momentum"}[kind]
+    old, new = ((0.9, 0.999), (0.5, 0.9)) if kind == "AdamW" else (0.9, 0.5)
+    gradients = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
+
+    def optimizer(value: object, weight_decay: float) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+        matrix = nn.Parameter(torch.ones(3, 2))
+        groups = [{"params": [matrix]}, {"params": [nn.Parameter(torch.ones(1, 1))], "weight_decay": 0.0}]
+        made = getattr(torch.optim, kind)(groups, lr=0.1, weight_decay=weight_decay, **{name: value})
+        return matrix, made
+
+    def step(matrix: nn.Parameter, made: torch.optim.Optimizer, gradient: Tensor) -> None:
+        matrix.grad = gradient.clone()
+        made.step()
+
+    before, whole = optimizer(old, 0.01)
+    for gradient in gradients[:3]:
+        step(before, whole, gradient)
+    matrix, resumed = optimizer(new, 0.5)
+    settings = settings_of(resumed)
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    matrix.data = before.detach().clone()
+    take_settings(resumed, settings)
+    assert settings_of(resumed) == settings
+    assert [group["weight_decay"] for group in resumed.param_groups] == [0.5, 0.0]
+    whole.param_groups[0].update({name: new, "weight_decay": 0.5})
+    step(before, whole, gradients[3])
+    step(matrix, resumed, gradients[3])
+    assert torch.equal(before, matrix)
+
+
+def test_a_fused_kernel_goes_on_from_the_state_of_another_one() -> None:
+    """Fused kernels read the number of updates as fp32 on their device."""
+    parameter = nn.Parameter(torch.ones(3))
+    plain = torch.optim.AdamW([parameter], fused=False)
+    parameter.grad = torch.ones(3)
+    plain.step()
+    state = plain.state_dict()
+    state["state"][0]["step"] = state["state"][0]["step"].double()
+    fused = torch.optim.AdamW([parameter], fused=True)
+    settings = settings_of(fused)
+    fused.load_state_dict(state)
+    take_settings(fused, settings)
+    assert fused.state[parameter]["step"].dtype == torch.float32
+    fused.step()
+    assert fused.state[parameter]["step"] == 2
