@@ -167,6 +167,15 @@ def test_what_is_known_for_this_card_torch_and_code_is_passed_over(desk: Desk) -
     assert desk.run(sources="other", steps=STEPS[:2]) == ["one", "two"]
 
 
+def test_what_was_never_measured_here_comes_before_what_was_with_other_code(desk: Desk) -> None:
+    desk.run(steps=STEPS[:2])
+    desk.docs.mkdir()
+    for path in desk.results.glob("*.json"):
+        path.rename(desk.docs / path.name)
+    four = [*STEPS, Step("four", "?", "benchmark", (), 100, 150)]
+    assert desk.run(sources="other", steps=four) == ["one", "three", "four", "two"]
+
+
 def test_the_table_shows_only_this_code(desk: Desk) -> None:
     desk.run()
     desk.run(sources="other", steps=STEPS[:1])

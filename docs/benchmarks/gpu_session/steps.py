@@ -97,10 +97,14 @@ def _beside_transformers() -> list[Step]:
     ]
 
 
+def profiled_run() -> tuple[str, ...]:
+    """Return the settings of a run of large with a profile."""
+    steps = ("trainer.max_steps=40", "trainer.log_every_n_steps=20")
+    return (*RUN, *LARGE_512, "data.global_batch_size=128", *steps, "callbacks=profile")
+
+
 def _whole_run() -> list[Step]:
-    run = (*RUN, *LARGE_512, "data.global_batch_size=128", "trainer.max_steps=40", "trainer.log_every_n_steps=20")
-    profiled = (*run, "callbacks=profile")
-    return [Step("run-large-512", "where does a step go, with the loader running", "pretrain", profiled, 60, 180)]
+    return [Step("run-large-512", "where does a step go, with the loader running", "pretrain", profiled_run(), 60, 180)]
 
 
 def _variants() -> list[Step]:
@@ -108,6 +112,7 @@ def _variants() -> list[Step]:
     attention = "model.attention_probs_dropout_prob=0"
     return [
         alone("large-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*LARGE_512, fp8), 30),
+        Step("run-large-512-fp8", "what does fp8 cost", "pretrain", (*profiled_run(), "trainer.precision=fp8"), 70, 180),
         alone("large-512-no-attention-dropout", "what does dropout in attention cost", (*LARGE_512, attention)),
         alone("large-512-no-dropout", "what does dropout cost", (*LARGE_512, *NO_DROPOUT)),
         alone("large-512-chunks", "what do chunked scores cost and save", (*LARGE_512, "objective.chunk_rows=2048")),
@@ -138,6 +143,7 @@ TINY = {
     "data.seq_len=128": "data.seq_len=32",
     "data.seq_len=512": "data.seq_len=64",
     "precision=fp8": "precision=bf16-mixed",
+    "trainer.precision=fp8": "trainer.precision=bf16-mixed",
     "-n6": "-n0",
     "data.micro_batch_size": "data.micro_batch_size=8",
     "data.global_batch_size": "data.global_batch_size=16",
