@@ -109,10 +109,11 @@ def _whole_run() -> list[Step]:
 
 def _variants() -> list[Step]:
     fp8 = "precision=fp8"
+    profiled_fp8 = (*profiled_run(), "trainer.precision=fp8")
     attention = "model.attention_probs_dropout_prob=0"
     return [
         alone("large-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*LARGE_512, fp8), 30),
-        Step("run-large-512-fp8", "what does fp8 cost", "pretrain", (*profiled_run(), "trainer.precision=fp8"), 70, 180),
+        Step("run-large-512-fp8", "what does fp8 cost", "pretrain", profiled_fp8, 70, 180),
         alone("large-512-no-attention-dropout", "what does dropout in attention cost", (*LARGE_512, attention)),
         alone("large-512-no-dropout", "what does dropout cost", (*LARGE_512, *NO_DROPOUT)),
         alone("large-512-chunks", "what do chunked scores cost and save", (*LARGE_512, "objective.chunk_rows=2048")),
