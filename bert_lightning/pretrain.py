@@ -36,6 +36,7 @@ from bert_lightning.settings.config import (
     restarts_would_fail,
     unused_gpus,
 )
+from bert_lightning.settings.run_facts import run_facts
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
@@ -73,6 +74,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
     trainer = build_trainer(plan, strategy)
     with _started(plan, checkpoint, parameter_count(module)) if is_first_process() else nullcontext():
         try:
+            for logger in trainer.loggers:
+                logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
             raise ValueError(f"{error}: {advice(error, plan.folder, data.global_batch_size)}") from error

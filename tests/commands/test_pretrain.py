@@ -19,12 +19,15 @@ from tokenizers import Tokenizer
 from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.pretrain import pretrain
+from bert_lightning.settings.run_facts import commit
 from bert_lightning.training.modules import PretrainingModule
+from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.checkout import checkout_environment, torchrun
 from tests.support.runs import assert_close, assert_same_end, command, compose_here, repeatable, run_apart, run_here
 from tests.support.settings import NO_DROPOUT, Settings
 from tests.support.texts import tiny_texts, write_prepared
+from tests.support.wandb_files import wandb_config
 
 
 def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) -> None:
@@ -248,9 +251,17 @@ def test_wandb_is_offline_without_an_account_and_keeps_the_steps(
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     result = run_apart(base | {"logger": "wandb", "run_name": "a"}, tmp_path)
     assert result.returncode == 0, result.stderr
-    runs = list((tmp_path / "runs" / "a" / "wandb").glob("offline-run-*-a"))
-    assert len(runs) == 1
-    assert list(runs[0].rglob("guesses_*.table.json"))
+    (part,) = (tmp_path / "runs" / "a" / "wandb").glob("offline-run-*")
+    assert list(part.rglob("guesses_*.table.json"))
+    assert f"upload it with: wandb sync {tmp_path}/runs/a/wandb/offline-run-*-" in result.stdout
+    config = wandb_config(tmp_path / "runs" / "a")
+    assert config["optimizer"]["lr"] == 3e-3
+    assert config["data"]["path"] == str(base["data.path"])
+    about, manifest = config["about"], Manifest.load(Path(str(base["data.path"])))
+    assert about["tokenizer_sha256"] == manifest.tokenizer_sha256
+    assert about["corpus"]["sha256"] == manifest.content_sha256
+    assert about["corpus"]["splits"]["train"]["documents"] == 108
+    assert about["commit"] == commit()
 
 
 @pytest.mark.parametrize(

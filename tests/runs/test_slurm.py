@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bert_lightning.settings.run_folder import RunFolder
 from tests.support.checkout import ROOT, checkout_environment, run_command
 from tests.support.corpora import contents, write_corpus
 from tests.support.processes import wait_until
@@ -29,7 +30,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     tmp_path: Path,
     slurm: dict[str, str],
 ) -> None:
-    """The same W&B run goes on: its id is the name of the run."""
+    """The same W&B run goes on: its id is in the folder."""
     settings = base | NO_DROPOUT | {"run_name": "a", "trainer.max_steps": 400, "schedule": "constant"}
     settings |= {"callbacks": "audit", "data.micro_batch_size": 16, "trainer.val_check_interval": 1000}
     settings |= {"callbacks.checkpoint.every_n_steps": 1000, "trainer.log_every_n_steps": 1}
@@ -63,7 +64,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
     assert (run_dir / "digests.txt").read_text() == (tmp_path / "runs" / "whole" / "digests.txt").read_text()
     assert_close(run_dir, tmp_path / "runs" / "whole", 1e-4)
-    assert len(list((run_dir / "wandb").glob("offline-run-*-a"))) == 2
+    assert len(list((run_dir / "wandb").glob(f"offline-run-*-{RunFolder(run_dir).wandb_run()}"))) == 2
 
 
 def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slurm: dict[str, str]) -> None:
