@@ -23,6 +23,7 @@ from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, 
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
+from bert_lightning.execution.launch_environment import launch_plugins, trainer_accelerator
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
@@ -40,6 +41,7 @@ from bert_lightning.settings.run_facts import run_facts
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
+from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import PretrainingModule
 from bert_lightning.training.starting_point import check_resume, find_checkpoint, start_from
@@ -178,13 +180,13 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     return instantiate(
         plan.settings.trainer,
         strategy=strategy,
-        accelerator=plan.processes.accelerator,
+        accelerator=trainer_accelerator(plan.processes),
         devices=plan.processes.devices,
         num_nodes=plan.processes.num_nodes,
         precision=lightning_precision(plan.precision),
         callbacks=callbacks,
         logger=list(instantiate(plan.settings.logger).values()),
-        plugins=[] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()],
+        plugins=launch_plugins() + ([] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()]),
         max_epochs=-1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -258,7 +260,13 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-main = entry_point("pretrain", pretrain)
+def last_loss(cfg: DictConfig) -> float | None:
+    """Train and return the last val/loss, which sweepers minimize; None without a held-out split."""
+    pretrain(cfg)
+    return results(RunFolder(cfg.run_dir).path).last_loss
+
+
+main = entry_point("pretrain", last_loss)
 
 if __name__ == "__main__":
     main()

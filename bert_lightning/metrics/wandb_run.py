@@ -128,10 +128,10 @@ class WandbMetrics(WandbLogger):
         import wandb
 
         os.environ.setdefault("WANDB_SILENT", "true")
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's telemetry, which a wrong key stops as well
-        settings = wandb.Settings(
-            console="off", silent=True, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
-        )
+        logging.getLogger("opentelemetry").setLevel(
+            logging.CRITICAL
+        )  # W&B's telemetry, which a wrong key stops as well
+        settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS)
         return wandb.init(settings=settings, **(self._wandb_init | {"id": self._folder.wandb_run(), "mode": mode}))
 
     @rank_zero_only

@@ -8,8 +8,7 @@ shell of `srun --pty` is a step of its own; with several tasks it is the only on
 import os
 from collections.abc import Mapping
 
-GPU_OF_A_TASK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_TRES_PER_TASK", "SLURM_GPU_BIND")
-"""Variables of which one is set if srun gave every task its own GPUs."""
+_GPUS_OF_A_TASK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
 
 
 def tasks_of_srun(environment: Mapping[str, str], has_terminal: bool) -> tuple[int, int] | None:
@@ -44,18 +43,55 @@ def _is_in_shell(environment: Mapping[str, str], has_terminal: bool) -> bool:
     return "SLURM_PTY_PORT" in environment and has_terminal and not is_task
 
 
-def inherited_tasks(environment: Mapping[str, str]) -> str | None:
-    """Return the variables that speak of several tasks, as text; None if there are none.
+def tasks_not_started(environment: Mapping[str, str], wants_all_nodes: bool) -> str | None:
+    """Return what to say if SLURM's variables speak of several tasks and srun has not started this process, else None.
 
-    >>> inherited_tasks({"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "zsh"})
-    'SLURM_NTASKS=4 SLURM_NNODES=2 SLURM_JOB_NAME=zsh'
-    >>> inherited_tasks({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) is None
-    True
+    Args:
+        environment: The variables of this process.
+        wants_all_nodes: Whether the run should take all nodes that there are.
+
+    Raises:
+        ValueError: if the run would leave nodes idle that it should take.
     """
-    if environment.get("SLURM_NTASKS", "1") == "1" and environment.get("SLURM_NNODES", "1") == "1":
+    nodes = environment.get("SLURM_NNODES", "1")
+    if environment.get("SLURM_NTASKS", "1") == nodes == "1":
         return None
     names = ("SLURM_NTASKS", "SLURM_NNODES", "SLURM_STEP_ID", "SLURM_JOB_NAME")
-    return " ".join(f"{name}={environment[name]}" for name in names if name in environment)
+    named = " ".join(f"{name}={environment[name]}" for name in names if name in environment)
+    if wants_all_nodes and nodes != "1":
+        raise ValueError(
+            f"{named}, but srun has not started this process; put srun before the command, or set trainer.num_nodes=1 "
+            "to train on this node alone"
+        )
+    return (
+        f"{named}, but srun has not started this process: it does not wait for other tasks. For one each, put "
+        "srun before the command"
+    )
+
+
+def has_own_gpus(devices: int, visible: int, environment: Mapping[str, str]) -> bool:
+    """Return whether srun shows every task of a node GPUs of its own only, as --gpus-per-task=1 does.
+
+    >>> has_own_gpus(4, 1, {"SLURM_PROCID": "0", "SLURM_GPUS_PER_TASK": "1"}), has_own_gpus(4, 4, {"SLURM_PROCID": "0"})
+    (True, False)
+
+    Args:
+        devices: Tasks on this node.
+        visible: GPUs that this process sees.
+        environment: The variables of this process.
+
+    Raises:
+        ValueError: if tasks of srun would have to share GPUs.
+    """
+    if devices <= visible or "TORCHELASTIC_RUN_ID" in environment:
+        return False
+    by_tres = "gpu" in environment.get("SLURM_TRES_PER_TASK", "")
+    if by_tres or any(environment.get(name, "none") != "none" for name in _GPUS_OF_A_TASK):
+        return True
+    raise ValueError(
+        f"srun has started {devices} tasks on this node, but each sees {visible} GPUs; take --gpus-per-task=1, or "
+        f"--gpus-per-node={devices}"
+    )
 
 
 def has_terminal() -> bool:
