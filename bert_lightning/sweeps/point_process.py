@@ -18,7 +18,7 @@ from hydra._internal.utils import get_args_parser
 
 from bert_lightning.settings.cli import as_asked
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 KEPT_LINES = 200
 """Last lines of standard error that are searched for the reason of a failure."""
 
@@ -44,7 +44,8 @@ def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
     with as_asked():
         process = subprocess.Popen([*_program(), *hydra_overrides, *overrides], stderr=subprocess.PIPE)
     with _passing_on(process) as received:
-        lines = _shown_lines(process)
+        assert process.stderr is not None
+        lines = _Lines(process.stderr)
         status = process.wait()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
@@ -77,17 +78,13 @@ def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
         received.append(number)
         process.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
 
-    previous = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, pass_on) for number in heard}
     try:
         yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _shown_lines(process: "subprocess.Popen[bytes]") -> "_Lines":
-    assert process.stderr is not None
-    return _Lines(process.stderr)
 
 
 class _Lines:

@@ -50,7 +50,7 @@ def point_name(swept: Mapping[str, str]) -> str:
     >>> point_name({"seed": "1", "optimizer.lr": "0.001"})
     'optimizer.lr=0.001,seed=1'
     >>> point_name({"optimizer.betas": "[0.9,0.98]"})
-    'optimizer.betas=0.9_0.98-6a4ff0a4'
+    'optimizer.betas=0.9_0.98-c6b81364'
 
     Args:
         swept: Values by key.

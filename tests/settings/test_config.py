@@ -114,6 +114,8 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
             "trainer.val_check_interval must be a whole number.*got 0.5",
         ),
         ({"run_name": "../x"}, "run_name must be .*got ../x"),
+        ({"run_name": "lr/../x"}, "run_name must be .*got lr/../x"),
+        ({"run_name": "/x"}, "run_name must be .*got /x"),
         ({"float32_matmul_precision": "tf32"}, "one of highest, high, medium; got tf32"),
     ],
 )
