@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,14 @@ def test_a_signal_reaches_the_point_and_ends_the_sweep_after_it(
 ) -> None:
     """A terminal sends SIGINT to the whole group; the point never gets a second one, which would end it unsaved."""
     process = start(tmp_path, CHILD)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "child hydra.x=1 seed=1 None\n"
-    os.killpg(process.pid, number) if to_group else process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "child hydra.x=1 seed=1 None\n"
+        os.killpg(process.pid, number) if to_group else process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert output.count("got SIGINT") == (1 if to_group else 0)
     assert f"got {'SIGTERM' if number == signal.SIGINT else number.name}" in output
     assert "finished" not in output
