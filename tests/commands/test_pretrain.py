@@ -24,10 +24,18 @@ from bert_lightning.training.modules import PretrainingModule
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.checkout import checkout_environment, torchrun
-from tests.support.runs import assert_close, assert_same_end, command, compose_here, repeatable, run_apart, run_here
+from tests.support.runs import (
+    assert_close,
+    assert_same_end,
+    command,
+    compose_here,
+    repeatable,
+    run_apart,
+    run_here,
+    wandb_config,
+)
 from tests.support.settings import NO_DROPOUT, Settings
 from tests.support.texts import tiny_texts, write_prepared
-from tests.support.wandb_files import wandb_config
 
 
 def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bert_lightning.metrics.wandb_run import WandbMetrics, refusal, wandb_key
 from bert_lightning.settings.run_folder import RunFolder
-from tests.support.wandb_files import wandb_config
+from tests.support.runs import wandb_config
 
 KEY = "0" * 40
 

@@ -13,9 +13,8 @@ from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.checkout import checkout_environment
 from tests.support.processes import wait_until
-from tests.support.runs import steps_made
+from tests.support.runs import steps_made, wandb_config
 from tests.support.settings import Settings, overrides
-from tests.support.wandb_files import wandb_config
 
 NO_GUESSES = {"~callbacks.guesses": ""}
 
