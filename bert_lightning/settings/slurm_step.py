@@ -23,7 +23,7 @@ def tasks_of_srun(environment: Mapping[str, str], has_terminal: bool) -> tuple[i
     Raises:
         ValueError: if the nodes have different numbers of tasks.
     """
-    if "SLURM_PROCID" not in environment or "SLURM_STEP_ID" not in environment:
+    if "SLURM_PROCID" not in environment:
         return None
     tasks, nodes = (int(environment.get(f"SLURM_STEP_NUM_{name}", "1")) for name in ("TASKS", "NODES"))
     if tasks == 1 or _is_in_shell(environment, has_terminal):

@@ -76,7 +76,7 @@ def assert_same_end(run_dir: Path, reference: Path) -> None:
 
 
 def wandb_records(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the records that W&B has written for all parts of a run, the oldest part first, as its reader shows them."""
+    """Return what W&B has written for all parts of a run, the oldest part first, as its own reader shows it."""
     program = Path(sys.executable).with_name("wandb")
     lines = []
     for part in sorted((run_dir / "wandb").glob("offline-run-*/run-*.wandb")):
