@@ -22,6 +22,7 @@ from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, 
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
+from bert_lightning.execution.launch_environment import launch_plugins, trainer_accelerator
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
 from bert_lightning.metrics.flops import parameter_count
@@ -36,9 +37,11 @@ from bert_lightning.settings.config import (
     restarts_would_fail,
     unused_gpus,
 )
+from bert_lightning.settings.run_facts import run_facts
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
+from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.going_back import set_newer_aside
 from bert_lightning.training.modules import PretrainingModule
@@ -84,6 +87,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     trainer = build_trainer(plan, strategy)
     with _started(plan, start, changes, parameter_count(module)) if is_first_process() else nullcontext():
         try:
+            for logger in trainer.loggers:
+                logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
             raise ValueError(f"{error}: {advice(error, plan.folder, data.global_batch_size)}") from error
@@ -186,13 +191,13 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     return instantiate(
         plan.settings.trainer,
         strategy=strategy,
-        accelerator=plan.processes.accelerator,
+        accelerator=trainer_accelerator(plan.processes),
         devices=plan.processes.devices,
         num_nodes=plan.processes.num_nodes,
         precision=lightning_precision(plan.precision),
         callbacks=callbacks,
         logger=list(instantiate(plan.settings.logger).values()),
-        plugins=[] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()],
+        plugins=launch_plugins() + ([] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()]),
         max_epochs=-1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -272,7 +277,13 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-main = entry_point("pretrain", pretrain)
+def last_loss(cfg: DictConfig) -> float | None:
+    """Train and return the last val/loss, which sweepers minimize; None without a held-out split."""
+    pretrain(cfg)
+    return results(RunFolder(cfg.run_dir).path).last_loss
+
+
+main = entry_point("pretrain", last_loss)
 
 if __name__ == "__main__":
     main()

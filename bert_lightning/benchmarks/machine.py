@@ -2,11 +2,11 @@
 
 import importlib.metadata
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
+from bert_lightning.settings.run_facts import commit
 from data_pipeline.processors import num_processors
 
 PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "numpy")
@@ -20,7 +20,7 @@ def machine() -> dict[str, object]:
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -37,13 +37,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout this file is in, marked if files were changed since."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    try:
-        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return said.stdout.strip() or None

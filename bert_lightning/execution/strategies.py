@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bert_lightning.checkpoints.sharded_checkpoint import FolderWriter, load_file, load_folder
 from bert_lightning.distributed.collectives import any_rank
+from bert_lightning.execution.launch_environment import said_if_long
 from bert_lightning.execution.sharding import ShardingOptions, shard
 from data_pipeline.internals import check_internal
 
@@ -72,6 +73,11 @@ class ReplicatedStrategy(DDPStrategy):
         super().__init__(timeout=_timeout(timeout_seconds), **options)
         self._hook = COMPRESSIONS[gradient_compression]
         self._static_graph = static_graph
+
+    def setup_environment(self) -> None:
+        """Meet the other ranks, and say so if they do not come."""
+        with said_if_long(self.num_nodes * self.num_processes):
+            super().setup_environment()
 
     def _register_ddp_hooks(self) -> None:
         """Take the hook on every device; Lightning takes it on GPUs only."""
@@ -157,7 +163,8 @@ class FullyShardedStrategy(ModelParallelStrategy):
         """Take all ranks of all nodes as the data-parallel group."""
         check_internal(self, "_data_parallel_size", "lightning 2.6.6")
         self._data_parallel_size = self.num_nodes * self.num_processes
-        super().setup_environment()
+        with said_if_long(self._data_parallel_size):
+            super().setup_environment()
 
     def shard(self, objective: nn.Module) -> None:
         """Split an objective over the ranks, in place; all ranks must call it."""

@@ -1,27 +1,19 @@
-"""Where metrics go: a metrics.csv that survives resumes, and Weights & Biases.
+"""A metrics.csv that survives resumes; its only axis is the optimizer step.
 
-Both take the optimizer step as their only axis. Lightning's CSVLogger deletes the file of an earlier part of the run,
-and its WandbLogger counts calls, which an offline resume begins again at 0.
+Lightning's CSVLogger deletes the file of an earlier part of the run.
 """
 
 import csv
 import io
 import logging
-import netrc
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bert_lightning.settings.run_folder import RunFolder, partial_path
-from data_pipeline.internals import check_internal
-from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 STEP = "step"
@@ -183,53 +175,3 @@ def read_columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
                 steps.append(step)
                 values.append(float(cell))
     return columns
-
-
-def has_wandb_account() -> bool:
-    """Return whether W&B finds a key: in the environment, or in the file that `wandb login` writes."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-class WandbMetrics(WandbLogger):
-    """Weights & Biases, online if somebody is logged in, else offline; WANDB_MODE decides if it is set.
-
-    Args:
-        run_name: Name and id of the run, so that a resumed run continues its curves.
-        project: Name of the project.
-        run_dir: Folder in which W&B keeps its files.
-        **options: For `wandb.init`, such as entity, group or tags.
-    """
-
-    def __init__(self, run_name: str, project: str, run_dir: str | Path, **options: Any) -> None:
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_account() else "offline")
-        super().__init__(name=run_name, id=run_name, project=project, save_dir=run_dir, mode=mode, **options)
-        for internal in ("_wandb_init", "_experiment"):
-            check_internal(self, internal, "lightning 2.6.6")
-        self._wandb_init.pop("anonymous", None)  # W&B warns about it even if it is None
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The run; without a connection an offline one, which `wandb sync` uploads later."""
-        import wandb
-
-        if self._experiment is None:
-            Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
-            settings = wandb.Settings(console="off", silent=True)
-            try:
-                self._experiment = wandb.init(settings=settings, **self._wandb_init)
-            except wandb.errors.Error as error:
-                log.warning("W&B is not reachable, the run is kept offline: %s", printable(str(error)))
-                self._experiment = wandb.init(settings=settings, **(self._wandb_init | {"mode": "offline"}))
-        return self._experiment
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log values at a step."""
-        self.experiment.log(dict(metrics), step=step)

@@ -3,12 +3,15 @@
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,9 +37,9 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     """
 
     @functools.wraps(run)
-    def job(cfg: DictConfig) -> None:
-        with _messages(), _as_asked():
-            run(cfg)
+    def job(cfg: DictConfig) -> Any:
+        with _failure_of_a_point() if is_point() else _messages(), as_asked():
+            return run(cfg)
 
     main = hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(job)
 
@@ -49,8 +52,25 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     return guarded
 
 
+def is_point() -> bool:
+    """Return whether this process runs a point of a sweep on behalf of Hydra."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 @contextmanager
-def _as_asked() -> Iterator[None]:
+def _failure_of_a_point() -> Iterator[None]:
+    """Turn an error into one that any launcher can hand on: a message. A bug shows its traceback here."""
+    try:
+        yield
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        raise ValueError(_one_line(error)) from None
+    except Exception as error:
+        traceback.print_exc()
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+
+
+@contextmanager
+def as_asked() -> Iterator[None]:
     """Restore the user's HYDRA_FULL_ERROR while the command runs, for the processes that it starts."""
     for_hydra = os.environ.pop(_VARIABLE)
     if _ASKED is not None:

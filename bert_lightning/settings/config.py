@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.settings.slurm_step import has_own_gpus, has_terminal, tasks_not_started, tasks_of_srun
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -34,13 +35,15 @@ class Processes:
         accelerator: "gpu" or "cpu".
         devices: Number of processes on each node.
         num_nodes: Number of nodes.
-        launched: Whether torchrun or SLURM has started the processes; if not, Lightning does.
+        launched: Whether torchrun or srun has started the processes; if not, Lightning does.
+        own_gpus: Whether every process sees only GPUs that no other process of its node sees.
     """
 
     accelerator: str
     devices: int
     num_nodes: int
     launched: bool
+    own_gpus: bool = False
 
     @property
     def size(self) -> int:
@@ -72,8 +75,10 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
     num_nodes = 1 if num_nodes == "auto" else num_nodes
     for name, number in (("devices", devices), ("num_nodes", num_nodes)):
         check_whole_number(f"trainer.{name}", number)
-    if accelerator == "gpu" and devices > torch.cuda.device_count():
-        raise ValueError(f"trainer.devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
+    visible = torch.cuda.device_count()
+    own_gpus = accelerator == "gpu" and launched is not None and has_own_gpus(devices, visible, environment)
+    if accelerator == "gpu" and devices > visible and not own_gpus:
+        raise ValueError(f"trainer.devices={devices}, but this machine has {visible} GPUs")
     if num_nodes > 1 and not launched and "NODE_RANK" not in environment:
         raise ValueError(
             f"trainer.num_nodes={num_nodes}, but nothing has started processes on other nodes; use torchrun or srun "
@@ -84,7 +89,11 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
             f"strategy=single runs one process, not trainer.devices={devices} times trainer.num_nodes={num_nodes}; "
             "take strategy=ddp or strategy=fsdp"
         )
-    return Processes(accelerator, devices, num_nodes, launched is not None)
+    if not launched:
+        said = tasks_not_started(environment, wants_all_nodes=is_parallel and trainer.num_nodes == "auto")
+        if said and is_first_process(environment):
+            log.warning("%s", said)
+    return Processes(accelerator, devices, num_nodes, launched is not None, own_gpus)
 
 
 def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
@@ -101,14 +110,11 @@ def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
 
 
 def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return processes per node and nodes if torchrun or srun has started them, else None."""
+    """Return processes per node and nodes if torchrun or srun has started several, else None."""
     if "LOCAL_WORLD_SIZE" in environment and "TORCHELASTIC_RUN_ID" in environment:
         local = int(environment["LOCAL_WORLD_SIZE"])
         return local, int(environment["WORLD_SIZE"]) // local
-    if "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        nodes = int(environment.get("SLURM_NNODES", "1"))
-        return int(environment.get("SLURM_NTASKS", "1")) // nodes, nodes
-    return None
+    return tasks_of_srun(environment, has_terminal())
 
 
 def unused_gpus(processes: Processes, visible: int) -> str | None:
@@ -263,7 +269,8 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
     """
     micro_batches_per_step(cfg.data.global_batch_size, cfg.data.micro_batch_size, processes.size)
     resolve_precision(cfg.trainer.precision, processes.accelerator)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*", str(cfg.run_name)):
+    name = r"[A-Za-z0-9][A-Za-z0-9._=,+-]*"
+    if not re.fullmatch(rf"{name}(/{name})*", str(cfg.run_name)):
         raise ValueError(
             f"run_name must be letters, digits and ._=,+-, because it names a folder and a W&B run; got {cfg.run_name}"
         )
@@ -286,6 +293,6 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
     sweeps = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeps and processes.size > 1 and not processes.launched:
         raise ValueError(
-            f"--multirun with {processes.size} processes started by Lightning would start the sweep again in each of "
-            "them; sweep single-process runs, or take a launcher plugin (hydra/launcher=submitit_slurm)"
+            f"{processes.size} processes started by Lightning would start the sweep again in each of them; take "
+            "hydra/launcher=process, or submitit_slurm"
         )

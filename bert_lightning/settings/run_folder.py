@@ -1,10 +1,12 @@
 """The folder of a run: the names of its files, the order of its checkpoints, and the lock that admits one process.
 
-W&B keeps its files in the same folder, in `wandb/`; the id of the W&B run is the name of the run.
+W&B keeps its files in the same folder, in `wandb/`. The id of the W&B run is made once and kept beside them.
 """
 
 import itertools
 import logging
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from bert_lightning.settings.run_branch import Branch, read_branch
 log = logging.getLogger(__name__)
 META = "meta.pt"
 """Name of the file in a checkpoint folder that holds what is not sharded: the payload, the loops, the metrics."""
+_WANDB_ID = r"[^\s/\\#?%:]{1,128}"
+_WANDB_PART = re.compile(rf"(?:offline-)?run-(\d{{8}}_\d{{6}})-({_WANDB_ID})")
 
 
 def partial_path(path: Path) -> Path:
@@ -71,10 +75,29 @@ class RunFolder:
         """One line a step, the digest of its examples, with `callbacks=audit`."""
         self.branch_file = self.path / ".branch.json"
         """The last resume from a named checkpoint."""
+        self.wandb = self.path / "wandb"
+        """W&B's files."""
+        self.wandb_id = self.path / "wandb_id"
+        """The id of the W&B run."""
 
     def holds_a_run(self) -> bool:
         """Return whether a run has been trained here."""
         return self.metrics.exists() or self.checkpoints.exists()
+
+    def wandb_run(self) -> str:
+        """Return the id of the W&B run of this folder; the first call makes and keeps it.
+
+        A folder from before ids were kept goes on in the run that the newest of its W&B files belong to.
+        """
+        kept = self.wandb_id.read_text(encoding="utf-8").strip() if self.wandb_id.exists() else ""
+        if re.fullmatch(_WANDB_ID, kept):
+            return kept
+        parts = (_WANDB_PART.fullmatch(path.name) for path in self.wandb.glob("*"))
+        dated = sorted(part.groups() for part in parts if part)
+        made = dated[-1][1] if dated else secrets.token_hex(6)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.wandb_id, made + "\n")
+        return made
 
     def checkpoint(self, step: int) -> Path:
         """Return the checkpoint of a step."""

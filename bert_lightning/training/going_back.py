@@ -82,8 +82,13 @@ def _move(folder: RunFolder, aside: RunFolder, last: int) -> None:
         path.replace(aside.checkpoints / path.name)
     if folder.best.exists() and _best_step(folder.best) > last:
         folder.best.replace(aside.best)
-    if folder.report.exists():
-        folder.report.replace(aside.report)
+    for source, target in (
+        (folder.report, aside.report),
+        (folder.wandb, aside.wandb),  # W&B drops rows of steps it has seen, so the new branch is a new run there
+        (folder.wandb_id, aside.wandb_id),
+    ):
+        if source.exists() and not target.exists():
+            source.replace(target)
     drop_rows_after(folder.metrics, last)
     if folder.digests.exists():
         write_whole(folder.digests, "".join(folder.digests.read_text().splitlines(keepends=True)[:last]))

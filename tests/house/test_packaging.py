@@ -34,7 +34,11 @@ def test_every_config_is_in_the_wheel_and_nothing_else_is(wheel: Path) -> None:
     configs = {f"bert_lightning/conf/{path.relative_to(ROOT / 'conf')}" for path in CONFIGS}
     assert len(configs) > 20
     assert configs <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"bert_lightning", "data_pipeline"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "bert_lightning",
+        "data_pipeline",
+        "hydra_plugins",
+    }
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -45,7 +49,7 @@ def test_a_console_script_is_the_main_of_a_module(script: str) -> None:
 
 def test_every_target_of_the_configs_exists() -> None:
     lines = [line for path in CONFIGS for line in path.read_text().splitlines()]
-    targets = {found[1] for line in lines if (found := re.search(r"_target_: ((?:bert|data)_\w+\.\S+)", line))}
+    targets = {found[1] for line in lines if (found := re.search(r"_target_: ((?:bert|data|hydra)_\w+\.\S+)", line))}
     assert len(targets) > 30
     for target in targets:
         assert get_object(target) is not None

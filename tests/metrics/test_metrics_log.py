@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.metrics.metrics_log import MetricsCsv, has_wandb_account, read_columns, read_rows
+from bert_lightning.metrics.metrics_log import MetricsCsv, read_columns, read_rows
 
 
 def write(run_dir: Path, steps: range, extra: str = "") -> Path:
@@ -110,20 +110,6 @@ def test_a_file_that_a_crash_cut_short_reads_and_goes_on(tmp_path: Path) -> None
 def test_a_value_without_a_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="step"):
         MetricsCsv(tmp_path).log_metrics({"x": 1.0})
-
-
-def test_an_account_is_a_key_in_the_environment_or_in_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert not has_wandb_account()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
-    (tmp_path / "netrc").chmod(0o600)
-    assert has_wandb_account()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not has_wandb_account()
-    monkeypatch.setenv("WANDB_API_KEY", "key")
-    assert has_wandb_account()
 
 
 @pytest.mark.parametrize("late", [{}, {"y": 1.0}])

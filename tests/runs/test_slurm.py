@@ -1,5 +1,6 @@
 """On a real SLURM with two nodes: docker/slurm.sbatch trains and goes on after SIGUSR1; sweeps; preparations."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bert_lightning.settings.run_folder import RunFolder
 from tests.support.checkout import ROOT, checkout_environment, run_command
 from tests.support.corpora import contents, write_corpus
 from tests.support.processes import wait_until
-from tests.support.runs import assert_close, run_here, steps_made
+from tests.support.runs import assert_close, command, run_here, steps_made
 from tests.support.settings import NO_DROPOUT, Settings, overrides
 from tests.support.slurm import is_installed, show, two_nodes
 
@@ -29,7 +31,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     tmp_path: Path,
     slurm: dict[str, str],
 ) -> None:
-    """The same W&B run goes on: its id is the name of the run."""
+    """The same W&B run goes on: its id is in the folder."""
     settings = base | NO_DROPOUT | {"run_name": "a", "trainer.max_steps": 400, "schedule": "constant"}
     settings |= {"callbacks": "audit", "data.micro_batch_size": 16, "trainer.val_check_interval": 1000}
     settings |= {"callbacks.checkpoint.every_n_steps": 1000, "trainer.log_every_n_steps": 1}
@@ -63,7 +65,7 @@ def test_a_job_over_two_nodes_is_queued_again_and_goes_on(
     run_here(settings | {"run_name": "whole", "data.micro_batch_size": 32})
     assert (run_dir / "digests.txt").read_text() == (tmp_path / "runs" / "whole" / "digests.txt").read_text()
     assert_close(run_dir, tmp_path / "runs" / "whole", 1e-4)
-    assert len(list((run_dir / "wandb").glob("offline-run-*-a"))) == 2
+    assert len(list((run_dir / "wandb").glob(f"offline-run-*-{RunFolder(run_dir).wandb_run()}"))) == 2
 
 
 def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slurm: dict[str, str]) -> None:
@@ -73,7 +75,7 @@ def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slu
     settings |= {"hydra/launcher": "submitit_slurm"} | {
         f"hydra.launcher.{key}": value for key, value in launcher.items()
     }
-    swept = [*overrides(settings), "run_name=lr-${optimizer.lr}"]
+    swept = overrides(settings | {"run_name": "lr"})
     done = subprocess.run(
         [sys.executable, "-m", "bert_lightning.pretrain", "--multirun", *swept],
         cwd=tmp_path,
@@ -84,7 +86,7 @@ def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slu
     )
     assert done.returncode == 0, done.stderr
     for rate in ("0.001", "0.002"):
-        run_dir = tmp_path / "runs" / f"lr-{rate}"
+        run_dir = tmp_path / "runs" / "lr" / f"optimizer.lr={rate}"
         assert (run_dir / "checkpoints" / "step-0000004.ckpt").is_file()
         assert "2 x cpu" in (run_dir / "run.log").read_text()
 
@@ -106,3 +108,29 @@ def test_a_preparation_runs_as_array_jobs(
     jobs = subprocess.run(["scontrol", "show", "jobs"], env=slurm, capture_output=True, text=True).stdout
     assert {"a0", "a1"} <= {word.removeprefix("NodeList=") for word in jobs.split() if word.startswith("NodeList=")}
     assert jobs.count("JobState=COMPLETED") == jobs.count("JobState=") > 4
+
+
+@pytest.mark.parametrize(
+    ("launch", "trains", "message"),
+    [
+        (["srun", "--ntasks=4"], True, "4 x cpu"),  # without --ntasks-per-node
+        (["salloc", "--nodes=2", "--ntasks=4", "srun", "--ntasks=2", "--nodes=1"], True, "2 x cpu"),
+        (["salloc", "--nodes=1", "--ntasks=2"], True, "SLURM_NTASKS=2 .*, but srun has not started this process"),
+        (["srun", "--nodes=2", "--ntasks=3"], False, "not equally many on each .SLURM_STEP_TASKS_PER_NODE=2,1."),
+        (["salloc", "--nodes=2", "--ntasks=4"], False, "SLURM_NNODES=2 .*put srun before the command"),
+    ],
+)
+def test_only_srun_starts_tasks(
+    base: Settings, tmp_path: Path, slurm: dict[str, str], launch: list[str], trains: bool, message: str
+) -> None:
+    settings = base | {"strategy": "ddp", "trainer.max_steps": 2, "data.micro_batch_size": 8, "run_name": "a"}
+    done = subprocess.run(
+        [*launch, *command(settings)],
+        cwd=tmp_path,
+        env=slurm | checkout_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "PATH": slurm["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert re.search(message, done.stdout + done.stderr), done.stderr
+    assert (tmp_path / "runs" / "a" / "checkpoints").exists() == trains

@@ -51,7 +51,7 @@ def test_nothing_has_changed_if_only_the_name_and_the_folder_of_the_run_have() -
             ["data.global_batch_size=512"],
             ["data.global_batch_size was 256, is 512 (the order of the examples stays, the batches differ)"],
         ),
-        (["logger=csv"], ["logger.wandb was bert_lightning.metrics.metrics_log.WandbMetrics, is not set"]),
+        (["logger=csv"], ["logger.wandb was bert_lightning.metrics.wandb_run.WandbMetrics, is not set"]),
         (
             ["schedule=polynomial"],
             [

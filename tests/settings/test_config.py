@@ -20,7 +20,7 @@ from bert_lightning.settings.config import (
 from tests.support.configs import compose_config
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "3"}
-SRUN = {"SLURM_PROCID": "1", "SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}
+SRUN = {"SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "6", "SLURM_STEP_NUM_NODES": "3"}
 
 
 def trainer(**changes: object) -> DictConfig:
@@ -57,7 +57,7 @@ def test_examples() -> None:
         ({}, True, TORCHRUN, Processes("cpu", 4, 2, True)),
         ({"devices": 4, "num_nodes": 2}, True, TORCHRUN, Processes("cpu", 4, 2, True)),
         ({}, True, SRUN, Processes("cpu", 2, 3, True)),
-        ({}, True, SRUN | {"SLURM_JOB_NAME": "interactive"}, Processes("cpu", 1, 1, False)),
+        ({"devices": 4}, True, SRUN | {"SLURM_STEP_NUM_TASKS": "1"}, Processes("cpu", 4, 1, False)),
     ],
 )
 def test_the_world_is_what_was_launched_or_asked_for(
@@ -114,6 +114,8 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
             "trainer.val_check_interval must be a whole number.*got 0.5",
         ),
         ({"run_name": "../x"}, "run_name must be .*got ../x"),
+        ({"run_name": "lr/../x"}, "run_name must be .*got lr/../x"),
+        ({"run_name": "/x"}, "run_name must be .*got /x"),
         ({"float32_matmul_precision": "tf32"}, "one of highest, high, medium; got tf32"),
     ],
 )

@@ -1,9 +1,11 @@
 """Runs of bert-pretrain with tiny sizes: their settings, their launch, and how two of them compare."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -73,3 +75,19 @@ def assert_same_end(run_dir: Path, reference: Path) -> None:
     assert found["train/loss"][1] == pytest.approx(expected["train/loss"][1][-2:], rel=1e-5)
     assert found["val/loss"][1] == pytest.approx(expected["val/loss"][1][-1:], rel=1e-5)
     assert found["progress/tokens"][1] == expected["progress/tokens"][1][-2:]
+
+
+def wandb_records(run_dir: Path) -> list[dict[str, Any]]:
+    """Return what W&B has written for all parts of a run, the oldest part first, as its own reader shows it."""
+    program = Path(sys.executable).with_name("wandb")
+    lines = []
+    for part in sorted((run_dir / "wandb").glob("offline-run-*/run-*.wandb")):
+        command = [program, "leet", "inspect", "--json", part]
+        lines += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def wandb_config(run_dir: Path) -> dict[str, Any]:
+    """Return the config of a run as W&B has it."""
+    updates = [record["config"]["update"] for record in wandb_records(run_dir) if record["type"] == "config"]
+    return {name: value for update in updates for name, value in update.items()}

@@ -30,6 +30,9 @@ def run(tmp_path: Path) -> RunFolder:
     folder.best.write_text('{"checkpoint": "step-0000015.ckpt", "val/loss": 1.0}')
     folder.metrics.write_text(METRICS)
     folder.digests.write_text(DIGESTS)
+    (folder.wandb / "offline-run-20261127_120000-abc").mkdir(parents=True)
+    (folder.wandb / "offline-run-20261127_120000-abc" / "log").write_text("first")
+    folder.wandb_id.write_text("abc\n")
     return folder
 
 
@@ -57,7 +60,10 @@ def assert_is_at_step_ten(run: RunFolder, number: int = 1) -> None:
         "metrics.csv": METRICS,
         "digests.txt": DIGESTS,
         "report.html": "first",
+        "wandb/offline-run-20261127_120000-abc/log": "first",
+        "wandb_id": "abc\n",
     }
+    assert run.wandb_run() != "abc"  # W&B would drop the rows of the new branch
 
 
 def test_what_is_newer_is_moved_and_said_in_one_line(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +153,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("calls", range(11))
+@pytest.mark.parametrize("calls", range(13))
 @pytest.mark.parametrize("then", ["auto", "named"])
 def test_a_kill_between_two_moves_leaves_a_run_that_goes_on_from_there(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, calls: int, then: str
@@ -164,7 +170,7 @@ def test_a_kill_between_two_moves_leaves_a_run_that_goes_on_from_there(
 
 
 def test_the_kills_come_between_all_moves(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    with killed_after(monkeypatch, 11):
+    with killed_after(monkeypatch, 13):
         go_back(run, 10)
     assert_is_at_step_ten(run)
 

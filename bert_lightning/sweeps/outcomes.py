@@ -1,0 +1,88 @@
+"""What has become of the points of a sweep: read from their folders, and shown as a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from bert_lightning.checkpoints.checkpoint import latest_checkpoint
+from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder, step_of
+from bert_lightning.sweeps.points import Point
+from data_pipeline.untrusted.escaping import printable
+
+FILLED_IN = ("resume", "model.vocab_size", "trainer.limit_val_batches")
+"""Keys that a run may have otherwise in its config.yaml than on the command line and still be the same run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What the folder of a run says.
+
+    Attributes:
+        step: The last step with a metric or a checkpoint, 0 without any.
+        last_loss: The last val/loss.
+        best_loss: The lowest val/loss.
+    """
+
+    step: int = 0
+    last_loss: float | None = None
+    best_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one point.
+
+    Attributes:
+        point: The point.
+        status: "finished", "stopped", "failed", "not started", or "was finished" by an earlier start.
+        error: Why it failed, in one line.
+    """
+
+    point: Point
+    status: str
+    error: str | None = None
+
+
+def results(run_dir: Path) -> Results:
+    """Return what the folder of a run says."""
+    folder = RunFolder(run_dir)
+    columns = read_columns(folder.metrics)
+    steps = [step for found, _ in columns.values() for step in found] + [step_of(path) for path in folder.saved()]
+    losses = columns.get("val/loss", ([], []))[1]
+    return Results(max(steps, default=0), losses[-1] if losses else None, min(losses, default=None))
+
+
+def is_finished(settings: DictConfig) -> bool:
+    """Return whether a run with these very settings has been trained to its end and saved."""
+    folder = RunFolder(settings.run_dir)
+    newest = latest_checkpoint(folder.path)
+    if newest is None or step_of(newest) < settings.trainer.max_steps or not folder.config.exists():
+        return False
+    before, now = (_flat(OmegaConf.to_container(each)) for each in (OmegaConf.load(folder.config), settings))
+    return all(before.get(key) == now.get(key) for key in {*before, *now} - {*FILLED_IN})
+
+
+def _flat(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested groups by their dotted names."""
+    if not isinstance(group, Mapping):
+        return {prefix[:-1]: group}
+    return {name: value for key, each in group.items() for name, value in _flat(each, f"{prefix}{key}.").items()}
+
+
+def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return one row a point: what it overrides, its status, steps, last and best val/loss, and its folder."""
+    table = Table("point", "status", "step", "val/loss", "best", "folder")
+    for outcome in outcomes:
+        run_dir = outcome.point.run_dir
+        found = results(run_dir) if run_dir and outcome.status != "not started" else Results()
+        losses = ("-" if loss is None else f"{loss:.4f}" for loss in (found.last_loss, found.best_loss))
+        row = (outcome.point.swept or "-", outcome.status, f"{found.step}", *losses, f"{run_dir or '-'}")
+        table.add_row(*map(printable, row))
+    for column in table.columns:
+        column.overflow = "fold"
+    return table

@@ -1,0 +1,133 @@
+"""A sweep from its overrides to its table: every point in a folder of its own, whatever becomes of the others."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+from rich.console import Console
+
+from bert_lightning.settings.slurm_step import has_terminal, tasks_of_srun
+from bert_lightning.sweeps.outcomes import Outcome, is_finished, outcomes_table, results
+from bert_lightning.sweeps.points import Point, plan_points
+from data_pipeline.untrusted.escaping import printable
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """The points of a sweep and their outcomes.
+
+    Args:
+        context: Hydra's loader of configs.
+        config: The config of the sweep, without the overrides that are swept.
+        launcher: Runs points.
+        one_by_one: Whether the launcher runs one point after another in any case; then it gets one at a time.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig, launcher: Launcher, one_by_one: bool) -> None:
+        self._loader = context.config_loader
+        self._config = config
+        self._launcher = launcher
+        self._one_by_one = one_by_one
+        self._returns: dict[int, JobReturn] = {}
+        self._finished_before: set[int] = set()
+
+    def run(self, arguments: Sequence[str]) -> list[JobReturn]:
+        """Run all points, show their table and return what the launcher says of those that it ran.
+
+        Args:
+            arguments: Overrides.
+
+        Raises:
+            SystemExit: with status 1 if a point failed, or with that of a shell for a signal that ended the sweep.
+            ValueError: if the points cannot be told apart, or several processes were started to run the same sweep.
+        """
+        if "TORCHELASTIC_RUN_ID" in os.environ or tasks_of_srun(os.environ, has_terminal()):
+            raise ValueError(
+                "--multirun was started by torchrun or srun, so every process would run it all; start it once: "
+                "strategy=ddp starts the processes of every point, hydra/launcher=submitit_slurm makes it a job"
+            )
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        parser = OverridesParser.create(config_loader=self._loader)
+        points = plan_points(parser.parse_overrides(list(arguments)), self._compose)
+        status = self._launch(points)
+        outcomes = [self._outcome(point) for point in points]
+        self._show(outcomes)
+        if status or any(outcome.status == "failed" for outcome in outcomes):
+            sys.exit(status or 1)
+        return list(self._returns.values())
+
+    def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        """Return the settings of a point, all of them resolved, as in its job."""
+        whole = self._loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(whole.hydra.job):
+            whole.hydra.job.num, whole.hydra.job.id = number, str(number)
+        with _current(whole):
+            settings = whole.copy()
+            with open_dict(settings):
+                del settings["hydra"]
+            return settings
+
+    def _launch(self, points: Sequence[Point]) -> int:
+        """Run the points that are not finished; returns the exit status that a signal asks for, else 0."""
+        waiting = []
+        for point in points:
+            if point.settings is None:
+                log.info("point %d of %d: %s: %s", point.number + 1, len(points), point.swept, point.error)
+            elif point.settings.resume == "auto" and is_finished(point.settings):
+                self._finished_before.add(point.number)
+            else:
+                waiting.append(point)
+        batches = [[point] for point in waiting] if self._one_by_one else [waiting] if waiting else []
+        for batch in batches:
+            for point in batch:
+                log.info("point %d of %d: %s in %s", point.number + 1, len(points), point.swept, point.run_dir)
+            try:
+                returned = self._launcher.launch([list(point.overrides) for point in batch], batch[0].number)
+            except KeyboardInterrupt:
+                return 128 + signal.SIGINT
+            except SystemExit as stop:
+                return stop.code if isinstance(stop.code, int) else 1
+            self._returns.update((point.number, each) for point, each in zip(batch, returned, strict=True))
+        return 0
+
+    def _outcome(self, point: Point) -> Outcome:
+        if point.settings is None or point.run_dir is None:
+            return Outcome(point, "failed", point.error)
+        if point.number in self._finished_before:
+            return Outcome(point, "was finished")
+        returned = self._returns.get(point.number)
+        if returned is not None and returned.status == JobStatus.FAILED:
+            return Outcome(point, "failed", " ".join(str(returned._return_value).split()))
+        step = results(point.run_dir).step
+        if returned is None and not step:
+            return Outcome(point, "not started")
+        return Outcome(point, "finished" if step >= point.settings.trainer.max_steps else "stopped")
+
+    def _show(self, outcomes: Sequence[Outcome]) -> None:
+        console = Console(markup=False, emoji=False, highlight=False)
+        console.print(outcomes_table(outcomes))
+        for outcome in outcomes:
+            if outcome.error is not None:
+                console.print(printable(f"{outcome.point.swept} failed: {outcome.error}"), soft_wrap=True)
+
+
+@contextmanager
+def _current(config: DictConfig) -> Iterator[None]:
+    """Make a config the one that ${hydra:...} reads."""
+    holder = HydraConfig.instance()
+    before = holder.cfg
+    holder.set_config(config)
+    try:
+        yield
+    finally:
+        holder.cfg = before

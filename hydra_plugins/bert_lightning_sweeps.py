@@ -1,0 +1,73 @@
+"""Sweeper and launcher of bert-pretrain. Hydra looks for plugins in this folder only, and imports it for any command.
+
+So nothing else of the project is imported before a sweep begins. `bert_lightning.sweeps` has the code.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class PointSweeper(Sweeper):
+    """All combinations of the values that are swept, each in a folder of its own.
+
+    Args:
+        params: Overrides by key, beside those of the command line.
+    """
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        self.params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra gives a sweeper."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Run the sweep."""
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        from bert_lightning.sweeps.sweep import Sweep
+
+        one_by_one = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
+        sweep = Sweep(self.hydra_context, self.config, self.launcher, one_by_one)
+        return sweep.run([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+
+
+class ProcessLauncher(Launcher):
+    """One point after another, each in a process of its own; the value of a job is its last val/loss."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra gives a launcher."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run points; a signal to this process ends the sweep."""
+        from pathlib import Path
+
+        from bert_lightning.sweeps.outcomes import results
+        from bert_lightning.sweeps.point_process import PointFailedError, run_point
+
+        returned = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            of_hydra = [each for each in self.config.hydra.overrides.hydra if not each.startswith("hydra.mode=")]
+            settings = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            job = JobReturn(overrides=filter_overrides(overrides), cfg=settings)
+            try:
+                run_point([*of_hydra, f"hydra.job.num={number}"], overrides)
+                job.status, job.return_value = JobStatus.COMPLETED, results(Path(settings.run_dir)).last_loss
+            except PointFailedError as error:
+                job.status, job.return_value = JobStatus.FAILED, error
+            returned.append(job)
+        return returned

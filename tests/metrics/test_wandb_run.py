@@ -1,0 +1,163 @@
+"""W&B: a folder has one run, with its settings; whatever W&B cannot do, the run trains on and says so once."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bert_lightning.metrics.wandb_run import WandbMetrics, refusal, wandb_key
+from bert_lightning.settings.run_folder import RunFolder
+from tests.support.runs import wandb_config
+
+KEY = "0" * 40
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A server that takes no key."""
+
+    def do_POST(self) -> None:
+        content = json.dumps({"errors": [{"message": "user is not logged in"}]}).encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing_server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def logged(run_dir: Path, name: str = "a") -> WandbMetrics:
+    """Log two steps; returns the logger after its end."""
+    metrics = WandbMetrics(name, "tests", run_dir)
+    metrics.log_hyperparams({"optimizer": {"lr": 0.1}})
+    metrics.log_metrics({"train/loss": 1.0}, 1)
+    assert metrics.experiment.settings.mode == "offline"
+    metrics.finalize("success")
+    return metrics
+
+
+@pytest.mark.usefixtures("no_account")
+def test_two_folders_are_two_runs_and_a_resume_is_the_same_one(tmp_path: Path) -> None:
+    for folder in ("first", "second", "first"):
+        logged(tmp_path / folder)
+    ids = {folder: RunFolder(tmp_path / folder).wandb_run() for folder in ("first", "second")}
+    assert ids["first"] != ids["second"]
+    for folder, number in ids.items():
+        parts = [path.name for path in (tmp_path / folder / "wandb").glob("offline-run-*")]
+        assert parts
+        assert all(part.endswith(f"-{number}") for part in parts)
+
+
+def test_a_folder_keeps_its_id(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a")
+    made = folder.wandb_run()
+    assert RunFolder(tmp_path / "a").wandb_run() == made
+    assert folder.wandb_id.read_text() == f"{made}\n"
+    folder.wandb_id.write_text("")  # as a full disk leaves it
+    assert len(folder.wandb_run()) == 12
+
+
+def test_an_older_folder_goes_on_in_the_run_that_it_has(tmp_path: Path) -> None:
+    for part in ("run-20260102_030405-bert-2", "offline-run-20260101_030405-bert", "latest-run", "debug.log"):
+        (tmp_path / "wandb" / part).mkdir(parents=True)
+    assert RunFolder(tmp_path).wandb_run() == "bert-2"
+
+
+@pytest.mark.usefixtures("no_account")
+def test_the_settings_are_in_the_config(tmp_path: Path) -> None:
+    logged(tmp_path / "a")
+    assert wandb_config(tmp_path / "a")["optimizer"] == {"lr": 0.1}
+
+
+@pytest.mark.usefixtures("no_account")
+def test_without_a_key_one_line_says_how_to_upload_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "bert_lightning"):
+        logged(tmp_path / "a")
+    (said,) = [record.getMessage() for record in caplog.records if "W&B" in record.getMessage()]
+    assert said.startswith("W&B: no key (WANDB_API_KEY or `wandb login`), so the run is kept offline")
+    assert f"wandb sync {tmp_path}/a/wandb/offline-run-*-{RunFolder(tmp_path / 'a').wandb_run()}" in said
+
+
+@pytest.mark.usefixtures("no_account")
+@pytest.mark.parametrize("case", ["no network", "wrong key", "no run in time"])
+def test_what_keeps_w_and_b_from_working_keeps_the_run_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refusing_server: str, case: str
+) -> None:
+    """The last case: a server that answers, but with which no run can be opened in time."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", refusing_server if case == "wrong key" else "http://127.0.0.1:9")
+    if case == "no run in time":
+        monkeypatch.setattr("bert_lightning.metrics.wandb_run.refusal", lambda address, key: None)
+        monkeypatch.setattr("bert_lightning.metrics.wandb_run.INIT_SECONDS", 2.0)
+    with caplog.at_level("INFO", "bert_lightning"):
+        logged(tmp_path / "a")
+    said = [record.getMessage() for record in caplog.records if "W&B" in record.getMessage()]
+    assert len(said) == 1
+    assert "so the run is kept offline; upload it with: wandb sync" in said[0]
+    assert ("does not answer" in said[0]) == (case == "no network")
+    assert ("does not take the key" in said[0]) == (case == "wrong key")
+
+
+@pytest.mark.usefixtures("no_account")
+def test_a_folder_that_w_and_b_cannot_use_costs_the_curves_there_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    plain = wandb.init
+
+    def init(**options: object) -> object:
+        if options["mode"] != "disabled":
+            raise OSError(28, "No space left on device")
+        return plain(**options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    metrics = WandbMetrics("a", "tests", tmp_path)
+    metrics.log_metrics({"x": 1.0}, 1)
+    metrics.finalize("success")
+    assert "W&B is left out, metrics.csv has everything: [Errno 28] No space left" in caplog.text
+
+
+def test_a_server_is_asked_whether_it_takes_the_key(refusing_server: str) -> None:
+    assert refusal(refusing_server, KEY) == f"{refusing_server} does not take the key"
+    assert "http://127.0.0.1:9 does not answer" in str(refusal("http://127.0.0.1:9", KEY))
+
+
+def test_the_points_of_a_sweep_are_a_group(tmp_path: Path) -> None:
+    assert WandbMetrics("lr/optimizer.lr=0.1", "tests", tmp_path)._wandb_init["group"] == "lr"
+    assert WandbMetrics("a", "tests", tmp_path)._wandb_init["group"] is None
+    assert WandbMetrics("a", "tests", tmp_path, group="mine")._wandb_init["group"] == "mine"
+
+
+def test_an_account_is_a_key_in_the_environment_or_in_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert wandb_key() is None
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert wandb_key() == "key"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert wandb_key() is None
+    monkeypatch.setenv("WANDB_API_KEY", "another")
+    assert wandb_key() == "another"

@@ -1,0 +1,161 @@
+"""bert-pretrain --multirun: every point has its own folder, log and W&B run, and its end is its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder
+from tests.support.checkout import checkout_environment
+from tests.support.processes import wait_until
+from tests.support.runs import steps_made, wandb_config
+from tests.support.settings import Settings, overrides
+
+NO_GUESSES = {"~callbacks.guesses": ""}
+
+
+def command_of(settings: Settings) -> list[str]:
+    words = [word.removesuffix("=") if word[0] == "~" else word for word in overrides(settings)]
+    return [sys.executable, "-m", "bert_lightning.pretrain", "--multirun", *words]
+
+
+def sweep(settings: Settings, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = checkout_environment(COLUMNS="200", WANDB_MODE="offline")
+    return subprocess.run(
+        command_of(settings), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def table(output: str) -> dict[str, list[str]]:
+    """Cells of the table at the end, by the point."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_points_do_not_mix_and_a_failure_is_its_own(base: Settings, tmp_path: Path) -> None:
+    """The same line with resume=auto leaves out what is finished and goes on with what is not."""
+    settings = (
+        base | NO_GUESSES | {"optimizer.lr": "1e-3,-1,2e-3", "logger": "wandb", "run_name": "lr", "resume": "auto"}
+    )
+    done = sweep(settings, tmp_path)
+    assert done.returncode == 1, done.stderr
+    first, wrong, second = (tmp_path / "runs" / "lr" / f"optimizer.lr={rate}" for rate in ("0.001", "-1", "0.002"))
+    rows = table(done.stdout)
+    losses = {folder: read_columns(folder / "metrics.csv")["val/loss"][1] for folder in (first, second)}
+    for folder, rate in ((first, 0.001), (second, 0.002)):
+        shown = [f"{losses[folder][-1]:.4f}", f"{min(losses[folder]):.4f}"]
+        assert rows[f"optimizer.lr={rate}"] == ["finished", "14", *shown, str(folder)]
+        assert wandb_config(folder)["optimizer"]["lr"] == rate
+        assert wandb_config(folder)["run_name"] == f"lr/optimizer.lr={rate}"
+        log = (folder / "run.log").read_text()
+        assert log.count("from the start") == 1
+        assert f"lr/optimizer.lr={rate}: " in log
+    assert losses[first] != losses[second]
+    assert len({RunFolder(folder).wandb_run() for folder in (first, second)}) == 2
+    assert rows["optimizer.lr=-1"] == ["failed", "0", "-", "-", str(wrong)]
+    assert done.stderr == "error: Invalid learning rate: -1\n"
+    assert "optimizer.lr=-1 failed: Invalid learning rate: -1\n" in done.stdout
+    assert not wrong.exists()
+
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    (second / "checkpoints" / "step-0000014.ckpt").unlink()
+    again = sweep(settings, tmp_path)
+    assert again.returncode == 1
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+    statuses = {point: row[0] for point, row in table(again.stdout).items()}
+    assert statuses == {
+        "optimizer.lr=0.001": "was finished",
+        "optimizer.lr=-1": "failed",
+        "optimizer.lr=0.002": "finished",
+    }
+    assert "continuing from" in (second / "run.log").read_text()
+    assert read_columns(second / "metrics.csv")["val/loss"][1] == losses[second]
+    assert len(list((second / "wandb").glob(f"offline-run-*-{RunFolder(second).wandb_run()}"))) == 2
+
+
+def test_points_in_one_process_do_not_mix_either(base: Settings, tmp_path: Path) -> None:
+    settings = base | NO_GUESSES | {"optimizer.lr": "1e-3,-1,2e-3", "logger": "wandb", "hydra/launcher": "basic"}
+    done = sweep(settings, tmp_path)
+    assert done.returncode == 1, done.stderr
+    statuses = {point: row[0] for point, row in table(done.stdout).items()}
+    assert statuses == {"optimizer.lr=0.001": "finished", "optimizer.lr=-1": "failed", "optimizer.lr=0.002": "finished"}
+    folders = [tmp_path / "runs" / "bert" / f"optimizer.lr={rate}" for rate in ("0.001", "0.002")]
+    assert [wandb_config(folder)["optimizer"]["lr"] for folder in folders] == [0.001, 0.002]
+    assert [(folder / "run.log").read_text().count("from the start") for folder in folders] == [1, 1]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_sweep_saves_its_point_and_starts_no_other(base: Settings, tmp_path: Path) -> None:
+    settings = base | {
+        "seed": "1,2",
+        "trainer.max_steps": 100000,
+        "callbacks": "audit",
+        "trainer.val_check_interval": 100000,
+    }
+    settings |= {"callbacks.checkpoint.every_n_steps": 100000}
+    process = subprocess.Popen(
+        command_of(settings),
+        cwd=tmp_path,
+        env=checkout_environment(COLUMNS="200"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    first = tmp_path / "runs" / "bert" / "seed=1"
+    try:
+        wait_until(lambda: steps_made(first) > 3, process)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130, errors
+    (saved,) = RunFolder(first).saved()
+    rows = table(output)
+    assert rows["seed=1"][:2] == ["stopped", str(int(saved.stem.removeprefix("step-")))]
+    assert rows["seed=2"][:2] == ["not started", "0"]
+    assert not (tmp_path / "runs" / "bert" / "seed=2").exists()
+
+
+@pytest.mark.slow
+def test_lightning_starts_the_ranks_of_a_point_with_its_settings(base: Settings, tmp_path: Path) -> None:
+    settings = base | NO_GUESSES | {"optimizer.lr": "1e-3,2e-3", "strategy": "ddp", "trainer.devices": 2}
+    done = sweep(settings, tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rate in ("0.001", "0.002"):
+        folder = tmp_path / "runs" / "bert" / f"optimizer.lr={rate}"
+        assert "2 x cpu" in (folder / "run.log").read_text()
+        assert max(read_columns(folder / "metrics.csv")["optim/lr"][1]) == pytest.approx(float(rate), rel=0.2)
+
+
+@pytest.mark.slow
+def test_points_as_jobs_of_submitit(base: Settings, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    settings = base | NO_GUESSES | {"optimizer.lr": "1e-3,-1", "hydra/launcher": "submitit_local"}
+    done = sweep(settings | {"hydra.launcher.timeout_min": 5}, tmp_path)
+    assert done.returncode == 1, done.stderr
+    rows = table(done.stdout)
+    assert rows["optimizer.lr=0.001"][:2] == ["finished", "14"]
+    assert rows["optimizer.lr=-1"][0] == "failed"
+    assert "optimizer.lr=-1 failed: Invalid learning rate: -1\n" in done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+def test_a_sweep_is_started_once(
+    base: Settings, tmp_path: Path, launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {"torchrun": {"TORCHELASTIC_RUN_ID": "x"}, "srun": {"SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}}[launcher]
+    for name, value in (started | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}).items():
+        monkeypatch.setenv(name, value)
+    done = sweep(base | {"seed": "1,2"}, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: --multirun was started by torchrun or srun, so every process would run it all"
+    )
+    assert not (tmp_path / "runs").exists()
