@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
-from bert_lightning.callbacks.preemption import hand_over
+from bert_lightning.callbacks.preemption import Preemption, hand_over
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.execution.compilation import Compilation
@@ -172,6 +172,7 @@ def _attention(plan: RunPlan) -> PackedAttention:
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
     callbacks = list(instantiate(plan.settings.callbacks).values())
+    keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)  # Lightning's way does not save
     return instantiate(
         plan.settings.trainer,
         strategy=strategy,
@@ -180,6 +181,7 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
         num_nodes=plan.processes.num_nodes,
         precision=lightning_precision(plan.precision),
         callbacks=callbacks,
+        max_time=None if keeps_time else plan.settings.trainer.get("max_time"),
         logger=list(instantiate(plan.settings.logger).values()),
         plugins=[] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()],
         max_epochs=-1,
