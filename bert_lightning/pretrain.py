@@ -21,6 +21,7 @@ from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import Preemption, hand_over
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
@@ -58,6 +59,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
     _quieten()
+    watch_launcher()
     check_types(cfg)
     strategy = instantiate(cfg.strategy)
     plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))

@@ -114,7 +114,7 @@ class Preparation:
             try:
                 manifest, counts = self._prepare(groups, make_tokenizer, executor, settings, stages)
                 self._publish(manifest, stages)
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, KeyboardInterrupt) as error:
                 self._give_up(error, new_parents)
         return manifest, counts
 
@@ -167,7 +167,7 @@ class Preparation:
         sync(self.output_dir.parent)
         self.work.remove()
 
-    def _give_up(self, error: ValueError | OSError, new_parents: Sequence[Path]) -> NoReturn:
+    def _give_up(self, error: ValueError | OSError | KeyboardInterrupt, new_parents: Sequence[Path]) -> NoReturn:
         """Raise the error and name the folder of finished work, or remove the folder if no work is finished."""
         kept = f"finished work is kept in {self.work.path}, and a rerun continues there"
         if isinstance(error, OSError):
@@ -175,6 +175,8 @@ class Preparation:
                 raise OSError(error.errno, f"the disk of {self.work.path} is full; {kept}") from error
             raise error
         if self.work.has_finished_tasks():
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
             raise ValueError(f"{error}; {kept}") from error
         self.work.remove()
         for parent in new_parents:
