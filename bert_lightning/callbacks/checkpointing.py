@@ -20,6 +20,7 @@ from bert_lightning.checkpoints.disk_space import expected_bytes, missing_space,
 from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from data_pipeline.child_processes import lost_process
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch turns the error of a write into a RuntimeError
             partial.unlink(missing_ok=True)
+            if lost_process(error) is not None:  # it is raised wherever the main process is at the time
+                raise
             raise OSError(f"{target} could not be saved: {error}") from error
         partial.replace(target)
 
