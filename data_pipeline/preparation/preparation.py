@@ -29,6 +29,7 @@ from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport, sample_texts
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.preparation.held_out import fill_held_out
+from data_pipeline.preparation.interruptible import interruptible
 from data_pipeline.preparation.tokenization import TextInput, Tokenized
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest, SourceEntry
@@ -250,7 +251,8 @@ class Preparation:
         if not done.exists():
             paths = [text.path("train", number) for number in range(num_files)]
             with work.delivered() as scratch:
-                save_tokenizer(make(lambda: sample_texts(paths, self.sample_bytes)), scratch.folder("tokenizer"))
+                tokenizer = interruptible(partial(make, partial(sample_texts, paths, self.sample_bytes)))
+                save_tokenizer(tokenizer, scratch.folder("tokenizer"))
             done.touch()
         return load_tokenizer(work.folder("tokenizer"))
 

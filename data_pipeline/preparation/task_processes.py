@@ -5,7 +5,6 @@ A pool of multiprocessing waits for ever if one of its processes is killed, as t
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ def run_in_processes(name: str, task: Callable[[int], object], numbers: Sequence
     """
     # Processes are forked from one that has done their imports.
     context = multiprocess.get_context("forkserver")
-    context.set_forkserver_preload(_preloaded())
+    context.set_forkserver_preload(["__main__", _PRELOADED])
     waiting = deque(numbers)
     processes: dict[Any, Any] = {}
     at_work: dict[Any, int] = {}
@@ -57,12 +56,6 @@ def run_in_processes(name: str, task: Callable[[int], object], numbers: Sequence
         for connection, process in processes.items():
             process.join()
             connection.close()
-
-
-def _preloaded() -> list[str]:
-    """Return the modules that every process needs; the main one has its name only if it was started with `-m`."""
-    main = sys.modules["__main__"].__spec__
-    return ["__main__", _PRELOADED, *([main.name] if main else [])]
 
 
 def _give(connection: Any, waiting: deque[int], at_work: dict[Any, int]) -> None:
