@@ -128,6 +128,8 @@ def resident_growth(
     sender.close()
     try:
         return [receiver.recv() for _ in range(CHECKPOINTS)]
+    except EOFError:
+        raise ChildProcessError("the process that reads was killed; the kernel does so if memory is short") from None
     finally:
         process.join()
 
