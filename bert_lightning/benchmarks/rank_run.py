@@ -114,9 +114,7 @@ def run_ranks(job: Job, ranks: int) -> list[list[Turn]]:
         try:
             first, *_ = [result.result() for result in results]
         except BrokenProcessPool as error:
-            raise ChildProcessError(
-                f"one of {ranks} ranks was killed; the kernel does so if memory is short"
-            ) from error
+            raise ChildProcessError(f"one of {ranks} ranks was lost; the kernel kills it if memory is short") from error
     return first
 
 

@@ -129,7 +129,9 @@ def resident_growth(
     try:
         return [receiver.recv() for _ in range(CHECKPOINTS)]
     except EOFError:
-        raise ChildProcessError("the process that reads was killed; the kernel does so if memory is short") from None
+        raise ChildProcessError(
+            "the process that reads has ended early; the kernel kills it if memory is short"
+        ) from None
     finally:
         process.join()
 

@@ -34,7 +34,7 @@ def started_by_launcher(environment: MutableMapping[str, str], parent: int) -> b
 def watch_launcher(
     environment: MutableMapping[str, str] = os.environ,
     poll_seconds: float = 1.0,
-    stopped_seconds: float = 60.0,
+    stopped_seconds: float = 30.0,
     grace_seconds: float = 60.0,
 ) -> None:
     """Watch the process that started this rank from a thread, if that was a launcher; call it before ranks are started.
@@ -42,7 +42,7 @@ def watch_launcher(
     Args:
         environment: The variables of this process.
         poll_seconds: Seconds between two looks.
-        stopped_seconds: How long the launcher may be stopped.
+        stopped_seconds: How long the launcher may be stopped; less than the watchdog waits, which saves nothing.
         grace_seconds: Seconds between the request to save and the end by force.
     """
     parent = os.getppid()
