@@ -32,5 +32,6 @@ def make_up_for_validation(trainer: Any) -> None:
     if not (trainer.global_step and loop.restarted_on_train_batch_end and validation_follows(trainer)):
         return
     trainer.validating = True
+    loop.val_loop.restarting = False  # it would leave out the batches that an earlier validation had
     loop.val_loop.run()
     trainer.training = True
