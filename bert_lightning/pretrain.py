@@ -17,9 +17,10 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
-from bert_lightning.callbacks.preemption import hand_over
+from bert_lightning.callbacks.preemption import Preemption, hand_over
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.execution.launch_environment import launch_plugins, trainer_accelerator
@@ -68,6 +69,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
     _quieten()
+    watch_launcher()
     check_types(cfg)
     strategy = instantiate(cfg.strategy)
     plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))
@@ -188,6 +190,7 @@ def _attention(plan: RunPlan) -> PackedAttention:
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
     callbacks = list(instantiate(plan.settings.callbacks).values())
+    keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)  # Lightning's way does not save
     return instantiate(
         plan.settings.trainer,
         strategy=strategy,
@@ -196,6 +199,7 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
         num_nodes=plan.processes.num_nodes,
         precision=lightning_precision(plan.precision),
         callbacks=callbacks,
+        max_time=None if keeps_time else plan.settings.trainer.max_time,
         logger=list(instantiate(plan.settings.logger).values()),
         plugins=launch_plugins() + ([] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()]),
         max_epochs=-1,

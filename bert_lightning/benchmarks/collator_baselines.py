@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
+from data_pipeline.child_processes import serve_main_process
 from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.samples import PretrainingSamples
 
@@ -34,6 +35,7 @@ def collator_speed(
             collate_fn=collate,
             num_workers=num_workers,
             prefetch_factor=LOADED_AHEAD if num_workers else None,
+            worker_init_fn=serve_main_process,
         )
         return speed(iter(loader), _sizes, num_workers, seconds)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
+from data_pipeline.child_processes import serve_main_process
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
@@ -70,6 +71,7 @@ def padded_batches(samples: PretrainingSamples, share: Share, num_workers: int =
         sampler=count(0, share.global_batch_size),
         num_workers=num_workers,
         prefetch_factor=LOADED_AHEAD if num_workers else None,
+        worker_init_fn=serve_main_process,
     )
     return iter(loader)
 

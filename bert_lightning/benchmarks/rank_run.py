@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -110,7 +111,10 @@ def run_ranks(job: Job, ranks: int) -> list[list[Turn]]:
         port = free.getsockname()[1]
     with ProcessPoolExecutor(ranks, multiprocessing.get_context("spawn")) as pool:
         results = [pool.submit(_run_rank, job, rank, ranks, port) for rank in range(ranks)]
-        first, *_ = [result.result() for result in results]
+        try:
+            first, *_ = [result.result() for result in results]
+        except BrokenProcessPool as error:
+            raise ChildProcessError(f"one of {ranks} ranks was lost; the kernel kills it if memory is short") from error
     return first
 
 

@@ -128,6 +128,10 @@ def resident_growth(
     sender.close()
     try:
         return [receiver.recv() for _ in range(CHECKPOINTS)]
+    except EOFError:
+        raise ChildProcessError(
+            "the process that reads has ended early; the kernel kills it if memory is short"
+        ) from None
     finally:
         process.join()
 

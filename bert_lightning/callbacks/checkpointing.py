@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bert_lightning.checkpoints.checkpoint import read_checkpoint
-from bert_lightning.distributed.collectives import gather_objects
+from bert_lightning.checkpoints.disk_space import expected_bytes, missing_space, taken_bytes
+from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from data_pipeline.child_processes import lost_process
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
@@ -41,6 +45,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch turns the error of a write into a RuntimeError
             partial.unlink(missing_ok=True)
+            if lost_process(error) is not None:  # it is raised wherever the main process is at the time
+                raise
             raise OSError(f"{target} could not be saved: {error}") from error
         partial.replace(target)
 
@@ -49,41 +55,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def validation_follows(trainer: L.Trainer) -> bool:
-    """Return whether the loop validates between the step that was just made and the next one.
-
-    A run that ends validates once more, whether all steps are made or a callback such as EarlyStopping has ended it.
-    """
-    due = trainer.val_check_batch is not None and trainer.global_step % trainer.val_check_batch == 0
-    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps or trainer.should_stop)
-
-
 class PeriodicCheckpoint(Checkpoint):
-    """Save every `every_n_steps` steps and at the end, keep the newest `keep_last`, and the best on request.
+    """Save after so many steps or minutes and at the end, keep the newest `keep_last`, and the best on request.
 
     The folder is the only state: a run that was moved or killed in the middle of a save goes on as any other. If a
-    validation pass follows the step, the checkpoint is saved after it, so that resuming repeats and misses none. If
-    the disk is full, the run goes on without the checkpoint, and ends with an error if it is the last one.
+    validation pass follows the step, the checkpoint is saved before it, and a run that goes on from there makes up for
+    the validation. If the disk is full, the run goes on without the checkpoint, and ends with an error if it is the
+    last one.
 
     Args:
         run_dir: Folder of the run.
         every_n_steps: Steps between two checkpoints.
         keep_last: Number of checkpoints to keep; None keeps all.
         keep_best: Metric of the validation, such as val/loss, the lowest of which is saved and kept too.
+        every_minutes: Most minutes between two checkpoints, on the clock of the first rank; None for no limit.
+        clock: Seconds since any moment.
     """
 
     def __init__(
-        self, run_dir: str | Path, every_n_steps: int, keep_last: int | None = 2, keep_best: str | None = None
+        self,
+        run_dir: str | Path,
+        every_n_steps: int,
+        keep_last: int | None = 2,
+        keep_best: str | None = None,
+        every_minutes: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         check_whole_number("callbacks.checkpoint.every_n_steps", every_n_steps)
         check_whole_number("callbacks.checkpoint.keep_last", keep_last, or_null=True)
+        if every_minutes is not None and (not isinstance(every_minutes, int | float) or not every_minutes > 0):
+            raise ValueError(
+                f"callbacks.checkpoint.every_minutes must be a number above 0, or null; got {every_minutes}"
+            )
         self.folder = RunFolder(run_dir)
         self.every_n_steps = every_n_steps
         self.keep_last = keep_last
         self.keep_best = keep_best
+        self.every_minutes = every_minutes
         self.saved_step = -1
         self._best: dict[str, Any] = {}
+        self._clock = clock
+        self._saved_at = clock()
+        self._time_is_up: SharedFlags | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make sure that all ranks continue from the same checkpoint, and clear away what a killed save has left."""
@@ -96,20 +110,54 @@ class PeriodicCheckpoint(Checkpoint):
                 _remove(leftover)
         if self.keep_best is not None:
             self._best = gather_objects(_read_json(self.folder.best))[0]
+        self._time_is_up = SharedFlags(1) if self.every_minutes is not None else None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock, and say so if the disk has too little room for the checkpoints to come."""
+        self._saved_at = self._clock()
+        resumed, same_step = trainer.ckpt_path, self.folder.checkpoint(trainer.global_step)
+        if resumed is not None and Path(resumed).absolute() == same_step.absolute():
+            self.saved_step = trainer.global_step
+        if trainer.is_global_zero and (missing := self._missing_space(trainer, pl_module)):
+            log.warning("%s; make room, or lower callbacks.checkpoint.keep_last=%s", missing, self.keep_last)
+
+    def _missing_space(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str | None:
+        one = expected_bytes(pl_module.parameters())
+        if self.keep_last is None:
+            copies, replaced = -(-(trainer.max_steps - trainer.global_step) // self.every_n_steps), 0
+        else:
+            copies = self.keep_last + (self.keep_best is not None) + 1
+            replaced = taken_bytes(self.folder.saved())
+        return missing_space(self.folder.checkpoints, one, copies, replaced)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Save if a checkpoint is due and no validation follows."""
-        if self._is_due(trainer) and not validation_follows(trainer) and self.saved_step != trainer.global_step:
+        """Save if a checkpoint is due, before the validation that may follow."""
+        time_is_up = self._exchange_time(trainer)
+        if (time_is_up or self._is_due(trainer)) and self.saved_step != trainer.global_step:
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the checkpoint that waited for the validation, and the best so far."""
+        """Save the best so far, and the last checkpoint of a run that the validation has ended."""
         is_best = self.keep_best is not None and self._improves(trainer, pl_module)
-        if self._is_due(trainer) or is_best:
+        if (is_best or trainer.should_stop) and self.saved_step != trainer.global_step:
             self.save(trainer)
         if is_best and trainer.is_global_zero and self.saved_step == trainer.global_step:
             write_whole(self.folder.best, json.dumps(self._best))
             self._remove_old()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Wait for the message under way."""
+        if self._time_is_up is not None:
+            self._time_is_up.wait()
+
+    def _exchange_time(self, trainer: L.Trainer) -> bool:
+        """Return on all ranks, at the same step, whether the time is up on the clock of the first rank."""
+        if self._time_is_up is None or self.every_minutes is None:
+            return False
+        is_up = trainer.is_global_zero and self._clock() - self._saved_at >= 60 * self.every_minutes
+        if is_up:
+            self._saved_at = self._clock()  # the others read it one step later, and it is said once
+        return self._time_is_up.exchange([is_up])[0]
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         is_last = trainer.global_step >= trainer.max_steps or trainer.should_stop
@@ -144,6 +192,7 @@ class PeriodicCheckpoint(Checkpoint):
             log.warning("step %d is not saved, the run goes on: %s", trainer.global_step, error)
             return
         self.saved_step = trainer.global_step
+        self._saved_at = self._clock()
         if trainer.is_global_zero:
             self._remove_old()
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGUSR2: finish the step, agree among the ranks, save, stop, and be queued again.
+"""Signals and the end of the time: finish the step, agree among the ranks, save, stop, and be queued again.
 
 Lightning's handlers broadcast and save inside the signal handler, which deadlocks with several ranks. These only
 set a flag; the collective work is done after a step, where every rank is.
@@ -9,21 +9,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, validation_follows
+from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
 from bert_lightning.distributed.collectives import SharedFlags
+from bert_lightning.settings.cli import INTERRUPTED
+from bert_lightning.training.time_limit import seconds_of
 from data_pipeline.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""The end of a job or a machine; SLURM before the time limit (`--signal=USR1@300`); submitit."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""The end of a job; Ctrl-C; a lost terminal; SLURM before the time limit (`--signal=USR1@300`); submitit."""
 
 
 def leave_out_sigterm_broadcast(trainer: L.Trainer) -> None:
@@ -31,24 +34,40 @@ def leave_out_sigterm_broadcast(trainer: L.Trainer) -> None:
     epoch_loop: Any = trainer.fit_loop.epoch_loop
     check_internal(epoch_loop, "_broadcast_sigterm_tensor", "lightning 2.6.6")
     epoch_loop._broadcast_sigterm_tensor = lambda: None
+    connector: Any = trainer._signal_connector
+    check_internal(connector, "received_sigterm", "lightning 2.6.6")
+    connector.received_sigterm = False  # the loop raises an error after the next step otherwise
 
 
 class Preemption(Checkpoint):
-    """Save a checkpoint and stop when any rank is told to.
+    """Save a checkpoint and stop when any rank is told to, or when the time is over on the clock of the first rank.
 
-    It is a `Checkpoint` so that Lightning calls it after the callbacks whose state it saves.
+    It is a `Checkpoint` so that Lightning calls it after the callbacks whose state it saves. A second Ctrl-C ends the
+    process at once. Signals that the process ignores, as `nohup` has it ignore SIGHUP, stay ignored.
 
     Args:
         check_every_n_steps: Steps between two agreements; each is one message of a few bytes between hosts.
+        max_time: How long this launch may train, as DD:HH:MM:SS; None for no limit.
+        clock: Seconds since any moment.
     """
 
-    def __init__(self, check_every_n_steps: int = 1) -> None:
+    def __init__(
+        self,
+        check_every_n_steps: int = 1,
+        max_time: str | Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         check_whole_number("callbacks.preemption.check_every_n_steps", check_every_n_steps)
         super().__init__()
         self.check_every_n_steps = check_every_n_steps
+        self._max_time = max_time
+        self._seconds = seconds_of(max_time)
+        self._clock = clock
+        self._began = clock()
         self.preempted = False
         self.received: set[signal.Signals] = set()
         self._own: set[int] = set()
+        self._speaks = False
         self._flags: SharedFlags | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -58,35 +77,46 @@ class Preemption(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning, which registered its handlers before this hook."""
-        self._flags = SharedFlags(len(SIGNALS))
-        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._began = self._clock()
+        self._speaks = trainer.is_global_zero
+        self._flags = SharedFlags(len(SIGNALS) + 1)
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._note) for number in heard}
+        if trainer.received_sigterm:
+            self._own.add(signal.SIGTERM)
         leave_out_sigterm_broadcast(trainer)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in self._own:
+            os._exit(INTERRUPTED)
+        if number == signal.SIGINT and self._speaks:
+            os.write(2, b"\ninterrupted: the run finishes its step, saves and ends; Ctrl-C again ends it at once\n")
         self._own.add(number)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Stop after this step if a rank was signaled before the last one.
-
-        If a validation pass follows, the state is saved at once and the run stops after the next step, so that its
-        row is not missing from the metrics; if the time runs out before, the saved state is there.
-        """
+        """Stop after this step if a rank was signaled before the last one; a validation is left to the next launch."""
         assert self._flags is not None
         if trainer.global_step % self.check_every_n_steps:
             return
-        raised = self._flags.exchange([number in self._own for number in SIGNALS])
-        self.received |= {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}
-        if not self.received:
+        mine = [number in self._own for number in SIGNALS]
+        *raised, time_is_up = self._flags.exchange([*mine, trainer.is_global_zero and self._time_is_up()])
+        received = {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}
+        if not (received or time_is_up) or trainer.global_step >= trainer.max_steps:
             return
+        self.received = received
         saver = self._saver(trainer)
         if saver.saved_step != trainer.global_step:
             saver.save(trainer, is_last=True)
-        if validation_follows(trainer):
-            return
         self.preempted = True
         trainer.should_stop = True
         trainer.limit_val_batches = 0  # stopping early validates otherwise, and the time to stop in is short
-        log.warning("told to stop: saved step %d; resume=auto continues from there", trainer.global_step)
+        why = "told to stop" if received else f"trainer.max_time={self._max_time} is over"
+        log.warning(
+            "%s: saved step %d; the same command with resume=auto continues from there", why, trainer.global_step
+        )
+
+    def _time_is_up(self) -> bool:
+        return self._seconds is not None and self._clock() - self._began >= self._seconds
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give the signals back."""
@@ -111,10 +141,13 @@ class Preemption(Checkpoint):
 
 
 def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -> None:
-    """After a run that was told to stop: have its job queued again.
+    """After a run that was told to stop: have its job queued again, or end the command that was interrupted.
 
     SIGUSR1 comes from SLURM before the time limit, so the first rank asks for the job to be queued again. SIGUSR2 comes
     from submitit, whose handler does that by itself, so it gets the signal now. SIGTERM is somebody's wish to end.
+
+    Raises:
+        KeyboardInterrupt: on the first rank, after Ctrl-C; an error on another rank would make the launcher kill all.
     """
     preemptions = [each for each in trainer.callbacks if isinstance(each, Preemption)]  # type: ignore[attr-defined]
     received = {number for each in preemptions for number in each.received}
@@ -129,6 +162,8 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
         log.warning(
             "job %s %s", job, f"cannot be queued again: {done.stderr.strip()}" if done.returncode else "is queued again"
         )
+    elif signal.SIGINT in received:
+        raise KeyboardInterrupt
 
 
 def slurm_job(environment: Mapping[str, str]) -> str | None:

@@ -1,4 +1,7 @@
-"""How a command begins and ends: a config in, and a wrong input is one line on standard error and exit status 2."""
+"""How a command begins and ends: a config in; what stops it is one line on standard error and an exit status.
+
+A wrong input ends with status 2, a lost process with 1, and Ctrl-C with 130, as shells count.
+"""
 
 import functools
 import os
@@ -6,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.config import CONF_DIR, is_first_process
+from data_pipeline.child_processes import lost_process
 from data_pipeline.untrusted.escaping import printable
 
 RENAMED = {
@@ -23,6 +27,7 @@ RENAMED = {
     "callbacks.checkpoint.dirpath": "callbacks.checkpoint.run_dir, the folder of the run",
 }
 """Keys of version 0.1 that Hydra no longer finds, and what to type instead."""
+INTERRUPTED = 130
 _VARIABLE = "HYDRA_FULL_ERROR"
 _ASKED = os.environ.get(_VARIABLE)
 
@@ -90,6 +95,23 @@ def _messages() -> Iterator[None]:
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        if (lost := lost_process(error)) is None:
+            raise
+        print(f"error: {lost}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt as error:
+        _end_interrupted(error)
+    except SystemExit as ended:
+        if ended.code == 1 and isinstance(ended.__context__, KeyboardInterrupt):  # Lightning exits so
+            _end_interrupted(ended.__context__)
+        raise
+
+
+def _end_interrupted(error: KeyboardInterrupt) -> NoReturn:
+    if is_first_process():
+        print(f"interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def _one_line(error: BaseException) -> str:

@@ -35,6 +35,7 @@ from bert_lightning.training.optim import (
     take_settings,
 )
 from bert_lightning.training.step_guard import StepGuard, poison
+from bert_lightning.training.validation_turns import make_up_for_validation
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
 
@@ -120,7 +121,7 @@ class PretrainingModule(L.LightningModule):
                 )
 
     def on_train_start(self) -> None:
-        """Tell the loggers the settings, and make the sums on the device, or take those of the checkpoint."""
+        """Tell the loggers the settings, make the sums or take the saved ones, and validate if that is owed."""
         for optimizer in self.trainer.optimizers:
             check_moments(optimizer)
             self._take_settings(optimizer)
@@ -133,6 +134,7 @@ class PretrainingModule(L.LightningModule):
         if self._restored is not None:
             self._train_sums.load_state_dict(self._restored["sums"], self.global_rank == 0)
             self._guard.load_state_dict(self._restored["guard"])
+        make_up_for_validation(self.trainer)
 
     def training_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Make one update from this rank's micro-batches of one global batch."""

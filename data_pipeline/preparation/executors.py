@@ -2,44 +2,22 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import multiprocess
 from datatrove.executor.local import LocalPipelineExecutor
 from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_pipeline.internals import check_internal
+from data_pipeline.preparation.task_processes import run_in_processes
 from data_pipeline.processors import num_processors
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
-_PRELOADED = "data_pipeline.preparation.preparation"
-_at_work = threading.Event()
-
-
-def _end_with_parent() -> None:
-    """End a process that was forked while tasks run as soon as its parent has ended.
-
-    datatrove's executor forks a multiprocessing Manager, which would wait forever after its parent was killed.
-    """
-
-    def watch(parent: int) -> None:
-        while os.getppid() == parent:
-            time.sleep(POLL_SECONDS)
-        os._exit(1)
-
-    if _at_work.is_set():
-        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_end_with_parent)
 
 
 class Executor(Protocol):
@@ -70,24 +48,24 @@ class LocalExecutor:
             logging_dir=str(folder),
         )
         logger.disable("datatrove")
-        # Processes are forked from one that has done their imports, so that they need not repeat them in every stage.
-        multiprocess.get_context("forkserver").set_forkserver_preload(["__main__", _PRELOADED])
-        _at_work.set()
-        try:
-            with progress(name, num_tasks, folder / "completions"):
-                executor.run()
-        finally:
-            _at_work.clear()
+        unfinished = executor.get_incomplete_ranks(range(num_tasks))
+        with progress(name, num_tasks, folder / "completions"):
+            if workers > 1:
+                run_in_processes(name, executor.run_task, unfinished, workers)
+            else:
+                for number in unfinished:
+                    executor.run_task(number)
 
 
 class _QuietExecutor(LocalPipelineExecutor):
-    """datatrove's executor without its log lines on the screen; errors are raised."""
+    """datatrove's executor without its log lines on the screen and without its pool; errors are raised."""
 
     check_internal(LocalPipelineExecutor, "_run_for_rank", "datatrove 0.10.1")
 
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
+    def run_task(self, number: int) -> None:
+        """Run the task of a number and record that it is finished."""
         logger.disable("datatrove")
-        return super()._run_for_rank(rank, local_rank, node_rank)
+        self._run_for_rank(number)
 
 
 class Step:

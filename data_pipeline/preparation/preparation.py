@@ -29,6 +29,7 @@ from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport, sample_texts
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.preparation.held_out import fill_held_out
+from data_pipeline.preparation.interruptible import interruptible
 from data_pipeline.preparation.tokenization import TextInput, Tokenized
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest, SourceEntry
@@ -114,7 +115,7 @@ class Preparation:
             try:
                 manifest, counts = self._prepare(groups, make_tokenizer, executor, settings, stages)
                 self._publish(manifest, stages)
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, KeyboardInterrupt) as error:
                 self._give_up(error, new_parents)
         return manifest, counts
 
@@ -167,7 +168,7 @@ class Preparation:
         sync(self.output_dir.parent)
         self.work.remove()
 
-    def _give_up(self, error: ValueError | OSError, new_parents: Sequence[Path]) -> NoReturn:
+    def _give_up(self, error: ValueError | OSError | KeyboardInterrupt, new_parents: Sequence[Path]) -> NoReturn:
         """Raise the error and name the folder of finished work, or remove the folder if no work is finished."""
         kept = f"finished work is kept in {self.work.path}, and a rerun continues there"
         if isinstance(error, OSError):
@@ -175,6 +176,8 @@ class Preparation:
                 raise OSError(error.errno, f"the disk of {self.work.path} is full; {kept}") from error
             raise error
         if self.work.has_finished_tasks():
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
             raise ValueError(f"{error}; {kept}") from error
         self.work.remove()
         for parent in new_parents:
@@ -248,7 +251,8 @@ class Preparation:
         if not done.exists():
             paths = [text.path("train", number) for number in range(num_files)]
             with work.delivered() as scratch:
-                save_tokenizer(make(lambda: sample_texts(paths, self.sample_bytes)), scratch.folder("tokenizer"))
+                tokenizer = interruptible(partial(make, partial(sample_texts, paths, self.sample_bytes)))
+                save_tokenizer(tokenizer, scratch.folder("tokenizer"))
             done.touch()
         return load_tokenizer(work.folder("tokenizer"))
 

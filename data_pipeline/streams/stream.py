@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from data_pipeline.child_processes import serve_main_process
 from data_pipeline.streams.collate import Rows, assign, pack
 from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
@@ -180,6 +181,7 @@ class PretrainingStream:
             num_workers=self._num_workers,
             pin_memory=self._pin_memory,
             prefetch_factor=4 if self._num_workers else None,
+            worker_init_fn=serve_main_process,
         )
         for buffer in _plain_errors(loader):
             self.consumed_samples += self.global_batch_size
@@ -257,7 +259,12 @@ class ValidationStream:
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
         loader = DataLoader(
-            self._rows, batch_size=None, num_workers=self._num_workers, pin_memory=self._pin_memory, shuffle=False
+            self._rows,
+            batch_size=None,
+            num_workers=self._num_workers,
+            pin_memory=self._pin_memory,
+            shuffle=False,
+            worker_init_fn=serve_main_process,
         )
         for buffer in _plain_errors(loader):
             yield unpack_buffers(buffer, self._rows.samples.target_names)

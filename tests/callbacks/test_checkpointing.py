@@ -1,5 +1,6 @@
 """Files appear whole or not at all; the newest are kept; a killed save leaves nothing that looks like a checkpoint."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint
-from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.run_folder import RunFolder, step_of
 
 
 class FakeTrainer(SimpleNamespace):
@@ -43,9 +44,9 @@ def names(run_dir: Path) -> list[str]:
     return sorted(path.name for path in RunFolder(run_dir).checkpoints.iterdir())
 
 
-def test_checkpoints_wait_for_the_validation_that_follows(tmp_path: Path) -> None:
+def test_checkpoints_are_saved_before_the_validation_that_follows(tmp_path: Path) -> None:
     saved = train(PeriodicCheckpoint(tmp_path, 4, None), range(1, 15), 14, val_every=8)
-    assert saved == ["4 batch", "8 validation", "12 batch", "14 validation"]
+    assert saved == ["4 batch", "8 batch", "12 batch", "14 batch"]
     assert train(PeriodicCheckpoint(tmp_path / "b", 4, None), range(1, 15), 14, None)[-1] == "14 batch"
 
 
@@ -133,3 +134,63 @@ def test_ranks_that_see_different_checkpoints_say_so(tmp_path: Path, monkeypatch
     monkeypatch.setattr("bert_lightning.callbacks.checkpointing.gather_objects", lambda value: [value, "step-5"])
     with pytest.raises(ValueError, match=r"do not see the same newest checkpoint in .*: rank 0: None; rank 1: step-5"):
         train(PeriodicCheckpoint(tmp_path, 5), range(0), 1, None)
+
+
+def test_checkpoints_are_also_saved_by_the_clock(tmp_path: Path) -> None:
+    """A step takes a minute, and every save begins the time anew."""
+    now = 0.0
+    callback = PeriodicCheckpoint(tmp_path, 10, None, every_minutes=4, clock=lambda: now)
+    trainer = FakeTrainer(max_steps=30, is_global_zero=True, val_check_batch=None, enable_validation=False)
+    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    for trainer.global_step in range(1, 24):
+        now += 60
+        callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
+    assert [step_of(path) for path in RunFolder(tmp_path).saved()] == [4, 8, 10, 14, 18, 20]
+
+
+def test_only_the_clock_of_the_first_rank_decides(tmp_path: Path) -> None:
+    callback = PeriodicCheckpoint(tmp_path, 10, None, every_minutes=1, clock=iter(range(0, 10**6, 60)).__next__)
+    trainer = FakeTrainer(max_steps=30, is_global_zero=False, val_check_batch=None, enable_validation=False)
+    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    for trainer.global_step in range(1, 10):
+        callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
+    assert RunFolder(tmp_path).saved() == []
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), "soon"])
+def test_minutes_that_are_none_are_refused(tmp_path: Path, minutes: Any) -> None:
+    with pytest.raises(ValueError, match=rf"every_minutes must be a number above 0, or null; got {minutes}"):
+        PeriodicCheckpoint(tmp_path, 1, every_minutes=minutes)
+
+
+@pytest.mark.parametrize(("free", "keep_last", "said"), [(2_900, 2, True), (3_000, 2, False), (3_900, None, True)])
+def test_a_disk_with_too_little_room_is_named_before_the_first_step(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    free: int,
+    keep_last: int | None,
+    said: bool,
+) -> None:
+    """A checkpoint has 1,000 bytes, with the moments; two are kept while a third is written, or four in all."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    module = torch.nn.ParameterList([torch.zeros(80), torch.nn.Parameter(torch.zeros(10), requires_grad=False)])
+    callback = PeriodicCheckpoint(tmp_path, 5, keep_last)
+    trainer = FakeTrainer(max_steps=20, global_step=0, is_global_zero=True)
+    callback.on_train_start(trainer, module)  # type: ignore[arg-type]
+    expected = [
+        f"{tmp_path}/checkpoints may run out of space: {keep_last + 1 if keep_last else 4} checkpoints of about 0.0 MB"
+    ]
+    assert [record.getMessage().split(" need")[0] for record in caplog.records] == (expected if said else [])
+
+
+def test_older_checkpoints_that_are_replaced_count_as_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    RunFolder(tmp_path).checkpoints.mkdir()
+    RunFolder(tmp_path).checkpoint(5).write_bytes(bytes(2_000))
+    module = torch.nn.ParameterList([torch.zeros(80), torch.nn.Parameter(torch.zeros(10), requires_grad=False)])
+    trainer = FakeTrainer(max_steps=20, global_step=5, is_global_zero=True)
+    PeriodicCheckpoint(tmp_path, 5, 2).on_train_start(trainer, module)  # type: ignore[arg-type]
+    assert caplog.records == []

@@ -8,6 +8,7 @@ import pytest
 from bert_lightning.checkpoints.checkpoint import is_whole
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
+from tests.support.checkout import torchrun
 from tests.support.file_systems import resize, small_file_system
 from tests.support.runs import assert_close, run_apart, run_here
 from tests.support.settings import NO_DROPOUT, Settings
@@ -61,3 +62,13 @@ def test_the_run_goes_on_and_the_old_checkpoint_stays(
     resize(small_disk, "100m")
     assert run_apart(own, tmp_path).returncode == 0
     assert_close(tmp_path / "runs" / "a", tmp_path / "runs" / "whole")
+
+
+@pytest.mark.slow
+def test_ranks_of_torchrun_end_if_the_disk_is_full_from_the_start(base: Settings, tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "full", "64k") as full:
+        (full / "fill").write_bytes(bytes(60 * 1024))
+        settings = base | {"strategy": "ddp", "output_dir": full, "run_name": "a"}
+        done = run_apart(settings, tmp_path, torchrun(2))
+        assert done.returncode != 0
+        assert "No space left" in done.stdout + done.stderr

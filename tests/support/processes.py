@@ -23,3 +23,19 @@ def wait_until(
     while not true() and (not processes or any(process.poll() is None for process in processes)):
         assert time.monotonic() < deadline, f"it did not come to that in time {said()}"
         time.sleep(poll)
+
+
+def runs(process: int) -> bool:
+    """Return whether a process runs; one that has ended and is not collected yet does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def ends(process: int, seconds: float = 60) -> bool:
+    """Wait for the end of a process and return whether it has come."""
+    deadline = time.monotonic() + seconds
+    while runs(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not runs(process)

@@ -1,0 +1,37 @@
+"""When the loop validates, and the pass that a resumed run still owes.
+
+A checkpoint that is due is saved before the validation of its step, so that a crash in the validation does not lose it.
+A run that goes on from it makes up for the validation first, and so has the metrics of a run that was never stopped.
+"""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+from data_pipeline.internals import check_internal
+
+check_internal(_TrainingEpochLoop, "restarted_on_train_batch_end", "lightning 2.6.6")
+
+
+def validation_follows(trainer: L.Trainer) -> bool:
+    """Return whether the loop validates between the step that was just made and the next one.
+
+    A run that ends validates once more, whether all steps are made or a callback such as EarlyStopping has ended it.
+    """
+    due = trainer.val_check_batch is not None and trainer.global_step % trainer.val_check_batch == 0
+    return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps or trainer.should_stop)
+
+
+def make_up_for_validation(trainer: Any) -> None:
+    """Validate before the first step of a resumed run if its checkpoint was saved before a validation.
+
+    The callbacks must have begun, so that they see the validation as any other.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if not (trainer.global_step and loop.restarted_on_train_batch_end and validation_follows(trainer)):
+        return
+    trainer.validating = True
+    loop.val_loop.restarting = False  # it would leave out the batches that an earlier validation had
+    loop.val_loop.run()
+    trainer.training = True

@@ -1,0 +1,90 @@
+"""Processes that work for a main process: only it can end them, they end with it, and a lost one is named."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.child_processes import SIGNALS, lost_process
+from tests.support.checkout import checkout_environment
+from tests.support.processes import children, ends, wait_until
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="needs sigtimedwait")
+MAIN = """
+import multiprocessing, sys, time
+from data_pipeline.child_processes import serve_main_process
+
+def work():
+    serve_main_process()
+    print("ready", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    sys.stdin.readline()
+    process.terminate()
+    process.join()
+    print(process.exitcode, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def start_main() -> tuple[subprocess.Popen[str], int]:
+    """Start a main process with one that works for it, which is ready when this returns."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN],
+        env=checkout_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (worker,) = children(process.pid)
+    return process, worker
+
+
+def test_signals_of_others_are_ignored_and_the_main_process_is_obeyed() -> None:
+    main, worker = start_main()
+    for number in SIGNALS:
+        os.kill(worker, number)
+    # The signals are taken one after another: when the last one is no longer pending, the process has seen them all.
+    wait_until(lambda: pending(worker) == 0, seconds=30)
+    assert Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] in "SR"
+    said, _ = main.communicate("end it\n\n", timeout=60)
+    assert said == "1\n"
+
+
+def test_they_end_with_the_main_process() -> None:
+    main, worker = start_main()
+    main.kill()
+    main.wait()
+    assert ends(worker)
+
+
+def pending(process: int) -> int:
+    """Return the signals that a process has not taken yet, as bits."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("ShdPnd")).split()[1], 16)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("DataLoader worker (pid 12) is killed by signal: Killed. ", r"process 12: Killed\).*lower data.num_workers"),
+        ("DataLoader worker (pid(s) 3, 4) exited unexpectedly", r"process 3, 4: no reason.*lower data.num_workers"),
+        ("DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that", r"/dev/shm is full"),
+    ],
+)
+def test_a_lost_process_is_named(said: str, expected: str) -> None:
+    told = lost_process(RuntimeError(said))
+    assert told is not None
+    assert "\n" not in told
+    with pytest.raises(ValueError, match=expected):
+        raise ValueError(told)
+    assert lost_process(ValueError(said)) is None
