@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bert_lightning.callbacks.preemption import leave_out_sigterm_broadcast
 from bert_lightning.execution.strategies import ReplicatedStrategy
-from bert_lightning.metrics.metrics_log import WandbMetrics
+from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.training.optim import prepare_update
 from data_pipeline.internals import check_internal
 
