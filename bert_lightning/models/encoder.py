@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
-from bert_lightning.models.neighbors import LEAST_FREQUENCIES, look_at_neighbors, num_frequencies
+from bert_lightning.models.neighbors import check_sizes, look_at_neighbors
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -30,7 +30,7 @@ _LARGEST_SIZES = {
 }
 """Far above any BERT, so that a size that makes no sense is an error before it is memory."""
 INITIALIZATIONS = ("bert", "neighbors")
-"""What `EncoderConfig.initialization` may be; `neighbors` says what the second one is."""
+"""How weights can begin: as in BERT, or as `look_at_neighbors` changes that."""
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
@@ -75,20 +75,12 @@ class EncoderConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
         if not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"model.pad_token_id={self.pad_token_id} is not below model.vocab_size={self.vocab_size}")
-        self._check_initialization()
-
-    def _check_initialization(self) -> None:
         if self.initialization not in INITIALIZATIONS:
             raise ValueError(
                 f"model.initialization must be one of {', '.join(INITIALIZATIONS)}; got {self.initialization}"
             )
-        found = num_frequencies(self.hidden_size, self.num_attention_heads)
-        if self.initialization == "neighbors" and found < LEAST_FREQUENCIES:
-            raise ValueError(
-                f"model.initialization=neighbors needs {8 * LEAST_FREQUENCIES} dimensions and {2 * LEAST_FREQUENCIES} "
-                f"of each head; got model.hidden_size={self.hidden_size} and "
-                f"model.num_attention_heads={self.num_attention_heads}"
-            )
+        if self.initialization == "neighbors":
+            check_sizes(self.hidden_size, self.num_attention_heads)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -191,12 +183,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(EncoderLayer(config, attention) for _ in range(config.num_hidden_layers))
+        layers = [EncoderLayer(config, attention) for _ in range(config.num_hidden_layers)]
+        self.layers = nn.ModuleList(layers)
         initialize(self, config)
         if config.initialization == "neighbors":
             look_at_neighbors(
                 self.embeddings.position.weight,
-                [layer.attention.qkv.weight for layer in self.layers],
+                [layer.attention.qkv.weight for layer in layers],
                 config.num_attention_heads,
                 config.initializer_range,
             )

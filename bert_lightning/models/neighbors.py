@@ -23,8 +23,17 @@ FASTEST, SPAN = 1.5, 50
 """The largest frequency, in radians per token, and how many times smaller the smallest is, about."""
 PEAK_SCORE = 2.16
 """The attention score at the offset, before the softmax: it makes the weight there several times the mean weight."""
-LEAST_FREQUENCIES = 4
-"""With fewer frequencies, distant tokens look like the neighbor."""
+LEAST_HIDDEN_SIZE, LEAST_HEAD_DIM = 64, 8
+"""In smaller models there are too few frequencies and copies: the products with tokens drown the peaks."""
+
+
+def check_sizes(hidden_size: int, num_heads: int) -> None:
+    """Raise a ValueError that names the settings if a model is too small for heads that look at neighbors."""
+    if hidden_size < LEAST_HIDDEN_SIZE or hidden_size // num_heads < LEAST_HEAD_DIM:
+        raise ValueError(
+            f"model.initialization=neighbors needs model.hidden_size of at least {LEAST_HIDDEN_SIZE} and at least "
+            f"{LEAST_HEAD_DIM} dimensions a head; got {hidden_size} and {hidden_size // num_heads}"
+        )
 
 
 def num_frequencies(hidden_size: int, num_heads: int) -> int:
@@ -51,34 +60,37 @@ def num_neighbor_heads(layer: int, num_heads: int) -> int:
 
 
 @torch.no_grad()
-def look_at_neighbors(positions: Tensor, projections: Sequence[Tensor], num_heads: int, initializer_range: float) -> None:
-    """Overwrite position embeddings, and query and key weights of heads, in place. No random number is drawn.
+def look_at_neighbors(
+    positions: Tensor, projections: Sequence[Tensor], num_heads: int, initializer_range: float
+) -> None:
+    """Overwrite position embeddings, and query and key weights of heads, in place; no random number is drawn.
 
     Args:
-        positions: Table of position embeddings, (positions, hidden); up to half of its columns are overwritten.
-        projections: Weight of the fused projection of every layer, (3 * hidden, hidden).
+        positions: Table of position embeddings, (positions, hidden). Half of its columns are overwritten.
+        projections: Weight of the fused projection of every layer, (3 * hidden, hidden). Heads with more dimensions
+            than waves keep the rows that are left over.
         num_heads: Heads of a layer.
-        initializer_range: Standard deviation of the embeddings.
+        initializer_range: Standard deviation of BERT's draws.
     """
-    hidden_size, device = positions.shape[1], positions.device
+    hidden_size = positions.shape[1]
     head_dim, count = hidden_size // num_heads, num_frequencies(hidden_size, num_heads)
-    copies = hidden_size // (8 * count)  # that a query reads; a key reads as many
-    read = 2 * count * copies  # columns that a query reads
-    frequencies = FASTEST * SPAN ** -(torch.arange(count, device=device) / count)
-    angles = torch.arange(len(positions), device=device)[:, None] * frequencies  # (positions, frequencies)
-    waves = torch.cat([angles.sin(), angles.cos()], 1)  # (positions, 2 * frequencies)
-    positions[:, : 2 * read] = math.sqrt(2) * initializer_range * waves.repeat(1, 2 * copies)
+    frequencies = FASTEST * SPAN ** -(torch.arange(count, device=positions.device) / count)
+    rows, copies = 2 * count, hidden_size // (8 * count)  # copies that a query adds up, and a key as many
+    angles = torch.arange(len(positions), device=positions.device)[:, None] * frequencies  # (positions, frequencies)
+    waves = torch.cat([angles.sin(), angles.cos()], 1).repeat(1, 2 * copies)  # (positions, 2 * copies * rows)
+    positions[:, : waves.shape[1]] = math.sqrt(2) * initializer_range * waves
 
-    gain = math.sqrt(PEAK_SCORE * math.sqrt(head_dim) * 1.5 / count) / copies
+    gain = math.sqrt(PEAK_SCORE * math.sqrt(head_dim) * 3 / 2 / count) / copies
     for layer, projection in enumerate(projections):
         query, key, _ = projection.unflatten(0, (3, num_heads, head_dim))  # each (heads, head_dim, hidden)
         for head in range(num_neighbor_heads(layer, num_heads)):
-            query[head, : 2 * count] = key[head, : 2 * count] = 0
-            query[head, : 2 * count, :read] = gain * _rotation(offset_of(head) * frequencies).repeat(1, copies)
-            key[head, : 2 * count, read : 2 * read] = gain * _rotation(0 * frequencies).repeat(1, copies)
+            query[head, :rows] = key[head, :rows] = 0
+            turned, straight = _rotation(offset_of(head) * frequencies), _rotation(0 * frequencies)  # (rows, rows)
+            query[head, :rows, : copies * rows] = gain * turned.repeat(1, copies)
+            key[head, :rows, copies * rows : 2 * copies * rows] = gain * straight.repeat(1, copies)
 
 
 def _rotation(angles: Tensor) -> Tensor:
     """Return the matrix that takes sin(wt) and cos(wt) to sin(wt + angle) and cos(wt + angle), for every angle."""
-    cos, sin = angles.cos().diag(), angles.sin().diag()
+    sin, cos = angles.sin().diag(), angles.cos().diag()
     return torch.cat([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)])

@@ -1,18 +1,24 @@
 """Heads that begin by looking at neighboring tokens, seen in the attention weights of a real forward pass."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import AutoModelForPreTraining
 
+from bert_lightning.checkpoints.huggingface import from_config_json, read_folder, to_config_json, write_folder
 from bert_lightning.models.attention import looped_attention
 from bert_lightning.models.encoder import Encoder, EncoderConfig
-from bert_lightning.models.neighbors import num_neighbor_heads, offset_of
+from bert_lightning.models.neighbors import num_frequencies, offset_of
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.models import tiny_encoder
+from tests.support.parity import packed_examples, padded
 
 MASK = 4
 SHAPES = [  # hidden_size, heads, length of the sequences
@@ -26,7 +32,8 @@ SHAPES = [  # hidden_size, heads, length of the sequences
     (128, 8, 32),
     (128, 16, 40),
     (96, 3, 50),
-    (32, 4, 48),
+    (64, 8, 48),
+    (64, 4, 100),
     (64, 1, 16),
     (128, 1, 24),
     (200, 5, 33),
@@ -68,7 +75,9 @@ def attention_weights(config: EncoderConfig, tokens: PackedTokens) -> list[Tenso
     found = []
 
     def recorded(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
-        query, key, _ = qkv.unflatten(0, (-1, max_seqlen)).permute(2, 0, 3, 1, 4)  # (sequences, heads, length, head_dim)
+        query, key, _ = qkv.unflatten(0, (-1, max_seqlen)).permute(
+            2, 0, 3, 1, 4
+        )  # each (sequences, heads, length, ...)
         found.append((query @ key.mT / query.shape[-1] ** 0.5).softmax(-1).mean(0))
         return looped_attention(qkv, cu_seqlens, max_seqlen, dropout_p)
 
@@ -83,26 +92,108 @@ def by_offset(weights: Tensor) -> dict[int, float]:
     return {offset: weights.diagonal(offset).mean().item() for offset in range(1 - length, length)}
 
 
-@pytest.mark.parametrize("initializer_range", [0.02, 0.06])
-@pytest.mark.parametrize(("hidden_size", "num_heads", "length"), SHAPES)
-def test_every_head_of_the_first_layer_looks_at_its_neighbor(
-    hidden_size: int, num_heads: int, length: int, initializer_range: float
-) -> None:
-    config = neighbors_config(hidden_size, num_heads, num_hidden_layers=1, initializer_range=initializer_range)
-    (weights,) = attention_weights(config, masked_sentences(length))
+def looked_at(weights: Tensor) -> list[int]:
+    """The distance with the largest mean weight, of every head."""
     profiles = [by_offset(head) for head in weights]
-    assert [max(profile, key=profile.__getitem__) for profile in profiles] == [offset_of(k) for k in range(num_heads)]
-    assert all(max(profile.values()) > 2 / length for profile in profiles)
+    return [max(profile, key=profile.__getitem__) for profile in profiles]
 
 
-@pytest.mark.parametrize("layers", [2,4,12])
 @pytest.mark.parametrize(("hidden_size", "num_heads", "length"), SHAPES)
-@pytest.mark.parametrize("initializer_range", [0.02, 0.06])
-def test_later(layers, hidden_size, num_heads, length, initializer_range):
-    if length==512: return
-    config = neighbors_config(hidden_size, num_heads, num_hidden_layers=layers, initializer_range=initializer_range)
-    allw = attention_weights(config, masked_sentences(length))
-    for l, weights in enumerate(allw):
-        profiles = [by_offset(head) for head in weights][:num_neighbor_heads(l,num_heads)]
-        got=[max(profile, key=profile.__getitem__) for profile in profiles]
-        print(l, [round(max(p.values())*length,2) for p in profiles][:3], got==[offset_of(k) for k in range(len(got))])
+def test_every_head_of_the_first_layer_looks_at_its_neighbor(hidden_size: int, num_heads: int, length: int) -> None:
+    """Also twice as much as at a token by chance."""
+    config = neighbors_config(hidden_size, num_heads, num_hidden_layers=1)
+    (weights,) = attention_weights(config, masked_sentences(length))
+    offsets = [offset_of(head) for head in range(num_heads)]
+    assert looked_at(weights) == offsets
+    assert all(head.diagonal(offset).mean() > 2 / length for head, offset in zip(weights, offsets, strict=True))
+
+
+@pytest.mark.parametrize("initializer_range", [0.001, 0.06, 1.0])
+def test_the_weights_at_the_start_do_not_depend_on_the_initializer_range(initializer_range: float) -> None:
+    """LayerNorm takes it out of what a head of the first layer reads."""
+    tokens = masked_sentences(40)
+    found, expected = (
+        attention_weights(neighbors_config(128, 8, num_hidden_layers=1, initializer_range=each), tokens)[0]
+        for each in (initializer_range, 0.02)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("hidden_size", "num_heads", "num_layers"), [(128, 2, 12), (256, 4, 12), (768, 12, 4)])
+def test_half_of_the_heads_of_later_layers_look_at_neighbors_too(
+    hidden_size: int, num_heads: int, num_layers: int
+) -> None:
+    config = neighbors_config(hidden_size, num_heads, num_hidden_layers=num_layers)
+    for weights in attention_weights(config, masked_sentences(32))[1:]:
+        half = num_heads // 2
+        assert looked_at(weights[:half]) == [offset_of(head) for head in range(half)]
+
+
+@pytest.mark.parametrize(("hidden_size", "num_heads"), [(128, 2), (128, 1), (96, 3), (72, 8), (768, 12)])
+def test_everything_else_is_what_bert_draws_with_the_same_seed(hidden_size: int, num_heads: int) -> None:
+    config = neighbors_config(hidden_size, num_heads)
+    found, expected = (weights_of(each) for each in (config, replace(config, initialization="bert")))
+    assert found.keys() == expected.keys()
+    rows = 2 * num_frequencies(hidden_size, num_heads)
+    for name, tensor in found.items():
+        changed = tensor != expected[name]
+        if name == "encoder.embeddings.position.weight":
+            assert changed[1:, : hidden_size // 2 // (2 * rows) * (2 * rows)].all()
+            assert not changed[:, hidden_size // 2 :].any()
+        elif name.endswith("qkv.weight"):
+            query, key, value = changed.unflatten(0, (3, num_heads, -1))  # each (heads, head_dim, hidden)
+            looking = num_heads if ".0." in name else num_heads // 2
+            for part in (query, key):
+                assert part[:looking, :rows].all()
+                assert not part[:looking, rows:].any()
+                assert not part[looking:].any()
+            assert not value.any()
+        else:
+            assert not changed.any(), name
+
+
+def weights_of(config: EncoderConfig) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return MaskedLMWithNSP(config).state_dict()
+
+
+def test_positions_have_the_variance_that_bert_draws() -> None:
+    table = weights_of(neighbors_config(768, 12))["encoder.embeddings.position.weight"]
+    assert table[:, :384].square().mean().sqrt().item() == pytest.approx(0.02, rel=0.01)
+
+
+def test_weights_on_the_meta_device_have_the_same_shapes() -> None:
+    config = neighbors_config(128, 2)
+    with torch.device("meta"):
+        found = MaskedLMWithNSP(config).state_dict()
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        name: tensor.shape for name, tensor in weights_of(config).items()
+    }
+
+
+@pytest.mark.parametrize(("hidden_size", "num_heads"), [(32, 2), (64, 16)])
+def test_a_model_too_small_for_it_is_refused(hidden_size: int, num_heads: int) -> None:
+    with pytest.raises(ValueError, match=rf"neighbors needs .*; got {hidden_size} and {hidden_size // num_heads}$"):
+        neighbors_config(hidden_size, num_heads)
+
+
+def test_an_export_is_an_ordinary_bert(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = neighbors_config(64, 4)
+    model = MaskedLMWithNSP(config).eval()
+    write_folder(tmp_path, config, model.state_dict(), tokenizer_files(tokenizer))
+    usual = replace(config, initialization="bert")
+    assert to_config_json(config) == to_config_json(usual)
+    assert read_folder(tmp_path)[0] == usual
+    theirs, info = AutoModelForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    batch = packed_examples()
+    rows = padded(batch)
+    out = theirs.eval()(rows.input_ids, rows.attention_mask, rows.token_type_ids)
+    hidden = model.encoder(batch.tokens)[: batch.num_tokens]
+    scores = model.mlm_head.scores(hidden, model.encoder.embeddings.token.weight)[:, : config.vocab_size]
+    torch.testing.assert_close(scores, out.prediction_logits[rows.attention_mask.bool()], atol=1e-5, rtol=0)
+
+
+def test_a_config_json_does_not_say_how_weights_begin() -> None:
+    config = tiny_encoder()
+    assert from_config_json(to_config_json(config) | {"initialization": "neighbors"}) == config
