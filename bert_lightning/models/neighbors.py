@@ -74,9 +74,9 @@ def look_at_neighbors(
     """
     hidden_size = positions.shape[1]
     head_dim, count = hidden_size // num_heads, num_frequencies(hidden_size, num_heads)
-    frequencies = FASTEST * SPAN ** -(torch.arange(count, device=positions.device) / count)
+    frequencies = FASTEST * SPAN ** -(torch.arange(count) / count)
     rows, copies = 2 * count, hidden_size // (8 * count)  # copies that a query adds up, and a key as many
-    angles = torch.arange(len(positions), device=positions.device)[:, None] * frequencies  # (positions, frequencies)
+    angles = torch.arange(len(positions))[:, None] * frequencies  # (positions, frequencies)
     waves = torch.cat([angles.sin(), angles.cos()], 1).repeat(1, 2 * copies)  # (positions, 2 * copies * rows)
     positions[:, : waves.shape[1]] = math.sqrt(2) * initializer_range * waves
 
