@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +206,7 @@ def from_config_json(content: Mapping[str, Any], where: str = CONFIG) -> Encoder
         raise ValueError(f"{where} is of a BERT with relative positions or of a decoder; neither can be read")
     if content.get("vocab_size") is None:
         raise ValueError(f"{where} does not say vocab_size")
-    names = [field.name for field in fields(EncoderConfig) if content.get(field.name) is not None]
+    names = [name for name in EncoderConfig.published_fields() if content.get(name) is not None]
     return build(EncoderConfig, {name: content[name] for name in names}, where)
 
 

@@ -4,7 +4,7 @@ Shapes: tokens (all sequences of a micro-batch, one after another), hidden, head
 knows no loss, no device and no framework; how sequences see only themselves is in `attention`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
+from bert_lightning.models.neighbors import check_sizes, look_at_neighbors
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -28,12 +29,14 @@ _LARGEST_SIZES = {
     "type_vocab_size": 1 << 16,
 }
 """Far above any BERT, so that a size that makes no sense is an error before it is memory."""
+INITIALIZATIONS = ("bert", "neighbors")
+"""How weights can begin: as in BERT, or as `look_at_neighbors` changes that."""
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """Sizes and probabilities, in the terms of the published config.json."""
+    """Sizes and probabilities, in the terms of the published config.json, and how the weights begin."""
 
     vocab_size: int
     hidden_size: int = 768
@@ -48,6 +51,7 @@ class EncoderConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    initialization: str = "bert"
 
     def __post_init__(self) -> None:
         if self.vocab_size is None:
@@ -71,6 +75,12 @@ class EncoderConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
         if not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"model.pad_token_id={self.pad_token_id} is not below model.vocab_size={self.vocab_size}")
+        if self.initialization not in INITIALIZATIONS:
+            raise ValueError(
+                f"model.initialization must be one of {', '.join(INITIALIZATIONS)}; got {self.initialization}"
+            )
+        if self.initialization == "neighbors":
+            check_sizes(self.hidden_size, self.num_attention_heads)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -78,8 +88,13 @@ class EncoderConfig:
         return -(-self.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
     def as_dict(self) -> dict[str, int | float | str]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields of a config.json as plain values."""
+        return {name: getattr(self, name) for name in self.published_fields()}
+
+    @classmethod
+    def published_fields(cls) -> list[str]:
+        """Return the names that a config.json has too; how the weights began is no property of a trained model."""
+        return [field.name for field in fields(cls) if field.name != "initialization"]
 
 
 def computing_dtype(tensor: Tensor) -> torch.dtype:
@@ -168,8 +183,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(EncoderLayer(config, attention) for _ in range(config.num_hidden_layers))
+        layers = [EncoderLayer(config, attention) for _ in range(config.num_hidden_layers)]
+        self.layers = nn.ModuleList(layers)
         initialize(self, config)
+        if config.initialization == "neighbors":
+            look_at_neighbors(
+                self.embeddings.position.weight,
+                [layer.attention.qkv.weight for layer in layers],
+                config.num_attention_heads,
+                config.initializer_range,
+            )
         self._zero_padding()
 
     def _zero_padding(self) -> None:

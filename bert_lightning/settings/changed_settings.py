@@ -23,6 +23,7 @@ REFUSED = {
 _WEIGHTS = "no effect: the weights are those of the checkpoint"
 REMARKS = {
     "model.initializer_range": _WEIGHTS,
+    "model.initialization": _WEIGHTS,
     "init_from": _WEIGHTS,
     "data.global_batch_size": "the order of the examples stays, the batches differ",
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bert_lightning.checkpoints.checkpoint import latest_checkpoint, read_checkpoint
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, latest_checkpoint, read_checkpoint
 from bert_lightning.export import export
 from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_folder import RunFolder, step_of
@@ -166,6 +166,24 @@ def test_changed_settings_act_and_are_said(base: Settings, tmp_path: Path) -> No
     assert (no_decay["weight_decay"], tuple(no_decay["betas"]), no_decay["eps"]) == (0.0, (0.8, 0.9), 1e-3)
     saved = torch.load(run.checkpoint(28), weights_only=True)
     assert [group["weight_decay"] for group in saved["optimizer_states"][0]["param_groups"]] == [0.5, 0.0]
+
+
+def test_how_the_weights_began_is_no_matter_of_a_resume(base: Settings, tmp_path: Path) -> None:
+    """Checkpoints have it among the settings alone; one of a version without the setting is gone on from as well."""
+    wide = base | {"run_name": "a", "model.hidden_size": 64, "model.intermediate_size": 64}
+    run_here(wide | {"model.initialization": "neighbors"})
+    run = RunFolder(tmp_path / "runs" / "a")
+    content = torch.load(run.checkpoint(14), weights_only=True)[PAYLOAD_KEY]
+    assert content["config"]["model"]["initialization"] == "neighbors"
+    assert "initialization" not in content["model"]
+    assert run_here(wide | {"resume": "auto", "trainer.max_steps": 15}).global_step == 15
+    remark = "no effect: the weights are those of the checkpoint"
+    assert changed_lines(run)[0] == f"model.initialization was neighbors, is bert ({remark})"
+    saved = torch.load(run.checkpoint(15), weights_only=True)
+    del saved[PAYLOAD_KEY]["config"]["model"]["initialization"]
+    older = tmp_path / "older.ckpt"
+    torch.save(saved, older)
+    assert run_here(wide | {"resume": older, "run_name": "b", "trainer.max_steps": 16}).global_step == 16
 
 
 def test_nothing_is_said_if_nothing_has_changed(base: Settings, tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ def test_nothing_has_changed_if_only_the_name_and_the_folder_of_the_run_have() -
             ["model.initializer_range=0.5"],
             ["model.initializer_range was 0.02, is 0.5 (no effect: the weights are those of the checkpoint)"],
         ),
+        (
+            ["model.initialization=neighbors"],
+            ["model.initialization was bert, is neighbors (no effect: the weights are those of the checkpoint)"],
+        ),
         (["init_from=x"], ["init_from was null, is x (no effect: the weights are those of the checkpoint)"]),
         (
             ["data.global_batch_size=512"],
