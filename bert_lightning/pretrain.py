@@ -84,7 +84,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     start = check_resume(checkpoint, module.objective, data, max_steps) if checkpoint is not None else None
     changes = changed_settings(start.settings, plan.settings, f"checkpoint={checkpoint}") if start is not None else []
     if start is not None and start.step == max_steps:
-        say_finished(start, plan.folder, max_steps)
+        say_finished(start, plan.folder, max_steps, changes)
         return None
     trainer = build_trainer(plan, strategy)
     with _started(plan, start, changes, parameter_count(module)) if is_first_process() else nullcontext():
@@ -189,7 +189,7 @@ def _attention(plan: RunPlan) -> PackedAttention:
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
-    callbacks = list(instantiate(plan.settings.callbacks).values())
+    callbacks = _instances(plan.settings.callbacks)
     keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)  # Lightning's way does not save
     return instantiate(
         plan.settings.trainer,
@@ -200,7 +200,7 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
         precision=lightning_precision(plan.precision),
         callbacks=callbacks,
         max_time=None if keeps_time else plan.settings.trainer.max_time,
-        logger=list(instantiate(plan.settings.logger).values()),
+        logger=_instances(plan.settings.logger),
         plugins=launch_plugins() + ([] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()]),
         max_epochs=-1,
         check_val_every_n_epoch=None,
@@ -210,6 +210,10 @@ def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _instances(group: DictConfig) -> list[Any]:
+    return [each for each in instantiate(group).values() if each is not None]  # null leaves one out
 
 
 @contextmanager

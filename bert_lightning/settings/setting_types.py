@@ -18,6 +18,8 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 FILLED_IN = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision"}
 """Settings with words that Lightning does not know, such as fp8; `config` checks them."""
+COLLECTIONS = ("callbacks", "logger")
+"""Groups of which every member is a group itself, or null, which leaves it out."""
 
 
 def check_types(cfg: DictConfig, key: str = "") -> None:
@@ -32,6 +34,8 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
         path = f"{key}.{name}" if key else name
         if isinstance(value, DictConfig):
             check_types(value, path)
+        elif value is not None and key in COLLECTIONS:
+            raise ValueError(f"{path} must be a group, or null to leave it out; got {value}")
         elif value is not None and path not in FILLED_IN and name in hints and not accepts(hints[name], value):
             raise ValueError(f"{path} must be {_in_words(hints[name])}; got {value}")
 

@@ -39,7 +39,8 @@ class Outcome:
 
     Attributes:
         point: The point.
-        status: "finished", "stopped", "failed", "not started", or "was finished" by an earlier start.
+        status: "finished", "stopped", "failed", "not started", "was finished" by an earlier start, or
+            "was finished otherwise", with other settings than those of the point: the results are not of them.
         error: Why it failed, in one line.
     """
 
@@ -57,11 +58,16 @@ def results(run_dir: Path) -> Results:
     return Results(max(steps, default=0), losses[-1] if losses else None, min(losses, default=None))
 
 
+def has_come_to_its_end(settings: DictConfig) -> bool:
+    """Return whether the run in the folder of these settings, whatever its own, has made all their steps and saved."""
+    newest = latest_checkpoint(RunFolder(settings.run_dir).path)
+    return newest is not None and step_of(newest) >= settings.trainer.max_steps
+
+
 def is_finished(settings: DictConfig) -> bool:
     """Return whether a run with these very settings has been trained to its end and saved."""
     folder = RunFolder(settings.run_dir)
-    newest = latest_checkpoint(folder.path)
-    if newest is None or step_of(newest) < settings.trainer.max_steps or not folder.config.exists():
+    if not has_come_to_its_end(settings) or not folder.config.exists():
         return False
     before, now = (_flat(OmegaConf.to_container(each)) for each in (OmegaConf.load(folder.config), settings))
     return all(before.get(key) == now.get(key) for key in {*before, *now} - {*FILLED_IN})

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from bert_lightning.settings.slurm_step import has_terminal, tasks_of_srun
-from bert_lightning.sweeps.outcomes import Outcome, is_finished, outcomes_table, results
+from bert_lightning.sweeps.outcomes import Outcome, has_come_to_its_end, is_finished, outcomes_table, results
 from bert_lightning.sweeps.points import Point, plan_points
 from data_pipeline.untrusted.escaping import printable
 
@@ -40,6 +40,7 @@ class Sweep:
         self._one_by_one = one_by_one
         self._returns: dict[int, JobReturn] = {}
         self._finished_before: set[int] = set()
+        self._finished_otherwise: set[int] = set()
 
     def run(self, arguments: Sequence[str]) -> list[JobReturn]:
         """Run all points, show their table and return what the launcher says of those that it ran.
@@ -87,6 +88,8 @@ class Sweep:
                 self._finished_before.add(point.number)
             else:
                 waiting.append(point)
+                if has_come_to_its_end(point.settings):
+                    self._finished_otherwise.add(point.number)
         batches = [[point] for point in waiting] if self._one_by_one else [waiting] if waiting else []
         for batch in batches:
             for point in batch:
@@ -108,6 +111,8 @@ class Sweep:
         returned = self._returns.get(point.number)
         if returned is not None and returned.status == JobStatus.FAILED:
             return Outcome(point, "failed", " ".join(str(returned._return_value).split()))
+        if returned is not None and point.number in self._finished_otherwise:
+            return Outcome(point, "was finished otherwise")
         step = results(point.run_dir).step
         if returned is None and not step:
             return Outcome(point, "not started")

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from bert_lightning.checkpoints.checkpoint import (
 )
 from bert_lightning.checkpoints.saved_state import check_progress
 from bert_lightning.objectives.objective import Objective
+from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.datamodules import PretrainingData
@@ -138,13 +139,14 @@ def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, 
     return StartingPoint(checkpoint, about["global_step"], settings)
 
 
-def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int) -> None:
+def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int, changes: Sequence[Change]) -> None:
     """Say on the first rank, and in the log of the run if there is one, that nothing is left to train.
 
     Args:
         start: The last checkpoint of the run.
         folder: Folder of the run.
         max_steps: Steps of the whole run.
+        changes: Settings that are not those of the last checkpoint, and change nothing any more.
     """
     if is_first_process():
         with folder.logged("bert_lightning") if folder.path.is_dir() else nullcontext():
@@ -154,6 +156,8 @@ def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int) -> Non
                 start.step,
                 max_steps,
             )
+            for change in changes:
+                log.info("%s: no effect on a finished run", change)
 
 
 def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenizer) -> None:

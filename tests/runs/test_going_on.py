@@ -186,6 +186,14 @@ def test_how_the_weights_began_is_no_matter_of_a_resume(base: Settings, tmp_path
     assert run_here(wide | {"resume": older, "run_name": "b", "trainer.max_steps": 16}).global_step == 16
 
 
+def test_null_leaves_a_callback_out(base: Settings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "a")
+    run_here(base | {"run_name": "a", "callbacks.report": "null", "callbacks.guesses": "null", "logger.csv": "null"})
+    assert [path.name for path in run.saved()][-1:] == ["step-0000014.ckpt"]
+    assert not run.report.exists()
+    assert not run.metrics.exists()
+
+
 def test_nothing_is_said_if_nothing_has_changed(base: Settings, tmp_path: Path) -> None:
     """Also of the learning rate, and with the settings of another folder and name."""
     run_here(base | OFTEN | {"run_name": "a"})
@@ -227,7 +235,11 @@ def test_a_finished_run_says_so_and_nothing_else_happens(base: Settings, tmp_pat
     assert done.returncode == 0, done.stderr
     said = "the run is finished: .*step-0000014.ckpt is at step 14 of trainer.max_steps=14; a larger trainer.max_steps"
     assert len(re.findall(said, done.stdout + done.stderr)) == 1
-    assert [bool(re.search(said, line)) for line in run.log.read_text().splitlines()[len(lines) :]] == [True, True]
+    first, changed, second, *more = run.log.read_text().splitlines()[len(lines) :]
+    assert re.search(said, first)
+    assert re.search(said, second)
+    assert changed.endswith("optimizer.weight_decay was 0.01, is 0.5: no effect on a finished run")
+    assert {line.rpartition(": ")[2] for line in more} == {"no effect on a finished run"}
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
     assert {path for path in run.path.rglob("*") if path.is_file()} == {*files, run.log}
     run_apart(settings | {"run_name": "b", "resume": run.checkpoint(14)}, tmp_path)

@@ -78,6 +78,16 @@ def test_points_do_not_mix_and_a_failure_is_its_own(base: Settings, tmp_path: Pa
     assert len(list((second / "wandb").glob(f"offline-run-*-{RunFolder(second).wandb_run()}"))) == 2
 
 
+def test_points_finished_with_other_settings_are_not_taken_for_the_ones_asked_for(
+    base: Settings, tmp_path: Path
+) -> None:
+    settings = base | NO_GUESSES | {"optimizer.lr": "1e-3,2e-3", "resume": "auto", "hydra/launcher": "basic"}
+    assert sweep(settings, tmp_path).returncode == 0
+    done = sweep(settings | {"optimizer.weight_decay": 0.3}, tmp_path)
+    assert [row[0] for row in table(done.stdout).values()] == ["was finished otherwise"] * 2, done.stderr
+    assert done.stdout.count("optimizer.weight_decay was 0.01, is 0.3: no effect on a finished run") == 2
+
+
 def test_points_in_one_process_do_not_mix_either(base: Settings, tmp_path: Path) -> None:
     settings = base | NO_GUESSES | {"optimizer.lr": "1e-3,-1,2e-3", "logger": "wandb", "hydra/launcher": "basic"}
     done = sweep(settings, tmp_path)

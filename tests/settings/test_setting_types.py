@@ -51,6 +51,8 @@ def test_every_shipped_config_passes(choice: str) -> None:
         ("callbacks.checkpoint.keep_last", "1.5", "a whole number or null"),
         ("callbacks.watchdog.silent_seconds", "x", "a number"),
         ("callbacks.throughput.peak_flops", "x", "a number or null"),
+        ("callbacks.guesses", "7", "a group, or null to leave it out"),
+        ("logger.csv", "x", "a group, or null to leave it out"),
         ("model.hidden_size", "1.5", "a whole number"),
         ("objective.mlm_weight", "x", "a number"),
         ("trainer.deterministic", "x", "true or false or warn or null"),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bert_lightning.settings.config import filled_in
 from bert_lightning.sweeps import outcomes
-from bert_lightning.sweeps.outcomes import Outcome, Results, is_finished, outcomes_table, results
+from bert_lightning.sweeps.outcomes import Outcome, Results, has_come_to_its_end, is_finished, outcomes_table, results
 from bert_lightning.sweeps.points import Point
 
 
@@ -41,6 +41,7 @@ def test_a_run_is_finished_if_the_same_settings_came_to_the_last_step(trained: P
         {"new": 1},
     ):
         assert not is_finished(settings_in(trained, **changes))
+        assert has_come_to_its_end(settings_in(trained, **changes)) == ("trainer" not in changes)
     (trained / "checkpoints" / "step-0000010.ckpt").rename(trained / "checkpoints" / "step-0000009.ckpt")
     assert not is_finished(settings_in(trained))
     (trained / "checkpoints" / "step-0000009.ckpt").unlink()
