@@ -17,11 +17,13 @@ from rich.text import Text
 from tokenizers import Tokenizer
 
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.config import check_numbers, prepared_folder
+from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
+from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
+from data_pipeline.streams.phased_stream import PhasedStream
+from data_pipeline.streams.phases import Phase
 from data_pipeline.streams.samples import PretrainingSamples
-from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.untrusted.escaping import printable
@@ -38,21 +40,12 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     check_numbers(data, cfg.seed)
     check_whole_number("num_batches", cfg.num_batches)
     check_whole_number("first_step", cfg.first_step, least=0)
-    samples = PretrainingSamples(
-        prepared_folder(data),
-        cfg.split,
-        instantiate(cfg.pairs),
-        instantiate(cfg.masking),
-        data.seq_len,
-        cfg.seed,
-        data.num_lanes,
-        data.window_shards,
-        exclude_shards=list(data.exclude_shards),
-    )
-    stream = PretrainingStream(
-        samples, data.global_batch_size, data.micro_batch_size, cfg.num_batches, num_workers=data.num_workers
-    )
-    stream.consumed_samples = cfg.first_step * data.global_batch_size
+    check_phases(complete_phases(cfg), Processes("cpu", 1, 1, False))
+    phases = build_phases(cfg).until(cfg.first_step + cfg.num_batches)
+    splits = [_samples(cfg, phase) for phase in phases]
+    samples = splits[phases.number_at_step(cfg.first_step + 1)]
+    stream = PhasedStream(phases, splits, num_workers=data.num_workers)
+    stream.start_after(cfg.first_step)
     console = Console(markup=False, emoji=False)
     statistics, digests = StreamStatistics(samples.vocabulary, samples.pairs.label_names), []
     begin = time.perf_counter()
@@ -65,7 +58,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     table: dict[str, Any] = statistics.table()
     table["tokens_per_second"] = table["tokens"] / seconds
-    table["epochs"] = samples.epoch_of(stream.consumed_samples)
+    table["epochs"] = stream.epochs_passed(stream.consumed_samples)
     if cfg.unigram_entropy:
         table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.exclude_shards)
     _print_table(table, console)
@@ -74,6 +67,22 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if cfg.digests:
         Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests))
     return table
+
+
+def _samples(cfg: DictConfig, phase: Phase) -> PretrainingSamples:
+    """Return the split as a phase reads it."""
+    data = cfg.data
+    return PretrainingSamples(
+        prepared_folder(data),
+        cfg.split,
+        instantiate(cfg.pairs),
+        phase.masking,
+        phase.seq_len,
+        cfg.seed,
+        data.num_lanes,
+        data.window_shards,
+        exclude_shards=list(data.exclude_shards),
+    )
 
 
 def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, number: int, console: Console) -> None:

@@ -38,6 +38,7 @@ from bert_lightning.settings.config import (
     restarts_would_fail,
     unused_gpus,
 )
+from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
 from bert_lightning.settings.run_facts import run_facts
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.settings.run_plan import RunPlan, plan_run
@@ -54,6 +55,7 @@ from bert_lightning.training.starting_point import (
     start_from,
 )
 from bert_lightning.training.step_guard import NotFiniteError
+from data_pipeline.streams.phases import Phases
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
@@ -93,7 +95,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
                 logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
-            raise ValueError(f"{error}: {advice(error, plan.folder, data.global_batch_size)}") from error
+            raise ValueError(f"{error}: {advice(error, plan.folder, data.phases)}") from error
     shut_down()
     hand_over(trainer)
     return trainer
@@ -120,14 +122,14 @@ def check_sharding(
 def build_data(plan: RunPlan) -> PretrainingData:
     """Build the streams of the prepared data; the first process makes what the others then read."""
     settings = plan.settings
+    phases = build_phases(settings)
     data = PretrainingData(
         pairs=instantiate(settings.pairs),
-        masking=instantiate(settings.masking),
+        phases=phases,
         validation=instantiate(settings.validation),
-        max_steps=settings.trainer.max_steps,
         seed=settings.seed,
-        num_shapes=instantiate(settings.compile).num_shapes(plan.device_type),
-        **{name: value for name, value in settings.data.items() if name != "quarantine"},
+        num_shapes=instantiate(settings.compile).num_shapes(plan.device_type, len(phases)),
+        **{name: value for name, value in settings.data.items() if name not in ("quarantine", *FROM_DATA)},
     )
     if is_first_process():
         data.prepare_data()
@@ -236,14 +238,13 @@ def _started(
             set_newer_aside(folder, start, settings.resume)
             write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
             log.info(
-                "%s: %.1f M parameters, %d x %s, %s, %d steps of %d examples, %s",
+                "%s: %.1f M parameters, %d x %s, %s, %s, %s",
                 settings.run_name,
                 num_parameters / 1e6,
                 plan.processes.size,
                 plan.processes.accelerator,
                 plan.precision,
-                settings.trainer.max_steps,
-                settings.data.global_batch_size,
+                plan.steps_in_words,
                 f"continuing from {checkpoint}" if checkpoint else "from the start",
             )
             for change in changes:
@@ -251,9 +252,9 @@ def _started(
             yield
 
 
-def advice(error: NotFiniteError, folder: RunFolder, global_batch_size: int) -> str:
+def advice(error: NotFiniteError, folder: RunFolder, phases: Phases) -> str:
     """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
-    first, last = (error.first_step - 1) * global_batch_size, error.last_step * global_batch_size - 1
+    first, last = phases.samples_of(error.first_step - 1), phases.samples_of(error.last_step) - 1
     before = [path for path in folder.saved() if step_of(path) < error.first_step]
     good = next((path for path in reversed(before) if is_whole(path)), None)
     return (

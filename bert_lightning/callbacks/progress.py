@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 
 from bert_lightning.objectives.objective import Quantity
+from data_pipeline.streams.phases import Phases
 
 log = logging.getLogger(__name__)
 LOSS = {"train/loss": "loss {:.3f}"}
@@ -38,6 +39,17 @@ def summary(values: Mapping[str, float], quantities: Mapping[str, Quantity]) -> 
     return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)
 
 
+def phase_line(phases: Phases, number: int) -> str:
+    """Return in one line what a phase is."""
+    phase, last = phases[number], phases.last_steps[number]
+    share = phase.masking.prediction_share
+    masks = "a drawn share" if share is None else f"{share:.3g}"
+    return (
+        f"phase {number + 1}/{len(phases)}, steps {last - phase.num_steps + 1} to {last}: {phase.global_batch_size} "
+        f"examples of at most {phase.seq_len} tokens a step, {masks} of the tokens predicted"
+    )
+
+
 class ProgressReport(L.Callback):
     """Show the step, the last metrics and the time left, on the first rank.
 
@@ -62,6 +74,7 @@ class ProgressReport(L.Callback):
             self._task = self._bar.add_task(
                 "training", total=trainer.max_steps, completed=trainer.global_step, metrics=""
             )
+        self._say_phase(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Advance the bar, or write a line."""
@@ -69,9 +82,27 @@ class ProgressReport(L.Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=step, metrics=self._summary(pl_module))
         elif trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
-            per_step = (time.monotonic() - self._begin) / (step - self._first_step)
-            left = per_step * (trainer.max_steps - step)
+            left = self._seconds_left(trainer)
             log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, self._summary(pl_module), left)
+        if step in self._phases(trainer).last_steps[:-1]:
+            self._say_phase(trainer)
+
+    def _seconds_left(self, trainer: L.Trainer) -> float:
+        """Return the time that the other steps take if a token of theirs takes as long as one before."""
+        first, now, last = map(
+            self._phases(trainer).tokens_of, (self._first_step, trainer.global_step, trainer.max_steps)
+        )
+        return (time.monotonic() - self._begin) * (last - now) / (now - first)
+
+    def _say_phase(self, trainer: L.Trainer) -> None:
+        """Say which phase makes the next step, if there are several."""
+        phases = self._phases(trainer)
+        if trainer.is_global_zero and len(phases) > 1:
+            log.info("%s", phase_line(phases, phases.number_at_step(trainer.global_step + 1)))
+
+    @staticmethod
+    def _phases(trainer: Any) -> Phases:
+        return trainer.datamodule.phases
 
     @staticmethod
     def _summary(pl_module: Any) -> str:

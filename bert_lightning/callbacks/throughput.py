@@ -78,11 +78,14 @@ class Throughput(L.Callback):
         sums = torch.cat([torch.tensor(host, dtype=torch.float64).to(self._device), self._squares.reshape(1)])
         tokens, computed, tokens_seen, *labels, squares = sum_over_ranks(sums).tolist()
         flops = pl_module.objective.useful_flops(tokens, squares, dict(zip(self._labels, labels, strict=True)))
-        samples = trainer.global_step * trainer.datamodule.global_batch_size
+        phases = trainer.datamodule.phases
+        samples = phases.samples_of(trainer.global_step)
+        new_samples = samples - phases.samples_of(trainer.global_step - self._steps)
+        phase = {"progress/phase": phases.number_at_step(trainer.global_step) + 1.0} if len(phases) > 1 else {}
         pl_module.log_values(
             {
                 "throughput/tokens_per_second": tokens / seconds,
-                "throughput/samples_per_second": self._steps * trainer.datamodule.global_batch_size / seconds,
+                "throughput/samples_per_second": new_samples / seconds,
                 "throughput/step_seconds": seconds / self._steps,
                 "throughput/mfu": flops / seconds / (self.peak_flops * world_size()),
                 "throughput/data_wait": trainer.datamodule.take_wait_seconds() / seconds,
@@ -92,6 +95,7 @@ class Throughput(L.Callback):
                 "progress/tokens": tokens_seen,
                 "progress/epoch": trainer.datamodule.epoch_of(samples),
             }
+            | phase
         )
         self._clear()
 

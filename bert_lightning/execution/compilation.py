@@ -55,9 +55,24 @@ class Compilation:
         """Return whether models on a device of type "cuda" or "cpu" are compiled."""
         return self.scope is not None and (self.on_cpu or device_type != "cpu")
 
-    def num_shapes(self, device_type: str) -> int | None:
-        """Return how many shapes micro-batches may have; None if one graph, or none, serves them all."""
-        return FIXED_SHAPES if self.applies_to(device_type) and not self.dynamic else None
+    def num_shapes(self, device_type: str, num_phases: int = 1) -> int | None:
+        """Return how many shapes micro-batches may have; None if one graph, or none, serves them all.
+
+        Args:
+            device_type: "cuda" or "cpu".
+            num_phases: Phases of the run, each of which has its own shapes.
+
+        Raises:
+            ValueError: if the phases have more shapes than a function may have graphs.
+        """
+        if not self.applies_to(device_type) or self.dynamic:
+            return None
+        if num_phases * FIXED_SHAPES > MAX_GRAPHS:
+            raise ValueError(
+                f"compile.dynamic=false compiles {FIXED_SHAPES} graphs for each of {num_phases} phases, but at most "
+                f"{MAX_GRAPHS} together; take compile.dynamic=true or fewer phases"
+            )
+        return FIXED_SHAPES
 
     def records(self, device_type: str) -> bool:
         """Return whether CUDA graphs are recorded, so that every replay overwrites the gradients of the last one."""

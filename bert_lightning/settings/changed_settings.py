@@ -30,6 +30,8 @@ REMARKS = {
 """What else there is to say of a change."""
 NAMES_OF_THE_RUN = ("resume", "run_name", "output_dir", "run_dir")
 """Settings that say where a run lies and how it goes on; they and what is derived from them are not compared."""
+LAST_PHASE = ("data.seq_len", "data.global_batch_size", "data.micro_batch_size")
+"""Settings that are those of the last phase if there are phases, which are compared themselves."""
 _ABSENT = "not set"
 
 
@@ -67,7 +69,8 @@ def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str
         return []
     now: Any = OmegaConf.to_container(settings, resolve=True)
     written = dict(_leaves(OmegaConf.to_container(settings, resolve=False)))
-    changes = [each for each in _differences(before, now, "") if each.name not in NAMES_OF_THE_RUN]
+    ignored = NAMES_OF_THE_RUN + LAST_PHASE * bool(now.get("phases"))
+    changes = [each for each in _differences(before, now, "") if each.name not in ignored]
     for change in changes:
         if change.name in REFUSED:
             reason = f"{change}, but {REFUSED[change.name]}"
@@ -91,15 +94,22 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(inner, f"{name}.{key}" if name else str(key))
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], group: str) -> Iterator[Change]:
+def _differences(before: Mapping[Any, Any], now: Mapping[Any, Any], group: str) -> Iterator[Change]:
     """Yield what differs between two groups; one that is in only one of them is one change."""
     for key in [*now, *(key for key in before if key not in now)]:
-        name = f"{group}.{key}" if group else str(key)
-        was, value = before.get(key), now.get(key)
+        name = f"{group}[{key}]" if isinstance(key, int) else f"{group}.{key}" if group else str(key)
+        was, value = _by_number(before.get(key)), _by_number(now.get(key))
         if isinstance(was, Mapping) and isinstance(value, Mapping):
             yield from _differences(was, value, name)
         elif not _is_same(was, value):
             yield Change(printable(name), _text(before, key), _text(now, key))
+
+
+def _by_number(value: Any) -> Any:
+    """Return a list of groups as one group of them by their numbers; anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        return dict(enumerate(value))
+    return value
 
 
 def _is_same(was: Any, now: Any) -> bool:

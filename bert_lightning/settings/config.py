@@ -184,24 +184,6 @@ def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text()))
 
 
-def micro_batches_per_step(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
-    """Return how many micro-batches one rank goes through for one optimizer step.
-
-    >>> micro_batches_per_step(256, 32, 2)
-    4
-
-    Raises:
-        ValueError: if the division leaves a remainder.
-    """
-    together = micro_batch_size * world_size
-    if global_batch_size < 1 or micro_batch_size < 1 or global_batch_size % together:
-        raise ValueError(
-            f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size={micro_batch_size} "
-            f"times {world_size} processes = {together}"
-        )
-    return global_batch_size // together
-
-
 LEAST = {
     "seq_len": 8,
     "global_batch_size": 1,
@@ -267,7 +249,6 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
     Raises:
         ValueError: naming the setting and what it contradicts.
     """
-    micro_batches_per_step(cfg.data.global_batch_size, cfg.data.micro_batch_size, processes.size)
     resolve_precision(cfg.trainer.precision, processes.accelerator)
     name = r"[A-Za-z0-9][A-Za-z0-9._=,+-]*"
     if not re.fullmatch(rf"{name}(/{name})*", str(cfg.run_name)):
@@ -287,9 +268,6 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
     check_whole_number("max_skipped_steps", cfg.max_skipped_steps)
     if not isinstance(cfg.activation_checkpointing, bool):
         raise ValueError(f"activation_checkpointing must be true or false; got {cfg.activation_checkpointing}")
-    longest = cfg.model.max_position_embeddings
-    if longest < cfg.data.seq_len:
-        raise ValueError(f"data.seq_len={cfg.data.seq_len} is above model.max_position_embeddings={longest}")
     sweeps = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeps and processes.size > 1 and not processes.launched:
         raise ValueError(

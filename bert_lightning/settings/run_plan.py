@@ -13,6 +13,7 @@ from bert_lightning.settings.config import (
     resolve_precision,
     validate,
 )
+from bert_lightning.settings.phase_settings import FROM_DATA, check_phases, complete_phases
 from bert_lightning.settings.run_folder import RunFolder
 
 
@@ -21,7 +22,8 @@ class RunPlan:
     """The decisions that everything else of a run is built from.
 
     Attributes:
-        settings: The config, with what follows from the prepared data filled in. It is read-only.
+        settings: The config, with what follows from the prepared data and the phases filled in; the data group has the
+            sizes of the last phase. It is read-only.
         processes: The processes that train.
         precision: The precision of the computation; `auto` has been resolved.
         folder: The folder of the run.
@@ -36,6 +38,14 @@ class RunPlan:
     def device_type(self) -> str:
         """Torch's word for the accelerator, "cuda" or "cpu"."""
         return "cuda" if self.processes.accelerator == "gpu" else "cpu"
+
+    @property
+    def steps_in_words(self) -> str:
+        """The number of steps, and the size of the batches or the number of phases."""
+        max_steps, phases = self.settings.trainer.max_steps, self.settings.phases
+        if phases:
+            return f"{max_steps} steps in {len(phases)} phases"
+        return f"{max_steps} steps of {self.settings.data.global_batch_size} examples"
 
 
 def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
@@ -53,7 +63,17 @@ def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     manifest = prepared_folder(cfg.data).manifest
     has_validation = manifest.without(list(cfg.data.exclude_shards)).splits.get("validation")
     trainer = {} if has_validation else {"limit_val_batches": 0}
-    settings = filled_in(cfg, {"model": {"vocab_size": manifest.vocab_size}, "trainer": trainer})
+    phases = complete_phases(cfg)
+    settings = filled_in(
+        cfg,
+        {
+            "model": {"vocab_size": manifest.vocab_size},
+            "trainer": trainer,
+            "data": {name: phases[-1][name] for name in FROM_DATA},
+            "phases": phases if cfg.phases is not None else None,
+        },
+    )
     validate(settings, processes)
+    check_phases(phases, processes, settings.model.max_position_embeddings)
     precision = resolve_precision(settings.trainer.precision, processes.accelerator)
     return RunPlan(settings, processes, precision, RunFolder(settings.run_dir))

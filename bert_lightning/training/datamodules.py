@@ -19,8 +19,10 @@ from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.phased_stream import PhasedStream
+from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
-from data_pipeline.streams.stream import PretrainingStream, ValidationStream
+from data_pipeline.streams.validation_stream import ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 
@@ -49,7 +51,7 @@ class TimedLoader:
         counts_ahead: Whether this process counts the examples of later epochs, for all processes of its node.
     """
 
-    def __init__(self, stream: PretrainingStream, counts_ahead: bool = False) -> None:
+    def __init__(self, stream: PhasedStream, counts_ahead: bool = False) -> None:
         self.stream = stream
         self._counts_ahead = counts_ahead
         self.wait_seconds = 0.0
@@ -84,12 +86,8 @@ class PretrainingData(L.LightningDataModule):
     Args:
         path: A folder written by bert-prepare, or its address.
         pairs: How documents become examples.
-        masking: Which tokens are to be predicted.
-        validation: How held-out documents become examples.
-        seq_len: Most tokens of an example.
-        global_batch_size: Examples of one optimizer step, over all ranks.
-        micro_batch_size: Examples of one forward and backward pass of one rank.
-        max_steps: Steps of the whole run.
+        phases: Steps, sequence length, batch sizes and masks of each phase; one phase if nothing changes.
+        validation: How held-out documents become examples, which have the sequence length of the last phase.
         seed: Seed of the order, the pairs and the masks.
         num_workers: Loader processes of each rank.
         validation_micro_batch_size: Examples of one held-out forward pass of one rank.
@@ -107,12 +105,8 @@ class PretrainingData(L.LightningDataModule):
         self,
         path: str | Path,
         pairs: PairFormat,
-        masking: Masking,
+        phases: Phases,
         validation: HeldOutExamples,
-        seq_len: int,
-        global_batch_size: int,
-        micro_batch_size: int,
-        max_steps: int,
         seed: int = 0,
         num_workers: int = 0,
         validation_micro_batch_size: int | None = None,
@@ -127,28 +121,24 @@ class PretrainingData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if num_shapes is not None:
-            bounded_share(masking)
+            for phase in phases:
+                bounded_share(phase.masking)
         self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
-        self.global_batch_size = global_batch_size
+        self.phases = phases
         self.tokenizer: Tokenizer = load_tokenizer(self.folder.tokenizer_dir)
-        self._micro_batch_size = micro_batch_size
-        self._validation_micro_batch_size = validation_micro_batch_size or micro_batch_size
+        self._validation_micro_batch_size = validation_micro_batch_size or phases[-1].micro_batch_size
         self._validation_samples = validation_samples
         self._validation = validation
-        self._max_steps = max_steps
         self._num_workers = num_workers
         self._num_shapes = num_shapes
         self._source: dict[str, Any] = {
             "folder": self.folder,
             "pairs": pairs,
-            "masking": masking,
-            "seq_len": seq_len,
             "seed": seed,
             "num_lanes": num_lanes,
             "window_shards": window_shards,
             "exclude_shards": exclude_shards,
         }
-        self._train: PretrainingSamples | None = None
         self._loader: TimedLoader | None = None
         self._start: dict[str, object] | None = None
 
@@ -164,49 +154,53 @@ class PretrainingData(L.LightningDataModule):
         return bool(self.folder.manifest.without(self._source["exclude_shards"]).splits.get("validation"))
 
     @cached_property
-    def _samples(self) -> PretrainingSamples:
-        return PretrainingSamples(split="train", **self._source)
+    def _samples(self) -> list[PretrainingSamples]:
+        """The training split as each phase reads it, (phases,)."""
+        return [
+            PretrainingSamples(split="train", masking=phase.masking, seq_len=phase.seq_len, **self._source)
+            for phase in self.phases
+        ]
 
     @cached_property
     def _held_out_samples(self) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
-        settings = {name: self._source[name] for name in ("folder", "seq_len", "exclude_shards")}
+        settings = {name: self._source[name] for name in ("folder", "exclude_shards")}
         return PretrainingSamples(
             split="validation",
             shuffle=False,
             pairs=pairs,
             masking=held_out.masking,
+            seq_len=self.phases[-1].seq_len,
             seed=held_out.seed,
             **settings,
         )
 
     def check_targets(self, objective: Objective) -> None:
         """Raise a ValueError if the training or the held-out examples lack targets that an objective reads."""
-        samples = {"pairs": self._samples}
+        samples = {"pairs": self._samples[0]}
         if self.has_validation:
             samples["validation.pairs"] = self._held_out_samples
         for setting, source in samples.items():
             objective.check_targets(source.target_names, f"{setting}={type(source.pairs).__name__}")
 
     def token_multiple(self) -> int:
-        """Return what the numbers of tokens of the training micro-batches are multiples of."""
-        samples = self._samples
-        return PackedShape(self._micro_batch_size, samples.seq_len, samples.usual_length).token_multiple
+        """Return what the numbers of tokens of the training micro-batches are multiples of, in every phase."""
+        return min(
+            PackedShape(phase.micro_batch_size, phase.seq_len, samples.usual_length).token_multiple
+            for phase, samples in zip(self.phases, self._samples, strict=True)
+        )
 
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences if a saved state is of another training stream."""
-        PretrainingStream(self._samples, 1, 1, self._max_steps).load_state_dict(state)
+        PhasedStream(self.phases, self._samples).load_state_dict(state)
 
     def train_dataloader(self) -> TimedLoader:
         """Return this rank's share of the training stream."""
         trainer = self._require_trainer()
-        self._train = self._samples
-        stream = PretrainingStream(
-            self._train,
-            self.global_batch_size,
-            self._micro_batch_size,
-            self._max_steps,
+        stream = PhasedStream(
+            self.phases,
+            self._samples,
             trainer.global_rank,
             trainer.world_size,
             self._num_workers,
@@ -258,5 +252,5 @@ class PretrainingData(L.LightningDataModule):
         return waited
 
     def epoch_of(self, samples: int) -> float:
-        """Return how many passes over the training split a number of samples is."""
-        return self._train.epoch_of(samples) if self._train is not None else 0.0
+        """Return how many passes over the training split the first samples of the run are."""
+        return self._loader.stream.epochs_passed(samples) if self._loader is not None else 0.0

@@ -190,8 +190,9 @@ class PretrainingModule(L.LightningModule):
         return sums
 
     def is_logging_step(self) -> bool:
-        """Return whether metrics are read after the step that was just made."""
-        return self.global_step % self._log_every_n_steps == 0 or self.global_step == self._max_steps
+        """Return whether metrics are read after the step that was just made: no reading is of two phases."""
+        is_last = self.global_step == self._max_steps or self.global_step in self._training_data().phases.last_steps
+        return self.global_step % self._log_every_n_steps == 0 or is_last
 
     def _log_training(self, lr: float) -> None:
         means = {f"train/{name}": value for name, value in self._train_sums.means().items()}

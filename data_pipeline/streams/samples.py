@@ -18,6 +18,7 @@ from data_pipeline.masking.masking import LONGEST_EXAMPLE, Masking, Vocabulary
 from data_pipeline.pairs.chunks import Lengths, PairFormat, Spans
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
+from data_pipeline.streams.epochs import Epochs
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
 from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packing import MLM
@@ -112,7 +113,8 @@ class PretrainingSamples:
         self.window_shards = window_shards
         self.shuffle = shuffle
         self.index = ExampleIndex(self.folder, split, self.manifest, pairs, seq_len, seed)
-        if not self.index.counts(0).sum():
+        self.epochs = Epochs(self._count, pairs.dupe_factor)
+        if not self.epochs.size(0):
             raise ValueError(f"the {split} split of {self.folder} gives no example of data.seq_len={seq_len}")
         self._plans: dict[int, EpochPlan] = {}
         self._windows: WindowCache[LoadedWindow] = WindowCache()
@@ -144,7 +146,7 @@ class PretrainingSamples:
     @cached_property
     def usual_length(self) -> int:
         """About how many tokens an example has, from the size of the split and the number of its examples."""
-        return min(self.seq_len, self.manifest.totals(self.split)["tokens"] // self._epoch_size(0) + 3)
+        return min(self.seq_len, self.manifest.totals(self.split)["tokens"] // self.epochs.size(0) + 3)
 
     def fingerprint(self) -> dict[str, object]:
         """Everything that decides the stream; two streams with equal fingerprints are equal sample by sample."""
@@ -165,20 +167,10 @@ class PretrainingSamples:
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """Return the order of an epoch; the last two are kept."""
         if epoch not in self._plans:
-            counts = self.index.counts(self._variant(epoch))
+            counts = self.index.counts(self.epochs.variant(epoch))
             plan = EpochPlan(counts, self.seed, epoch, self.num_lanes, self.window_shards, self.shuffle)
             self._plans = {**dict(list(self._plans.items())[-1:]), epoch: plan}
         return self._plans[epoch]
-
-    def epoch_of(self, sample: int) -> float:
-        """Return how many passes over the corpus lie before a sample, as a fraction."""
-        epoch, begin = self._epoch_holding(sample)
-        return epoch + (sample - begin) / self._epoch_size(epoch)
-
-    def epoch_end(self, sample: int) -> int:
-        """Return the sample with which the epoch after the one of a sample begins."""
-        epoch, begin = self._epoch_holding(sample)
-        return begin + self._epoch_size(epoch)
 
     def count_ahead(self, first_sample: int, last_sample: int) -> None:
         """Begin to count the cuts of the corpus that epochs after the one of `first_sample` need, and return at once.
@@ -187,15 +179,19 @@ class PretrainingSamples:
             first_sample: Sample with which reading begins.
             last_sample: Sample with which reading ends; the last epoch is estimated from the size of the first.
         """
-        epoch, _ = self._epoch_holding(first_sample)
-        num_epochs = -(-(last_sample - first_sample) // self._epoch_size(0))
-        later = range(epoch + 1, epoch + 1 + min(num_epochs, self.pairs.dupe_factor))
-        self.index.count_ahead(list(dict.fromkeys(self._variant(number) for number in later)))
+        epoch, _ = self.epochs.holding(first_sample)
+        num_epochs = -(-(last_sample - first_sample) // self.epochs.size(0))
+        self.count_epochs_ahead(range(epoch + 1, epoch + 1 + num_epochs))
+
+    def count_epochs_ahead(self, epochs: range) -> None:
+        """Begin to count the cuts of the corpus that some epochs need, and return at once."""
+        first_of_each = epochs[: self.pairs.dupe_factor]
+        self.index.count_ahead(list(dict.fromkeys(self.epochs.variant(number) for number in first_of_each)))
 
     def locate(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return epoch, lane and position in the lane of ascending samples of the stream, (3, samples)."""
         location = np.empty((3, len(samples)), dtype=np.int64)
-        epoch, begin = self._epoch_holding(int(samples[0]))
+        epoch, begin = self.epochs.holding(int(samples[0]))
         while begin <= samples[-1]:
             plan = self.epoch_plan(epoch)
             rows = (samples >= begin) & (samples < begin + plan.size)
@@ -204,21 +200,8 @@ class PretrainingSamples:
             epoch, begin = epoch + 1, begin + plan.size
         return location
 
-    def _epoch_size(self, epoch: int) -> int:
-        return int(self.index.counts(self._variant(epoch)).sum())
-
-    def _epoch_holding(self, sample: int) -> tuple[int, int]:
-        """Return the epoch a sample is in and the sample it begins with.
-
-        The sizes of epochs repeat every `dupe_factor` of them.
-        """
-        epoch, begin = 0, 0
-        while sample >= begin + (size := self._epoch_size(epoch)):
-            epoch, begin = epoch + 1, begin + size
-            if epoch == self.pairs.dupe_factor:
-                cycles = sample // begin
-                epoch, begin = epoch * cycles, begin * cycles
-        return epoch, begin
+    def _count(self, variant: int) -> int:
+        return int(self.index.counts(variant).sum())
 
     def find(self, samples: NDArray[np.int64], location: NDArray[np.int64]) -> Examples:
         """Find examples, loading the windows they are in.
@@ -261,9 +244,6 @@ class PretrainingSamples:
                 is_here = numbers == number
                 yield epoch, lane, number, rows[is_here], offsets[is_here]
 
-    def _variant(self, epoch: int) -> int:
-        return epoch % self.pairs.dupe_factor
-
     def _window(self, epoch: int, lane: int, number: int) -> LoadedWindow:
         """Return a window; if it has to be loaded, the next window of its lane begins to be fetched."""
         return self._windows.get(lane, (epoch, number), lambda: self._load_next(epoch, lane, number))
@@ -277,7 +257,7 @@ class PretrainingSamples:
 
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
         shards = self.folder.read([self.entries[number] for number in numbers])
-        variant = self._variant(epoch)
+        variant = self.epochs.variant(epoch)
         lengths = [Lengths(shard.sentence_offsets, shard.document_offsets) for shard in shards]
         chunks = [
             plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, variant)
@@ -289,6 +269,10 @@ class PretrainingSamples:
             for number, part in zip(numbers, chunks, strict=True)
         ]
         return LoadedWindow.join(np.concatenate([shard.tokens for shard in shards]), lengths, chunks, identities, order)
+
+    def let_go(self) -> None:
+        """Let go the windows in memory, if nothing more is going to be read soon."""
+        self._windows = WindowCache()
 
     def __getstate__(self) -> dict[str, object]:
         """Leave loaded windows behind when a worker process gets its copy."""

@@ -5,9 +5,9 @@ them a rank gets is decided by arithmetic alone: no process has to hear from ano
 `consumed_samples`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from math import gcd
 from typing import TypeVar
 
@@ -53,13 +53,13 @@ class _StepBuffers(Dataset[Tensor]):
         samples: PretrainingSamples,
         global_batch_size: int,
         shape: PackedShape,
-        num_steps: int,
+        end: int,
         rank: int,
         world_size: int,
     ) -> None:
         self.samples = samples
         self.global_batch_size = global_batch_size
-        self.end = num_steps * global_batch_size
+        self.end = end
         self.shape = shape
         self.num_groups = _num_groups(samples.epoch_plan(0).num_lanes, world_size, global_batch_size)
         self.group, self.rank_in_group = divmod(rank, world_size // self.num_groups)
@@ -93,7 +93,7 @@ class _StepBuffers(Dataset[Tensor]):
         """Return the first samples of the next steps of this process, those within the run and the epoch, (steps,)."""
         worker = get_worker_info()
         stride = self.global_batch_size * (1 if worker is None else worker.num_workers)
-        end = min(self.end, self.samples.epoch_end(first_sample))
+        end = min(self.end, self.samples.epochs.end(first_sample))
         return np.arange(first_sample, max(end - self.global_batch_size, first_sample) + 1, stride)[: max(most, 1)]
 
     def _rows_of_group(self, location: NDArray[np.int64], step: int) -> Rows:
@@ -117,14 +117,37 @@ def _num_groups(num_lanes: int, world_size: int, global_batch_size: int) -> int:
 
 
 class _Steps(Sampler[int]):
-    """First samples of successive global batches, without end."""
+    """First samples of successive global batches, `num_steps` of them or without end."""
 
-    def __init__(self, first_sample: int, global_batch_size: int) -> None:
+    def __init__(self, first_sample: int, global_batch_size: int, num_steps: int | None) -> None:
         self._first_sample = first_sample
         self._global_batch_size = global_batch_size
+        self._num_steps = num_steps
 
     def __iter__(self) -> Iterator[int]:
-        return count(self._first_sample, self._global_batch_size)
+        return islice(count(self._first_sample, self._global_batch_size), self._num_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a run has read before a stream begins; nothing by default.
+
+    Attributes:
+        consumed_samples: Samples that other streams of the run have yielded.
+        first_sample: Sample of the split with which the stream begins.
+        phases: Descriptions of the finished phases of the run, for the fingerprint.
+    """
+
+    consumed_samples: int = 0
+    first_sample: int = 0
+    phases: tuple[Mapping[str, object], ...] = ()
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what is added to the fingerprint of the stream."""
+        return {"phases": [dict(phase) for phase in self.phases]} if self.phases else {}
+
+
+NOTHING = Past()
 
 
 class PretrainingStream:
@@ -134,13 +157,14 @@ class PretrainingStream:
         samples: The training split.
         global_batch_size: Examples of one optimizer step, over all ranks.
         micro_batch_size: Examples of one forward and backward pass of one rank.
-        num_steps: Optimizer steps of the whole run, those before a resume included.
+        num_steps: Optimizer steps of the stream, those before a resume included.
         rank: Rank of this process.
         world_size: Processes of the run.
         num_workers: Loader processes; 0 reads in this one. Does not change the batches.
         pin_memory: Put the buffers in page-locked memory, for copies to a GPU that do not wait.
         num_shapes: Most shapes of the micro-batches, at the price of more filler; None rounds their sizes finely.
             Does not change the examples.
+        past: What the run has read before.
     """
 
     def __init__(
@@ -154,6 +178,7 @@ class PretrainingStream:
         num_workers: int = 0,
         pin_memory: bool = False,
         num_shapes: int | None = None,
+        past: Past = NOTHING,
     ) -> None:
         if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
@@ -163,33 +188,48 @@ class PretrainingStream:
         self.samples = samples
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
-        self.consumed_samples = 0
+        self.consumed_samples = past.consumed_samples
+        self._past = past
+        self._end = past.first_sample + num_steps * global_batch_size
         shape = packed_shape(micro_batch_size, samples.seq_len, samples.usual_length, samples.masking, num_shapes)
-        self._buffers = _StepBuffers(samples, global_batch_size, shape, num_steps, rank, world_size)
+        self._buffers = _StepBuffers(samples, global_batch_size, shape, self._end, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
         return self.num_steps
 
+    @property
+    def _next_sample(self) -> int:
+        """The sample of the split with which the next global batch begins."""
+        return self._past.first_sample + self.consumed_samples - self._past.consumed_samples
+
     def __iter__(self) -> Iterator[list[PackedBatch]]:
         """Continue at `consumed_samples`, which counts the samples of the global batches that were yielded."""
+        return self.steps(None)
+
+    def steps(self, number: int | None) -> Iterator[list[PackedBatch]]:
+        """Continue for a number of steps, and read nothing beyond them; None continues for ever."""
         loader = DataLoader(
             self._buffers,
             batch_size=None,
-            sampler=_Steps(self.consumed_samples, self.global_batch_size),
+            sampler=_Steps(self._next_sample, self.global_batch_size, number),
             num_workers=self._num_workers,
             pin_memory=self._pin_memory,
             prefetch_factor=4 if self._num_workers else None,
             worker_init_fn=serve_main_process,
         )
-        for buffer in _plain_errors(loader):
+        for buffer in plain_errors(loader):
             self.consumed_samples += self.global_batch_size
             yield unpack_buffers(buffer, self.samples.target_names)
 
     def count_ahead(self) -> None:
-        """Begin to count the examples of the epochs that the rest of the run needs; see `PretrainingSamples`."""
-        self.samples.count_ahead(self.consumed_samples, self.num_steps * self.global_batch_size)
+        """Begin to count the examples of the epochs that the rest of the stream needs; see `PretrainingSamples`."""
+        self.samples.count_ahead(self._next_sample, self._end)
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return everything that has decided the batches so far, apart from the sizes of the batches of this stream."""
+        return self.samples.fingerprint() | self._past.fingerprint()
 
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
@@ -197,19 +237,19 @@ class PretrainingStream:
             "version": STATE_VERSION,
             "consumed_samples": self.consumed_samples,
             "global_batch_size": self.global_batch_size,
-            "fingerprint": self.samples.fingerprint(),
+            "fingerprint": self.fingerprint(),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue where `state` was taken; ValueError with the differences if it is the state of another stream."""
-        current = self.samples.fingerprint()
+        current = self.fingerprint()
         saved = state["fingerprint"]
         if not isinstance(saved, dict) or saved != current:
             raise ValueError(_difference(saved if isinstance(saved, dict) else {}, current))
         self.consumed_samples = int(str(state["consumed_samples"]))
 
 
-def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
+def plain_errors(batches: Iterable[T]) -> Iterator[T]:
     """Yield the batches; an error of a worker process is raised with its message alone, without the traceback."""
     try:
         yield from batches
@@ -218,78 +258,20 @@ def _plain_errors(batches: Iterable[T]) -> Iterator[T]:
 
 
 def _difference(saved: dict[str, object], current: dict[str, object]) -> str:
-    names = [name for name in current | saved if saved.get(name) != current.get(name)]
+    before, now = _flat(saved), _flat(current)
     listed = "; ".join(
-        f"{_SETTINGS.get(name, name)} was {saved.get(name)} and is {current.get(name)}" for name in names
+        f"{_SETTINGS.get(name, name)} was {before.get(name)} and is {now.get(name)}"
+        for name in now | before
+        if before.get(name) != now.get(name)
     )
     return f"the checkpoint was made on another stream of examples, which cannot be continued: {listed}"
 
 
-class ValidationStream:
-    """One pass over the held-out split, the same masks every time, the same number of items on every rank.
-
-    Args:
-        samples: The validation split, not shuffled.
-        micro_batch_size: Examples of one forward pass of one rank.
-        rank: Rank of this process.
-        world_size: Processes of the run.
-        num_workers: Loader processes.
-        max_samples: Examples to stop after; None for the whole split.
-        pin_memory: As for `PretrainingStream`.
-    """
-
-    def __init__(
-        self,
-        samples: PretrainingSamples,
-        micro_batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        num_workers: int = 0,
-        max_samples: int | None = None,
-        pin_memory: bool = False,
-    ) -> None:
-        size = samples.epoch_plan(0).size
-        self.num_samples = size if max_samples is None else min(size, max_samples)
-        self._rows = _ValidationBuffers(samples, micro_batch_size, self.num_samples, rank, world_size)
-        self._num_workers = num_workers
-        self._pin_memory = pin_memory
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[list[PackedBatch]]:
-        loader = DataLoader(
-            self._rows,
-            batch_size=None,
-            num_workers=self._num_workers,
-            pin_memory=self._pin_memory,
-            shuffle=False,
-            worker_init_fn=serve_main_process,
-        )
-        for buffer in _plain_errors(loader):
-            yield unpack_buffers(buffer, self._rows.samples.target_names)
-
-
-class _ValidationBuffers(Dataset[Tensor]):
-    """Map an index to this rank's micro-batch of that item; ranks beyond the end get filler only."""
-
-    def __init__(
-        self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
-    ) -> None:
-        self.samples = samples
-        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
-        self.num_samples = num_samples
-        self.rank = rank
-        self.world_size = world_size
-
-    def __len__(self) -> int:
-        return -(-self.num_samples // (self.shape.num_examples * self.world_size))
-
-    def __getitem__(self, item: int) -> Tensor:
-        begin = (item * self.world_size + self.rank) * self.shape.num_examples
-        numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
-        location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
-        examples = self.samples.find(numbers, location)
-        every = np.arange(len(examples))
-        samples = self.samples
-        return pack(examples, [every], self.shape, samples.masking, samples.vocabulary, begin, samples.target_names)
+def _flat(fingerprint: dict[str, object]) -> dict[str, object]:
+    """Return a fingerprint in which every setting of a finished phase is an entry, such as `phases[0].steps`."""
+    flat = {name: value for name, value in fingerprint.items() if name != "phases"}
+    phases = fingerprint.get("phases", [])
+    for number, phase in enumerate(phases if isinstance(phases, list) else [phases]):
+        entries = phase if isinstance(phase, dict) else {"settings": phase}
+        flat |= {f"phases[{number}].{name}": value for name, value in entries.items()}
+    return flat

@@ -179,6 +179,14 @@ def test_what_a_mode_asks_of_batches_and_gradients(
     assert (compilation.num_shapes(device), compilation.records(device)) == (num_shapes, records)
 
 
+def test_phases_with_more_shapes_than_graphs_are_refused() -> None:
+    fixed = Compilation(dynamic=False)
+    assert fixed.num_shapes("cuda", 8) == 8
+    with pytest.raises(ValueError, match="8 graphs for each of 9 phases, but at most 64 together"):
+        fixed.num_shapes("cuda", 9)
+    assert Compilation().num_shapes("cuda", 9) is fixed.num_shapes("cpu", 9) is None
+
+
 def test_names_stay_and_every_weight_is_in_a_part() -> None:
     model = MaskedLMWithNSP(CONFIG)
     names = list(model.state_dict())

@@ -16,6 +16,7 @@ from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams import stream
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.phases import Phase, Phases
 from tests.support.training import fit, make_module, make_objective
 
 READS = {
@@ -106,7 +107,11 @@ def test_copies_are_pinned_and_do_not_wait(prepared: Path, tmp_path: Path, monke
         stream, "DataLoader", lambda *args, **kw: asked.update(kw) or plain(*args, **kw | {"pin_memory": False})
     )
     data = PretrainingData(
-        prepared, SegmentPairs(), TokenMasking(), HeldOutExamples(TokenMasking()), 48, 32, 8, 3, cache_dir=tmp_path
+        prepared,
+        SegmentPairs(),
+        Phases((Phase(3, 48, 32, 8, TokenMasking()),)),
+        HeldOutExamples(TokenMasking()),
+        cache_dir=tmp_path,
     )
     strategy = SimpleNamespace(root_device=torch.device("cuda"))
     ranks = {"global_rank": 0, "local_rank": 0, "world_size": 1}

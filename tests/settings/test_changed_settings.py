@@ -70,6 +70,15 @@ def test_every_change_is_one_line_with_both_values(arguments: list[str], expecte
     assert lines(saved(), *arguments) == expected
 
 
+def test_phases_are_compared_setting_by_setting() -> None:
+    """The data group follows the last phase, and is not named besides it."""
+    before = saved("phases=[{steps:5,seq_len:32},{steps:5,seq_len:64}]")
+    assert lines(before, "phases=[{steps:5,seq_len:32},{steps:5,seq_len:64}]") == []
+    changed = lines(before, "phases=[{steps:5,seq_len:32},{steps:7,seq_len:128}]", "data.seq_len=256")
+    assert changed == ["phases[1].steps was 5, is 7", "phases[1].seq_len was 64, is 128"]
+    assert lines(before) == ["phases was [{'seq_len': 32, 'steps': 5}, {'seq_len': 64, 'steps': 5}], is null"]
+
+
 def test_a_setting_that_follows_another_again_is_said() -> None:
     assert lines(saved("schedule.max_steps=7")) == ["schedule.max_steps was 7, is 100000"]
 

@@ -29,9 +29,7 @@ def trainer(**changes: object) -> DictConfig:
 
 def settings(**changes: object) -> DictConfig:
     values = {
-        "data": {"global_batch_size": 32, "micro_batch_size": 8, "seq_len": 64},
         "trainer": {"precision": "auto", "max_steps": 10, "log_every_n_steps": 5, "val_check_interval": 5},
-        "model": {"max_position_embeddings": 64},
         "run_name": "a",
         "gradient_clip_val": 1.0,
         "max_skipped_steps": 10,
@@ -104,9 +102,6 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data__global_batch_size": 40}, "data.global_batch_size=40 .*data.micro_batch_size=8 times 2 processes = 16"),
-        ({"data__micro_batch_size": 0}, "data.micro_batch_size=0"),
-        ({"data__seq_len": 65}, "data.seq_len=65 is above model.max_position_embeddings=64"),
         ({"trainer__precision": "16-mixed"}, "trainer.precision=16-mixed is not one of auto, 32-true, bf16-mixed"),
         ({"trainer__max_steps": 0}, "trainer.max_steps must be .*got 0"),
         (

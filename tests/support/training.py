@@ -1,5 +1,7 @@
 """The tiny objective, its data and its module, trained without the command."""
 
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.phases import Phase, Phases
 from tests.support.models import tiny_encoder
 
 
@@ -40,9 +43,8 @@ def fit(
     module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
 ) -> L.Trainer:
     masking = TokenMasking()
-    sizes = {"seq_len": 48, "global_batch_size": 32, "micro_batch_size": micro, "max_steps": max_steps}
-    held_out = HeldOutExamples(masking)
-    data = PretrainingData(prepared, SegmentPairs(), masking, held_out, **sizes, cache_dir=folder)
+    phases = Phases((Phase(max_steps, 48, 32, micro, masking),))
+    data = PretrainingData(prepared, SegmentPairs(), phases, HeldOutExamples(masking), cache_dir=folder)
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=max_steps,
@@ -67,8 +69,9 @@ def make_data(
     held_out: HeldOutExamples | None = None,
     **changes: Any,
 ) -> PretrainingData:
-    settings = {"seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "max_steps": 9} | changes
-    settings = {"pairs": SegmentPairs(), "masking": TokenMasking()} | settings
+    phase = {"num_steps": 9, "seq_len": 48, "global_batch_size": 24, "micro_batch_size": 4, "masking": TokenMasking()}
+    phases = Phases((Phase(**{name: changes.pop(name, value) for name, value in phase.items()}),))
+    settings = {"pairs": SegmentPairs(), "phases": phases} | changes
     data = PretrainingData(
         prepared, validation=held_out or HeldOutExamples(TokenMasking()), cache_dir=cache, **settings
     )
@@ -97,3 +100,14 @@ class Breaking(Objective):
             if self.calls in self.bad_calls:
                 output["nsp_loss"] = output["nsp_loss"] + self.bad  # the gradient stays finite
         return output
+
+
+class KillBefore(L.Callback):
+    """Kill this process with SIGKILL before it makes the step after so many."""
+
+    def __init__(self, made: int) -> None:
+        self.made = made
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.made:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -75,7 +75,7 @@ def test_epochs_are_passes_over_the_split(prepared: Path, tmp_path: Path) -> Non
     data = make_data(prepared, tmp_path)
     data.train_dataloader()
     assert data.epoch_of(0) == 0.0
-    size = data._train.epoch_plan(0).size
+    size = data._samples[0].epoch_plan(0).size
     assert data.epoch_of(size // 2) == pytest.approx(0.5, abs=0.01)
 
 

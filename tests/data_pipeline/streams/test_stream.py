@@ -25,7 +25,8 @@ from data_pipeline.records import NO_LABEL
 from data_pipeline.streams import stream as stream_module
 from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, global_digest
-from data_pipeline.streams.stream import PretrainingStream, ValidationStream
+from data_pipeline.streams.stream import PretrainingStream
+from data_pipeline.streams.validation_stream import ValidationStream
 from tests.support.checkout import checkout_environment
 from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream
 from tests.support.texts import WORDS, tiny_texts, write_prepared
@@ -293,7 +294,7 @@ def test_dupe_factor_cuts_the_corpus_anew(prepared: Path) -> None:
     assert sizes[:2] == sizes[2:]
     assert sizes[0] != sizes[1]
     begin_of_fifth_epoch = 2 * sum(sizes[:2])
-    assert samples.epoch_of(begin_of_fifth_epoch) == 4.0
+    assert samples.epochs.passed(begin_of_fifth_epoch) == 4.0
     assert samples.locate(np.arange(begin_of_fifth_epoch - 1, begin_of_fifth_epoch + 1))[0].tolist() == [3, 4]
 
 
@@ -329,7 +330,7 @@ def test_steps_found_together_stay_within_the_run_and_the_epoch(prepared: Path, 
     samples = make_samples(prepared)
     epoch = samples.epoch_plan(0).size
     steps = stream_module._StepBuffers(
-        samples, GLOBAL_BATCH, PackedShape(4, 48), 3, 0, world_size
+        samples, GLOBAL_BATCH, PackedShape(4, 48), 3 * GLOBAL_BATCH, 0, world_size
     )._steps_found_together(0, 9)
     assert steps.tolist() == [0, GLOBAL_BATCH, 2 * GLOBAL_BATCH]
     buffers = stream_module._StepBuffers(samples, GLOBAL_BATCH, PackedShape(4, 48), 10**6, 0, world_size)

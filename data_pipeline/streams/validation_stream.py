@@ -1,0 +1,84 @@
+"""The held-out split, once through, for every rank."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data_pipeline.child_processes import serve_main_process
+from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_shape import PackedShape
+from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream import plain_errors
+
+
+class ValidationStream:
+    """One pass over the held-out split, the same masks every time, the same number of items on every rank.
+
+    Args:
+        samples: The validation split, not shuffled.
+        micro_batch_size: Examples of one forward pass of one rank.
+        rank: Rank of this process.
+        world_size: Processes of the run.
+        num_workers: Loader processes.
+        max_samples: Examples to stop after; None for the whole split.
+        pin_memory: As for `PretrainingStream`.
+    """
+
+    def __init__(
+        self,
+        samples: PretrainingSamples,
+        micro_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        max_samples: int | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        size = samples.epoch_plan(0).size
+        self.num_samples = size if max_samples is None else min(size, max_samples)
+        self._rows = _ValidationBuffers(samples, micro_batch_size, self.num_samples, rank, world_size)
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[list[PackedBatch]]:
+        loader = DataLoader(
+            self._rows,
+            batch_size=None,
+            num_workers=self._num_workers,
+            pin_memory=self._pin_memory,
+            shuffle=False,
+            worker_init_fn=serve_main_process,
+        )
+        for buffer in plain_errors(loader):
+            yield unpack_buffers(buffer, self._rows.samples.target_names)
+
+
+class _ValidationBuffers(Dataset[Tensor]):
+    """Map an index to this rank's micro-batch of that item; ranks beyond the end get filler only."""
+
+    def __init__(
+        self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
+    ) -> None:
+        self.samples = samples
+        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
+        self.num_samples = num_samples
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // (self.shape.num_examples * self.world_size))
+
+    def __getitem__(self, item: int) -> Tensor:
+        begin = (item * self.world_size + self.rank) * self.shape.num_examples
+        numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
+        location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
+        examples = self.samples.find(numbers, location)
+        every = np.arange(len(examples))
+        samples = self.samples
+        return pack(examples, [every], self.shape, samples.masking, samples.vocabulary, begin, samples.target_names)
