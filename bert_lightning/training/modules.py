@@ -191,8 +191,9 @@ class PretrainingModule(L.LightningModule):
 
     def is_logging_step(self) -> bool:
         """Return whether metrics are read after the step that was just made: no reading is of two phases."""
-        is_last = self.global_step == self._max_steps or self.global_step in self._training_data().phases.last_steps
-        return self.global_step % self._log_every_n_steps == 0 or is_last
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        ends = {self._max_steps, *(data.phases.last_steps if data is not None else ())}
+        return self.global_step % self._log_every_n_steps == 0 or self.global_step in ends
 
     def _log_training(self, lr: float) -> None:
         means = {f"train/{name}": value for name, value in self._train_sums.means().items()}
