@@ -27,8 +27,14 @@ def workers(command: int) -> list[int]:
 
 
 def kill_a_worker(command: subprocess.Popen[str]) -> None:
-    wait_until(lambda: bool(workers(command.pid)), command)
-    os.kill(workers(command.pid)[0], signal.SIGKILL)
+    """Kill one that works, and another if that one had just made its last task."""
+
+    def kill() -> bool:
+        with suppress(OSError, IndexError):
+            os.kill(workers(command.pid)[0], signal.SIGKILL)
+        return False
+
+    wait_until(kill, command, poll=0.05)
 
 
 def interrupt_all(command: subprocess.Popen[str]) -> None:
