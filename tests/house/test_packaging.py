@@ -108,7 +108,7 @@ def test_every_command_runs_however_the_project_is_installed(installation: Insta
 def test_the_oldest_torch_that_is_tested_is_the_oldest_that_is_allowed(tmp_path: Path) -> None:
     allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (oldest,) = (found[1] for each in allowed if (found := re.match(r"torch>=([\d.]+),", each)))
-    command = ["make", "--dry-run", "test-oldest", f"OLDEST_VENV={tmp_path}"]
+    command = ["make", "--no-print-directory", "--dry-run", "test-oldest", f"OLDEST_VENV={tmp_path}"]
     plan = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert f"'s/^torch==.*/torch=={oldest}.0/' constraints.txt > {tmp_path}/constraints.txt" in plan
     assert f"--constraint {tmp_path}/constraints.txt --editable '.[dev]'" in plan
