@@ -58,7 +58,8 @@ def test_points_do_not_mix_and_a_failure_is_its_own(base: Settings, tmp_path: Pa
     assert losses[first] != losses[second]
     assert len({RunFolder(folder).wandb_run() for folder in (first, second)}) == 2
     assert rows["optimizer.lr=-1"] == ["failed", "0", "-", "-", str(wrong)]
-    assert done.stderr == "error: Invalid learning rate: -1\n"
+    assert done.stderr.endswith("error: Invalid learning rate: -1\n"), done.stderr
+    assert "Traceback" not in done.stderr
     assert "optimizer.lr=-1 failed: Invalid learning rate: -1\n" in done.stdout
     assert not wrong.exists()
 
@@ -165,7 +166,5 @@ def test_a_sweep_is_started_once(
         monkeypatch.setenv(name, value)
     done = sweep(base | {"seed": "1,2"}, tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "error: --multirun was started by torchrun or srun, so every process would run it all"
-    )
+    assert "error: --multirun was started by torchrun or srun, so every process would run it all" in done.stderr
     assert not (tmp_path / "runs").exists()
