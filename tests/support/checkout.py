@@ -12,7 +12,10 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 def checkout_environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process that imports the packages of this checkout from any folder."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])} | variables
+    kept = {
+        name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"
+    }  # as the user would have it
+    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])} | variables
 
 
 def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
