@@ -51,8 +51,11 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     def guarded() -> None:
         # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
         os.environ[_VARIABLE] = "1"
-        with _messages():
-            main()
+        try:
+            with _messages():
+                main()
+        finally:
+            _restore()
 
     return guarded
 
@@ -74,12 +77,18 @@ def _failure_of_a_point() -> Iterator[None]:
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
 
+def _restore() -> None:
+    """Set the user's HYDRA_FULL_ERROR, or none."""
+    os.environ.pop(_VARIABLE, None)
+    if _ASKED is not None:
+        os.environ[_VARIABLE] = _ASKED
+
+
 @contextmanager
 def as_asked() -> Iterator[None]:
     """Restore the user's HYDRA_FULL_ERROR while the command runs, for the processes that it starts."""
-    for_hydra = os.environ.pop(_VARIABLE)
-    if _ASKED is not None:
-        os.environ[_VARIABLE] = _ASKED
+    for_hydra = os.environ[_VARIABLE]
+    _restore()
     try:
         yield
     finally:

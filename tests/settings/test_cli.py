@@ -24,15 +24,15 @@ def run(cfg):
     if cfg.output_dir == "environment": print(subprocess.check_output(["printenv"], text=True))
 
 entry_point("prepare", run)()
+print("after it:", os.environ.get("HYDRA_FULL_ERROR"))
 """
 
 
 def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in checkout_environment().items() if k != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, f"output_dir={output_dir}", *more],
         cwd=tmp_path,
-        env=environment | ({"HYDRA_FULL_ERROR": full} if full is not None else {}),
+        env=checkout_environment(**({"HYDRA_FULL_ERROR": full} if full is not None else {})),
         capture_output=True,
         text=True,
     )
@@ -79,3 +79,4 @@ def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_processes_that_a_command_starts_see_what_the_user_asked_for(tmp_path: Path, full: str | None) -> None:
     lines = end_of("environment", tmp_path, full=full).stdout.splitlines()
     assert [line for line in lines if "HYDRA_FULL_ERROR" in line] == ([f"HYDRA_FULL_ERROR={full}"] if full else [])
+    assert lines[-1] == f"after it: {full}"
