@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
-from data_pipeline.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.samples import PretrainingSamples
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bert_lightning.settings.run_facts import commit
-from data_pipeline.processors import num_processors
+from data_pipeline.processes.processors import num_processors
 
 PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "numpy")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
-from data_pipeline.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape

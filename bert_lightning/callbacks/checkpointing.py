@@ -20,7 +20,7 @@ from bert_lightning.checkpoints.disk_space import expected_bytes, missing_space,
 from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
-from data_pipeline.child_processes import lost_process
+from data_pipeline.processes.child_processes import lost_process
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.settings.config import CONF_DIR, is_first_process
-from data_pipeline.child_processes import lost_process
+from data_pipeline.processes.child_processes import lost_process
 from data_pipeline.untrusted.escaping import printable
 
 RENAMED = {

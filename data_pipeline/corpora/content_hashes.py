@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from data_pipeline.processors import num_processors
+from data_pipeline.processes.processors import num_processors
 
 
 def sha256_of_files(files: Mapping[str, Path]) -> str:

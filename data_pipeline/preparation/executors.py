@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_pipeline.internals import check_internal
 from data_pipeline.preparation.task_processes import run_in_processes
-from data_pipeline.processors import num_processors
+from data_pipeline.processes.processors import num_processors
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2

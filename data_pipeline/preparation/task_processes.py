@@ -14,7 +14,7 @@ from typing import Any
 import multiprocess
 from multiprocess.pool import ExceptionWithTraceback
 
-from data_pipeline.child_processes import serve
+from data_pipeline.processes.child_processes import serve
 
 _PRELOADED = "data_pipeline.preparation.preparation"
 

@@ -26,7 +26,7 @@ from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.processors import num_processors
+from data_pipeline.processes.processors import num_processors
 from data_pipeline.streams.shard_counters import SHARDS_AT_ONCE, ShardCounters
 from data_pipeline.untrusted.plain_files import read_plain
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data_pipeline.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.collate import Rows, assign, pack
 from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data_pipeline.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers

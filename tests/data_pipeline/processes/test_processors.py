@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data_pipeline.processors import num_processors
+from data_pipeline.processes.processors import num_processors
 
 
 def test_processors_that_the_process_may_not_use_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.child_processes import SIGNALS, lost_process
+from data_pipeline.processes.child_processes import SIGNALS, lost_process
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children, ends, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="needs sigtimedwait")
 MAIN = """
 import multiprocessing, sys, time
-from data_pipeline.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process
 
 def work():
     serve_main_process()

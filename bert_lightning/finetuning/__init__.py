@@ -1,0 +1,1 @@
+"""Fine-tuning: tasks with their heads, scores and predictions, and the protocol of seeds and grids."""

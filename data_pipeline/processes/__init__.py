@@ -1,0 +1,1 @@
+"""The processes that a program may use and the ones that it starts."""

@@ -1,0 +1,45 @@
+"""The examples of a fine-tuning task as token ids, all of them in memory, ready to be packed into batches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTargets:
+    """One kind of question about the sequences; `packing.Targets` is the same question in a batch.
+
+    Attributes:
+        positions: Index of the token whose hidden state is read, counted from the begin of its sequence, (rows,).
+        labels: The answers, `NO_LABEL` for rows without one, int32, (rows * labels of a row,). Numbers, such as
+            similarities, are the bits of float32.
+        cu_rows: First row of each sequence, and the end of the last, (sequences + 1,).
+    """
+
+    positions: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    cu_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExamples:
+    """Sequences with special tokens, one after another.
+
+    Attributes:
+        input_ids: Token ids, (tokens,).
+        token_type_ids: 0 for [CLS] A [SEP], 1 for B [SEP], (tokens,).
+        cu_seqlens: Begin of each sequence, and the end of the last, (sequences + 1,).
+        targets: What is asked, by name.
+        sequences_per_example: Sequences that only make sense together, such as the choices of one question.
+    """
+
+    input_ids: NDArray[np.int32]
+    token_type_ids: NDArray[np.int8]
+    cu_seqlens: NDArray[np.int64]
+    targets: dict[str, EncodedTargets]
+    sequences_per_example: int = 1
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return (len(self.cu_seqlens) - 1) // self.sequences_per_example
