@@ -17,7 +17,8 @@ def parse_object(content: bytes | str, where: str) -> dict[str, Any]:
         where: The file or URL, for errors.
 
     Raises:
-        ValueError: naming the file, if the text is no JSON, is nested too deeply, or is anything but an object.
+        ValueError: naming the file, if the text is no JSON, is nested too deeply, holds half of a surrogate pair,
+            or is anything but an object.
     """
     try:
         value = json.loads(content, parse_constant=_refuse_constant)
@@ -33,7 +34,16 @@ def parse_object(content: bytes | str, where: str) -> dict[str, Any]:
         level = [each for entries in inner for each in entries if isinstance(each, dict | list)]
     if level:
         raise _too_deep(where)
+    _check_text(value, where)
     return value
+
+
+def _check_text(value: object, where: str) -> None:
+    """Raise a ValueError if a string holds half of a surrogate pair, which JSON can spell but no file can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds half of a surrogate pair, which is no text: {error.reason}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,0 +1,214 @@
+"""Rows of TSV, CSV, JSON lines and parquet files, with named columns and the line that each row comes from.
+
+A TSV has no quoting, as the files of GLUE need: a quotation mark is a letter. A CSV has it, so that texts may hold
+commas and line ends.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.tasks.task_records import Label, LabeledText
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.numbered_lines import numbered_lines
+from data_pipeline.untrusted.typed_fields import listed, shown
+
+ROWS_AT_A_TIME = 256
+Fields = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table; the methods read a column and refuse a value of another kind with the line.
+
+    Attributes:
+        values: Values by column.
+        where: File and line.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+
+    def value(self, column: str) -> Any:
+        """Return the value of a column, of any type; ValueError if the row has no such column."""
+        if column not in self.values:
+            raise ValueError(f"{self.where} has no column {shown(column)}; it has {listed(map(str, self.values))}")
+        return self.values[column]
+
+    def text(self, column: str) -> str:
+        """Return a text."""
+        value = self.value(column)
+        if not isinstance(value, str):
+            raise self._wrong(column, "text")
+        return value
+
+    def whole_number(self, column: str) -> int:
+        """Return a whole number, written as a number or as text."""
+        value = self.value(column)
+        if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
+            return int(value)
+        if type(value) is not int:
+            raise self._wrong(column, "a whole number")
+        return value
+
+    def number(self, column: str) -> float:
+        """Return a finite number, written as a number or as text."""
+        value = self.value(column)
+        try:
+            number = float(value) if not isinstance(value, bool) else math.nan
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self._wrong(column, "a finite number")
+        return number
+
+    def class_name(self, column: str) -> str:
+        """Return the name of a class: text as it is, a number as it is written."""
+        name = _class_name(self.value(column))
+        if not name:
+            raise self._wrong(column, "the name of a class")
+        return name
+
+    def class_names(self, column: str) -> tuple[str, ...]:
+        """Return the names of all classes that apply, none allowed: a list, or text with commas between the names."""
+        value = self.value(column)
+        entries = value.split(",") if isinstance(value, str) else value
+        if not isinstance(entries, list):
+            raise self._wrong(column, "a list of names, or names with commas between them")
+        names = tuple(map(_class_name, entries)) if entries not in ([], [""]) else ()
+        if not all(names):
+            raise self._wrong(column, "a list of names, or names with commas between them")
+        return names
+
+    def _wrong(self, column: str, description: str) -> ValueError:
+        return ValueError(f"{self.where} has {column}={shown(self.values[column])}, which must be {description}")
+
+
+def read_table(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file whose ending says its format.
+
+    Raises:
+        ValueError: naming the file and the line at fault; also if there is no row, or the ending is not known.
+    """
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"{path} must end in one of {', '.join(_FORMATS)}")
+    is_empty = True
+    for row in _FORMATS[path.suffix](path):
+        is_empty = False
+        yield row
+    if is_empty:
+        raise ValueError(f"{path} holds no rows")
+
+
+def read_texts(
+    path: Path,
+    text: str,
+    text_pair: str | None = None,
+    label: str | None = None,
+    identifier: str | None = None,
+    read_label: Callable[[Row, str], Label] = Row.class_name,
+) -> list[LabeledText]:
+    """Return the texts of a table.
+
+    Args:
+        path: The file.
+        text: Column of the text.
+        text_pair: Column of the second text of a pair; None for single texts.
+        label: Column of the label; None reads no labels.
+        identifier: Column that identifies examples; None counts them from 0.
+        read_label: How a label is read: `Row.class_name`, `Row.number` or `Row.class_names`.
+    """
+    return [
+        LabeledText(
+            identifier=str(number) if identifier is None else row.class_name(identifier),
+            text=row.text(text),
+            text_pair=None if text_pair is None else row.text(text_pair),
+            label=None if label is None else read_label(row, label),
+            where=row.where,
+        )
+        for number, row in enumerate(read_table(path))
+    ]
+
+
+def tab_fields(path: Path) -> Iterator[tuple[str, Fields]]:
+    """Yield the place and the fields of each line of a TSV; empty lines are left out."""
+    for number, line in numbered_lines(path):
+        if line:
+            yield f"{path}, line {number}", line.split("\t")
+
+
+def _comma_fields(path: Path) -> Iterator[tuple[str, Fields]]:
+    """Yield the place and the fields of each record of a CSV, which may span lines."""
+    records = csv.reader((f"{line}\n" for _, line in numbered_lines(path)), strict=True)
+    begin = 1
+    try:
+        for fields in records:
+            if fields:
+                yield f"{path}, line {begin}", fields
+            begin = records.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {begin} is not a record of a CSV: {error}") from error
+
+
+def _rows_below_header(lines: Iterator[tuple[str, Fields]]) -> Iterator[Row]:
+    where, header = next(lines, ("", []))
+    if len(set(header)) < len(header):
+        raise ValueError(f"{where} names a column twice: {listed(header)}")
+    for where, fields in lines:
+        if len(fields) != len(header):
+            raise ValueError(f"{where} has {len(fields)} fields, but the header has {len(header)}")
+        yield Row(dict(zip(header, fields, strict=True)), where)
+
+
+def _tab_rows(path: Path) -> Iterator[Row]:
+    return _rows_below_header(tab_fields(path))
+
+
+def _comma_rows(path: Path) -> Iterator[Row]:
+    return _rows_below_header(_comma_fields(path))
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    for number, line in numbered_lines(path):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield Row(parse_object(line, where), where)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise ValueError(f"{path} needs pyarrow to be read: pip install 'bert-lightning[prepare]'") from error
+    number = 0
+    try:
+        with ParquetFile(path, page_checksum_verification=True) as opened:
+            for batch in opened.iter_batches(ROWS_AT_A_TIME):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(values, f"{path}, row {number}")
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a whole parquet file: {error}") from error
+
+
+_FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".tsv": _tab_rows,
+    ".csv": _comma_rows,
+    ".jsonl": _json_rows,
+    ".json": _json_rows,
+    ".parquet": _parquet_rows,
+}
+TABLE_SUFFIXES = tuple(_FORMATS)
+"""Endings of the files that `read_table` reads."""
+
+
+def _class_name(value: object) -> str:
+    """Return the name of a class, empty if a value cannot be one."""
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if isinstance(value, bool | int | float) else ""
