@@ -50,7 +50,6 @@ class MaskFiller:
         self.mlm_head = MaskedLMHead(pretrained.config).eval()
         self.mlm_head.load_state_dict(pretrained.state_of("mlm_head"))
 
-    @torch.no_grad()
     def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
         """Return the best guesses for every [MASK] of a text, in order.
 
@@ -58,10 +57,19 @@ class MaskFiller:
             ValueError: if the text has no [MASK] or is longer than the model.
         """
         ids = self.tokenizer.encode(text).ids
+        if special_tokens(self.tokenizer).mask not in ids:
+            raise ValueError(f"text={text!r} has no [MASK]")
+        return self.fill(ids, top_k)
+
+    @torch.no_grad()
+    def fill(self, ids: list[int], top_k: int = 5) -> list[list[Guess]]:
+        """Return the best guesses for every [MASK] of a text that is given as token ids with [CLS] and [SEP].
+
+        Raises:
+            ValueError: if the text is longer than the model.
+        """
         mask = special_tokens(self.tokenizer).mask
         positions = [position for position, token in enumerate(ids) if token == mask]
-        if not positions:
-            raise ValueError(f"text={text!r} has no [MASK]")
         if len(ids) > self.config.max_position_embeddings:
             raise ValueError(
                 f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"

@@ -152,7 +152,7 @@ def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
     model_config = instantiate(settings.model)
     schedule = instantiate(settings.schedule)
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
-    instantiate(settings.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    instantiate(settings.optimizer)([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     attention = _attention(plan)
     tokenizer_dir = prepared_folder(settings.data).tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from data_pipeline.internals import check_internal
 
 NORMALIZATIONS = (nn.LayerNorm, nn.RMSNorm)
+_EMBEDDING = "_is_embedding"
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -33,8 +34,14 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
             if not parameter.requires_grad or id(parameter) in decay or id(parameter) in no_decay:
                 continue
             exempt = name.endswith("bias") or isinstance(module, NORMALIZATIONS)
+            vars(parameter)[_EMBEDDING] = isinstance(module, nn.Embedding)
             (no_decay if exempt else decay)[id(parameter)] = parameter
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]
+
+
+def is_embedding(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter of `parameter_groups` is an embedding table."""
+    return bool(vars(parameter).get(_EMBEDDING, False))
 
 
 def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:

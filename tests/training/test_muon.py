@@ -1,0 +1,76 @@
+"""optimizer=muon: matrices get orthogonal updates, everything else AdamW's, and its state goes on where it was."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.training.muon import muon
+from bert_lightning.training.optim import is_embedding, parameter_groups, settings_of, take_settings
+from tests.support.models import tiny_encoder
+
+RATES = {"lr": 0.02, "adamw_lr": 1e-3}
+
+
+def model_with_gradients(seed: int = 0) -> MaskedLMWithNSP:
+    torch.manual_seed(seed)
+    model = MaskedLMWithNSP(tiny_encoder())
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    return model
+
+
+def matrices(model: nn.Module) -> list[nn.Parameter]:
+    return [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+
+
+def test_matrices_move_by_orthogonal_updates() -> None:
+    model = model_with_gradients()
+    optimizer = muon(parameter_groups(model), **RATES, weight_decay=0.0)
+    before = [matrix.detach().clone() for matrix in matrices(model)]
+    optimizer.step()
+    for old, new in zip(before, matrices(model), strict=True):
+        values = torch.linalg.svdvals((old - new.detach()) / RATES["lr"])
+        wide = max(1.0, (new.shape[0] / new.shape[1]) ** 0.5)  # tall matrices are scaled by the root of their ratio
+        assert values.quantile(0.1) > 0.5 * wide  # five iterations leave the smallest values of a gradient small
+        assert values.max() < 1.4 * wide
+
+
+def test_everything_else_moves_as_adamw_moves_it() -> None:
+    ours, reference = model_with_gradients(), model_with_gradients()
+    muon(parameter_groups(ours), **RATES, weight_decay=0.1, adamw_betas=(0.9, 0.98), adamw_eps=1e-6).step()
+    decay, no_decay = parameter_groups(reference)
+    torch.optim.AdamW([decay, no_decay], lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6).step()
+    others = {id(matrix) for matrix in matrices(ours)}
+    pairs = list(zip(ours.parameters(), reference.parameters(), strict=True))
+    compared = [(one, other) for one, other in pairs if id(one) not in others]
+    assert any(is_embedding(one) for one, _ in compared)
+    for one, other in compared:
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    assert all(not torch.allclose(one, other) for one, other in pairs if id(one) in others)
+
+
+def test_a_saved_state_goes_on() -> None:
+    whole = model_with_gradients()
+    optimizer = muon(parameter_groups(whole), **RATES)
+    optimizer.step()
+    resumed = MaskedLMWithNSP(tiny_encoder())
+    resumed.load_state_dict(whole.state_dict())
+    for one, other in zip(resumed.parameters(), whole.parameters(), strict=True):
+        one.grad = other.grad.clone()
+    again = muon(parameter_groups(resumed), **RATES)
+    settings = settings_of(again)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    take_settings(again, settings)
+    for one in (optimizer, again):
+        one.step()
+    assert all(torch.equal(one, other) for one, other in zip(resumed.parameters(), whole.parameters(), strict=True))
+
+
+def test_the_extra_is_named_if_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(ValueError, match="optimizer=muon needs the extra `optim`"):
+        muon([{"params": [nn.Parameter(torch.zeros(1))]}], **RATES)
