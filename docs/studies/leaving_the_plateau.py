@@ -4,7 +4,8 @@
     python docs/studies/leaving_the_plateau.py mini data=<prepared folder> output_dir=outputs/plateau
 
 A study that was interrupted goes on with the same line. All arms of a study read about as many tokens; every run has
-the learning-rate schedule of its length. What is compared is the loss of held-out examples of 128 tokens with 15% masks.
+the learning-rate schedule of its length. Arms are compared by their loss
+on held-out examples of 128 tokens with 15% masks.
 """
 
 import subprocess
