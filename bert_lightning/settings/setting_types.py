@@ -4,6 +4,7 @@ Every group of a config that names a `_target_` is compared with the annotations
 without an annotation, or with one that says nothing about plain values, passes.
 """
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
         cfg: A config or a group of one.
         key: The path of `cfg` in the whole config, for the message.
     """
+    _check_names(cfg, key)
     hints = _hints(cfg.get("_target_"))
     for name, value in ((str(name), None if OmegaConf.is_missing(cfg, name) else cfg[name]) for name in cfg):
         path = f"{key}.{name}" if key else name
@@ -38,6 +40,20 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
             raise ValueError(f"{path} must be a group, or null to leave it out; got {value}")
         elif value is not None and path not in FILLED_IN and name in hints and not accepts(hints[name], value):
             raise ValueError(f"{path} must be {_in_words(hints[name])}; got {value}")
+
+
+def _check_names(cfg: DictConfig, key: str) -> None:
+    """Raise a ValueError for the first setting that the target of a group does not have."""
+    target = cfg.get("_target_")
+    try:
+        parameters = inspect.signature(get_method(str(target))).parameters if key and target else {}
+    except (HydraException, ImportError, TypeError, ValueError):
+        return  # the target does not exist, or does not say what it takes
+    if not parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return
+    if unknown := sorted(name for name in map(str, cfg) if name[0] != "_" and name not in parameters):
+        known = ", ".join(name for name in parameters if name in cfg)
+        raise ValueError(f"{key}.{unknown[0]}={cfg[unknown[0]]} is no setting of {target}; those that are set: {known}")
 
 
 def _hints(target: Any) -> Mapping[Any, Any]:
