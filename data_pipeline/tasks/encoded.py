@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LABELS = "labels"
+"""Name of the targets of tasks with one label a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedTargets:
