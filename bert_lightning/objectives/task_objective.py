@@ -1,7 +1,7 @@
 """What the objectives of fine-tuning tasks share: scores, which predictions come from, and losses made of the scores.
 
-A subclass gives `scores` and `sums`, never a `forward` of its own: whoever measures a model listens to the scores of the
-one forward pass there is, so sharded and compiled models are measured as they are trained.
+A subclass gives `scores` and `sums`, never a `forward` of its own: whoever measures a model listens to the scores of
+the one forward pass there is, so sharded and compiled models are measured as they are trained.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,17 +1,19 @@
-"""Encoded examples of a task -> packed micro-batches: what `collate` does for pre-training, from memory and unmasked."""
+"""Encoded examples of a task -> packed micro-batches, from memory; `collate` does the same for pre-training."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import Rows, pad, sequence_ends
 from data_pipeline.streams.packed_shape import FewShapes, PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
-from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets
+from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets, taken_slices
+
+TOKENS = "tokens"
+"""Stands for a target of which every token is a row."""
 
 
 class TaskPacker:
@@ -63,8 +65,7 @@ class TaskPacker:
         """Return the header and the arrays of one batch, in the order of `PackedBatch`."""
         per_example = self.examples.sequences_per_example
         sequences = (rows[:, None] * per_example + np.arange(per_example)).ravel()  # (sequences,)
-        tokens = _slices(self.examples.cu_seqlens, sequences)  # (tokens,)
-        cu_seqlens = np.concatenate([[0], np.cumsum(self._lengths[sequences])])
+        tokens, cu_seqlens = taken_slices(self.examples.cu_seqlens, sequences)  # (tokens,), (sequences + 1,)
         counts = {name: int(numbers[sequences].sum()) for name, numbers in self._rows.items()}
         num_tokens, num_rows = shape.sizes(len(tokens), max(counts.values(), default=0))
         ends = sequence_ends(cu_seqlens, num_tokens - len(tokens), shape)
@@ -96,26 +97,15 @@ class TaskPacker:
     @staticmethod
     def _targets(
         target: EncodedTargets, num_rows: NDArray[np.int64], sequences: Rows, cu_seqlens: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    ) -> tuple[NDArray[np.integer], NDArray[np.int32]]:
         """Return positions in the batch, (rows,), and labels, (rows, labels of a row), of chosen sequences."""
-        chosen = _slices(target.cu_rows, sequences)
+        chosen, _ = taken_slices(target.cu_rows, sequences)
         positions = target.positions[chosen] + np.repeat(cu_seqlens[:-1], num_rows[sequences])
         return positions, target.labels.reshape(-1, _labels_of_row(target))[chosen]
 
 
 def _labels_of_row(target: EncodedTargets) -> int:
     return len(target.labels) // len(target.positions) if len(target.positions) else 1
-
-
-def _slices(offsets: NDArray[np.int64], chosen: Rows) -> Rows:
-    """Return the indices of chosen slices, one slice after another.
-
-    >>> _slices(np.array([0, 3, 5, 9]), np.array([2, 0])).tolist()
-    [5, 6, 7, 8, 0, 1, 2]
-    """
-    sizes = offsets[chosen + 1] - offsets[chosen]
-    before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(offsets[chosen] - before, sizes)
 
 
 def rows_of_examples(examples: EncodedExamples, target: str) -> NDArray[np.int64]:
@@ -128,7 +118,3 @@ def rows_of_examples(examples: EncodedExamples, target: str) -> NDArray[np.int64
     rows: Mapping[str, NDArray[np.int64]] = {name: each.cu_rows for name, each in examples.targets.items()}
     of_sequences = examples.cu_seqlens if target == TOKENS else rows[target]
     return of_sequences[:: examples.sequences_per_example]
-
-
-TOKENS = "tokens"
-"""Stands for a target of which every token is a row."""
