@@ -33,6 +33,4 @@ def encode_choices(
         for question in questions
         for choice in question.choices
     ]
-    return replace(
-        encode_texts(tokenizer, pairs, seq_len, labels.ravel(), split), sequences_per_example=num_choices
-    )
+    return replace(encode_texts(tokenizer, pairs, seq_len, labels.ravel(), split), sequences_per_example=num_choices)

@@ -86,7 +86,7 @@ def tag_labels(sentences: Sequence[TaggedSentence], tags: Sequence[str]) -> np.n
 def _pieces_of_words(tokenizer: Tokenizer, sentences: Iterable[TaggedSentence], unknown: int) -> dict[str, Pieces]:
     """Return the pieces of each different word, as it is split behind a space."""
     words = list(dict.fromkeys(word for sentence in sentences for word in sentence.words))
-    pieces = {}
+    pieces: dict[str, Pieces] = {}
     for begin in range(0, len(words), WORDS_AT_A_TIME):
         some = words[begin : begin + WORDS_AT_A_TIME]
         encodings = tokenizer.encode_batch_fast([f" {word}" for word in some], add_special_tokens=False)
