@@ -46,7 +46,7 @@ from bert_lightning.settings.setting_types import check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.going_back import set_newer_aside
-from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.starting_point import (
     StartingPoint,
     check_resume,
@@ -138,7 +138,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
     return data
 
 
-def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
+def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     """Build the objective, with the same weights on every rank, and what trains it.
 
     If the model is sharded, only the first rank makes weights; the others get theirs from it.
@@ -167,7 +167,7 @@ def build_module(plan: RunPlan, strategy: Strategy) -> PretrainingModule:
         recompute_activations(objective)
     if is_sharded:
         blocks_of(objective)  # an objective that cannot be sharded says so now
-    return PretrainingModule(
+    return TrainingModule(
         objective,
         instantiate(settings.optimizer),
         schedule,

@@ -24,7 +24,7 @@ from bert_lightning.benchmarks.sent_bytes import sent_bytes
 from bert_lightning.callbacks.preemption import leave_out_sigterm_broadcast
 from bert_lightning.distributed.collectives import shut_down, world_size
 from bert_lightning.models.attention import choose_attention
-from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.schedules import constant
 
 WARM_UP = 3
@@ -151,7 +151,7 @@ def _fit(setting: Setting, way: Way, steps: list[Any]) -> Turn:
     torch.manual_seed(setting.seed)
     objective = setting.make_objective(config=setting.config, attention=attention)
     schedule = partial(constant, max_steps=len(steps))
-    module = PretrainingModule(objective, setting.make_optimizer, schedule, setting.seed, len(steps), len(steps))
+    module = TrainingModule(objective, setting.make_optimizer, schedule, setting.seed, len(steps), len(steps))
     trainer = L.Trainer(
         accelerator="cpu",
         devices=world_size() if isinstance(strategy, ParallelStrategy) else 1,

@@ -67,7 +67,8 @@ class PeriodicCheckpoint(Checkpoint):
         run_dir: Folder of the run.
         every_n_steps: Steps between two checkpoints.
         keep_last: Number of checkpoints to keep; None keeps all.
-        keep_best: Metric of the validation, such as val/loss, the lowest of which is saved and kept too.
+        keep_best: Metric of the validation, such as val/loss, the best of which is saved and kept too.
+        best_is: "lowest" or "highest": which value of that metric is the best.
         every_minutes: Most minutes between two checkpoints, on the clock of the first rank; None for no limit.
         clock: Seconds since any moment.
     """
@@ -78,6 +79,7 @@ class PeriodicCheckpoint(Checkpoint):
         every_n_steps: int,
         keep_last: int | None = 2,
         keep_best: str | None = None,
+        best_is: str = "lowest",
         every_minutes: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,7 +90,10 @@ class PeriodicCheckpoint(Checkpoint):
             raise ValueError(
                 f"callbacks.checkpoint.every_minutes must be a number above 0, or null; got {every_minutes}"
             )
+        if best_is not in ("lowest", "highest"):
+            raise ValueError(f"callbacks.checkpoint.best_is must be lowest or highest; got {best_is}")
         self.folder = RunFolder(run_dir)
+        self.best_is = best_is
         self.every_n_steps = every_n_steps
         self.keep_last = keep_last
         self.keep_best = keep_best
@@ -164,13 +169,14 @@ class PeriodicCheckpoint(Checkpoint):
         return is_last or trainer.global_step % self.every_n_steps == 0
 
     def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
-        """Return whether the metric, which is the same on every rank, is lower than ever, and note it."""
+        """Return whether the metric, which is the same on every rank, is better than ever, and note it."""
         assert self.keep_best is not None
         if self.keep_best not in pl_module.latest:
             known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
             raise ValueError(f"callbacks.checkpoint.keep_best={self.keep_best} is none of {known}")
         value = pl_module.latest[self.keep_best]
-        if value >= self._best.get(self.keep_best, math.inf):
+        best, sign = self._best.get(self.keep_best), 1 if self.best_is == "lowest" else -1
+        if best is not None and not sign * value < sign * best and not math.isnan(best):
             return False
         self._best = {"checkpoint": self.folder.checkpoint(trainer.global_step).name, self.keep_best: value}
         return True

@@ -56,7 +56,8 @@ class Throughput(L.Callback):
             self._computed += len(micro_batch.tokens.input_ids)
             for name, target in micro_batch.targets.items():
                 self._labels[name] = self._labels.get(name, 0) + target.count
-            squares = micro_batch.tokens.cu_seqlens.diff()[: micro_batch.num_examples].double().square().sum()
+            ends = micro_batch.tokens.cu_seqlens.clamp(max=micro_batch.num_tokens)  # filler has no length then
+            squares = ends.diff().double().square().sum()
             self._squares = squares if self._squares is None else self._squares + squares
         self._steps += 1
         if pl_module.is_logging_step():

@@ -1,14 +1,76 @@
-"""What the objectives of fine-tuning tasks share: besides losses, they give the scores that predictions come from."""
+"""What the objectives of fine-tuning tasks share: scores, which predictions come from, and losses made of the scores.
 
+A subclass gives `scores` and `sums`, never a `forward` of its own: whoever measures a model listens to the scores of
+the one forward pass there is, so sharded and compiled models are measured as they are trained.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import Tensor
 
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packing import PackedBatch, PackedTokens
 
 
 class TaskObjective(Objective):
-    """An encoder with a new head; a subclass gives `forward`, `encoders` and `scores`."""
+    """An encoder with a new head; a subclass sets `quantities` and `score_rows`, and gives `scores` and `sums`.
+
+    Args:
+        encoder: The encoder.
+
+    Attributes:
+        score_rows: Name of the target of which every row gets a row of scores; `task_packing.TOKENS` for one a token.
+        listener: Called with every batch and its scores while it is set.
+    """
+
+    score_rows: str
+    listener: Callable[[PackedBatch, Tensor], None] | None = None
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._is_frozen = False
+
+    def encoders(self) -> dict[str, Encoder]:
+        """Return the one encoder."""
+        return {"encoder": self.encoder}
+
+    def freeze_encoder(self) -> None:
+        """Train the head alone: the encoder keeps its weights and has no dropout."""
+        self._is_frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "TaskObjective":
+        """Set the mode of everything but a frozen encoder, which stays as it is evaluated."""
+        super().train(mode)
+        if self._is_frozen:
+            self.encoder.eval()
+        return self
+
+    def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
+        """Return the hidden states of chosen tokens, (rows, hidden); without gradients if the encoder is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen):
+            return self.encoder(tokens, rows)
 
     def scores(self, batch: PackedBatch) -> Tensor:
-        """Return the output of the head, one row for each row of the task's targets, filler included; no softmax."""
+        """Return the output of the head, one row for each row of `score_rows`, filler included; no softmax."""
         raise NotImplementedError
+
+    def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return the sum of every quantity over the labels of a batch, from its scores."""
+        raise NotImplementedError
+
+    def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return the sum of every quantity over the labels of a batch: scalars, losses differentiable."""
+        scores = self.scores(batch)
+        if self.listener is not None:
+            self.listener(batch, scores.detach())
+        return self.sums(scores, batch)
+
+    def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
+        """Return the operations of the encoder; a frozen one has no backward pass. The head counts for nothing."""
+        flops = step_flops(self.encoder.config, tokens, squared_lengths, predictions=0)
+        return flops / 3 if self._is_frozen else flops

@@ -1,24 +1,19 @@
 """The streams of a prepared folder for the ranks of a trainer."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 from tokenizers import Tokenizer
-from torch.profiler import record_function
 
 from bert_lightning.objectives.objective import Objective
-from bert_lightning.profiling.step_profile import DATA_WAIT
+from bert_lightning.training.training_data import TimedLoader, TrainingData
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.packed_shape import PackedShape, bounded_share
-from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
@@ -43,44 +38,7 @@ class HeldOutExamples:
     seed: int = 0
 
 
-class TimedLoader:
-    """A training stream, and how long training has waited for it.
-
-    Args:
-        stream: The stream. It must have a length, or Lightning reads one batch ahead.
-        counts_ahead: Whether this process counts the examples of later epochs, for all processes of its node.
-    """
-
-    def __init__(self, stream: PhasedStream, counts_ahead: bool = False) -> None:
-        self.stream = stream
-        self._counts_ahead = counts_ahead
-        self.wait_seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def __iter__(self) -> Iterator[list[PackedBatch]]:
-        if self._counts_ahead:
-            self.stream.count_ahead()
-        batches = iter(self.stream)
-        while True:
-            begin = time.perf_counter()
-            with record_function(DATA_WAIT):
-                batch = next(batches, None)
-            self.wait_seconds += time.perf_counter() - begin
-            if batch is None:
-                return
-            yield batch
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the state of the stream, which does not depend on the rank."""
-        return self.stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Do nothing for Lightning, which resumes no loader without this method: the stream is in its position."""
-
-
-class PretrainingData(L.LightningDataModule):
+class PretrainingData(TrainingData):
     """Training and held-out streams of one prepared folder.
 
     Args:
@@ -119,12 +77,11 @@ class PretrainingData(L.LightningDataModule):
         retries: int = 5,
         num_shapes: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(phases)
         if num_shapes is not None:
             for phase in phases:
                 bounded_share(phase.masking)
         self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
-        self.phases = phases
         self.tokenizer: Tokenizer = load_tokenizer(self.folder.tokenizer_dir)
         self._validation_micro_batch_size = validation_micro_batch_size or phases[-1].micro_batch_size
         self._validation_samples = validation_samples
@@ -139,8 +96,6 @@ class PretrainingData(L.LightningDataModule):
             "window_shards": window_shards,
             "exclude_shards": exclude_shards,
         }
-        self._loader: TimedLoader | None = None
-        self._start: dict[str, object] | None = None
 
     def prepare_data(self) -> None:
         """Let one process of each node make the example index before the others read it."""
@@ -207,19 +162,11 @@ class PretrainingData(L.LightningDataModule):
             pin_memory=trainer.strategy.root_device.type == "cuda",
             num_shapes=self._num_shapes,
         )
-        if self._start is not None:
-            stream.load_state_dict(self._start)
-        self._loader, self._start = TimedLoader(stream, counts_ahead=trainer.local_rank == 0), None
+        if (start := self._taken_start()) is not None:
+            stream.load_state_dict(start)
+        # One process of a node counts the examples of later epochs for all of them.
+        self._loader = TimedLoader(stream, stream.count_ahead if trainer.local_rank == 0 else None)
         return self._loader
-
-    def position(self) -> dict[str, object]:
-        """Return the state of the training stream after the batches that have been trained on."""
-        assert self._loader is not None
-        return self._loader.state_dict()
-
-    def start_at(self, position: dict[str, object]) -> None:
-        """Begin the next training stream at a position that `position` has returned, in this process or another."""
-        self._start = position
 
     def val_dataloader(self) -> ValidationStream:
         """Return this rank's share of the held-out split."""
@@ -233,24 +180,3 @@ class PretrainingData(L.LightningDataModule):
             self._validation_samples,
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
-
-    def transfer_batch_to_device(
-        self, batch: list[PackedBatch], device: torch.device, dataloader_idx: int
-    ) -> list[PackedBatch]:
-        """Copy each micro-batch in one transfer that does not wait."""
-        return batch if device.type == "cpu" else [one.to(device, non_blocking=True) for one in batch]
-
-    def _require_trainer(self) -> L.Trainer:
-        assert self.trainer is not None
-        return self.trainer
-
-    def take_wait_seconds(self) -> float:
-        """Return how long training batches were waited for since the last call."""
-        if self._loader is None:
-            return 0.0
-        waited, self._loader.wait_seconds = self._loader.wait_seconds, 0.0
-        return waited
-
-    def epoch_of(self, samples: int) -> float:
-        """Return how many passes over the training split the first samples of the run are."""
-        return self._loader.stream.epochs_passed(samples) if self._loader is not None else 0.0

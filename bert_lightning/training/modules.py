@@ -25,7 +25,6 @@ from bert_lightning.execution.strategies import FullyShardedStrategy, Replicated
 from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.profiling.step_profile import CLIP, FORWARD, METRICS
-from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.optim import (
     allocate_gradients,
     gradient_norm,
@@ -35,6 +34,7 @@ from bert_lightning.training.optim import (
     take_settings,
 )
 from bert_lightning.training.step_guard import StepGuard, poison
+from bert_lightning.training.training_data import TrainingData
 from bert_lightning.training.validation_turns import make_up_for_validation
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
@@ -52,7 +52,7 @@ def dropout_seed(seed: int, step: int, rank: int) -> int:
     return int(rng.fold(seed, step, rank)) & (2**63 - 1)
 
 
-class PretrainingModule(L.LightningModule):
+class TrainingModule(L.LightningModule):
     """Train any objective whose losses are sums over predictions.
 
     Args:
@@ -66,6 +66,7 @@ class PretrainingModule(L.LightningModule):
         max_skipped_steps: Steps in a row without finite gradients that end the run.
         payload: What every checkpoint carries besides the training state, as plain containers.
         keeps_gradients: Keep the memory of the gradients from step to step, as `allocate_gradients` says.
+        groups: Function of the objective that returns its parameter groups, which may have a learning rate each.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class PretrainingModule(L.LightningModule):
         max_skipped_steps: int = 10,
         payload: Mapping[str, Any] | None = None,
         keeps_gradients: bool = False,
+        groups: Callable[[Objective], list[dict[str, Any]]] = parameter_groups,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -94,6 +96,7 @@ class PretrainingModule(L.LightningModule):
         self._max_skipped_steps = max_skipped_steps
         self._payload = dict(payload or {})
         self._keeps_gradients = keeps_gradients
+        self._groups = groups
         self._settings: list[dict[str, Any]] = []
         self._restored: Mapping[str, Any] | None = None
 
@@ -104,8 +107,8 @@ class PretrainingModule(L.LightningModule):
             strategy.shard(self.objective)
 
     def configure_optimizers(self) -> Optimizer:
-        """Build the optimizer over the decay and no-decay groups."""
-        optimizer = self._make_optimizer(parameter_groups(self.objective))
+        """Build the optimizer over the parameter groups."""
+        optimizer = self._make_optimizer(self._groups(self.objective))
         self._settings = settings_of(optimizer)
         return optimizer
 
@@ -244,6 +247,6 @@ class PretrainingModule(L.LightningModule):
         self._training_data().start_at(stream_position(checkpoint))
         self._restored = checkpoint.get(STATE_KEY)
 
-    def _training_data(self) -> PretrainingData:
+    def _training_data(self) -> TrainingData:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return data

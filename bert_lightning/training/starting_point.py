@@ -24,7 +24,7 @@ from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
-from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.training_data import TrainingData
 from data_pipeline.untrusted.typed_fields import checked
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class StartingPoint:
     settings: Mapping[str, Any]
 
 
-def check_resume(checkpoint: Path, objective: Objective, data: PretrainingData, max_steps: int) -> StartingPoint:
+def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max_steps: int) -> StartingPoint:
     """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
 
     Args:

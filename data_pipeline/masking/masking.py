@@ -89,6 +89,23 @@ class Masking(Protocol):
         """Everything that decides the masks, for the fingerprint of the stream."""
 
 
+class NoMasking:
+    """Mask nothing: the examples of tasks are read as they are."""
+
+    static_masks: int | None = None
+    prediction_share: float | None = 0.0
+
+    def __call__(
+        self, input_ids: TokenIds, cu_seqlens: Positions, keys: Keys, vocabulary: Vocabulary
+    ) -> tuple[Positions, TokenIds]:
+        """Return no positions and no ids."""
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)
+
+    def describe(self) -> dict[str, object]:
+        """Say that nothing is masked."""
+        return {"method": "none"}
+
+
 class TokenMasking:
     """Choose tokens one by one, a fixed share of every example (Devlin et al., 2019, section 3.1).
 

@@ -91,19 +91,19 @@ def _lay_out(
     """Return the header and the arrays of one micro-batch, in the order of `PackedBatch`, filled up to their sizes."""
     (input_ids, token_type_ids), (positions, mlm_labels) = tokens, predictions
     num_tokens, num_predictions = shape.sizes(len(input_ids), len(positions))
-    ends = _sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
+    ends = sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
     arrays: list[NDArray[np.integer]] = [
-        _pad(input_ids, num_tokens, vocabulary.unmaskable[-1]),
+        pad(input_ids, num_tokens, vocabulary.unmaskable[-1]),
         np.arange(num_tokens) - np.repeat(ends[:-1], np.diff(ends)),
-        _pad(token_type_ids, num_tokens, 0),
+        pad(token_type_ids, num_tokens, 0),
         ends,
-        _pad(sample_ids, shape.num_examples, -1),
-        _pad(positions, num_predictions, 0),
-        _pad(mlm_labels, num_predictions, NO_LABEL),
+        pad(sample_ids, shape.num_examples, -1),
+        pad(positions, num_predictions, 0),
+        pad(mlm_labels, num_predictions, NO_LABEL),
     ]
     counts = [shape.seq_len, len(input_ids), len(sample_ids), len(positions), vocabulary.text_bytes(mlm_labels)]
     if pair_labels is not None:
-        arrays += [_pad(cu_seqlens[:-1], shape.num_examples, 0), _pad(pair_labels, shape.num_examples, NO_LABEL)]
+        arrays += [pad(cu_seqlens[:-1], shape.num_examples, 0), pad(pair_labels, shape.num_examples, NO_LABEL)]
         counts += [int(np.count_nonzero(pair_labels != NO_LABEL)), 0]
     return [np.array([*(len(array) for array in arrays), *counts]), *arrays]
 
@@ -144,13 +144,14 @@ def _join(
     return input_ids, token_type_ids
 
 
-def _sequence_ends(cu_seqlens: NDArray[np.int64], filler: int, shape: PackedShape) -> NDArray[np.int64]:
+def sequence_ends(cu_seqlens: NDArray[np.int64], filler: int, shape: PackedShape) -> NDArray[np.int64]:
     """Append the filler as sequences of at most `seq_len`, then empty ones up to the fixed number of sequences."""
     ends = np.minimum(np.arange(1, shape.num_sequences - len(cu_seqlens) + 2) * shape.seq_len, filler)
     return np.concatenate([cu_seqlens, cu_seqlens[-1] + ends])
 
 
-def _pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int32]:
+def pad(values: NDArray[np.integer], size: int, filler: int) -> NDArray[np.int32]:
+    """Return values with filler after them, (size,)."""
     padded = np.full(size, filler, dtype=np.int32)
     padded[: len(values)] = values
     return padded

@@ -245,7 +245,7 @@ class PretrainingStream:
         current = self.fingerprint()
         saved = state["fingerprint"]
         if not isinstance(saved, dict) or saved != current:
-            raise ValueError(_difference(saved if isinstance(saved, dict) else {}, current))
+            raise ValueError(difference(saved if isinstance(saved, dict) else {}, current))
         self.consumed_samples = int(str(state["consumed_samples"]))
 
 
@@ -257,7 +257,8 @@ def plain_errors(batches: Iterable[T]) -> Iterator[T]:
         raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
 
 
-def _difference(saved: dict[str, object], current: dict[str, object]) -> str:
+def difference(saved: dict[str, object], current: dict[str, object]) -> str:
+    """Return the refusal of a checkpoint whose stream has another fingerprint, with every entry that differs."""
     before, now = _flat(saved), _flat(current)
     listed = "; ".join(
         f"{_SETTINGS.get(name, name)} was {before.get(name)} and is {now.get(name)}"

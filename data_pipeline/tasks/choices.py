@@ -20,14 +20,12 @@ def read_swag(path: Path) -> list[ChoiceQuestion]:
     The first text is sent1. A choice is sent2, the begin of the second sentence, with one of the endings. Test files
     have no label.
     """
-    return _same_width(_swag_question(row, number) for number, row in enumerate(read_table(path)))
+    return _same_width((_swag_question(row, number) for number, row in enumerate(read_table(path))), path)
 
 
 def read_codah(path: Path) -> list[ChoiceQuestion]:
     """Return the questions of a file of CODAH, which has no header (Chen et al., 2019)."""
-    return _same_width(
-        _codah_question(where, fields, number) for number, (where, fields) in enumerate(tab_fields(path))
-    )
+    return _same_width((_codah_question(*line, number) for number, line in enumerate(tab_fields(path))), path)
 
 
 def read_choices(
@@ -41,10 +39,11 @@ def read_choices(
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0; None reads no labels.
     """
-    return _same_width(
-        _checked(ChoiceQuestion(str(number), row.text(text), _choices(row, choices), _label(row, label), row.where))
+    questions = (
+        ChoiceQuestion(str(number), row.text(text), _choices(row, choices), _label(row, label), row.where)
         for number, row in enumerate(read_table(path))
     )
+    return _same_width(map(_checked, questions), path)
 
 
 def _swag_question(row: Row, number: int) -> ChoiceQuestion:
@@ -88,8 +87,8 @@ def _checked(question: ChoiceQuestion) -> ChoiceQuestion:
     return question
 
 
-def _same_width(questions: Iterable[ChoiceQuestion]) -> list[ChoiceQuestion]:
-    """Return the questions; ValueError with both lines if their numbers of choices differ."""
+def _same_width(questions: Iterable[ChoiceQuestion], path: Path) -> list[ChoiceQuestion]:
+    """Return the questions; ValueError with both lines if their numbers of choices differ, or if there are none."""
     checked: list[ChoiceQuestion] = []
     for question in questions:
         first = checked[0] if checked else question
@@ -99,4 +98,6 @@ def _same_width(questions: Iterable[ChoiceQuestion]) -> list[ChoiceQuestion]:
                 "all questions need the same number"
             )
         checked.append(question)
+    if not checked:
+        raise ValueError(f"{path} holds no questions")
     return checked

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LABELS = "labels"
+"""Name of the targets of tasks with one label a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedTargets:
@@ -43,3 +46,30 @@ class EncodedExamples:
     def __len__(self) -> int:
         """Return the number of examples."""
         return (len(self.cu_seqlens) - 1) // self.sequences_per_example
+
+    def take(self, examples: NDArray[np.int64]) -> "EncodedExamples":
+        """Return some of the examples, in the order that is given, (examples,)."""
+        sequences = examples[:, None] * self.sequences_per_example + np.arange(self.sequences_per_example)
+        tokens, cu_seqlens = taken_slices(self.cu_seqlens, sequences.ravel())
+        targets = {}
+        for name, target in self.targets.items():
+            rows, cu_rows = taken_slices(target.cu_rows, sequences.ravel())
+            labels = target.labels.reshape(len(target.positions), -1)[rows].ravel()
+            targets[name] = EncodedTargets(target.positions[rows], labels, cu_rows)
+        ids, types = self.input_ids[tokens], self.token_type_ids[tokens]
+        return EncodedExamples(ids, types, cu_seqlens, targets, self.sequences_per_example)
+
+
+def taken_slices(offsets: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of chosen slices, one slice after another, and the offsets that they have then.
+
+    >>> indices, ends = taken_slices(np.array([0, 3, 5, 9]), np.array([2, 0]))
+    >>> indices.tolist(), ends.tolist()
+    ([5, 6, 7, 8, 0, 1, 2], [0, 4, 7])
+
+    Args:
+        offsets: Begin of each slice, and the end of the last, (slices + 1,).
+        chosen: The slices, in the order wanted, (chosen,).
+    """
+    ends = np.concatenate([[0], np.cumsum(offsets[chosen + 1] - offsets[chosen])])
+    return np.arange(ends[-1]) + np.repeat(offsets[chosen] - ends[:-1], np.diff(ends)), ends

@@ -20,7 +20,7 @@ from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_facts import commit
-from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.modules import TrainingModule
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.checkout import checkout_environment, torchrun
@@ -427,15 +427,15 @@ def test_losses_that_are_not_finite_name_steps_examples_and_the_last_good_checkp
 
 
 def poison_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    plain = PretrainingModule.training_step
+    plain = TrainingModule.training_step
 
-    def training_step(self: PretrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
+    def training_step(self: TrainingModule, batch: list[PackedBatch], batch_idx: int) -> None:
         if self.global_step + 1 >= step:
             quantities = self.objective.quantities
             self.objective.quantities = {name: replace(one, loss_weight=nan) for name, one in quantities.items()}
         plain(self, batch, batch_idx)
 
-    monkeypatch.setattr(PretrainingModule, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch._functorch.compilers import nop
 from bert_lightning.execution.compilation import FIXED_SHAPES, MODES, Compilation, graph_modules
 from bert_lightning.models.attention import PackedAttention, flash_attention, varlen_attention
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.modules import TrainingModule
 from tests.support.compiled import TRACED, train
 from tests.support.contestants import made_up
 from tests.support.many_runs import run_together
@@ -134,7 +134,7 @@ def test_gradients_in_memory_of_graphs_add_up_only_where_buffers_are_kept(
 ) -> None:
     """Accumulation over four micro-batches through memory that every replay overwrites, as with CUDA graphs."""
 
-    def trained(name: str, **changes: Any) -> PretrainingModule:
+    def trained(name: str, **changes: Any) -> TrainingModule:
         module = make_module(make_objective(prepared), 3, optimizer, **changes)
         if name != "eager":
             compilation = Compilation("model", dynamic=True, on_cpu=True, backend=overwriting)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
-from bert_lightning.training.modules import PretrainingModule
+from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.schedules import constant
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
@@ -36,11 +36,11 @@ def make_module(
 ) -> Any:
     optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
     schedule = partial(constant, max_steps=max_steps)
-    return PretrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
+    return TrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
 
 
 def fit(
-    module: PretrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
+    module: TrainingModule, prepared: Path, folder: Path, max_steps: int, micro: int = 8, **changes: Any
 ) -> L.Trainer:
     masking = TokenMasking()
     phases = Phases((Phase(max_steps, 48, 32, micro, masking),))

@@ -10,7 +10,8 @@ import torch
 
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData, TimedLoader
+from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
+from bert_lightning.training.training_data import TimedLoader
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.masking.word_masking import SpanMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs

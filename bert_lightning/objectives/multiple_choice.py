@@ -1,0 +1,56 @@
+"""One of several choices, each a pair of texts: a softmax over the scores of their [CLS] (Devlin et al., 2019, 4.4)."""
+
+from torch import Tensor, nn
+
+from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.dropout import Dropout
+from bert_lightning.models.encoder import Encoder, EncoderConfig, initialize
+from bert_lightning.models.heads import Pooler, summed_loss
+from bert_lightning.objectives.objective import Quantity
+from bert_lightning.objectives.task_objective import TaskObjective
+from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.tasks.encoded import LABELS
+
+
+class MultipleChoice(TaskObjective):
+    """A score for each choice, with the head and the loss of transformers' BertForMultipleChoice.
+
+    The choices of a question are consecutive rows of the targets, and the first of them has its label.
+
+    Args:
+        config: Sizes of the encoder.
+        num_choices: Choices of each question.
+        attention: How packed sequences attend to themselves.
+        classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
+    """
+
+    score_rows = LABELS
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        num_choices: int,
+        attention: PackedAttention = looped_attention,
+        classifier_dropout: float | None = None,
+    ) -> None:
+        super().__init__(Encoder(config, attention))
+        self.num_choices = num_choices
+        self.pooler = Pooler(config)
+        self.dropout = Dropout(config.hidden_dropout_prob if classifier_dropout is None else classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        initialize(self.classifier, config)
+        self.quantities = {
+            "choice_loss": Quantity(LABELS, loss_weight=1.0, title="cross-entropy", unit="nats"),
+            "choice_accuracy": Quantity(LABELS, short_name="accuracy"),
+        }
+
+    def scores(self, batch: PackedBatch) -> Tensor:
+        """Return the score of each choice, (choices of all questions, 1)."""
+        first = self.hidden(batch.tokens, batch.targets[LABELS].positions)
+        return self.classifier(self.dropout(self.pooler(first)))
+
+    def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return the cross-entropy over choices in fp32 and the number of right answers, summed over questions."""
+        labels = batch.targets[LABELS].labels.view(-1, self.num_choices)[:, 0]  # (questions,)
+        loss, right = summed_loss(scores.view(-1, self.num_choices), labels)
+        return {"choice_loss": loss, "choice_accuracy": right}

@@ -1,0 +1,122 @@
+"""The begin and the end of an answer inside a text: two scores for each token (Devlin et al., 2019, section 4.2).
+
+A softmax runs over the tokens of one sequence. The labels are indices inside the sequence; [CLS], at 0, stands for no
+answer (section 4.3).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.encoder import Encoder, EncoderConfig, initialize
+from bert_lightning.models.heads import summed_loss
+from bert_lightning.objectives.objective import Quantity
+from bert_lightning.objectives.task_objective import TaskObjective
+from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.task_packing import TOKENS
+from data_pipeline.tasks.answer_windows import END, START
+
+
+class QuestionAnswering(TaskObjective):
+    """Begin and end of the answer, with the loss of transformers' BertForQuestionAnswering: the mean of the two.
+
+    Args:
+        config: Sizes of the encoder.
+        attention: How packed sequences attend to themselves.
+    """
+
+    score_rows = TOKENS
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention = looped_attention) -> None:
+        super().__init__(Encoder(config, attention))
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        initialize(self.qa_outputs, config)
+        self.quantities = {
+            "start_loss": Quantity(START, loss_weight=0.5, title="loss of the begin", unit="nats"),
+            "end_loss": Quantity(END, loss_weight=0.5, title="loss of the end", unit="nats"),
+            "start_accuracy": Quantity(START, short_name="begin"),
+            "end_accuracy": Quantity(END, short_name="end"),
+        }
+
+    def scores(self, batch: PackedBatch) -> Tensor:
+        """Return the scores of each token as begin and as end of the answer, (tokens, 2)."""
+        return self.qa_outputs(self.hidden(batch.tokens))
+
+    def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return summed losses and numbers of right answers; sequences whose label is `NO_LABEL` count for nothing."""
+        start, end = (batch.targets[name] for name in (START, END))
+        rows = scores_by_sequence(scores.float(), batch, start.positions)  # (rows, max_seqlen, scores)
+        start_loss, right_start = summed_loss(rows[..., 0], start.labels)
+        end_loss, right_end = summed_loss(rows[..., 1], end.labels)
+        return {
+            "start_loss": start_loss,
+            "end_loss": end_loss,
+            "start_accuracy": right_start,
+            "end_accuracy": right_end,
+        }
+
+
+class AnswerableQuestionAnswering(QuestionAnswering):
+    """Besides, a classifier on [CLS] says whether the sequence holds no answer (Clark et al., 2020, ELECTRA's head).
+
+    Args:
+        config: Sizes of the encoder.
+        attention: How packed sequences attend to themselves.
+        answerability_weight: Factor of the classifier's loss; ELECTRA has 0.5.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        attention: PackedAttention = looped_attention,
+        answerability_weight: float = 0.5,
+    ) -> None:
+        super().__init__(config, attention)
+        self.answerability = nn.Linear(config.hidden_size, 1)
+        initialize(self.answerability, config)
+        self.quantities |= {
+            "answerability_loss": Quantity(
+                START, loss_weight=answerability_weight, title="loss of answerability", unit="nats"
+            ),
+            "answerability_accuracy": Quantity(START, short_name="answerable"),
+        }
+
+    def scores(self, batch: PackedBatch) -> Tensor:
+        """Return begin, end and, to be read at [CLS], the logit of no answer for each token, (tokens, 3)."""
+        hidden = self.hidden(batch.tokens)
+        return torch.cat([self.qa_outputs(hidden), self.answerability(hidden)], dim=-1)
+
+    def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
+        """Return the sums of the spans, and those of the classifier."""
+        start = batch.targets[START]
+        logits = scores[:, 2].float().index_select(0, start.positions)  # (rows,)
+        is_labeled, has_none = start.labels != NO_LABEL, start.labels == 0
+        losses = F.binary_cross_entropy_with_logits(logits, has_none.to(logits.dtype), reduction="none")
+        right = is_labeled & ((logits.detach() > 0) == has_none)
+        return super().sums(scores, batch) | {
+            "answerability_loss": torch.where(is_labeled, losses, 0.0).sum(),
+            "answerability_accuracy": right.sum(),
+        }
+
+
+def scores_by_sequence(scores: Tensor, batch: PackedBatch, first: Tensor) -> Tensor:
+    """Return the scores of each sequence in a row of its own, minus infinity behind its end.
+
+    Only the scores are laid out like that, a few numbers a token; the encoder has no padding.
+
+    Args:
+        scores: Scores of all tokens, (tokens, scores).
+        batch: The batch.
+        first: Index of the first token of each wanted sequence, (rows,).
+
+    Returns:
+        (rows, max_seqlen, scores).
+    """
+    cu_seqlens = batch.tokens.cu_seqlens
+    ends = cu_seqlens.index_select(0, torch.searchsorted(cu_seqlens, first, right=True))  # (rows,)
+    index = first[:, None] + torch.arange(batch.tokens.max_seqlen, device=first.device)  # (rows, max_seqlen)
+    is_outside = index >= ends[:, None]
+    rows = scores[index.masked_fill(is_outside, 0)]  # (rows, max_seqlen, scores)
+    return rows.masked_fill(is_outside[..., None], -torch.inf)
