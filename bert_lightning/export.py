@@ -9,7 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
-from bert_lightning.checkpoints.huggingface import architecture, write_folder
+from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.settings.cli import entry_point
 
 
@@ -29,13 +30,14 @@ def export(cfg: DictConfig) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write_folder(partial, pretrained.config, pretrained.state, pretrained.tokenizer_files)
+        write_folder(partial, pretrained.config, pretrained.state, pretrained.tokenizer_files, pretrained.head)
         if output.exists():
             output.rmdir()
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{cfg.output_dir}: load it with transformers' {architecture(pretrained.state)} and AutoTokenizer")
+    loader = architecture(pretrained.state, pretrained.head)
+    print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
     return output
 
 

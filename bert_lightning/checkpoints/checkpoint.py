@@ -7,7 +7,7 @@ export: it holds the model's sizes, the tokenizer and the resolved config as pla
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from bert_lightning.checkpoints import huggingface
 from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
 from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
+from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.tensor_names import HEADS
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
@@ -31,6 +33,8 @@ FORMAT_VERSION = 1
 STREAM = "stream"
 TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
+HEAD = "head"
+"""Key of the payload under which a fine-tuned model tells its head."""
 _PREFIX = "objective."
 
 
@@ -42,21 +46,28 @@ class Pretrained:
         config: The encoder's sizes.
         state: The tensors of the objective, by name; a Hugging Face folder may lack heads.
         tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
+        head: The head of a fine-tuned model, None for a pre-trained one.
     """
 
     config: EncoderConfig
     state: dict[str, Tensor]
     tokenizer_files: dict[str, str]
+    head: TaskHead | None = None
 
     @property
     def absent_heads(self) -> list[str]:
-        """The heads of BERT that the checkpoint has no weights for."""
-        return [head for head in huggingface.HEADS if not self.state_of(head)]
+        """The heads of pre-training that the checkpoint has no weights for."""
+        return [head for head in HEADS if not self.state_of(head)]
 
     def state_of(self, module: str) -> dict[str, Tensor]:
         """Return the state of one module of the objective, such as `encoder`; empty if the module is absent."""
         prefix = f"{module}."
         return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
+
+    def pooler(self) -> dict[str, Tensor]:
+        """Return the state of the pooler, whatever head it belongs to; empty if there is none."""
+        states = (self.state_of(f"{head}pooler") for head in ("", "nsp_head.", "sop_head."))
+        return next((state for state in states if state), {})
 
     def tokenizer(self) -> Tokenizer:
         """Build the tokenizer, which neither pads nor truncates.
@@ -80,14 +91,25 @@ class Pretrained:
         return tokenizer
 
 
-def checkpoint_payload(config: EncoderConfig, tokenizer: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is added to every checkpoint: sizes, the files of the tokenizer's folder, the resolved config."""
+def checkpoint_payload(
+    config: EncoderConfig, tokenizer: Path, settings: Mapping[str, Any], head: TaskHead | None = None
+) -> dict[str, Any]:
+    """Return what is added to every checkpoint.
+
+    Args:
+        config: The encoder's sizes.
+        tokenizer: The tokenizer's folder.
+        settings: The resolved config.
+        head: The head of a task, None while pre-training.
+    """
     content = {
         "format_version": FORMAT_VERSION,
         "model": config.as_dict(),
         "tokenizer": read_tokenizer_files(tokenizer),
         "config": dict(settings),
     }
+    if head is not None:
+        content[HEAD] = asdict(head)
     return {PAYLOAD_KEY: content}
 
 
@@ -136,9 +158,9 @@ def load_pretrained(path: str | Path) -> Pretrained:
 
 
 def _read_huggingface(folder: Path) -> Pretrained:
-    config, state = huggingface.read_folder(folder, optional=huggingface.HEADS)
-    pretrained = Pretrained(config, state, read_tokenizer_files(folder))
-    if pretrained.absent_heads:
+    config, state, head = huggingface.read_folder(folder, optional=HEADS)
+    pretrained = Pretrained(config, state, read_tokenizer_files(folder), head)
+    if head is None and pretrained.absent_heads:
         log.info("%s has no %s", folder, ", ".join(pretrained.absent_heads))
     return pretrained
 
@@ -151,8 +173,9 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
     """
     content = load_plain(checkpoint / META if checkpoint.is_dir() else checkpoint, mmap=True)
     config, _ = _check_payload(content, checkpoint)
+    head = saved_head(content, checkpoint)
     if not checkpoint.is_dir():
-        objective_state(content, config, checkpoint)
+        objective_state(content, config, checkpoint, head)
     return content
 
 
@@ -188,19 +211,28 @@ def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfi
     return check_model(payload, where)
 
 
-def objective_state(content: Mapping[str, Any], config: EncoderConfig, path: Path) -> dict[str, Tensor]:
+def saved_head(content: Mapping[str, Any], path: Path) -> TaskHead | None:
+    """Return the head of a checkpoint of a fine-tuned model, None if it is of a pre-trained one."""
+    where = f"checkpoint={path}"
+    return checked(content[PAYLOAD_KEY].get(HEAD), TaskHead | None, where, HEAD)
+
+
+def objective_state(
+    content: Mapping[str, Any], config: EncoderConfig, path: Path, head: TaskHead | None = None
+) -> dict[str, Tensor]:
     """Return the tensors of the objective by name; ValueError if they are not those of the sizes."""
     where = f"checkpoint={path}"
     saved = checked(entry(content, "state_dict", where=where), dict[str, object], where, "state_dict")
     state = {name.removeprefix(_PREFIX): tensor for name, tensor in saved.items() if name.startswith(_PREFIX)}
-    huggingface.check_state(state, config, where)
+    huggingface.check_state(state, config, where, head)
     return state
 
 
 def _read_checkpoint(path: Path) -> Pretrained:
     content = read_checkpoint(path, with_optimizer=False)
     config, tokenizer_files = _check_payload(content, path)
-    return Pretrained(config, objective_state(content, config, path), tokenizer_files)
+    head = saved_head(content, path)
+    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head)
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:

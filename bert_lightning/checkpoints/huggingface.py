@@ -1,14 +1,14 @@
 """Weights and sizes to and from Hugging Face folders, by name, without transformers.
 
 Both ways are strict: a tensor without a counterpart, or of another shape, is an error that names it; only a whole head
-may be absent, and only if the caller says so. Query, key and value are one matrix here and three there; the padded
-rows of the vocabulary exist here only; the decoder is the token table on both sides.
+may be absent, and only if the caller says so. `tensor_names` says which tensors are which; the padded rows of the
+vocabulary exist here only; the decoder is the token table on both sides.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bert_lightning.checkpoints.task_head import KINDS, POOLER, TaskHead, find_head
 from bert_lightning.checkpoints.tensor_checks import OUR_TOKEN_TABLE, check_names, check_tensor, shapes
+from bert_lightning.checkpoints.tensor_names import HEADS, THEIR_POOLER, architecture, has_any, names, without
 from bert_lightning.models.encoder import EncoderConfig
 from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG, write_tokenizer_files
 from data_pipeline.untrusted.bounded_json import parse_object
@@ -25,59 +27,25 @@ from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.plain_files import has_file, plain_file, read_plain
 from data_pipeline.untrusted.typed_fields import build, checked, shown
 
-_OURS_TO_THEIRS = {
-    "encoder.embeddings.token": "bert.embeddings.word_embeddings",
-    "encoder.embeddings.position": "bert.embeddings.position_embeddings",
-    "encoder.embeddings.segment": "bert.embeddings.token_type_embeddings",
-    "encoder.embeddings.norm": "bert.embeddings.LayerNorm",
-    "nsp_head.pooler.dense": "bert.pooler.dense",
-    "nsp_head.classifier": "cls.seq_relationship",
-    "mlm_head.transform": "cls.predictions.transform.dense",
-    "mlm_head.norm": "cls.predictions.transform.LayerNorm",
-    "mlm_head": "cls.predictions",
-}
-_LAYER_TO_THEIRS = {
-    "attention_output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-    "output_norm": "output.LayerNorm",
-}
-_QKV = ("query", "key", "value")
 _TOKEN_TABLE = "bert.embeddings.word_embeddings.weight"
 _COPIES = {"cls.predictions.decoder.weight": _TOKEN_TABLE, "cls.predictions.decoder.bias": "cls.predictions.bias"}
 _BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 INDEX = f"{WEIGHTS}.index.json"
-HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier")
-"""What a published encoder may come without."""
-_ARCHITECTURES = (("nsp_head.classifier", "BertForPreTraining"), ("mlm_head", "BertForMaskedLM"))
-"""Classes of transformers, each with the head that makes it the one to load; without any of them BertModel."""
 _SOP_POOLER, _SOP_CLASSIFIER = "sop_head.pooler.", "sop_head.classifier."
 
 
-def _names(config: EncoderConfig) -> dict[str, tuple[str, ...]]:
-    """Return the tensors of MaskedLMWithNSP, each with those of BertForPreTraining it is made of, in order."""
-    modules: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _OURS_TO_THEIRS.items()}
-    for layer in range(config.num_hidden_layers):
-        ours, theirs = f"encoder.layers.{layer}", f"bert.encoder.layer.{layer}"
-        modules |= {f"{ours}.{name}": (f"{theirs}.{other}",) for name, other in _LAYER_TO_THEIRS.items()}
-        modules[f"{ours}.attention.qkv"] = tuple(f"{theirs}.attention.self.{part}" for part in _QKV)
-    names: dict[str, tuple[str, ...]] = {}
-    for ours, parts in modules.items():
-        is_table = ours.startswith("encoder.embeddings.") and not ours.endswith("norm")
-        kinds = ("weight",) if is_table else ("bias",) if ours == "mlm_head" else ("weight", "bias")
-        names |= {f"{ours}.{kind}": tuple(f"{part}.{kind}" for part in parts) for kind in kinds}
-    return names
-
-
-def to_huggingface(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
+def to_huggingface(
+    state: Mapping[str, Tensor], config: EncoderConfig, head: TaskHead | None = None
+) -> dict[str, Tensor]:
     """Return the tensors of a BERT of transformers for those of an objective.
 
     Args:
-        state: Tensors of an encoder, and of those of `HEADS` that there are. Of a sentence-order head only the pooler
-            is carried over: the classes of transformers' BERT take its classifier for next-sentence prediction.
+        state: Tensors of an encoder and of `head`, or of those of `HEADS` that there are. Of a sentence-order head only
+            the pooler is carried over: the classes of transformers' BERT take its classifier for next-sentence
+            prediction.
         config: Sizes of the encoder.
+        head: The head of a fine-tuned model, None for a pre-trained one.
 
     Raises:
         ValueError: naming the tensors that are missing or have no counterpart.
@@ -87,25 +55,38 @@ def to_huggingface(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[s
         for name, tensor in state.items()
         if not name.startswith(_SOP_CLASSIFIER)
     }
-    names = _without(_names(config), [head for head in HEADS if not _has_any(state, head)])
-    check_names("the checkpoint", set(state), set(names))
+    wanted = _wanted(state, config, head)
+    check_names("the checkpoint", set(state), set(wanted), _model(head))
     tensors = {}
-    for ours, theirs in names.items():
+    for ours, theirs in wanted.items():
         for name, part in zip(theirs, state[ours].chunk(len(theirs)), strict=True):
             tensors[name] = part.detach().clone().contiguous()
     tensors[_TOKEN_TABLE] = tensors[_TOKEN_TABLE][: config.vocab_size].contiguous()
     return tensors
 
 
+def _wanted(state: Mapping[str, Tensor], config: EncoderConfig, head: TaskHead | None) -> dict[str, tuple[str, ...]]:
+    """Return the names of the tensors of a model of ours; heads of pre-training may be absent as a whole."""
+    return without(names(config, head), [each for each in HEADS if not has_any(state, each)])
+
+
+def _model(head: TaskHead | None) -> str:
+    return "BERT" if head is None else head.architecture
+
+
 def from_huggingface(
-    tensors: Mapping[str, Tensor], config: EncoderConfig, optional: Collection[str] = ()
+    tensors: Mapping[str, Tensor],
+    config: EncoderConfig,
+    optional: Collection[str] = (),
+    head: TaskHead | None = None,
 ) -> dict[str, Tensor]:
-    """Return MaskedLMWithNSP's tensors for those of a BERT of transformers.
+    """Return the tensors of ours for those of a BERT of transformers.
 
     Args:
         tensors: By the names of transformers, with or without the prefix `bert.`.
         config: Sizes.
         optional: Those of `HEADS` that may be absent as a whole; the result then lacks them.
+        head: The head of a fine-tuned model. None: the result is of MaskedLMWithNSP.
 
     Raises:
         ValueError: naming the tensors that are missing, have no counterpart or are of another shape.
@@ -119,51 +100,54 @@ def from_huggingface(
             raise ValueError(f"{copy} differs from {original}; only tied decoders can be carried over")
         if found is not None:
             theirs.setdefault(original, found)
-    names = _names(config)
-    given = [ours for ours, parts in names.items() if any(name in theirs for name in parts)]
-    names = _without(names, [head for head in optional if not _has_any(given, head)])
-    check_names("the Hugging Face model", set(theirs) - _BUFFERS, {name for parts in names.values() for name in parts})
-    _check_parts(theirs, names, config)
-    state = {ours: torch.cat([theirs[name] for name in parts]) for ours, parts in names.items()}
+    if head is not None and POOLER not in KINDS[head.kind].modules:  # older classes kept one that they did not use
+        theirs = {name: tensor for name, tensor in theirs.items() if not name.startswith(THEIR_POOLER)}
+    wanted = names(config, head)
+    given = [ours for ours, parts in wanted.items() if any(name in theirs for name in parts)]
+    wanted = without(wanted, [each for each in optional if not has_any(given, each)])
+    needed = {name for parts in wanted.values() for name in parts}
+    check_names("the Hugging Face model", set(theirs) - _BUFFERS, needed, _model(head))
+    _check_parts(theirs, wanted, shapes(config, head), config)
+    state = {ours: torch.cat([theirs[name] for name in parts]) for ours, parts in wanted.items()}
     table = state[OUR_TOKEN_TABLE]
     padding = table.new_zeros(config.padded_vocab_size - config.vocab_size, config.hidden_size)
     state[OUR_TOKEN_TABLE] = torch.cat([table, padding])
     return state
 
 
-def _without(names: dict[str, tuple[str, ...]], heads: Collection[str]) -> dict[str, tuple[str, ...]]:
-    prefixes = tuple(f"{head}." for head in heads)
-    return {ours: theirs for ours, theirs in names.items() if not ours.startswith(prefixes)}
-
-
 def _are_equal(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _check_parts(theirs: Mapping[str, Tensor], names: Mapping[str, Collection[str]], config: EncoderConfig) -> None:
+def _check_parts(
+    theirs: Mapping[str, Tensor],
+    wanted: Mapping[str, Collection[str]],
+    expected: Mapping[str, tuple[int, ...]],
+    config: EncoderConfig,
+) -> None:
     """Check kind and shape of the tensors that ours are made of."""
-    expected = shapes(config) | {OUR_TOKEN_TABLE: (config.vocab_size, config.hidden_size)}
-    for ours, parts in names.items():
+    expected = {**expected, OUR_TOKEN_TABLE: (config.vocab_size, config.hidden_size)}
+    for ours, parts in wanted.items():
         rows, *others = expected[ours]
         for part in parts:
             check_tensor(part if len(parts) > 1 else ours, theirs[part], (rows // len(parts), *others), CONFIG)
 
 
-def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str) -> None:
+def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, head: TaskHead | None = None) -> None:
     """Check that the tensors of a checkpoint are those of its sizes, before a model of these sizes is built.
 
     Args:
         state: The tensors of an objective, by name; whole heads may be absent.
         config: The sizes.
         where: The checkpoint, for errors.
+        head: The head of a fine-tuned model, None for a pre-trained one.
 
     Raises:
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
     ours = {_as_nsp(name): tensor for name, tensor in state.items()}
-    wanted = _without(_names(config), [head for head in HEADS if not _has_any(ours, head)])
-    check_names(where, set(ours), set(wanted))
-    expected = shapes(config)
+    check_names(where, set(ours), set(_wanted(ours, config, head)), _model(head))
+    expected = shapes(config, head)
     for name, tensor in state.items():
         check_tensor(name, tensor, expected[_as_nsp(name)], f"the configuration in {where}")
 
@@ -173,23 +157,16 @@ def _as_nsp(name: str) -> str:
     return name.replace("sop_head.", "nsp_head.", 1) if name.startswith("sop_head.") else name
 
 
-def _has_any(names: Iterable[str], head: str) -> bool:
-    return any(name.startswith(f"{head}.") for name in names)
-
-
-def architecture(state: Collection[str]) -> str:
-    """Return the class of transformers that loads a model with tensors of these names."""
-    classes = [name for head, name in _ARCHITECTURES if _has_any(state, head)]
-    return classes[0] if classes else "BertModel"
-
-
-def to_config_json(config: EncoderConfig, architecture: str = "BertForPreTraining") -> dict[str, Any]:
-    """Return config.json of transformers for our sizes and one of its classes."""
+def to_config_json(
+    config: EncoderConfig, architecture: str = "BertForPreTraining", head: TaskHead | None = None
+) -> dict[str, Any]:
+    """Return config.json of transformers for our sizes, one of its classes, and the labels of a head."""
     return {
         "architectures": [architecture],
         "model_type": "bert",
         "tie_word_embeddings": True,
         **config.as_dict(),
+        **(head.config_fields() if head is not None else {}),
     }
 
 
@@ -210,7 +187,9 @@ def from_config_json(content: Mapping[str, Any], where: str = CONFIG) -> Encoder
     return build(EncoderConfig, {name: content[name] for name in names}, where)
 
 
-def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderConfig, dict[str, Tensor]]:
+def read_folder(
+    folder: Path, optional: Collection[str] = ()
+) -> tuple[EncoderConfig, dict[str, Tensor], TaskHead | None]:
     """Read a Hugging Face folder.
 
     Args:
@@ -218,16 +197,18 @@ def read_folder(folder: Path, optional: Collection[str] = ()) -> tuple[EncoderCo
         optional: Those of `HEADS` that may be absent.
 
     Returns:
-        Sizes and MaskedLMWithNSP's tensors.
+        Sizes, our tensors, and the head if the model is a fine-tuned one.
 
     Raises:
         ValueError: if a file is missing, cut short or not of a BERT.
     """
-    config = from_config_json(_read_object(folder, CONFIG), str(folder / CONFIG))
+    content, where = _read_object(folder, CONFIG), str(folder / CONFIG)
+    config = from_config_json(content, where)
     is_sharded = has_file(folder, INDEX) and not has_file(folder, WEIGHTS)
     names = _shard_names(folder) if is_sharded else [WEIGHTS]
     tensors = {name: tensor for file in names for name, tensor in _read_tensors(folder, file).items()}
-    return config, from_huggingface(tensors, config, optional)
+    head = find_head(content, {name.rpartition(".")[0] for name in tensors}, where)
+    return config, from_huggingface(tensors, config, optional, head), head
 
 
 def _read_object(folder: Path, name: str) -> dict[str, Any]:
@@ -260,19 +241,29 @@ def _modern_norm(match: re.Match[str]) -> str:
 
 
 def write_folder(
-    folder: Path, config: EncoderConfig, state: Mapping[str, Tensor], tokenizer_files: Mapping[str, str]
+    folder: Path,
+    config: EncoderConfig,
+    state: Mapping[str, Tensor],
+    tokenizer_files: Mapping[str, str],
+    head: TaskHead | None = None,
 ) -> None:
     """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
     The tokenizer is told how long a sequence the model takes, so that it truncates if it is asked to.
 
+    Args:
+        folder: The folder.
+        config: The encoder's sizes.
+        state: Tensors of the encoder and its heads, by our names.
+        tokenizer_files: The text of the tokenizer's files, by name.
+        head: The head of a fine-tuned model, None for a pre-trained one.
+
     Raises:
         ValueError: naming the tensors that the class of transformers has and `state` has not.
     """
-    (folder / CONFIG).write_text(
-        json.dumps(to_config_json(config, architecture(state)), indent=2) + "\n", encoding="utf-8"
-    )
-    save_file(to_huggingface(state, config), folder / WEIGHTS, metadata={"format": "pt"})
+    content = to_config_json(config, architecture(state, head), head)
+    (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_file(to_huggingface(state, config, head), folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
     files = dict(tokenizer_files)
     if TOKENIZER_CONFIG in files:

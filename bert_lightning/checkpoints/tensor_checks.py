@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.untrusted.typed_fields import listed
@@ -10,10 +11,11 @@ from data_pipeline.untrusted.typed_fields import listed
 OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
 
 
-def shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of MaskedLMWithNSP, by name, without memory for any."""
+def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of MaskedLMWithNSP, and of a head, by name, without memory for any."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in MaskedLMWithNSP(config).state_dict().items()}
+        pretraining = {name: tuple(tensor.shape) for name, tensor in MaskedLMWithNSP(config).state_dict().items()}
+    return pretraining | (head.shapes(config.hidden_size) if head is not None else {})
 
 
 def check_tensor(name: str, tensor: object, shape: tuple[int, ...], where: str) -> None:
@@ -29,10 +31,10 @@ def check_tensor(name: str, tensor: object, shape: tuple[int, ...], where: str) 
         raise ValueError(f"{name} holds {tensor.dtype}, {where} needs floating-point numbers")
 
 
-def check_names(where: str, found: set[str], wanted: set[str]) -> None:
+def check_names(where: str, found: set[str], wanted: set[str], model: str = "BERT") -> None:
     """Check that there are tensors of the wanted names and no others; ValueError naming those that are wrong."""
     missing, unknown = sorted(wanted - found), sorted(found - wanted)
     wrong = [f"lacks {listed(missing)}"] if missing else []
-    wrong += [f"has {listed(unknown)}, which BERT does not have"] if unknown else []
+    wrong += [f"has {listed(unknown)}, which {model} does not have"] if unknown else []
     if wrong:
         raise ValueError(f"{where} {' and '.join(wrong)}")

@@ -4,6 +4,7 @@ Shapes: tokens (all sequences of a micro-batch, one after another), hidden, head
 knows no loss, no device and no framework; how sequences see only themselves is in `attention`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -216,6 +217,14 @@ class Encoder(nn.Module):
         for layer in self.layers[:-1]:
             hidden = layer(hidden, tokens)
         return self.layers[-1](hidden, tokens, rows)
+
+    def hidden_states(self, tokens: PackedTokens) -> Iterator[Tensor]:
+        """Yield the hidden states of packed tokens, (tokens, hidden): those of the embeddings, then of each layer."""
+        hidden = self.embeddings(tokens)
+        yield hidden
+        for layer in self.layers:
+            hidden = layer(hidden, tokens)
+            yield hidden
 
 
 def initialize(module: nn.Module, config: EncoderConfig) -> None:

@@ -36,6 +36,16 @@ class PackedTokens:
     cu_seqlens: Tensor
     max_seqlen: int
 
+    def to(self, device: torch.device | str) -> "PackedTokens":
+        """Return a copy on a device; on this one, itself."""
+        return PackedTokens(
+            self.input_ids.to(device),
+            self.position_ids.to(device),
+            self.token_type_ids.to(device),
+            self.cu_seqlens.to(device),
+            self.max_seqlen,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:

@@ -14,7 +14,6 @@ from transformers import AutoModel, AutoModelForPreTraining, AutoTokenizer, Bert
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import (
-    HEADS,
     from_config_json,
     from_huggingface,
     read_folder,
@@ -22,6 +21,7 @@ from bert_lightning.checkpoints.huggingface import (
     to_huggingface,
     write_folder,
 )
+from bert_lightning.checkpoints.tensor_names import HEADS
 from bert_lightning.models.encoder import Encoder
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
@@ -54,7 +54,7 @@ def test_what_transformers_writes_we_read(tmp_path: Path, shard_size: str) -> No
     reference = reference_model()
     reference.save_pretrained(tmp_path, max_shard_size=shard_size)
     assert (tmp_path / "model.safetensors.index.json").is_file() == (shard_size == "20KB")
-    config, state = read_folder(tmp_path)
+    config, state, _ = read_folder(tmp_path)
     assert config == CONFIG
     expected = our_model(reference).state_dict()
     assert set(state) == set(expected)
@@ -71,7 +71,7 @@ def test_models_without_a_head_are_read_without_it_where_that_is_allowed(
     kind(reference.config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"lacks .*cls\.seq_relationship\.weight"):
         read_folder(tmp_path)
-    _, state = read_folder(tmp_path, optional=HEADS)
+    _, state, _ = read_folder(tmp_path, optional=HEADS)
     whole = set(our_model(reference).state_dict())
     assert whole - set(state) == {name for name in whole if name.startswith(tuple(absent))}
 
@@ -117,7 +117,7 @@ def test_old_names_of_layer_norms_are_understood(tmp_path: Path) -> None:
         for k, v in tensors.items()
     }
     save_file(old, tmp_path / "model.safetensors")
-    _, state = read_folder(tmp_path)
+    _, state, _ = read_folder(tmp_path)
     assert set(state) == set(our_model(reference_model()).state_dict())
 
 

@@ -1,0 +1,1 @@
+"""Using a model that is trained: its vectors, its scores on text, its answers."""

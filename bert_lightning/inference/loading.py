@@ -1,0 +1,106 @@
+"""A trained encoder and its tokenizer, out of a checkpoint of any kind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
+from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.models.heads import MaskedLMHead, Pooler
+from bert_lightning.settings.config import find_accelerator
+from data_pipeline.streams.packing import PackedTokens
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def load_encoder(checkpoint: str | Path) -> tuple[Encoder, Tokenizer]:
+    """Return the encoder of a checkpoint, ready to be called, and its tokenizer.
+
+    The tokenizer truncates to the longest sequence that the encoder takes. `pack_texts` makes of texts what the encoder
+    takes:
+
+        from bert_lightning import load_encoder, pack_texts
+        encoder, tokenizer = load_encoder("outputs/bert")
+        tokens = pack_texts(tokenizer, ["A man plays the guitar.", "Stocks fell."])
+        hidden = encoder(tokens)  # (tokens, hidden)
+        vectors = [text.mean(0) for text in hidden.split(tokens.cu_seqlens.diff().tolist())]
+
+    Args:
+        checkpoint: A run, a checkpoint, or a Hugging Face folder. Gradients flow if they are asked for; the encoder is
+            in evaluation mode, without dropout.
+
+    Raises:
+        ValueError: if there is no such checkpoint, it carries no tokenizer, or the tokenizer is of another model.
+    """
+    model = load_model(checkpoint, "cpu")
+    model.tokenizer.enable_truncation(model.config.max_position_embeddings)
+    return model.encoder, model.tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model on its device, in evaluation mode; heads are built when they are asked for.
+
+    Attributes:
+        name: The checkpoint as the user named it, for errors.
+        pretrained: What the checkpoint holds.
+        encoder: The encoder.
+        tokenizer: The tokenizer, which neither pads nor truncates.
+        device: Where the encoder is.
+    """
+
+    name: str
+    pretrained: Pretrained
+    encoder: Encoder
+    tokenizer: Tokenizer
+    device: torch.device
+
+    @property
+    def config(self) -> EncoderConfig:
+        """The encoder's sizes."""
+        return self.pretrained.config
+
+    def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
+        """Return the last hidden states of packed tokens, all or those of some rows, on the model's device."""
+        return self.encoder(tokens.to(self.device), None if rows is None else rows.to(self.device))
+
+    def pooler(self) -> Pooler:
+        """Return the pooler; ValueError if the checkpoint has none that is trained."""
+        state = self.pretrained.pooler()
+        if not state:
+            raise ValueError(f"checkpoint={self.name} has no trained pooler")
+        return self._loaded(Pooler(self.config), state)
+
+    def mlm_head(self, purpose: str) -> MaskedLMHead:
+        """Return the MLM head; ValueError saying the purpose if the checkpoint has none."""
+        state = self.pretrained.state_of("mlm_head")
+        if not state:
+            raise ValueError(f"checkpoint={self.name} has no MLM head, which {purpose} needs")
+        return self._loaded(MaskedLMHead(self.config), state)
+
+    def _loaded(self, module: Module, state: dict[str, Tensor]) -> Module:
+        module.load_state_dict(state)
+        return module.eval().to(self.device)
+
+
+def load_model(checkpoint: str | Path, accelerator: str = "auto") -> LoadedModel:
+    """Return the model of a checkpoint on a device.
+
+    Args:
+        checkpoint: A run, a checkpoint, or a Hugging Face folder.
+        accelerator: "cpu", "gpu", or "auto" for a GPU if there is one.
+
+    Raises:
+        ValueError: if there is no such checkpoint, it carries no tokenizer, the tokenizer is of another model, or there
+            is no such device.
+    """
+    device = torch.device("cuda" if find_accelerator(accelerator, "accelerator") == "gpu" else "cpu")
+    pretrained = load_pretrained(checkpoint)
+    encoder = Encoder(pretrained.config, choose_attention(device.type, 0.0, is_half_precision=False)).eval()
+    encoder.load_state_dict(pretrained.state_of("encoder"))
+    return LoadedModel(str(checkpoint), pretrained, encoder.to(device), pretrained.tokenizer(), device)
