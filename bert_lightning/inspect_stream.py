@@ -20,6 +20,7 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
 from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.one_label import one_label
 from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase
@@ -46,7 +47,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     samples = splits[phases.number_at_step(cfg.first_step + 1)]
     stream = PhasedStream(phases, splits, num_workers=data.num_workers)
     stream.start_after(cfg.first_step)
-    console = Console(markup=False, emoji=False)
+    console = Console(markup=False, emoji=False, soft_wrap=True)
     statistics, digests = StreamStatistics(samples.vocabulary, samples.pairs.label_names), []
     begin = time.perf_counter()
     for step, batches in enumerate(islice(stream, cfg.num_batches)):
@@ -62,6 +63,8 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if cfg.unigram_entropy:
         table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.exclude_shards)
     _print_table(table, console)
+    if said := one_label(samples):
+        console.print(f"warning: {said}", style="yellow")
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
     if cfg.digests:

@@ -92,7 +92,8 @@ def synthetic_batches(
     ids = SPECIALS + (vocab_size - SPECIALS) ** numbers.random(ends[-1, -1]) - 1
     none = np.zeros(0, dtype=np.int64)
     chunks = Chunks(none, none, none, none, none.astype(bool))
-    window = LoadedWindow(ids.astype(np.uint32), Lengths(none, none), chunks, none.astype(np.uint64), none)
+    no_keys = none.astype(np.uint64)
+    window = LoadedWindow(ids.astype(np.uint32), Lengths(none, none, no_keys), chunks, no_keys, none)
     samples = np.arange(count)
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     vocabulary = Vocabulary(vocab_size, 4, (2, 3, 0), np.zeros(vocab_size, dtype=bool))

@@ -1,5 +1,6 @@
 """The streams of a prepared folder for the ranks of a trainer."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +14,15 @@ from bert_lightning.training.training_data import TimedLoader, TrainingData
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.streams.one_label import one_label
 from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.validation_stream import ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,11 @@ class PretrainingData(TrainingData):
             seed=held_out.seed,
             **settings,
         )
+
+    def setup(self, stage: str) -> None:
+        """Warn, in the first process, about a corpus whose pairs all have one label."""
+        if self._require_trainer().is_global_zero and (said := one_label(self._samples[-1])):
+            log.warning("%s", said)
 
     def check_targets(self, objective: Objective) -> None:
         """Raise a ValueError if the training or the held-out examples lack targets that an objective reads."""

@@ -22,20 +22,22 @@ Offsets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lengths:
-    """Offsets of sentences and documents in a run of tokens.
+    """Offsets of sentences and documents in a run of tokens, and which documents are copies of each other.
 
     Attributes:
         sentence_offsets: Token offset at which each sentence begins, and the end, (sentences + 1,).
         document_offsets: Sentence index at which each document begins, and the end, (documents + 1,).
+        texts: Number of each document that its copies share, such as a hash of its tokens, (documents,).
     """
 
     sentence_offsets: Offsets
     document_offsets: Offsets
+    texts: NDArray[np.uint64]
 
     @cached_property
     def copies(self) -> Copies:
         """Groups of documents that are copies of each other."""
-        return Copies.find(self.sentence_offsets, self.document_offsets)
+        return Copies.find(self.texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Documents that are copies of one text: sources of a weight above 1 have them, and web corpora do."""
+"""Documents that are copies of one text: sources of a weight above 1 have them, and web corpora do.
+
+Copies have the same tokens. Documents of one shape, such as poems of four lines or notes from one template, are
+different texts.
+"""
 
 from dataclasses import dataclass
 
@@ -12,9 +16,6 @@ from data_pipeline import rng
 class Copies:
     """Documents grouped by text; the groups are in the order of their first documents.
 
-    Documents whose sentences have the same lengths in the same order count as copies. Different texts of the same
-    lengths count as copies too; all that follows is that they are never paired at random.
-
     Attributes:
         order: Documents, group by group, (documents,).
         begin: Index in `order` at which the group of each document begins, (documents,).
@@ -26,12 +27,9 @@ class Copies:
     end: NDArray[np.int64]
 
     @staticmethod
-    def find(sentence_offsets: NDArray[np.int64], document_offsets: NDArray[np.int64]) -> "Copies":
-        """Group documents by a hash of their sentence lengths; the offsets are those of `Lengths`."""
-        first, counts = document_offsets[:-1], np.diff(document_offsets)
-        positions = np.arange(len(sentence_offsets) - 1) - np.repeat(first, counts)  # (sentences,), in the document
-        hashes = np.add.reduceat(rng.bits(positions, np.diff(sentence_offsets)), first)  # (documents,)
-        _, first_copy, text = np.unique(hashes, return_index=True, return_inverse=True)
+    def find(texts: NDArray[np.uint64]) -> "Copies":
+        """Group documents by text; `texts` has the same number for documents that are copies, (documents,)."""
+        _, first_copy, text = np.unique(texts, return_index=True, return_inverse=True)
         order = np.argsort(first_copy[text], kind="stable")
         begin = np.searchsorted(first_copy[text][order], first_copy[text])
         return Copies(order, begin, begin + np.bincount(text)[text])

@@ -6,11 +6,16 @@ same hash, wherever their sentences end.
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_pipeline.prepared.npy import npy
+from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.npy import Unsigned, npy, parse_npy
 from data_pipeline.records import TokenizedDocument
+
+Hashes = NDArray[np.uint64]
 
 
 def document_hash(document: TokenizedDocument) -> int:
@@ -20,10 +25,46 @@ def document_hash(document: TokenizedDocument) -> int:
     >>> first == document_hash(TokenizedDocument("b", [[1], [2, 3]])) != document_hash(TokenizedDocument("c", [[1, 2]]))
     True
     """
-    ids = np.fromiter((token for sentence in document.sentences for token in sentence), dtype="<u4")
-    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), "little")
+    return _hash(np.fromiter((token for sentence in document.sentences for token in sentence), dtype="<u4"))
+
+
+def hashes_of_tokens(tokens: Unsigned, document_begins: NDArray[np.int64]) -> Hashes:
+    """Return the hash of every document of a run of tokens, (documents,).
+
+    Args:
+        tokens: Token ids, (tokens,).
+        document_begins: Token at which each document begins, and the end, (documents + 1,).
+    """
+    ranges = pairwise(document_begins.tolist())
+    return np.array([_hash(tokens[begin:end].astype("<u4")) for begin, end in ranges], dtype=np.uint64)
 
 
 def encode_hashes(documents: Sequence[TokenizedDocument]) -> bytes:
     """Return the content of the hashes file of a shard of these documents."""
     return npy(np.array([document_hash(document) for document in documents], dtype="<u8"))
+
+
+def parse_hashes(content: bytes, where: str, entry: ShardEntry) -> Hashes:
+    """Return the hash of every document from a hashes file, (documents,).
+
+    Args:
+        content: The whole file.
+        where: Its path or URL, for errors.
+        entry: The manifest's entry of the shard.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+    """
+    if hashlib.sha256(content).hexdigest() != entry.side_files["hashes"].sha256:
+        raise ValueError(f"file {where} was altered: its sha256 is not the one in the manifest")
+    try:
+        hashes = parse_npy(content, "hashes", ("<u8",))
+    except ValueError as error:
+        raise ValueError(f"file {where} {error}") from None
+    if len(hashes) != entry.documents:
+        raise ValueError(f"file {where} has {len(hashes)} documents, the manifest says {entry.documents}")
+    return hashes.astype(np.uint64)
+
+
+def _hash(ids: NDArray[np.uint32]) -> int:
+    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), "little")

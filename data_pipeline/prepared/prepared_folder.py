@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from data_pipeline.prepared import manifest as manifests
+from data_pipeline.prepared.document_hashes import Hashes, parse_hashes
 from data_pipeline.prepared.lengths_file import Offsets, parse_lengths_file
 from data_pipeline.prepared.manifest import DamagedManifestError, FileEntry, Manifest, ShardEntry
 from data_pipeline.prepared.prefetch import Prefetcher
@@ -26,7 +27,7 @@ from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
 from data_pipeline.whole_numbers import check_whole_number
 
 CONNECTIONS = 8
-_LENGTHS = "lengths"
+_LENGTHS, _HASHES = "lengths", "hashes"
 T = TypeVar("T")
 
 
@@ -86,8 +87,9 @@ class PreparedFolder:
         """Raise a ValueError for a file of this machine that is missing or truncated, now rather than hours later."""
         for entry in entries:
             self._files.check(entry)
-            if (lengths := entry.side_file(_LENGTHS)) is not None:
-                self._files.check(lengths)
+            for kind in (_LENGTHS, _HASHES):
+                if (file := entry.side_file(kind)) is not None:
+                    self._files.check(file)
 
     def read(self, entries: Sequence[ShardEntry]) -> list[TokenShard]:
         """Return shards, fetched side by side and checked; ValueError naming the damaged one and the damage."""
@@ -106,6 +108,19 @@ class PreparedFolder:
             return parse_lengths(file, where, entry)
 
         return self._parse(entries, parse, _file_of_lengths)
+
+    def read_hashes(self, entry: ShardEntry) -> Hashes:
+        """Return the hash of the content of each document of a shard, (documents,); without its file, from the tokens.
+
+        Two documents with the same tokens have the same hash.
+        """
+        if (about := entry.side_file(_HASHES)) is None:
+            return self.read([entry])[0].document_hashes
+
+        def parse(file: BinaryIO, where: str, entry: ShardEntry) -> Hashes:
+            return parse_hashes(file.read(), where, entry)
+
+        return self._parse([entry], parse, lambda _: about)[0]
 
     def prefetch_lengths(self, entries: Sequence[ShardEntry]) -> None:
         """Begin to fetch what `read_lengths` will read next, and return at once."""

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset.writer import TarWriter
 
-from data_pipeline.prepared.document_hashes import encode_hashes
+from data_pipeline.prepared.document_hashes import Hashes, encode_hashes, hashes_of_tokens
 from data_pipeline.prepared.lengths_file import Offsets, encode_lengths, join_lengths
 from data_pipeline.prepared.manifest import FileEntry, ShardEntry, SideFile, side_name
 from data_pipeline.prepared.npy import LENGTH_DTYPES, Unsigned, npy, parse_npy, smallest
@@ -54,6 +54,11 @@ class TokenShard:
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
     sentence_offsets: Offsets
     document_offsets: Offsets
+
+    @property
+    def document_hashes(self) -> Hashes:
+        """Hash of the tokens of each document, (documents,); computed at every call."""
+        return hashes_of_tokens(self.tokens, self.sentence_offsets[self.document_offsets])
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument], vocab_size: int) -> ShardEntry:

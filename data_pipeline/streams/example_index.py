@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
+from data_pipeline.prepared.lengths_file import Offsets
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.processes.processors import num_processors
@@ -68,7 +69,7 @@ class ExampleIndex:
         self._seq_len = seq_len
         self._seed = seed
         self._counts: dict[int, NDArray[np.int64]] = {}
-        decides = [1, manifest.content_sha256, split, pairs.describe(), seq_len, seed]
+        decides = [2, manifest.content_sha256, split, pairs.describe(), seq_len, seed]
         self._name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
     def counts(self, variant: int) -> NDArray[np.int64]:
@@ -145,9 +146,28 @@ class ExampleIndex:
             middle = min(begin + SHARDS_AT_ONCE, last)
             self._folder.prefetch_lengths(self._entries[middle : min(middle + SHARDS_AT_ONCE, last)])
             for shard, offsets in enumerate(self._folder.read_lengths(self._entries[begin:middle]), begin):
-                chunks = plan_shard(self._pairs, Lengths(*offsets), self._seq_len, self._seed, shard, variant)
-                counts.append(len(chunks))
+                counts.append(len(self._plan(shard, offsets, variant)))
         return counts
+
+    def _plan(self, shard: int, offsets: tuple[Offsets, Offsets], variant: int) -> Chunks:
+        """Plan the examples of a shard from its lengths.
+
+        A plan depends on copies only if all documents of the shard are copies of one text. If two have different
+        numbers of tokens, they are not, and these numbers tell as much as the hashes of the documents would.
+        """
+        sentences, documents = offsets
+        sizes = np.diff(sentences[documents]).astype(np.uint64)  # (documents,)
+        texts = sizes if (sizes != sizes[0]).any() else self._folder.read_hashes(self._entries[shard])
+        lengths = Lengths(sentences, documents, texts)
+        return plan_shard(self._pairs, lengths, self._seq_len, self._seed, shard, variant)
+
+    def changed_share(self, most_shards: int = 16) -> float | None:
+        """Return the share of pairs of label 1 in shards spread evenly over the split; None without a pair."""
+        step = -(-len(self._entries) // most_shards)
+        shards = range(0, len(self._entries), step)
+        offsets = self._folder.read_lengths(self._entries[::step])
+        changed = np.concatenate([self._plan(n, o, 0).is_changed for n, o in zip(shards, offsets, strict=True)])
+        return float(changed.mean()) if len(changed) else None
 
     def check(self, shards: Sequence[int], variant: int, num_examples: Sequence[int]) -> None:
         """Compare what shards gave with what was counted, so that a wrong index cannot shift the stream.

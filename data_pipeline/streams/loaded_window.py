@@ -43,6 +43,7 @@ class LoadedWindow:
         joined = Lengths(
             _join_offsets([shard.sentence_offsets for shard in lengths]),
             _join_offsets([shard.document_offsets for shard in lengths]),
+            np.concatenate([shard.texts for shard in lengths]),
         )
         sentences_before = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in lengths])[:-1]  # (shards,)
         joined_chunks = Chunks.join(chunks, sentences_before)

@@ -32,7 +32,7 @@ from data_pipeline.tokenizers.tokenizer import (
 )
 from data_pipeline.whole_numbers import check_whole_number
 
-STREAM_VERSION = 2
+STREAM_VERSION = 3
 """Part of the fingerprint; raised by every change that makes another stream of the same settings."""
 
 
@@ -258,7 +258,7 @@ class PretrainingSamples:
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
         shards = self.folder.read([self.entries[number] for number in numbers])
         variant = self.epochs.variant(epoch)
-        lengths = [Lengths(shard.sentence_offsets, shard.document_offsets) for shard in shards]
+        lengths = [Lengths(s.sentence_offsets, s.document_offsets, s.document_hashes) for s in shards]
         chunks = [
             plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, variant)
             for number, shard_lengths in zip(numbers, lengths, strict=True)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import assert_same_end, run_here
 from tests.support.settings import NO_DROPOUT, Settings
+from tests.support.texts import write_prepared
 
 OBJECTIVES = {
     "mlm": ({"objective": "mlm", "pairs": "full_sentences"}, ["mlm"], "BertForMaskedLM"),
@@ -50,3 +53,15 @@ def test_a_checkpoint_of_another_objective_is_refused_by_name(base: Settings, tm
         run_here(base | {"run_name": "b", "objective": "mlm", "resume": checkpoint})
     run_here(base | {"run_name": "c", "objective": "mlm", "trainer.max_steps": 5, "init_from": checkpoint})
     assert (tmp_path / "runs" / "c" / "checkpoints" / "step-0000005.ckpt").exists()
+
+
+def test_a_corpus_of_one_pair_label_is_a_warning_in_the_log_of_the_run(
+    base: Settings, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    copies = [[["the king runs .", "the queen sees the river ."]] * 10] * 2
+    folder = write_prepared(tmp_path / "copies", tokenizer, copies, copies[0])
+    run_here(base | {"run_name": "a", "data.path": folder, "trainer.max_steps": 1, "data.global_batch_size": 8})
+    log = RunFolder(tmp_path / "runs" / "a").log.read_text()
+    (said,) = (line for line in log.splitlines() if "learns a constant" in line)
+    assert "100.0% of the pairs of the train split" in said
+    assert "is_next" in said

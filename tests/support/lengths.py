@@ -1,16 +1,21 @@
 """Documents as sentence lengths, for the tests of the pair formats."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from data_pipeline.pairs.chunks import Lengths
 
 
-def make_lengths(documents: list[list[int]]) -> Lengths:
-    """Describe documents given as sentence lengths."""
+def make_lengths(documents: list[list[int]], texts: Sequence[int] | None = None) -> Lengths:
+    """Describe documents given as sentence lengths; without `texts`, those of the same lengths are copies."""
+    numbers = {shape: number for number, shape in enumerate(sorted(set(map(tuple, documents))))}
+    texts = [numbers[tuple(document)] for document in documents] if texts is None else texts
     sentences = [length for document in documents for length in document]
     return Lengths(
         np.concatenate([[0], np.cumsum(sentences, dtype=np.int64)]).astype(np.int64),
         np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64),
+        np.array(texts, dtype=np.uint64),
     )
 
 

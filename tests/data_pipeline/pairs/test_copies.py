@@ -51,3 +51,10 @@ def test_nothing_is_random_beside_copies_alone(pairs: PairFormat) -> None:
     chunks = pairs.plan(lengths, 64, rng.fold(0)[()])
     assert len(chunks)
     assert not chunks.is_changed.any()
+
+
+def test_documents_of_one_shape_are_copies_only_with_the_same_text() -> None:
+    copies = make_lengths([[5, 5]] * 4, texts=[9, 2, 9, 3]).copies
+    drawn = copies.draw_other(np.repeat([0, 1], 200), rng.fold(1, np.arange(400)), 0)
+    assert copies.has_other.all()
+    assert (set(drawn[:200].tolist()), set(drawn[200:].tolist())) == ({1, 3}, {0, 2, 3})

@@ -1,18 +1,21 @@
 """Lengths files: what the shard itself says, read in its place, and refused if damaged."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline.prepared.document_hashes import document_hash
+from data_pipeline.prepared.document_hashes import document_hash, parse_hashes
 from data_pipeline.prepared.lengths_file import parse_lengths_file
 from data_pipeline.prepared.manifest import Manifest, ShardEntry, SideFile
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.prepared.shards import parse_lengths, write_shard
+from tests.support.corpora import read_shard
 from tests.support.texts import make_documents
+from tests.support.version_two import write_version_two
 
 
 @pytest.fixture
@@ -64,6 +67,34 @@ def test_hashes_are_those_of_the_token_ids_of_each_document(tmp_path: Path, entr
     assert hashes.tolist() == [document_hash(document) for document in documents]
     ids = np.concatenate(documents[3].sentences).astype("<u4").tobytes()
     assert int(hashes[3]).to_bytes(8, "little") == hashlib.blake2b(ids, digest_size=8).digest()
+    assert read_shard(tmp_path, entry).document_hashes.tolist() == hashes.tolist()
+
+
+def test_hashes_are_read_from_their_file_and_computed_without_it(prepared: Path, tmp_path: Path) -> None:
+    now, before = PreparedFolder(prepared), PreparedFolder(write_version_two(prepared, tmp_path / "two"))
+    for entry, old in zip(now.manifest.splits["train"], before.manifest.splits["train"], strict=True):
+        assert now.read_hashes(entry).tolist() == before.read_hashes(old).tolist()
+
+
+@pytest.mark.parametrize(("damage", "said"), [("missing", "is missing"), ("cut", "is truncated"), ("flip", "altered")])
+def test_a_damaged_hashes_file_is_named(prepared: Path, tmp_path: Path, damage: str, said: str) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+    entry = Manifest.load(folder).splits["train"][2]
+    path = folder / f"{entry.name}.hashes"
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= damage == "flip"
+    path.write_bytes(whole[:-1] if damage == "cut" else whole)
+    if damage == "missing":
+        path.unlink()
+    with pytest.raises(ValueError, match=rf"^file [^\n]*part-00002\.tar\.hashes {said}|was {said}"):
+        PreparedFolder(folder).read_hashes(entry)
+
+
+def test_hashes_of_another_shard_are_refused(tmp_path: Path, entry: ShardEntry) -> None:
+    other = write_shard(tmp_path, "b.tar", make_documents(number=7), 30_000)
+    swapped = replace(entry, side_files=other.side_files)
+    with pytest.raises(ValueError, match=r"^file b\.hashes has 7 documents, the manifest says 40"):
+        parse_hashes((tmp_path / "b.tar.hashes").read_bytes(), "b.hashes", swapped)
 
 
 def test_counting_reads_the_lengths_file_in_place_of_the_shard(prepared: Path, tmp_path: Path) -> None:
