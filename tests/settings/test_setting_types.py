@@ -80,7 +80,9 @@ def test_a_value_of_another_kind_is_refused_by_name(
 
 def test_a_setting_that_its_group_does_not_have_is_refused_by_name(base: Settings, tmp_path: Path) -> None:
     """Such as the betas of AdamW, which an experiment has set, with another optimizer."""
-    with pytest.raises(ValueError, match=r"^optimizer\.betas=\[0\.9, 0\.98\] is no setting of .*muon; .*: lr, adamw_lr"):
+    with pytest.raises(
+        ValueError, match=r"^optimizer\.betas=\[0\.9, 0\.98\] is no setting of .*muon; .*: lr, adamw_lr"
+    ):
         run_here(base | {"optimizer": "muon", "+optimizer.betas": "[0.9,0.98]"})
     assert not (tmp_path / "runs").exists()
 
