@@ -4,49 +4,41 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.callbacks.checkpointing import AtomicCheckpointIO
 from bert_lightning.callbacks.preemption import Preemption, hand_over
-from bert_lightning.checkpoints.checkpoint import checkpoint_payload, is_whole, load_pretrained
+from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
-from bert_lightning.execution.launch_environment import launch_plugins, trainer_accelerator
 from bert_lightning.execution.sharding import blocks_of, recompute_activations
-from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
+from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
-from bert_lightning.settings.changed_settings import Change, changed_settings
+from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
-    Processes,
     is_first_process,
-    lightning_precision,
     prepared_folder,
-    restarts_would_fail,
-    unused_gpus,
 )
 from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
 from bert_lightning.settings.run_facts import run_facts
-from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
+from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
-from bert_lightning.training.going_back import set_newer_aside
 from bert_lightning.training.modules import TrainingModule
+from bert_lightning.training.started_run import advice, started
 from bert_lightning.training.starting_point import (
     StartingPoint,
     check_resume,
@@ -55,7 +47,7 @@ from bert_lightning.training.starting_point import (
     start_from,
 )
 from bert_lightning.training.step_guard import NotFiniteError
-from data_pipeline.streams.phases import Phases
+from bert_lightning.training.trainers import make_trainer, quieten
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger("bert_lightning.pretrain")
@@ -70,7 +62,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     Raises:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
-    _quieten()
+    quieten()
     watch_launcher()
     check_types(cfg)
     strategy = instantiate(cfg.strategy)
@@ -89,7 +81,9 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
         say_finished(start, plan.folder, max_steps, changes)
         return None
     trainer = build_trainer(plan, strategy)
-    with _started(plan, start, changes, parameter_count(module)) if is_first_process() else nullcontext():
+    said = [_announcement(plan, start, parameter_count(module)), *map(str, changes)]
+    settings_text = OmegaConf.to_yaml(plan.settings, resolve=True)
+    with started(plan.folder, start, plan.settings.resume, settings_text, plan.processes, said):
         try:
             for logger in trainer.loggers:
                 logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
@@ -99,24 +93,6 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     shut_down()
     hand_over(trainer)
     return trainer
-
-
-def check_sharding(
-    strategy: FullyShardedStrategy, processes: Processes, precision: str, compilation: Compilation
-) -> None:
-    """Raise a ValueError if the settings of strategy=fsdp do not fit processes, precision or compilation."""
-    if compilation.scope == "model":
-        raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
-    if compilation.records("cuda" if processes.accelerator == "gpu" else "cpu"):
-        raise ValueError(
-            f"compile.mode={compilation.mode} records CUDA graphs of parameters that stay where they are, but "
-            "strategy=fsdp gathers them anew for every pass; take compile.mode=default"
-        )
-    if processes.size == 1:
-        raise ValueError("strategy=fsdp splits the model over processes, but there is one; take strategy=single")
-    ranks_of_one_copy(strategy.shard_size, processes.devices, processes.num_nodes)
-    if strategy.options.param_dtype == torch.bfloat16 and lightning_precision(precision) != "bf16-mixed":
-        raise ValueError(f"strategy.param_dtype=bfloat16 needs trainer.precision=bf16-mixed, not {precision}")
 
 
 def build_data(plan: RunPlan) -> PretrainingData:
@@ -190,100 +166,28 @@ def _attention(plan: RunPlan) -> PackedAttention:
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
-    """Build the trainer: one epoch without end, everything shown and saved by the callbacks of this package."""
-    callbacks = _instances(plan.settings.callbacks)
-    keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)  # Lightning's way does not save
-    return instantiate(
-        plan.settings.trainer,
-        strategy=strategy,
-        accelerator=trainer_accelerator(plan.processes),
-        devices=plan.processes.devices,
-        num_nodes=plan.processes.num_nodes,
-        precision=lightning_precision(plan.precision),
-        callbacks=callbacks,
-        max_time=None if keeps_time else plan.settings.trainer.max_time,
-        logger=_instances(plan.settings.logger),
-        plugins=launch_plugins() + ([] if isinstance(strategy, FullyShardedStrategy) else [AtomicCheckpointIO()]),
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    """Build the trainer of a run."""
+    make = partial(instantiate, plan.settings.trainer)
+    callbacks, loggers = (_instances(group) for group in (plan.settings.callbacks, plan.settings.logger))
+    keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)
+    return make_trainer(make, strategy, plan.processes, plan.precision, callbacks, loggers, keeps_time)
 
 
 def _instances(group: DictConfig) -> list[Any]:
     return [each for each in instantiate(group).values() if each is not None]  # null leaves one out
 
 
-@contextmanager
-def _started(
-    plan: RunPlan, start: StartingPoint | None, changes: Sequence[Change], num_parameters: int
-) -> Iterator[None]:
-    """Hold the folder of the run, set aside what is newer, write the settings, and say what is about to happen."""
-    settings, folder = plan.settings, plan.folder
-    checkpoint = start.checkpoint if start is not None else None
-    with folder.locked() as has_waited:
-        if has_waited and find_checkpoint(settings.resume, folder) != checkpoint:
-            raise ValueError(f"another run has meanwhile gone on in {folder.path}; give the same command again")
-        if restarts_would_fail():
-            log.warning(
-                "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other"
-            )
-        if unused := unused_gpus(plan.processes, torch.cuda.device_count()):
-            log.warning("%s %s", settings.run_name, unused)
-        with folder.logged("bert_lightning"):
-            set_newer_aside(folder, start, settings.resume)
-            write_whole(folder.config, OmegaConf.to_yaml(settings, resolve=True))
-            log.info(
-                "%s: %.1f M parameters, %d x %s, %s, %s, %s",
-                settings.run_name,
-                num_parameters / 1e6,
-                plan.processes.size,
-                plan.processes.accelerator,
-                plan.precision,
-                plan.steps_in_words,
-                f"continuing from {checkpoint}" if checkpoint else "from the start",
-            )
-            for change in changes:
-                log.info("%s", change)
-            yield
-
-
-def advice(error: NotFiniteError, folder: RunFolder, phases: Phases) -> str:
-    """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
-    first, last = phases.samples_of(error.first_step - 1), phases.samples_of(error.last_step) - 1
-    before = [path for path in folder.saved() if step_of(path) < error.first_step]
-    good = next((path for path in reversed(before) if is_whole(path)), None)
-    return (
-        f"examples {first} to {last} of the stream. The last good checkpoint is {good or 'none'}. Lower "
-        "optimizer.lr or gradient_clip_val, or lengthen schedule.warmup_steps, and continue with resume=<checkpoint>"
-    )
+def _announcement(plan: RunPlan, start: StartingPoint | None, num_parameters: int) -> str:
+    """Return in one line what is about to happen."""
+    place = f"{plan.processes.size} x {plan.processes.accelerator}"
+    how = f"continuing from {start.checkpoint}" if start is not None else "from the start"
+    size = f"{num_parameters / 1e6:.1f} M parameters"
+    return f"{plan.settings.run_name}: {size}, {place}, {plan.precision}, {plan.steps_in_words}, {how}"
 
 
 def _plain(settings: DictConfig) -> Any:
     """Return settings as plain containers, all of them resolved."""
     return OmegaConf.to_container(settings, resolve=True)
-
-
-def _quieten() -> None:
-    """Silence what Lightning says about choices that are made here on purpose."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # It says that a rank has died, and with which status, before it ends the others.
-    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
-    for message in (
-        ".*srun.*command is available",
-        ".*does not have many workers",
-        ".*LeafSpec",
-        ".*`isinstance",
-        ".*broadcast_buffers",
-        ".*smaller than the logging interval",
-        ".*sync_dist=True",
-    ):
-        warnings.filterwarnings("ignore", message)
 
 
 def last_loss(cfg: DictConfig) -> float | None:

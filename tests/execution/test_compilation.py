@@ -235,7 +235,7 @@ def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_pat
 
 def test_one_graph_and_sharding_exclude_each_other(base: Settings) -> None:
     from bert_lightning.execution.strategies import FullyShardedStrategy
-    from bert_lightning.pretrain import check_sharding
+    from bert_lightning.execution.strategy_checks import check_sharding
     from bert_lightning.settings.config import Processes
 
     with pytest.raises(ValueError, match=r"compile\.scope=model .* strategy=fsdp"):

@@ -1,0 +1,197 @@
+"""Tasks with a label for each text or pair: GLUE, and tables of the user's own.
+
+The functions are the targets of conf/task; each puts together where the texts come from and what a label is.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.finetuning.text_labels import ClassLabels, Labels, LabelSets, NumberLabels
+from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
+from bert_lightning.finetuning.text_sources import GlueTexts, TableTexts, TextSource
+from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.models.attention import PackedAttention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.task_objective import TaskObjective
+from data_pipeline.tasks.encoded import LABELS
+from data_pipeline.tasks.glue import GLUE_TASKS
+from data_pipeline.tasks.tables import Row
+from data_pipeline.tasks.texts import encode_texts
+
+
+class TextTask(Task):
+    """A label for each text or pair of texts.
+
+    Args:
+        name: Name of the task.
+        source: Where the texts come from.
+        labels: What a label is.
+        metrics: Names of the metrics.
+        chosen_by: The metric that the best checkpoint is chosen by.
+    """
+
+    def __init__(self, name: str, source: TextSource, labels: Labels, metrics: Sequence[str], chosen_by: str) -> None:
+        check_metrics(list(metrics), chosen_by, labels.known_metrics)
+        super().__init__(name, chosen_by, highest_is_best=chosen_by not in LOWEST_IS_BEST)
+        self._source = source
+        self._labels = labels
+        self._metrics = {name: labels.known_metrics[name] for name in metrics}
+
+    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+        """Read and encode the splits; the classes are those of the training split unless they are given."""
+        texts = self._source.splits()
+        for example in texts[TRAIN]:
+            if example.label is None:
+                raise ValueError(f"{example.where} has no label to train on")
+        self._labels = self._labels.learned(texts[TRAIN])
+        splits = {}
+        for name, examples in texts.items():
+            encoded = encode_texts(tokenizer, examples, seq_len, self._labels.codes(examples), name)
+            splits[name] = Split(name, encoded, examples, all(example.label is not None for example in examples))
+        return splits
+
+    def objective(
+        self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
+    ) -> TaskObjective:
+        """Return a new model with the pooler and a classifier."""
+        return self._labels.objective(config, attention, classifier_dropout)
+
+    def head(self) -> TaskHead:
+        """Return the kind of the head and its labels."""
+        return self._labels.head()
+
+    def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
+        """Return the metrics of the task."""
+        decided, wanted = self._labels.decided(scores.values), self._labels.wanted(_codes(split))
+        return {name: metric(decided, wanted) for name, metric in self._metrics.items()}
+
+    def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
+        """Yield the name of the label that is predicted for each text, the scores, and the right label if known."""
+        named = self._labels.named(self._labels.decided(scores.values))
+        right = self._labels.named(self._labels.wanted(_codes(split))) if split.is_labeled else None
+        for row, example in enumerate(split.records):
+            line = {"id": example.identifier, "prediction": named[row], "scores": scores.values[row].tolist()}
+            yield line | ({"label": right[row]} if right is not None else {})
+
+
+def _codes(split: Split) -> np.ndarray:
+    """Return the labels of a split as its source has coded them, (examples,) or (examples, labels)."""
+    target = split.encoded.targets[LABELS]
+    codes = target.labels.reshape(len(target.positions), -1)
+    return codes if codes.shape[1] > 1 else codes[:, 0]
+
+
+def glue_task(name: str, path: str, metrics: Sequence[str], chosen_by: str) -> TextTask:
+    """Return a task of GLUE in its official files.
+
+    Args:
+        name: Name of the task in `GLUE_TASKS`.
+        path: Folder of the task, or one that contains it.
+        metrics: Names of the metrics.
+        chosen_by: The metric that the best checkpoint is chosen by.
+    """
+    classes = list(GLUE_TASKS[name].classes.values())
+    labels = ClassLabels(classes) if classes else NumberLabels()
+    return TextTask(name, GlueTexts(name, Path(path)), labels, metrics, chosen_by)
+
+
+def classification_task(
+    name: str,
+    path: str,
+    text: str,
+    label: str,
+    metrics: Sequence[str],
+    chosen_by: str,
+    text_pair: str | None = None,
+    identifier: str | None = None,
+    labels: Sequence[str] | None = None,
+    class_weights: str | Sequence[float] | None = None,
+    validation_share: float = 0.1,
+) -> TextTask:
+    """Return a task with one class for each text of a table.
+
+    Args:
+        name: Name of the task.
+        path: A file, or a folder with a file for each split.
+        text: Column of the text.
+        label: Column of the label.
+        metrics: Names of the metrics.
+        chosen_by: The metric that the best checkpoint is chosen by.
+        text_pair: Column of the second text of a pair; None for single texts.
+        identifier: Column that identifies examples; None counts them.
+        labels: Names of the classes; None takes those of the training examples.
+        class_weights: Factor of the loss of each class, or balanced; None weighs all classes the same.
+        validation_share: Share of the training examples that is held out if there is no validation file.
+    """
+    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.class_name)
+    weights = class_weights if class_weights is None or isinstance(class_weights, str) else list(class_weights)
+    names = None if labels is None else [str(each) for each in labels]
+    return TextTask(name, source, ClassLabels(names, weights), metrics, chosen_by)
+
+
+def regression_task(
+    name: str,
+    path: str,
+    text: str,
+    label: str,
+    metrics: Sequence[str],
+    chosen_by: str,
+    text_pair: str | None = None,
+    identifier: str | None = None,
+    validation_share: float = 0.1,
+) -> TextTask:
+    """Return a task with a number for each text of a table.
+
+    Args:
+        name: Name of the task.
+        path: A file, or a folder with a file for each split.
+        text: Column of the text.
+        label: Column of the number.
+        metrics: Names of the metrics.
+        chosen_by: The metric that the best checkpoint is chosen by.
+        text_pair: Column of the second text of a pair; None for single texts.
+        identifier: Column that identifies examples; None counts them.
+        validation_share: Share of the training examples that is held out if there is no validation file.
+    """
+    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.number)
+    return TextTask(name, source, NumberLabels(), metrics, chosen_by)
+
+
+def multilabel_task(
+    name: str,
+    path: str,
+    text: str,
+    label: str,
+    metrics: Sequence[str],
+    chosen_by: str,
+    text_pair: str | None = None,
+    identifier: str | None = None,
+    labels: Sequence[str] | None = None,
+    class_weights: Sequence[float] | None = None,
+    validation_share: float = 0.1,
+) -> TextTask:
+    """Return a task with any number of classes for each text of a table.
+
+    Args:
+        name: Name of the task.
+        path: A file, or a folder with a file for each split.
+        text: Column of the text.
+        label: Column of the classes: a list of names, or names with commas between them.
+        metrics: Names of the metrics.
+        chosen_by: The metric that the best checkpoint is chosen by.
+        text_pair: Column of the second text of a pair; None for single texts.
+        identifier: Column that identifies examples; None counts them.
+        labels: Names of the classes; None takes those of the training examples.
+        class_weights: Factor of the loss of each class; None weighs all classes the same.
+        validation_share: Share of the training examples that is held out if there is no validation file.
+    """
+    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.class_names)
+    names = None if labels is None else [str(each) for each in labels]
+    weights = None if class_weights is None else list(class_weights)
+    return TextTask(name, source, LabelSets(names, weights), metrics, chosen_by)

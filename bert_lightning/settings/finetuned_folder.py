@@ -1,0 +1,69 @@
+"""The folder of bert-finetune: a run folder for each seed, and what all seeds together have reached."""
+
+from pathlib import Path
+from typing import Any
+
+from bert_lightning.settings.run_folder import RunFolder
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.typed_fields import checked, entry
+
+SCORES = "scores.json"
+_MOST_BYTES = 1 << 24
+
+
+class FinetunedFolder:
+    """What lies in the folder of a fine-tuning, and in the folder of each of its seeds.
+
+    Args:
+        path: The folder, which need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.scores = self.path / SCORES
+        """The metrics; the file is written last, so a folder that has it is finished."""
+
+    def predictions(self, split: str) -> Path:
+        """Return the file with one line for each example of a split."""
+        return self.path / ("predictions.jsonl" if split == "validation" else f"predictions_{split}.jsonl")
+
+    def read_scores(self) -> dict[str, Any] | None:
+        """Return the content of scores.json, None if there is none.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        if not has_file(self.path, SCORES):
+            return None
+        return parse_object(read_plain_text(self.path, SCORES, _MOST_BYTES), str(self.scores))
+
+
+def best_checkpoint(path: Path) -> Path | None:
+    """Return the best checkpoint of a fine-tuning, or of one of its seeds; None if the folder is neither.
+
+    Args:
+        path: Folder of bert-finetune, or of a seed.
+
+    Raises:
+        ValueError: if scores.json is damaged, or the checkpoint is no longer there.
+    """
+    scores = FinetunedFolder(path).read_scores()
+    if scores is None:
+        return None
+    where = str(path / SCORES)
+    named = checked(entry(scores, "checkpoint", where=where), str, where, "checkpoint")
+    checkpoint = path / named
+    if not checkpoint.resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"{where} names the checkpoint {named}, which is not in its folder")
+    if not checkpoint.exists():
+        raise ValueError(f"{where} names the checkpoint {named}, which does not exist")
+    return checkpoint
+
+
+def chosen_checkpoint(folder: RunFolder, newest: Path) -> Path:
+    """Return the checkpoint that a run has noted as its best, its newest one if it has noted none."""
+    if not folder.best.exists():
+        return newest
+    best = folder.checkpoints / str(parse_object(folder.best.read_text(), str(folder.best))["checkpoint"])
+    return best if best.exists() else newest
