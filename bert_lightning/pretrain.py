@@ -49,6 +49,7 @@ from bert_lightning.training.starting_point import (
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.trainers import make_trainer, quieten
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 
 log = logging.getLogger("bert_lightning.pretrain")
 
@@ -152,7 +153,7 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
         settings.trainer.log_every_n_steps,
         settings.gradient_clip_val,
         settings.max_skipped_steps,
-        checkpoint_payload(model_config, tokenizer_dir, _plain(settings)),
+        checkpoint_payload(model_config, read_tokenizer_files(tokenizer_dir), _plain(settings)),
         keeps_gradients=compilation.records(plan.device_type),
     )
 

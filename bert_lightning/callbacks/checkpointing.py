@@ -78,7 +78,7 @@ class PeriodicCheckpoint(Checkpoint):
             raise ValueError(f"the ranks do not see the same newest checkpoint in {self.folder.checkpoints}: {listed}")
         if trainer.is_global_zero:
             for leftover in self.folder.leftovers():
-                _remove(leftover)
+                remove_checkpoint(leftover)
         if self.keep_best is not None:
             self._best = gather_objects(_read_json(self.folder.best))[0]
         self._time_is_up = SharedFlags(1) if self.every_minutes is not None else None
@@ -173,14 +173,14 @@ class PeriodicCheckpoint(Checkpoint):
         if self.keep_last is not None:
             for path in self.folder.saved()[: -self.keep_last]:
                 if path.name != self._best.get("checkpoint"):
-                    _remove(path)
+                    remove_checkpoint(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _remove(path: Path) -> None:
+def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint, a file or a folder; a kill in between leaves nothing that looks whole."""
     condemned = path if path.name.startswith(".") else path.rename(partial_path(path))
     if condemned.is_dir():

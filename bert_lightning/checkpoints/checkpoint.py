@@ -21,6 +21,7 @@ from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_names import HEADS
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import folds_case, read_tokenizer_files, write_tokenizer_files
@@ -92,20 +93,23 @@ class Pretrained:
 
 
 def checkpoint_payload(
-    config: EncoderConfig, tokenizer: Path, settings: Mapping[str, Any], head: TaskHead | None = None
+    config: EncoderConfig,
+    tokenizer_files: Mapping[str, str],
+    settings: Mapping[str, Any],
+    head: TaskHead | None = None,
 ) -> dict[str, Any]:
     """Return what is added to every checkpoint.
 
     Args:
         config: The encoder's sizes.
-        tokenizer: The tokenizer's folder.
+        tokenizer_files: The text of the tokenizer's files, by name.
         settings: The resolved config.
         head: The head of a task, None while pre-training.
     """
     content = {
         "format_version": FORMAT_VERSION,
         "model": config.as_dict(),
-        "tokenizer": read_tokenizer_files(tokenizer),
+        "tokenizer": dict(tokenizer_files),
         "config": dict(settings),
     }
     if head is not None:
@@ -137,8 +141,9 @@ def load_pretrained(path: str | Path) -> Pretrained:
     """Read a model.
 
     Args:
-        path: A checkpoint file or folder, a run's folder (its newest whole checkpoint), or a Hugging Face folder, which
-            may lack heads: `Pretrained.absent_heads` says which.
+        path: A checkpoint file or folder; a run's folder, of which it is the newest whole checkpoint; a folder of
+            bert-finetune, of which it is the best checkpoint; or a Hugging Face folder, which may lack heads:
+            `Pretrained.absent_heads` says which.
 
     Raises:
         ValueError: if there is nothing of the kind, or it is damaged.
@@ -149,7 +154,7 @@ def load_pretrained(path: str | Path) -> Pretrained:
     if path.is_dir() and has_file(path, huggingface.CONFIG):
         return _read_huggingface(path)
     if path.is_dir() and not has_file(path, META):
-        newest = latest_checkpoint(path)
+        newest = best_checkpoint(path) or latest_checkpoint(path)
         if newest is None:
             raise ValueError(f"checkpoint={path} is neither a run with a whole checkpoint nor a Hugging Face folder")
         return _read_checkpoint(newest)

@@ -10,8 +10,6 @@ from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.untrusted.typed_fields import listed
 
 log = logging.getLogger(__name__)
-_POOLERS = ("pooler", "nsp_head.pooler", "sop_head.pooler")
-"""Names that the pooler has in fine-tuned and in pre-trained models."""
 
 
 def starting_state(pretrained: Pretrained, has_pooler: bool, reinit_layers: int = 0) -> dict[str, Tensor]:
@@ -31,16 +29,10 @@ def starting_state(pretrained: Pretrained, has_pooler: bool, reinit_layers: int 
         raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
     left_out = tuple(f"layers.{layer}." for layer in range(num_layers - reinit_layers, num_layers))
     encoder = {name: each for name, each in pretrained.state_of("encoder").items() if not name.startswith(left_out)}
-    pooler = trained_pooler(pretrained) if has_pooler and not reinit_layers else {}
+    pooler = pretrained.pooler() if has_pooler and not reinit_layers else {}
     return {f"encoder.{name}": each for name, each in encoder.items()} | {
         f"pooler.{name}": each for name, each in pooler.items()
     }
-
-
-def trained_pooler(pretrained: Pretrained) -> Mapping[str, Tensor]:
-    """Return the state of the pooler, whatever head it belongs to; empty if there is none."""
-    states = (pretrained.state_of(name) for name in _POOLERS)
-    return next((state for state in states if state), {})
 
 
 def begin_with(objective: TaskObjective, state: Mapping[str, Tensor]) -> None:
@@ -53,8 +45,9 @@ def said_of_start(objective: TaskObjective, state: Mapping[str, Tensor], pretrai
     """Return what a user should know of the weights that a task begins with, one line each."""
     new = sorted({name.rpartition(".")[0] for name in objective.state_dict() if name not in state})
     lines = [f"these begin with new weights: {listed(new)}"]
-    if any(name.startswith("pooler.") for name in new) and not trained_pooler(pretrained):
+    if any(name.startswith("pooler.") for name in new) and not pretrained.pooler():
         lines.append("the checkpoint has no trained pooler; the task trains a new one")
-    if pretrained.state_of("classifier") or pretrained.state_of("qa_outputs"):
-        lines.append("the checkpoint has the head of another task, which is not used")
+    if pretrained.head is not None:
+        labels = f" with the labels {listed(pretrained.head.labels)}" if pretrained.head.labels else ""
+        lines.append(f"the checkpoint has a head for {pretrained.head.kind}{labels}, which is not used")
     return lines

@@ -28,7 +28,7 @@ REMARKS = {
     "data.global_batch_size": "the order of the examples stays, the batches differ",
 }
 """What else there is to say of a change."""
-NAMES_OF_THE_RUN = ("resume", "run_name", "output_dir", "run_dir")
+NAMES_OF_THE_RUN = ("resume", "run_name", "output_dir", "run_dir", "seeds")
 """Settings that say where a run lies and how it goes on; they and what is derived from them are not compared."""
 LAST_PHASE = ("data.seq_len", "data.global_batch_size", "data.micro_batch_size")
 """Settings that are those of the last phase if there are phases, which are compared themselves."""

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
-from bert_lightning.training.atomic_checkpoints import AtomicCheckpointIO
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint
 from bert_lightning.settings.run_folder import RunFolder, step_of
+from bert_lightning.training.atomic_checkpoints import AtomicCheckpointIO
 
 
 class FakeTrainer(SimpleNamespace):

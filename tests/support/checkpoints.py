@@ -13,6 +13,7 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.tokenizers.tokenizer import save_tokenizer
+from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 from tests.support.parity import CONFIG, our_model, reference_model
 
 
@@ -50,7 +51,7 @@ def checkpoint_content(
     model.load_state_dict(our_model(reference_model(config), config).state_dict(), strict=False)
     state = model.state_dict()
     content = {"state_dict": {f"objective.{name}": tensor for name, tensor in state.items()}, "global_step": 7}
-    return content, checkpoint_payload(config, folder, {"seed": 1}), state
+    return content, checkpoint_payload(config, read_tokenizer_files(folder), {"seed": 1}), state
 
 
 def assert_same(state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -1,0 +1,101 @@
+"""What all seeds of a fine-tuning share: the checkpoint, the task with its examples, and the processes."""
+
+from dataclasses import dataclass, replace
+
+from hydra.utils import instantiate
+from lightning.pytorch.strategies import ParallelStrategy
+from omegaconf import DictConfig, OmegaConf
+
+from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
+from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.execution.strategy_checks import check_sharding
+from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
+from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.models.attention import PackedAttention, choose_attention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.task_objective import TaskObjective
+from bert_lightning.settings.config import Processes, find_processes, resolve_precision
+from bert_lightning.settings.setting_types import check_types
+
+CORE_KEYS = ("recipe", "train_examples")
+"""Settings of the task group that the task itself does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all seeds share.
+
+    Attributes:
+        processes: The processes that train.
+        precision: The precision of the computation.
+        pretrained: What the seeds start from.
+        config: Sizes and dropout of the encoder.
+        attention: How packed sequences attend to themselves.
+        task: The task.
+        splits: Its splits by name.
+    """
+
+    processes: Processes
+    precision: str
+    pretrained: Pretrained
+    config: EncoderConfig
+    attention: PackedAttention
+    task: Task
+    splits: dict[str, Split]
+
+    @property
+    def device_type(self) -> str:
+        """Torch's word for the accelerator, "cuda" or "cpu"."""
+        return "cuda" if self.processes.accelerator == "gpu" else "cpu"
+
+    def objective(self, classifier_dropout: float | None) -> TaskObjective:
+        """Return a new model of the task."""
+        return self.task.objective(self.config, self.attention, classifier_dropout)
+
+
+def prepare_job(cfg: DictConfig) -> Job:
+    """Check the settings that all seeds share, read the checkpoint and the files of the task.
+
+    Raises:
+        ValueError: naming the setting, or the file and line, at fault.
+    """
+    task_settings = _checked_task(cfg)
+    strategy = instantiate(cfg.strategy)
+    processes = find_processes(cfg.trainer, isinstance(strategy, ParallelStrategy))
+    precision = resolve_precision(cfg.trainer.precision, processes.accelerator)
+    if precision == "fp8":
+        raise ValueError("trainer.precision must be one of auto, 32-true, bf16-mixed for fine-tuning; got fp8")
+    if isinstance(strategy, FullyShardedStrategy):
+        check_sharding(strategy, processes, precision, instantiate(cfg.compile))
+    task: Task = instantiate(task_settings, _convert_="all")
+    pretrained = load_pretrained(cfg.checkpoint)
+    changes = {str(name): value for name, value in cfg.model.items() if value is not None}
+    config = replace(pretrained.config, **changes)
+    check_seq_len(cfg.data.seq_len, config.max_position_embeddings)
+    device_type = "cuda" if processes.accelerator == "gpu" else "cpu"
+    head_dim, is_half = config.hidden_size // config.num_attention_heads, precision != "32-true"
+    attention = choose_attention(device_type, config.attention_probs_dropout_prob, is_half, head_dim)
+    splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len)
+    train = splits[TRAIN]
+    splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))
+    return Job(processes, precision, pretrained, config, attention, task, splits)
+
+
+def _checked_task(cfg: DictConfig) -> DictConfig:
+    """Check the types of all settings and return those of the task group that the task knows."""
+    if OmegaConf.select(cfg, "task._target_") is None:
+        raise ValueError("task must be the name of a file in conf/task, such as task=sst2")
+    groups = [name for name in map(str, cfg) if not OmegaConf.is_missing(cfg, name)]
+    for name in groups:
+        if name != "task" and isinstance(cfg[name], DictConfig):
+            check_types(cfg[name], name)
+    task = OmegaConf.masked_copy(cfg.task, [str(name) for name in cfg.task if name not in CORE_KEYS])
+    check_types(task, "task")
+    if OmegaConf.select(cfg, "callbacks.checkpoint._target_") is None:
+        raise ValueError("callbacks.checkpoint must be a group: a fine-tuning keeps the best checkpoint of each seed")
+    if cfg.resume not in (None, "auto"):
+        raise ValueError(f"resume must be null or auto, which goes on with all seeds; got {cfg.resume}")
+    for name in ("grid", "freeze"):
+        if not isinstance(cfg[name], bool):
+            raise ValueError(f"{name} must be true or false; got {cfg[name]}")
+    return task
