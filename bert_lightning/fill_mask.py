@@ -3,8 +3,6 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
-import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,8 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
-from data_pipeline.streams.packing import PackedTokens
+from bert_lightning.settings.free_text import quote_texts
+from data_pipeline.streams.packed_texts import pack_sequences
 from data_pipeline.tokenizers.tokenizer import special_tokens
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
@@ -74,7 +73,7 @@ class MaskFiller:
             raise ValueError(
                 f"text has {len(ids)} tokens, more than max_position_embeddings={self.config.max_position_embeddings}"
             )
-        hidden = self.encoder(_single(ids), torch.tensor(positions))
+        hidden = self.encoder(pack_sequences([ids], [[0] * len(ids)]), torch.tensor(positions))
         scores = self.mlm_head.scores(hidden, self.encoder.embeddings.token.weight)
         best = scores.softmax(-1).topk(min(top_k, self.config.vocab_size))
         return [self._guesses(*row) for row in zip(best.values, best.indices, strict=True)]
@@ -82,18 +81,6 @@ class MaskFiller:
     def _guesses(self, probabilities: Tensor, tokens: Tensor) -> list[Guess]:
         pairs = zip(tokens.tolist(), probabilities.tolist(), strict=True)
         return [Guess(self.tokenizer.id_to_token(token) or f"#{token}", probability) for token, probability in pairs]
-
-
-def _single(ids: list[int]) -> PackedTokens:
-    """Return one text as packed tokens of one segment."""
-    size = len(ids)
-    return PackedTokens(
-        input_ids=torch.tensor(ids),
-        position_ids=torch.arange(size),
-        token_type_ids=torch.zeros(size, dtype=torch.int32),
-        cu_seqlens=torch.tensor([0, size], dtype=torch.int32),
-        max_seqlen=size,
-    )
 
 
 def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
@@ -109,25 +96,9 @@ def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     return guesses
 
 
-def quoted(argument: str) -> str:
-    r"""Return a `text=` argument in the quotes that Hydra's grammar asks of brackets and commas; others as they are.
-
-    The shell takes away the quotes that a user writes. A text that is still in quotes is left alone.
-
-    >>> quoted("text=it's [MASK], no?")
-    'text="it\'s [MASK], no?"'
-    """
-    name, _, text = argument.partition("=")
-    if name != "text" or re.fullmatch(r"""(["'])((?!\1).)*\1""", text):
-        return argument
-    escaped = re.sub(r'(\\*)"', r"\1\1\"", text)  # Hydra reads a backslash as one unless a quote follows
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return f'{name}="{escaped}{escaped[len(escaped) - trailing :]}"'
-
-
 def main() -> None:
     """Run the command."""
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    quote_texts()
     entry_point("fill_mask", fill_mask)()
 
 

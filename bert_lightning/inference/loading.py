@@ -14,6 +14,7 @@ from bert_lightning.models.encoder import Encoder, EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead, Pooler
 from bert_lightning.settings.config import find_accelerator
 from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.whole_numbers import check_whole_number
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -68,6 +69,14 @@ class LoadedModel:
     def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return the last hidden states of packed tokens, all or those of some rows, on the model's device."""
         return self.encoder(tokens.to(self.device), None if rows is None else rows.to(self.device))
+
+    def checked_length(self, seq_len: int | None) -> int:
+        """Return the most tokens of a text: `seq_len`, or as many as the model takes; ValueError if that is fewer."""
+        most = self.config.max_position_embeddings
+        check_whole_number("seq_len", seq_len, least=8, or_null=True)
+        if seq_len is not None and seq_len > most:
+            raise ValueError(f"seq_len={seq_len}, but the model has max_position_embeddings={most}")
+        return seq_len or most
 
     def pooler(self) -> Pooler:
         """Return the pooler; ValueError if the checkpoint has none that is trained."""

@@ -38,8 +38,26 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
             check_types(value, path)
         elif value is not None and key in COLLECTIONS:
             raise ValueError(f"{path} must be a group, or null to leave it out; got {value}")
-        elif value is not None and path not in FILLED_IN and name in hints and not accepts(hints[name], value):
-            raise ValueError(f"{path} must be {_in_words(hints[name])}; got {value}")
+        elif value is not None and path not in FILLED_IN and name in hints:
+            check_value(path, hints[name], value)
+
+
+def check_value(path: str, hint: Any, value: Any) -> None:
+    """Raise a ValueError if a setting does not fit an annotation.
+
+    >>> check_value("truncate", bool, 5)
+    Traceback (most recent call last):
+    ...
+    ValueError: truncate must be true or false; got 5
+    """
+    if not accepts(hint, value):
+        raise ValueError(f"{path} must be {_in_words(hint)}; got {value}")
+
+
+def check_values(cfg: DictConfig, **hints: Any) -> None:
+    """Raise a ValueError for the first setting of a config that does not fit its annotation."""
+    for name, hint in hints.items():
+        check_value(name, hint, cfg[name])
 
 
 def _check_names(cfg: DictConfig, key: str) -> None:

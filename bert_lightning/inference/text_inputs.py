@@ -1,0 +1,131 @@
+"""Texts that a user asks about: one text from the command line, or the rows of a file, read as they are needed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+
+from data_pipeline.tasks.tables import TABLE_SUFFIXES, read_table
+from data_pipeline.untrusted.numbered_lines import numbered_lines
+
+LINES = ".txt"
+ROWS_AT_A_TIME = 256
+"""Rows that are tokenized together."""
+MOST_ROWS = 4096
+"""Most rows in memory together."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """A text, or a pair of texts.
+
+    Attributes:
+        text: The text.
+        text_pair: The second text of a pair, None for a single text.
+        where: File and line, for errors; or the setting.
+    """
+
+    text: str
+    text_pair: str | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedInput:
+    """A text and its tokens.
+
+    Attributes:
+        source: The text.
+        encoding: The tokens, special tokens included.
+        is_cut: Whether tokens at the end were left out.
+    """
+
+    source: TextInput
+    encoding: Encoding
+    is_cut: bool
+
+
+def read_inputs(path: Path, column: str, pair_column: str | None = None) -> Iterator[TextInput]:
+    """Yield the texts of a file: the lines of a .txt, or a column of a table.
+
+    Args:
+        path: A .txt with a text in each line, or a .jsonl, .csv, .tsv or .parquet file.
+        column: Column of the text; a .txt has none.
+        pair_column: Column of the second text; None for single texts.
+
+    Raises:
+        ValueError: naming the file and the line at fault; also if there is no text, or the ending is not known.
+    """
+    if path.suffix not in (LINES, *TABLE_SUFFIXES):
+        raise ValueError(f"input={path} must end in one of {', '.join((LINES, *TABLE_SUFFIXES))}")
+    if path.suffix == LINES:
+        yield from _read_lines(path, pair_column)
+        return
+    for row in read_table(path):
+        pair = None if pair_column is None else row.text(pair_column)
+        yield TextInput(row.text(column), pair, row.where)
+
+
+def _read_lines(path: Path, pair_column: str | None) -> Iterator[TextInput]:
+    if pair_column is not None:
+        raise ValueError(f"input={path} is a file of lines, which has no column {pair_column!r}")
+    number = 0
+    for number, line in numbered_lines(path):
+        yield TextInput(line, None, f"{path}, line {number}")
+    if not number:
+        raise ValueError(f"{path} holds no rows")
+
+
+def given_inputs(
+    text: str | None, text_pair: str | None, path: str | None, column: str, pair_column: str | None
+) -> Iterable[TextInput]:
+    """Return what a command was asked about: `text`, with `text_pair` if there is one, or the rows of `input`.
+
+    Raises:
+        ValueError: if neither or both are given.
+    """
+    if (text is None) == (path is None):
+        raise ValueError("give either text=... or input=<file>")
+    if path is not None:
+        return read_inputs(Path(path), column, pair_column)
+    return [TextInput(str(text), None if text_pair is None else str(text_pair), "text")]
+
+
+def encoded_chunks(
+    inputs: Iterable[TextInput], tokenizer: Tokenizer, seq_len: int, truncate: bool, most_tokens: int
+) -> Iterator[list[EncodedInput]]:
+    """Yield the inputs with their tokens, in their order, as many together as memory is to hold.
+
+    Args:
+        inputs: The texts.
+        tokenizer: The tokenizer.
+        seq_len: Most tokens of a text or a pair.
+        truncate: Whether what is longer is cut; if not, it is refused.
+        most_tokens: Tokens after which a chunk ends.
+
+    Raises:
+        ValueError: naming a text that is longer than `seq_len`.
+    """
+    tokenizer.enable_truncation(seq_len)
+    rows = iter(inputs)
+    chunk: list[EncodedInput] = []
+    tokens = 0
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
+        for row in _encode(some, tokenizer):
+            if row.is_cut and not truncate:
+                raise ValueError(f"{row.source.where} has more than seq_len={seq_len} tokens; truncate=true cuts it")
+            chunk.append(row)
+            tokens += len(row.encoding)
+            if tokens >= most_tokens or len(chunk) >= MOST_ROWS:
+                yield chunk
+                chunk, tokens = [], 0
+    if chunk:
+        yield chunk
+
+
+def _encode(inputs: Sequence[TextInput], tokenizer: Tokenizer) -> Iterator[EncodedInput]:
+    texts = [each.text if each.text_pair is None else (each.text, each.text_pair) for each in inputs]
+    for source, encoding in zip(inputs, tokenizer.encode_batch(texts), strict=True):
+        yield EncodedInput(source, encoding, bool(encoding.overflowing))
