@@ -27,6 +27,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 demo: $(VENV)/.demo  ## Prepare real text, pre-train a small BERT, export it, fill in masks: under 6 minutes on 2 cores
+	@$(BIN)/python -m bert_lightning.demo forecast
 	$(BIN)/bert-prepare corpus=demo output_dir=outputs/demo-data tokenizer.vocab_size=8192 validation_fraction=0.1
 	$(BIN)/bert-pretrain experiment=demo data.path=outputs/demo-data run_name=demo resume=auto
 	$(BIN)/bert-export checkpoint=outputs/demo output_dir=outputs/demo-hf

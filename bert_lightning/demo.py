@@ -1,28 +1,63 @@
-"""The last page of `make demo`: what the run learned, beside what guessing gives, and the paths of its results."""
+"""The words around `make demo`: how long it will take, and what the run learned, beside what guessing gives."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
 import sys
+from collections.abc import Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from bert_lightning.benchmarks.contestants import Setting
+from bert_lightning.benchmarks.forecast import seconds_of_steps
 from bert_lightning.fill_mask import MaskFiller
+from bert_lightning.inference.held_out_hits import Hits, held_out_hits
+from bert_lightning.inference.loading import load_model
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.config import CONF_DIR, find_accelerator, resolve_precision
+from bert_lightning.settings.phase_settings import build_phases
 from bert_lightning.settings.run_folder import RunFolder
-from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.streams.stream_statistics import unigram_entropy
+from data_pipeline import rng
+from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.processes.processors import num_processors
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream_statistics import token_counts, unigram_entropy
+from data_pipeline.tokenizers.tokenizer import special_tokens
 from data_pipeline.untrusted.escaping import printable
 
-SENTENCES = (
-    "in the beginning god created the heaven and the [MASK].",
-    "and the king said [MASK] him, go in peace.",
-    "he was born in [MASK] and died in 1901.",
-    "the city is the capital [MASK] the country.",
-    "it is one of the [MASK] important works of the century.",
-)
+VOCAB_SIZE = 8192
+SEED = 0
+HITS = (1, 5)
+SENTENCES, SHORTEST, LONGEST = 5, 8, 20
+"""Number of sentences shown, and the fewest and most tokens of one."""
+
+
+def forecast() -> str:
+    """Return in words how long the demo's training takes on this machine, from a few of its steps."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        settings = compose("pretrain", ["experiment=demo", f"model.vocab_size={VOCAB_SIZE}", "data.path=demo"])
+    accelerator = find_accelerator("auto")
+    setting = Setting(
+        name="demo",
+        config=instantiate(settings.model),
+        make_objective=instantiate(settings.objective),
+        make_optimizer=instantiate(settings.optimizer),
+        accelerator=accelerator,
+        precision=resolve_precision("auto", accelerator),
+        seq_len=settings.data.seq_len,
+        seed=settings.seed,
+    )
+    minutes = seconds_of_steps(setting, build_phases(settings)) / 60
+    return (
+        f"training will take about {minutes:.1f} minutes on this machine ({num_processors()} processors, "
+        f"{setting.precision}), and fetching and preparing the text about one more"
+    )
 
 
 def last_validation(metrics: Path) -> dict[str, float]:
@@ -31,38 +66,76 @@ def last_validation(metrics: Path) -> dict[str, float]:
     return {name: values[-1] for name, (_, values) in columns.items() if name.startswith("val/")}
 
 
-def results_table(data: Path, run: Path) -> Table:
-    """Compare the held-out losses with guessing: token frequencies for MLM, the larger class for NSP."""
+def results_table(data: Path, run: Path, model: Path) -> Table:
+    """Compare held-out figures with guessing: by token frequencies for MLM, the larger class for NSP."""
     measured = last_validation(RunFolder(run).metrics)
     entropy = unigram_entropy(data, "train")
     mlm, nsp = measured["val/mlm_loss"], measured["val/nsp_accuracy"]
     majority = max(measured["val/random_next"], 1 - measured["val/random_next"])
     table = Table("on held-out documents", "this model", "guessing", "better by", title="What it learned")
     table.add_row("MLM loss (nats a token)", f"{mlm:.3f}", f"{entropy:.3f}", f"{entropy - mlm:.3f}")
-    table.add_row("NSP accuracy", f"{nsp:.3f}", f"{majority:.3f}", f"{nsp - majority:.3f}")
+    found = hits(data, run, model)
+    for most in HITS:
+        name = "the first guess" if most == 1 else f"the first {most} guesses"
+        one, other = found.model[most], found.commonest[most]
+        table.add_row(f"masked token among {name}", f"{one:.1%}", f"{other:.1%}", f"{one - other:.1%}")
+    table.add_row("NSP accuracy", f"{nsp:.1%}", f"{majority:.1%}", f"{nsp - majority:.1%}")
     return table
 
 
-def guesses_table(model: Path) -> Table:
-    """Fill in a few masks with the exported model."""
+def hits(data: Path, run: Path, model: Path) -> Hits:
+    """Return how often the model's first guesses for the held-out masks are right, and the commonest tokens."""
+    settings = OmegaConf.load(RunFolder(run).config)
+    samples = PretrainingSamples(
+        folder=data,
+        split="validation",
+        pairs=instantiate(settings.pairs),
+        masking=instantiate(settings.validation.masking),
+        seq_len=settings.data.seq_len,
+        seed=settings.validation.seed,
+        shuffle=False,
+    )
+    limits = {"guesses": HITS, "max_samples": settings.data.validation_samples}
+    return held_out_hits(load_model(model), samples, token_counts(data, "train"), **limits)
+
+
+def held_out_sentences(data: Path) -> Iterator[list[int]]:
+    """Yield the held-out sentences of a length that fits a line, as token ids."""
+    folder = PreparedFolder(data)
+    for entry in folder.manifest.splits["validation"]:
+        shard = folder.read([entry])[0]
+        for begin, end in pairwise(shard.sentence_offsets.tolist()):
+            if SHORTEST <= end - begin <= LONGEST:
+                yield shard.tokens[begin:end].tolist()
+
+
+def guesses_table(data: Path, model: Path) -> Table:
+    """Fill in one mask in each of a few held-out sentences; the seed decides which token is masked."""
     fill = MaskFiller(model)
-    table = Table("sentence", "its five best guesses", title="What it would fill in")
-    for sentence in SENTENCES:
-        best = fill(sentence, top_k=5)[0]
+    special = special_tokens(fill.tokenizer)
+    table = Table("held-out sentence", "truth", "its five best guesses", title="What it would fill in")
+    for row, ids in enumerate(islice(held_out_sentences(data), SENTENCES)):
+        hidden = int(rng.integers(rng.fold(SEED, row), 0, len(ids)))
+        masked = [*ids[:hidden], special.mask, *ids[hidden + 1 :]]
+        best = fill.fill([special.cls, *masked, special.sep], top_k=5)[0]
         guesses = "  ".join(f"{printable(guess.token)} {guess.probability:.0%}" for guess in best)
-        table.add_row(sentence, guesses)
+        text = fill.tokenizer.decode(masked, skip_special_tokens=False)
+        table.add_row(printable(text), printable(fill.tokenizer.id_to_token(ids[hidden]) or "?"), guesses)
     return table
 
 
 def show(data: Path, run: Path, model: Path) -> None:
     """Print the page for a prepared folder, the run trained on it and the exported model."""
     console = Console(markup=False, emoji=False)
-    console.print(results_table(data, run), guesses_table(model))
-    for source in Manifest.load(data).sources:
+    console.print(results_table(data, run, model), guesses_table(data, model))
+    for source in PreparedFolder(data).manifest.sources:
         about = f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}"
         console.print(printable(about))
     console.print(f"run: {run}\nreport: {RunFolder(run).report}\nmodel: {model}", style="bold")
 
 
 if __name__ == "__main__":
-    show(**{name: Path(value) for name, value in (argument.split("=", 1) for argument in sys.argv[1:])})
+    if sys.argv[1:] == ["forecast"]:
+        print(forecast(), flush=True)
+    else:
+        show(**{name: Path(value) for name, value in (argument.split("=", 1) for argument in sys.argv[1:])})

@@ -1,4 +1,4 @@
-"""The models that are compared: ours, and the BERT of transformers for the same objective, as users run it.
+"""The models that are compared, ours among them.
 
 A contestant turns a packed batch into the inputs of its model, ahead of time. Its steps are whole training steps: copy
 to the device, forward, backward, clip, update. All begin with the same weights and have the same optimizer.
@@ -11,17 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
-from bert_lightning.benchmarks.model_batches import pad_rows
-from bert_lightning.checkpoints.huggingface import to_huggingface
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
-from data_pipeline.streams.packing import MLM, PackedBatch, pack_buffer, unpack_buffers
+from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 MAX_NORM = 1.0
@@ -121,36 +118,6 @@ class Ours(Contestant):
         prepare_update(self.optimizer, gradient_norm(self.model.parameters()), MAX_NORM)
 
 
-class HuggingFace(Contestant):
-    """A BERT of transformers with scaled_dot_product_attention, on padded rows.
-
-    Args:
-        model: A BertForPreTraining, or a BertForMaskedLM.
-        row_length: Tokens every row is padded to; None pads to the longest of the batch.
-        pair_target: Name of the pair labels that the model learns; None for a BertForMaskedLM.
-        **options: See Contestant.
-    """
-
-    def __init__(self, *, model: nn.Module, row_length: int | None, pair_target: str | None, **options: Any) -> None:
-        super().__init__(model=model, **options)
-        self.row_length = row_length
-        self.pair_target = pair_target
-
-    def prepare(self, batch: PackedBatch) -> dict[str, Tensor]:
-        """Pad the examples."""
-        rows = pad_rows(batch, self.row_length, self.pair_target)
-        return rows if self.device.type == "cpu" else {name: tensor.pin_memory() for name, tensor in rows.items()}
-
-    def loss(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the model's own loss."""
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
-        return self.model(**moved).loss
-
-    def clip(self) -> None:
-        """Clip as transformers' Trainer does."""
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """The facts that all contestants share.
@@ -207,42 +174,4 @@ def ours(setting: Setting) -> Ours:
     said = {"fp8": setting.precision == "fp8", "compiled": setting.compilation.applies_to(setting.device.type)}
     return Ours(
         ", ".join(["ours", *(word for word, holds in said.items() if holds)]), model, setting.make_optimizer, is_half
-    )
-
-
-def pair_target(objective: Objective) -> str | None:
-    """Return the name of the pair labels for which transformers' BERT needs its head of two classes; None for none.
-
-    BertForPreTraining learns the order of sentences (sop) as it learns the next sentence: only the labels differ.
-
-    Raises:
-        ValueError: if transformers has no BERT for the objective.
-    """
-    others = sorted(objective.target_names() - {MLM})
-    if MLM not in objective.target_names() or others not in ([], ["nsp"], ["sop"]):
-        raise ValueError(
-            f"objective={type(objective).__name__} learns {', '.join(sorted(objective.target_names()))}, for which "
-            "transformers has no BERT; take baseline=none"
-        )
-    return others[0] if others else None
-
-
-def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:
-    """Build transformers' model for the same objective, with the weights of ours."""
-    target = pair_target(setting.shapes_only())
-    kind = BertForMaskedLM if target is None else BertForPreTraining
-    model = kind(BertConfig(**setting.config.as_dict(), attn_implementation="sdpa"))
-    as_nsp = {name.replace(f"{target}_head.", "nsp_head."): tensor for name, tensor in state.items()}
-    model.load_state_dict(to_huggingface(as_nsp, setting.config), strict=False)
-    model.to(setting.device).train()
-    if is_compiled:
-        model.compile(backend=setting.compilation.backend)
-    names = ["transformers", "compiled" if is_compiled else "eager"] + ["full rows"] * is_full_row
-    return HuggingFace(
-        name=", ".join(names),
-        model=model,
-        row_length=setting.seq_len if is_full_row else None,
-        pair_target=target,
-        make_optimizer=setting.make_optimizer,
-        is_half_precision=setting.dtype == torch.bfloat16,
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from bert_lightning.benchmarks.contestants import Contestant, Setting, huggingface, ours, pair_target
+from bert_lightning.benchmarks.contestants import Contestant, Setting, ours
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.model_tables import Work, draw, facts, losses, ratios, speeds
 from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import race
+from bert_lightning.benchmarks.transformers_berts import huggingface, pair_target
 from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count
 from data_pipeline.whole_numbers import check_whole_number
 

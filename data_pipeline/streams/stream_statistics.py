@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.masking.masking import Vocabulary
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
@@ -71,12 +72,20 @@ class StreamStatistics:
         }
 
 
-def unigram_entropy(folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()) -> float:
-    """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
+def token_counts(
+    folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()
+) -> NDArray[np.int64]:
+    """Return how often each token of the vocabulary stands in a split, (vocabulary,)."""
     source = open_folder(folder)
     manifest = source.manifest.without(exclude_shards)
     counts = np.zeros(manifest.vocab_size, dtype=np.int64)
     for entry in manifest.splits[split]:
         counts += np.bincount(source.read([entry])[0].tokens, minlength=manifest.vocab_size)
+    return counts
+
+
+def unigram_entropy(folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()) -> float:
+    """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
+    counts = token_counts(folder, split, exclude_shards)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())

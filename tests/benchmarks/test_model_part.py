@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bert_lightning.benchmarks.contestants import Contestant, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource, LengthMixture, pad_rows, synthetic_batches
 from bert_lightning.benchmarks.model_part import ModelPart
 from bert_lightning.benchmarks.model_tables import Work, batch_flops, losses, ratios, speeds
 from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import Runner, race
+from bert_lightning.benchmarks.transformers_berts import huggingface
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP

@@ -13,8 +13,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from bert_lightning.benchmarks.contestants import Contestant, Ours, Setting, huggingface, ours
+from bert_lightning.benchmarks.contestants import Contestant, Ours, Setting, ours
 from bert_lightning.benchmarks.model_batches import ExampleSource
+from bert_lightning.benchmarks.transformers_berts import huggingface
 from bert_lightning.checkpoints.huggingface import to_huggingface
 from bert_lightning.execution.compilation import Compilation
 from data_pipeline.streams.packing import PackedBatch
