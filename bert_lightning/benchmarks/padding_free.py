@@ -16,11 +16,9 @@ from transformers import AttentionInterface, BertConfig, BertForMaskedLM, DataCo
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import flat_labels
 from bert_lightning.checkpoints.huggingface import to_huggingface
-from bert_lightning.models.attention import looped_attention
-from data_pipeline.internals import check_internal
+from bert_lightning.models.attention import flash_context, looped_attention
 from data_pipeline.streams.packing import PackedBatch
 
-check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 ATTENTION = "bert_lightning_packed"
 """Name under which transformers finds the attention of this module."""
 
@@ -53,12 +51,11 @@ def packed_attention(
     Returns:
         The context, (1, tokens, heads, head_dim), and no weights.
     """
-    rows = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, head_dim) each
+    query, key, value = (each.squeeze(0).transpose(0, 1) for each in (query, key, value))  # (tokens, heads, head_dim)
     if query.is_cuda and query.dtype != torch.float32:
-        ends = (cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
-        context = torch.ops.aten._flash_attention_forward(*rows, *ends, dropout, False, False)[0]
+        context = flash_context(query, key, value, cu_seq_lens_q, max_length_q, dropout)
     else:
-        context = looped_attention(torch.stack(rows, dim=1), cu_seq_lens_q, max_length_q, dropout)
+        context = looped_attention(torch.stack([query, key, value], dim=1), cu_seq_lens_q, max_length_q, dropout)
     return context.unsqueeze(0), None
 
 

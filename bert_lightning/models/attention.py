@@ -15,6 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bert_lightning.models.dropout import dropout_mask, rounded
+from data_pipeline.internals import check_internal
+
+check_internal(torch, "_softmax_backward_data", "torch 2.11 and 2.13")
+check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 
 PackedAttention = Callable[[Tensor, Tensor, int, float], Tensor]
 """(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim)."""
@@ -66,7 +70,7 @@ def _attend_each_backward(
     With scores S = Q K^T / sqrt(head_dim), weights W = softmax(S), mask M of dropout and context C = (W * M) V:
     dV = (W * M)^T dC, dW = (dC V^T) * M, dS = W * (dW - rowsum(dW * W)), dQ = dS K / sqrt(head_dim) and
     dK = dS^T Q / sqrt(head_dim).
-    `_softmax_backward_data` is an operation of torch without a public name, checked with torch 2.11 and 2.13.
+    `_softmax_backward_data` is an operation of torch without a public name.
     """
     result = torch.empty_like(qkv)
     scale = qkv.shape[-1] ** -0.5
@@ -165,11 +169,18 @@ def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p
 
 
 def flash_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
-    """Attend with the operation beneath `varlen_attn`, which has dropout; CUDA only, half precision only.
-
-    The operation has no public name; checked with torch 2.11 and 2.13.
-    """
+    """Attend with the operation beneath `varlen_attn`, which has dropout; CUDA only, half precision only."""
     query, key, value = qkv.unbind(1)  # each (tokens, heads, head_dim)
+    return flash_context(query, key, value, cu_seqlens, max_seqlen, dropout_p)
+
+
+def flash_context(
+    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float
+) -> Tensor:
+    """Return the context of queries, keys and values that are apart, each (tokens, heads, head_dim), as the context is.
+
+    The operation has no public name.
+    """
     offsets = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
     outputs = torch.ops.aten._flash_attention_forward(query, key, value, *offsets, dropout_p, False, False)
     return cast(Tensor, outputs[0])
