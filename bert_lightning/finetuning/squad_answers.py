@@ -174,6 +174,7 @@ def write_answers(
     answers: Sequence[AnsweredQuestion],
     n_best_size: int,
     threshold: float | None,
+    prefix: str = "",
 ) -> None:
     """Write predictions.json and nbest_predictions.json, and null_odds.json for SQuAD 2.0.
 
@@ -183,6 +184,7 @@ def write_answers(
         answers: Their answers.
         n_best_size: Most candidates of a question.
         threshold: Null odds above which there is no answer; None for SQuAD 1.1, in which every question has one.
+        prefix: Begin of the names of the files.
     """
     named = {question.identifier: answer for question, answer in zip(questions, answers, strict=True)}
     is_v2 = threshold is not None
@@ -193,4 +195,6 @@ def write_answers(
     if is_v2:
         files[NULL_ODDS] = {name: answer.null_odds for name, answer in named.items()}
     for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / f"{prefix}{name}").write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

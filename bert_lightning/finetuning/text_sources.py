@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline import rng
@@ -14,6 +14,7 @@ from data_pipeline.tasks.tables import TABLE_SUFFIXES, Row, read_texts
 from data_pipeline.tasks.task_records import Label, LabeledText
 
 Splits = dict[str, list[LabeledText]]
+Record = TypeVar("Record")
 
 
 class TextSource(Protocol):
@@ -82,7 +83,7 @@ class TableTexts:
         return splits if VALIDATION in splits else held_out(splits, self.validation_share)
 
 
-def held_out(splits: Splits, share: float) -> Splits:
+def held_out(splits: dict[str, list[Record]], share: float) -> dict[str, list[Record]]:
     """Return splits in which a share of the training examples, always the same ones, is the validation split."""
     train = splits[TRAIN]
     order = rng.permutation(rng.fold(0, Purpose.EXAMPLE_ORDER), len(train)).tolist()

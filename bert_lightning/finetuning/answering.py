@@ -1,0 +1,283 @@
+"""Questions whose answers are spans of a text: SQuAD 1.1 and 2.0 (Devlin et al., 2019, sections 4.2 and 4.3)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TaskHead
+from bert_lightning.finetuning.split_sources import TEST, SplitFiles
+from bert_lightning.finetuning.squad_answers import AnsweredQuestion, answer_questions, write_answers
+from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_v1, metrics_v2, score_v1, score_v2
+from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
+from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.models.attention import PackedAttention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering, QuestionAnswering
+from data_pipeline.tasks.answer_windows import AnswerWindows, encode_questions
+from data_pipeline.tasks.squad import read_squad
+from data_pipeline.whole_numbers import check_whole_number
+
+THRESHOLD = "best_f1_threshold"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """How texts are read, and how long answers and lists of answers may be.
+
+    Attributes:
+        doc_stride: Tokens between the begins of two windows of a text.
+        max_query_length: Most tokens of a question.
+        n_best_size: Most answers of a question in nbest_predictions.json.
+        max_answer_length: Most tokens of an answer.
+    """
+
+    doc_stride: int = 128
+    max_query_length: int = 64
+    n_best_size: int = 20
+    max_answer_length: int = 30
+
+    def __post_init__(self) -> None:
+        for name in ("doc_stride", "max_query_length", "n_best_size", "max_answer_length"):
+            check_whole_number(f"task.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionSplit(Split):
+    """The questions of one split; its examples are their windows.
+
+    Attributes:
+        windows: The windows, with the characters that their tokens stand for.
+    """
+
+    windows: AnswerWindows
+
+
+class AnsweringTask(Task):
+    """Every question has an answer in its text (SQuAD 1.1).
+
+    Args:
+        name: Name of the task.
+        files: The files.
+        settings: How texts are read.
+        chosen_by: The metric that the best checkpoint is chosen by, exact_match or f1.
+    """
+
+    known_metrics: tuple[str, ...] = ("exact_match", "f1")
+
+    def __init__(self, name: str, files: SplitFiles, settings: WindowSettings, chosen_by: str) -> None:
+        if chosen_by not in self.known_metrics:
+            raise ValueError(f"task.chosen_by must be one of {', '.join(self.known_metrics)}; got {chosen_by}")
+        super().__init__(name, chosen_by)
+        self._files = files
+        self._settings = settings
+        self._answered: tuple[ExampleScores, list[AnsweredQuestion]] | None = None
+
+    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+        """Read the questions and cut their texts into windows."""
+        splits: dict[str, Split] = {}
+        for name, questions in self._files.read(read_squad, [".json"]).items():
+            for question in questions:
+                if question.is_impossible and not self.may_be_impossible:
+                    raise ValueError(f"{question.where} is impossible to answer, as in SQuAD 2.0; take task=squad_v2")
+                if name == TRAIN and not question.is_impossible and not question.answers:
+                    raise ValueError(f"{question.where} has no answer to train on")
+            sizes = (seq_len, self._settings.doc_stride, self._settings.max_query_length)
+            windows = encode_questions(tokenizer, questions, *sizes)
+            is_labeled = all(question.is_impossible or question.answers for question in questions)
+            splits[name] = QuestionSplit(
+                name=name, encoded=windows.examples, records=questions, is_labeled=is_labeled, windows=windows
+            )
+        return splits
+
+    @property
+    def may_be_impossible(self) -> bool:
+        """Whether a question may have no answer."""
+        return False
+
+    def objective(
+        self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
+    ) -> QuestionAnswering:
+        """Return a new model that scores begins and ends; its head has no dropout, as BERT's has none."""
+        return QuestionAnswering(config, attention)
+
+    def head(self) -> TaskHead:
+        """Return the kind of the head."""
+        return TaskHead(QUESTION_ANSWERING)
+
+    def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
+        """Return exact match and F1 of the official script, as shares."""
+        return metrics_v1(self._answer_scores(split, scores))
+
+    def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
+        """Yield the answer to each question, its score and that of no answer, and how good the answer is."""
+        threshold = self._threshold(split, scores)
+        answers = self._answers(split, scores)
+        texts = [answer.text(threshold) for answer in answers]
+        measured = self._score(split, texts) if split.is_labeled else None
+        for row, (question, answer) in enumerate(zip(split.records, answers, strict=True)):
+            best = answer.candidates[0].score if answer.candidates else answer.no_answer.score
+            line = {"id": question.identifier, "prediction": texts[row], "scores": [best, answer.no_answer.score]}
+            if measured is not None:
+                line["label"] = [each.text for each in question.answers]
+                line |= {"exact_match": measured.exact[row].item(), "f1": measured.f1[row].item()}
+            yield line
+
+    def write_files(self, split: Split, scores: ExampleScores, folder: Path) -> None:
+        """Write the official files of predictions; those of other splits than validation begin with their name."""
+        prefix = "" if split.name == VALIDATION else f"{split.name}_"
+        answers = self._answers(split, scores)
+        threshold = self._threshold(split, scores)
+        write_answers(folder, split.records, answers, self._settings.n_best_size, threshold, prefix)
+
+    def _threshold(self, split: Split, scores: ExampleScores) -> float | None:
+        """Return the null odds above which there is no answer; None always answers."""
+        return None
+
+    def _score(self, split: Split, texts: list[str]) -> AnswerScores:
+        return score_v1(split.records, texts)
+
+    def _answer_scores(self, split: Split, scores: ExampleScores) -> AnswerScores:
+        """Return the scores of the best spans."""
+        return self._score(split, [answer.best_text for answer in self._answers(split, scores)])
+
+    def _answers(self, split: Split, scores: ExampleScores) -> list[AnsweredQuestion]:
+        """Return the answers that scores stand for; those of the last scores are remembered."""
+        assert isinstance(split, QuestionSplit)
+        if self._answered is None or self._answered[0] is not scores:
+            sizes = (self._settings.n_best_size, self._settings.max_answer_length)
+            self._answered = scores, answer_questions(split.records, split.windows, scores.values, *sizes)
+        return self._answered[1]
+
+
+class AnswerableTask(AnsweringTask):
+    """A question may have no answer in its text (SQuAD 2.0).
+
+    Args:
+        name: Name of the task.
+        files: The files.
+        settings: How texts are read.
+        chosen_by: The metric that the best checkpoint is chosen by, such as best_f1.
+        threshold: Null odds above which there is no answer; None takes those of the best F1 on the validation split.
+        answerability_weight: Factor of the loss of a classifier on [CLS], whose logit then are the null odds; None for
+            a model without it, in which [CLS] is compared with the best span.
+    """
+
+    known_metrics = ("exact_match", "f1", "best_exact_match", "best_f1")
+
+    def __init__(
+        self,
+        name: str,
+        files: SplitFiles,
+        settings: WindowSettings,
+        chosen_by: str,
+        threshold: float | None,
+        answerability_weight: float | None,
+    ) -> None:
+        super().__init__(name, files, settings, chosen_by)
+        if answerability_weight is not None and answerability_weight <= 0:
+            raise ValueError(f"task.answerability_weight must be null or above 0; got {answerability_weight}")
+        self._given_threshold = threshold
+        self._best_threshold = 0.0
+        self._answerability_weight = answerability_weight
+
+    @property
+    def may_be_impossible(self) -> bool:
+        """Whether a question may have no answer."""
+        return True
+
+    def objective(
+        self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
+    ) -> QuestionAnswering:
+        """Return a new model, with a classifier on [CLS] if its loss has a weight."""
+        if self._answerability_weight is None:
+            return QuestionAnswering(config, attention)
+        return AnswerableQuestionAnswering(config, attention, self._answerability_weight)
+
+    def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
+        """Return the metrics of the official script, as shares; the threshold is that of the validation split."""
+        odds = np.array([answer.null_odds for answer in self._answers(split, scores)])
+        answer_scores = self._answer_scores(split, scores)
+        if split.name == VALIDATION:
+            self._best_threshold = metrics_v2(answer_scores, odds, None)[THRESHOLD]
+        return metrics_v2(answer_scores, odds, self._threshold(split, scores))
+
+    def _threshold(self, split: Split, scores: ExampleScores) -> float:
+        return self._best_threshold if self._given_threshold is None else self._given_threshold
+
+    def _score(self, split: Split, texts: list[str]) -> AnswerScores:
+        return score_v2(split.records, texts)
+
+
+def squad_task(
+    name: str,
+    path: str,
+    chosen_by: str,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    validation_share: float = 0.1,
+    doc_stride: int = 128,
+    max_query_length: int = 64,
+    n_best_size: int = 20,
+    max_answer_length: int = 30,
+) -> AnsweringTask:
+    """Return a task of questions that all have an answer, in the format of SQuAD 1.1.
+
+    Args:
+        name: Name of the task.
+        path: A folder with a JSON file for each split, or the training file.
+        chosen_by: The metric that the best checkpoint is chosen by.
+        train: Training file in the folder; None finds it.
+        validation: Validation file in the folder; None finds it.
+        test: Test file in the folder; None finds it.
+        validation_share: Share of the training questions that is held out if there is no validation file.
+        doc_stride: Tokens between the begins of two windows of a text.
+        max_query_length: Most tokens of a question.
+        n_best_size: Most answers of a question in nbest_predictions.json.
+        max_answer_length: Most tokens of an answer.
+    """
+    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
+    return AnsweringTask(
+        name, files, WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length), chosen_by
+    )
+
+
+def squad_v2_task(
+    name: str,
+    path: str,
+    chosen_by: str,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    validation_share: float = 0.1,
+    doc_stride: int = 128,
+    max_query_length: int = 64,
+    n_best_size: int = 20,
+    max_answer_length: int = 30,
+    null_score_diff_threshold: float | None = None,
+    answerability_weight: float | None = None,
+) -> AnswerableTask:
+    """Return a task of questions that may have no answer, in the format of SQuAD 2.0.
+
+    Args:
+        name: Name of the task.
+        path: A folder with a JSON file for each split, or the training file.
+        chosen_by: The metric that the best checkpoint is chosen by.
+        train: Training file in the folder; None finds it.
+        validation: Validation file in the folder; None finds it.
+        test: Test file in the folder; None finds it.
+        validation_share: Share of the training questions that is held out if there is no validation file.
+        doc_stride: Tokens between the begins of two windows of a text.
+        max_query_length: Most tokens of a question.
+        n_best_size: Most answers of a question in nbest_predictions.json.
+        max_answer_length: Most tokens of an answer.
+        null_score_diff_threshold: Null odds above which there is no answer; None takes the best for F1 on dev.
+        answerability_weight: Factor of the loss of a classifier on [CLS]; None for a model without it.
+    """
+    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
+    settings = WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length)
+    return AnswerableTask(name, files, settings, chosen_by, null_score_diff_threshold, answerability_weight)

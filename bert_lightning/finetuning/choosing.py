@@ -1,0 +1,152 @@
+"""Questions with several choices: SWAG (Devlin et al., 2019, section 4.4), CODAH, and tables of the user's own."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, TaskHead
+from bert_lightning.finetuning.split_sources import TEST, SplitFiles
+from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
+from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.models.attention import PackedAttention
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.objectives.multiple_choice import MultipleChoice
+from data_pipeline.tasks.choice_pairs import encode_choices
+from data_pipeline.tasks.choices import read_choices, read_codah, read_swag
+from data_pipeline.tasks.tables import TABLE_SUFFIXES
+from data_pipeline.tasks.task_records import ChoiceQuestion
+
+ACCURACY = "accuracy"
+
+
+class ChoosingTask(Task):
+    """Choose one of several continuations or answers.
+
+    Args:
+        name: Name of the task.
+        files: The files.
+        read: Reader of a file.
+    """
+
+    def __init__(self, name: str, files: SplitFiles, read: Callable[[Path], list[ChoiceQuestion]]) -> None:
+        super().__init__(name, chosen_by=ACCURACY)
+        self._files = files
+        self._read = read
+        self._num_choices = 0
+
+    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+        """Read the questions; all splits have the same number of choices."""
+        splits = {}
+        questions = self._files.read(self._read, TABLE_SUFFIXES)
+        first = questions[TRAIN][0]
+        self._num_choices = len(first.choices)
+        for name, some in questions.items():
+            if len(some[0].choices) != self._num_choices:
+                raise ValueError(
+                    f"{some[0].where} has {len(some[0].choices)} choices, but {first.where} has {self._num_choices}: "
+                    "all questions need the same number"
+                )
+            unlabeled = [question for question in some if question.label is None]
+            if name == TRAIN and unlabeled:
+                raise ValueError(f"{unlabeled[0].where} has no label to train on")
+            splits[name] = Split(name, encode_choices(tokenizer, some, seq_len, name), some, not unlabeled)
+        return splits
+
+    def objective(
+        self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
+    ) -> MultipleChoice:
+        """Return a new model with the pooler and a score for each choice."""
+        return MultipleChoice(config, self._num_choices, attention, classifier_dropout)
+
+    def head(self) -> TaskHead:
+        """Return the kind of the head."""
+        return TaskHead(MULTIPLE_CHOICE)
+
+    def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
+        """Return the share of questions of which the right choice is chosen."""
+        right = np.array([question.label for question in split.records])
+        return {ACCURACY: (self._by_question(scores).argmax(axis=1) == right).mean().item()}
+
+    def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
+        """Yield the index of the choice that is chosen, the scores of all choices, and the right index if known."""
+        for question, values in zip(split.records, self._by_question(scores), strict=True):
+            line = {"id": question.identifier, "prediction": int(values.argmax()), "scores": values.tolist()}
+            yield line | ({} if question.label is None else {"label": question.label})
+
+    def _by_question(self, scores: ExampleScores) -> NDArray[np.float32]:
+        """Return the scores, (questions, choices)."""
+        return scores.values.reshape(-1, self._num_choices)
+
+
+def swag_task(
+    name: str,
+    path: str,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    validation_share: float = 0.1,
+) -> ChoosingTask:
+    """Return a task in the format of SWAG: columns sent1, sent2, ending0 ... and label.
+
+    Args:
+        name: Name of the task.
+        path: A folder with a file for each split (train.csv, val.csv, test.csv), or the training file.
+        train: Training file in the folder; None finds it.
+        validation: Validation file in the folder; None finds it.
+        test: Test file in the folder; None finds it.
+        validation_share: Share of the training questions that is held out if there is no validation file.
+    """
+    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read_swag)
+
+
+def codah_task(name: str, path: str, fold: int = 0) -> ChoosingTask:
+    """Return CODAH, of which each fold has its files.
+
+    Args:
+        name: Name of the task.
+        path: Folder with fold_<n>_train.tsv, fold_<n>_dev.tsv and fold_<n>_test.tsv.
+        fold: Number of the fold, from 0.
+    """
+    named: Mapping[str, str | None] = {
+        TRAIN: f"fold_{fold}_train.tsv",
+        VALIDATION: f"fold_{fold}_dev.tsv",
+        TEST: f"fold_{fold}_test.tsv",
+    }
+    return ChoosingTask(name, SplitFiles(Path(path), named, validation_share=0.1), read_codah)
+
+
+def choices_task(
+    name: str,
+    path: str,
+    text: str,
+    choices: str,
+    label: str,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    validation_share: float = 0.1,
+) -> ChoosingTask:
+    """Return a task of JSON lines or parquet with a list of choices in each row.
+
+    Args:
+        name: Name of the task.
+        path: A folder with a file for each split, or the training file.
+        text: Column of the text that the choices share.
+        choices: Column of the choices, a list of texts.
+        label: Column of the index of the right choice, counted from 0.
+        train: Training file in the folder; None finds it.
+        validation: Validation file in the folder; None finds it.
+        test: Test file in the folder; None finds it.
+        validation_share: Share of the training questions that is held out if there is no validation file.
+    """
+    read = partial(read_choices, text=text, choices=choices, label=label)
+    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read)
+
+
+def _files(path: str, train: str | None, validation: str | None, test: str | None, share: float) -> SplitFiles:
+    return SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, share)
