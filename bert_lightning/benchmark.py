@@ -16,6 +16,7 @@ from rich.console import Console
 from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
+from bert_lightning.finetuning.job import known_settings
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
 from data_pipeline.streams.packed_shape import PackedShape
@@ -38,7 +39,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     quieten_torchao()  # transformers imports torchao if it is installed
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
-    part: Part = instantiate(cfg.part)
+    part: Part = instantiate(cfg.part, **_task(cfg))
     tables = part(console)
     for table in tables:
         table.show(console)
@@ -51,6 +52,15 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     if cfg.output:
         Path(cfg.output).write_text(json.dumps(found, indent=2) + "\n")
     return found
+
+
+def _task(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return the group of the task for a part that measures one."""
+    if "task" not in cfg.part:
+        return {}
+    if OmegaConf.select(cfg, "task._target_") is None or not cfg.checkpoint:
+        raise ValueError("part=finetune needs task=<name> task.path=<folder or file> and checkpoint=<encoder>")
+    return {"task": known_settings(cfg.task)}
 
 
 def resolved(cfg: DictConfig) -> DictConfig:

@@ -89,8 +89,7 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
     for name in groups:
         if name != "task" and isinstance(cfg[name], DictConfig):
             check_types(cfg[name], name)
-    task = OmegaConf.masked_copy(cfg.task, [str(name) for name in cfg.task if name not in CORE_KEYS])
-    check_types(task, "task")
+    task = known_settings(cfg.task)
     if OmegaConf.select(cfg, "callbacks.checkpoint._target_") is None:
         raise ValueError("callbacks.checkpoint must be a group: a fine-tuning keeps the best checkpoint of each seed")
     if cfg.resume not in (None, "auto"):
@@ -99,3 +98,10 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
         if not isinstance(cfg[name], bool):
             raise ValueError(f"{name} must be true or false; got {cfg[name]}")
     return task
+
+
+def known_settings(task: DictConfig) -> DictConfig:
+    """Return the settings of a task group that the task itself knows, with their types checked."""
+    known = OmegaConf.masked_copy(task, [str(name) for name in task if name not in CORE_KEYS])
+    check_types(known, "task")
+    return known
