@@ -40,7 +40,8 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
     device = torch.device(job.device_type)
     if run.start is None or run.start.step < settings.trainer.max_steps:
         trainer = train_seed(job, run)
-        if any(each.preempted for each in trainer.callbacks if isinstance(each, Preemption)):  # type: ignore[attr-defined]
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if any(each.preempted for each in callbacks if isinstance(each, Preemption)):
             hand_over(trainer)
             return None
         device = trainer.strategy.root_device

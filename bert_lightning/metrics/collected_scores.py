@@ -48,7 +48,8 @@ class CollectedScores:
         examples = batch.sample_ids[: batch.num_examples].cpu().numpy().astype(np.int64)
         num_rows = int((self._cu_rows[examples + 1] - self._cu_rows[examples]).sum())
         self._examples.append(examples)
-        self._values.append(scores[:num_rows].float().reshape(num_rows, -1))
+        values = scores[:num_rows].float()
+        self._values.append(values if values.dim() == 2 else values.unsqueeze(1))  # (rows, scores of a row)
 
     def gathered(self) -> ExampleScores:
         """Return the scores of all ranks, on every rank; all ranks must call it."""
