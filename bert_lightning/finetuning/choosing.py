@@ -31,10 +31,15 @@ class ChoosingTask(Task):
         name: Name of the task.
         files: The files.
         read: Reader of a file.
+        chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
     """
 
-    def __init__(self, name: str, files: SplitFiles, read: Callable[[Path], list[ChoiceQuestion]]) -> None:
-        super().__init__(name, chosen_by=ACCURACY)
+    def __init__(
+        self, name: str, files: SplitFiles, read: Callable[[Path], list[ChoiceQuestion]], chosen_by: str
+    ) -> None:
+        if chosen_by != ACCURACY:
+            raise ValueError(f"task.chosen_by must be {ACCURACY}; got {chosen_by}")
+        super().__init__(name, chosen_by)
         self._files = files
         self._read = read
         self._num_choices = 0
@@ -86,6 +91,7 @@ class ChoosingTask(Task):
 def swag_task(
     name: str,
     path: str,
+    chosen_by: str,
     train: str | None = None,
     validation: str | None = None,
     test: str | None = None,
@@ -96,20 +102,22 @@ def swag_task(
     Args:
         name: Name of the task.
         path: A folder with a file for each split (train.csv, val.csv, test.csv), or the training file.
+        chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         train: Training file in the folder; None finds it.
         validation: Validation file in the folder; None finds it.
         test: Test file in the folder; None finds it.
         validation_share: Share of the training questions that is held out if there is no validation file.
     """
-    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read_swag)
+    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read_swag, chosen_by)
 
 
-def codah_task(name: str, path: str, fold: int = 0) -> ChoosingTask:
+def codah_task(name: str, path: str, chosen_by: str, fold: int = 0) -> ChoosingTask:
     """Return CODAH, of which each fold has its files.
 
     Args:
         name: Name of the task.
         path: Folder with fold_<n>_train.tsv, fold_<n>_dev.tsv and fold_<n>_test.tsv.
+        chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         fold: Number of the fold, from 0.
     """
     named: Mapping[str, str | None] = {
@@ -117,7 +125,7 @@ def codah_task(name: str, path: str, fold: int = 0) -> ChoosingTask:
         VALIDATION: f"fold_{fold}_dev.tsv",
         TEST: f"fold_{fold}_test.tsv",
     }
-    return ChoosingTask(name, SplitFiles(Path(path), named, validation_share=0.1), read_codah)
+    return ChoosingTask(name, SplitFiles(Path(path), named, validation_share=0.1), read_codah, chosen_by)
 
 
 def choices_task(
@@ -126,6 +134,7 @@ def choices_task(
     text: str,
     choices: str,
     label: str,
+    chosen_by: str,
     train: str | None = None,
     validation: str | None = None,
     test: str | None = None,
@@ -139,13 +148,14 @@ def choices_task(
         text: Column of the text that the choices share.
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0.
+        chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         train: Training file in the folder; None finds it.
         validation: Validation file in the folder; None finds it.
         test: Test file in the folder; None finds it.
         validation_share: Share of the training questions that is held out if there is no validation file.
     """
     read = partial(read_choices, text=text, choices=choices, label=label)
-    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read)
+    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read, chosen_by)
 
 
 def _files(path: str, train: str | None, validation: str | None, test: str | None, share: float) -> SplitFiles:

@@ -42,12 +42,12 @@ class QuestionAnswering(TaskObjective):
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return the scores of each token as begin and as end of the answer, (tokens, 2)."""
-        return self.qa_outputs(self.hidden(batch.tokens))
+        return in_fp32(self.qa_outputs, self.hidden(batch.tokens))
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         """Return summed losses and numbers of right answers; sequences whose label is `NO_LABEL` count for nothing."""
         start, end = (batch.targets[name] for name in (START, END))
-        rows = scores_by_sequence(scores.float(), batch, start.positions)  # (rows, max_seqlen, scores)
+        rows = scores_by_sequence(scores, batch, start.positions)  # (rows, max_seqlen, scores)
         start_loss, right_start = summed_loss(rows[..., 0], start.labels)
         end_loss, right_end = summed_loss(rows[..., 1], end.labels)
         return {
@@ -86,12 +86,12 @@ class AnswerableQuestionAnswering(QuestionAnswering):
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return begin, end and, to be read at [CLS], the logit of no answer for each token, (tokens, 3)."""
         hidden = self.hidden(batch.tokens)
-        return torch.cat([self.qa_outputs(hidden), self.answerability(hidden)], dim=-1)
+        return torch.cat([in_fp32(self.qa_outputs, hidden), in_fp32(self.answerability, hidden)], dim=-1)
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sums of the spans, and those of the classifier."""
         start = batch.targets[START]
-        logits = scores[:, 2].float().index_select(0, start.positions)  # (rows,)
+        logits = scores[:, 2].index_select(0, start.positions)  # (rows,)
         is_labeled, has_none = start.labels != NO_LABEL, start.labels == 0
         losses = F.binary_cross_entropy_with_logits(logits, has_none.to(logits.dtype), reduction="none")
         right = is_labeled & ((logits.detach() > 0) == has_none)
@@ -99,6 +99,15 @@ class AnswerableQuestionAnswering(QuestionAnswering):
             "answerability_loss": torch.where(is_labeled, losses, 0.0).sum(),
             "answerability_accuracy": right.sum(),
         }
+
+
+def in_fp32(layer: nn.Linear, hidden: Tensor) -> Tensor:
+    """Return the output of a layer in fp32 whatever autocast says, (tokens, outputs).
+
+    In bf16 the scores of hundreds of spans would have a few dozen values, and equal scores are decided by chance.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return F.linear(hidden.float(), layer.weight.float(), layer.bias.float())
 
 
 def scores_by_sequence(scores: Tensor, batch: PackedBatch, first: Tensor) -> Tensor:

@@ -89,3 +89,13 @@ def test_answerability_is_read_at_cls_and_leaves_the_spans_alone() -> None:
     torch.testing.assert_close(sums["answerability_loss"], expected)
     assert sums["answerability_accuracy"].item() == ((logits > 0) == (has_none > 0)).sum()
     assert model.quantities["answerability_loss"].loss_weight == 0.25
+
+
+def test_scores_have_the_precision_of_fp32_under_autocast() -> None:
+    """In bf16 most spans of a text would tie."""
+    torch.manual_seed(0)
+    model, batch = AnswerableQuestionAnswering(CONFIG), packed(questions())
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model.scores(batch)
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
