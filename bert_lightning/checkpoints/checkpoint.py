@@ -7,7 +7,7 @@ export: it holds the model's sizes, the tokenizer and the resolved config as pla
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,14 @@ class Pretrained:
         state: The tensors of the objective, by name; a Hugging Face folder may lack heads.
         tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
         head: The head of a fine-tuned model, None for a pre-trained one.
+        settings: The resolved config of the run; a Hugging Face folder has none.
     """
 
     config: EncoderConfig
     state: dict[str, Tensor]
     tokenizer_files: dict[str, str]
     head: TaskHead | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def absent_heads(self) -> list[str]:
@@ -237,7 +239,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
     content = read_checkpoint(path, with_optimizer=False)
     config, tokenizer_files = _check_payload(content, path)
     head = saved_head(content, path)
-    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head)
+    settings = checked(content[PAYLOAD_KEY].get("config", {}), dict[str, object], f"checkpoint={path}", "config")
+    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head, settings)
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:

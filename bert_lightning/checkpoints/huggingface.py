@@ -43,17 +43,18 @@ def to_huggingface(
     Args:
         state: Tensors of an encoder and of `head`, or of those of `HEADS` that there are. Of a sentence-order head only
             the pooler is carried over: the classes of transformers' BERT take its classifier for next-sentence
-            prediction.
+            prediction. Neither is the extra layer of a head, which they do not have.
         config: Sizes of the encoder.
         head: The head of a fine-tuned model, None for a pre-trained one.
 
     Raises:
         ValueError: naming the tensors that are missing or have no counterpart.
     """
+    extra = _extra(state, head)
     state = {
         name.replace(_SOP_POOLER, f"{HEADS[1]}."): tensor
         for name, tensor in state.items()
-        if not name.startswith(_SOP_CLASSIFIER)
+        if not name.startswith(_SOP_CLASSIFIER) and name not in extra
     }
     wanted = _wanted(state, config, head)
     check_names("the checkpoint", set(state), set(wanted), _model(head))
@@ -68,6 +69,10 @@ def to_huggingface(
 def _wanted(state: Mapping[str, Tensor], config: EncoderConfig, head: TaskHead | None) -> dict[str, tuple[str, ...]]:
     """Return the names of the tensors of a model of ours; heads of pre-training may be absent as a whole."""
     return without(names(config, head), [each for each in HEADS if not has_any(state, each)])
+
+
+def _extra(state: Mapping[str, Tensor], head: TaskHead | None) -> set[str]:
+    return set() if head is None else head.extra_tensors(state)
 
 
 def _model(head: TaskHead | None) -> str:
@@ -146,7 +151,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
     ours = {_as_nsp(name): tensor for name, tensor in state.items()}
-    check_names(where, set(ours), set(_wanted(ours, config, head)), _model(head))
+    check_names(where, set(ours) - _extra(ours, head), set(_wanted(ours, config, head)), _model(head))
     expected = shapes(config, head)
     for name, tensor in state.items():
         check_tensor(name, tensor, expected[_as_nsp(name)], f"the configuration in {where}")

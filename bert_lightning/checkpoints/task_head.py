@@ -25,18 +25,20 @@ class HeadKind:
         architecture: Class of transformers that has this head.
         modules: Linear layers of the head, in our names; the last one gives the scores.
         outputs: Scores that the last layer gives for a hidden state; None: one for each label.
+        extra: A layer of one output that a model may have besides, and that the class of transformers does not have.
     """
 
     architecture: str
     modules: tuple[str, ...]
     outputs: int | None = None
+    extra: str | None = None
 
 
 KINDS = {
     SEQUENCE_CLASSIFICATION: HeadKind("BertForSequenceClassification", (POOLER, CLASSIFIER)),
     TOKEN_CLASSIFICATION: HeadKind("BertForTokenClassification", (CLASSIFIER,)),
     MULTIPLE_CHOICE: HeadKind("BertForMultipleChoice", (POOLER, CLASSIFIER), outputs=1),
-    QUESTION_ANSWERING: HeadKind("BertForQuestionAnswering", (QA_OUTPUTS,), outputs=2),
+    QUESTION_ANSWERING: HeadKind("BertForQuestionAnswering", (QA_OUTPUTS,), outputs=2, extra="answerability"),
 }
 
 
@@ -72,12 +74,18 @@ class TaskHead:
         return KINDS[self.kind].architecture
 
     def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every tensor of the head, by name."""
+        """Return the shape of every tensor that the head has or may have, by name."""
         kind = KINDS[self.kind]
         rows = dict.fromkeys(kind.modules, hidden_size)
         rows[kind.modules[-1]] = kind.outputs or len(self.labels)
+        if kind.extra is not None:
+            rows[kind.extra] = 1
         weights = {f"{module}.weight": (size, hidden_size) for module, size in rows.items()}
         return weights | {f"{module}.bias": (size,) for module, size in rows.items()}
+
+    def extra_tensors(self, names: Collection[str]) -> set[str]:
+        """Return those of the names that are of the layer which the class of transformers does not have."""
+        return {name for name in names if name.rpartition(".")[0] == KINDS[self.kind].extra}
 
     def config_fields(self) -> dict[str, Any]:
         """Return what config.json of transformers says about the head."""

@@ -70,12 +70,12 @@ class LoadedModel:
         """Return the last hidden states of packed tokens, all or those of some rows, on the model's device."""
         return self.encoder(tokens.to(self.device), None if rows is None else rows.to(self.device))
 
-    def checked_length(self, seq_len: int | None) -> int:
+    def checked_length(self, seq_len: int | None, key: str = "seq_len") -> int:
         """Return the most tokens of a text: `seq_len`, or as many as the model takes; ValueError if that is fewer."""
         most = self.config.max_position_embeddings
-        check_whole_number("seq_len", seq_len, least=8, or_null=True)
+        check_whole_number(key, seq_len, least=8, or_null=True)
         if seq_len is not None and seq_len > most:
-            raise ValueError(f"seq_len={seq_len}, but the model has max_position_embeddings={most}")
+            raise ValueError(f"{key}={seq_len}, but the model has max_position_embeddings={most}")
         return seq_len or most
 
     def pooler(self) -> Pooler:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import Encoding, Tokenizer
 
 from data_pipeline.tasks.tables import TABLE_SUFFIXES, read_table
 from data_pipeline.untrusted.numbered_lines import numbered_lines
 
+T = TypeVar("T")
 LINES = ".txt"
 ROWS_AT_A_TIME = 256
 """Rows that are tokenized together."""
@@ -109,10 +111,9 @@ def encoded_chunks(
         ValueError: naming a text that is longer than `seq_len`.
     """
     tokenizer.enable_truncation(seq_len)
-    rows = iter(inputs)
     chunk: list[EncodedInput] = []
     tokens = 0
-    while some := list(islice(rows, ROWS_AT_A_TIME)):
+    for some in chunked(inputs, ROWS_AT_A_TIME):
         for row in _encode(some, tokenizer):
             if row.is_cut and not truncate:
                 raise ValueError(f"{row.source.where} has more than seq_len={seq_len} tokens; truncate=true cuts it")
@@ -123,6 +124,17 @@ def encoded_chunks(
                 chunk, tokens = [], 0
     if chunk:
         yield chunk
+
+
+def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield rows in lists of a size, the last of which may be shorter.
+
+    >>> list(chunked("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(rows)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _encode(inputs: Sequence[TextInput], tokenizer: Tokenizer) -> Iterator[EncodedInput]:

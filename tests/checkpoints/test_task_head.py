@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn.functional import linear
 from transformers import BertConfig, PreTrainedModel
 
 from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
-from bert_lightning.checkpoints.huggingface import from_huggingface, write_folder
+from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingface, write_folder
 from bert_lightning.checkpoints.task_head import KINDS, TaskHead
 from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.models.encoder import Encoder, EncoderConfig
@@ -123,6 +124,26 @@ def test_a_checkpoint_tells_its_head(tmp_path: Path, tokenizer: Tokenizer, head:
     assert pretrained.head == head
     assert_same(pretrained.state, state)
     assert bool(pretrained.pooler()) == ("pooler.dense" in KINDS[head.kind].modules)
+
+
+def test_a_layer_that_transformers_does_not_have_is_kept_here_and_left_out_there(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config, head = config_for(tokenizer), TaskHead("question_answering")
+    state = from_huggingface(reference(head, config).state_dict(), config, head=head)
+    extra = {"answerability.weight": torch.ones(1, 32), "answerability.bias": torch.ones(1)}
+    save_tokenizer(tokenizer, tmp_path / "tokenizer")
+    payload = checkpoint_payload(config, tmp_path / "tokenizer", {}, head)
+    for tensors, said in (
+        (extra, None),
+        ({**extra, "answerability.weight": torch.ones(2, 32)}, r"answerability\.weight is \(2, 32\)"),
+        ({**extra, "oracle.bias": torch.ones(1)}, r"has oracle\.bias, which BertForQuestionAnswering does not have"),
+    ):
+        saved = {f"objective.{name}": tensor for name, tensor in (state | tensors).items()}
+        torch.save({"state_dict": saved, "global_step": 7, **payload}, tmp_path / "x.ckpt")
+        with pytest.raises(ValueError, match=said) if said else nullcontext():
+            assert_same(load_pretrained(tmp_path / "x.ckpt").state, state | tensors)
+    assert "answerability" not in str(to_huggingface(state | extra, config, head).keys())
 
 
 def test_labels_without_names_get_those_of_transformers(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from tokenizers import Tokenizer
@@ -17,10 +16,10 @@ from transformers import AutoModel, AutoTokenizer
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.embed import embed
-from bert_lightning.settings.config import CONF_DIR
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
+from tests.support.configs import compose_config
 
 TEXTS = [
     "the king walks slowly .",
@@ -50,8 +49,7 @@ def jsonl(tmp_path: Path) -> Path:
 
 
 def settings(*overrides: str) -> DictConfig:
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        return compose("embed", list(overrides))
+    return compose_config("embed", list(overrides))
 
 
 def vectors_of(folder: Path, name: str, *overrides: str) -> NDArray[np.float32]:

@@ -1,0 +1,104 @@
+"""bert-evaluate: what a trained model knows: held-out losses, minimal pairs, cloze questions."""
+
+import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
+
+# isort: split
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from bert_lightning.inference.cloze import cloze_hits
+from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
+from bert_lightning.inference.loading import LoadedModel, load_model
+from bert_lightning.inference.minimal_pairs import preference, score_pairs
+from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.config import check_numbers, prepared_folder
+from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.settings.setting_types import check_types, check_values
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.untrusted.typed_fields import shown
+from data_pipeline.whole_numbers import check_whole_number
+
+log = logging.getLogger("bert_lightning.evaluate")
+Scores = dict[str, dict[str, float]]
+
+
+def evaluate(cfg: DictConfig) -> Scores:
+    """Score a model on what the settings name, print the scores, and write them as JSON if asked.
+
+    Returns:
+        Scores by what they are of: `held_out`, `minimal_pairs` and `cloze`, those that were asked for.
+
+    Raises:
+        ValueError: naming the setting, or the file and the line, that is wrong.
+    """
+    check_types(cfg)
+    check_values(cfg, split=str, minimal_pairs=str | None, cloze=str | None, output=str | None)
+    check_whole_number("batch_tokens", cfg.batch_tokens)
+    questions: dict[str, Callable[[LoadedModel], dict[str, float]]] = {
+        "held_out": lambda model: _held_out(cfg, model),
+        "minimal_pairs": lambda model: preference(score_pairs(Path(cfg.minimal_pairs), model, cfg.batch_tokens)),
+        "cloze": lambda model: cloze_hits(Path(cfg.cloze), model, cfg.batch_tokens),
+    }
+    given = {"held_out": cfg.data.path, "minimal_pairs": cfg.minimal_pairs, "cloze": cfg.cloze}
+    asked = [name for name, value in given.items() if value is not None]
+    if not asked:
+        raise ValueError("nothing to evaluate: give data.path=<prepared folder>, minimal_pairs=<file> or cloze=<file>")
+    model = load_model(cfg.checkpoint, cfg.accelerator)
+    scores = {name: questions[name](model) for name in asked}
+    _print(scores)
+    if cfg.output:
+        write_whole(Path(cfg.output), json.dumps({"checkpoint": str(cfg.checkpoint), **scores}, indent=2) + "\n")
+    return scores
+
+
+def _held_out(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
+    data, held_out = cfg.data, instantiate(cfg.validation)
+    check_numbers(data, held_out.seed)
+    samples = PretrainingSamples(
+        prepared_folder(data),
+        cfg.split,
+        held_out.pairs or instantiate(cfg.pairs),
+        held_out.masking,
+        model.checked_length(data.seq_len, "data.seq_len"),
+        held_out.seed,
+        shuffle=False,
+        exclude_shards=list(data.exclude_shards),
+    )
+    _say_differences(cfg, model)
+    for target in set(trained_pairs(model)) - set(samples.target_names):
+        log.info("pairs=%s has no %s labels: the pair head is left out", type(samples.pairs).__name__, target)
+    workers = min(data.num_workers, 1)
+    return held_out_means(model, samples, data.validation_micro_batch_size, data.validation_samples, workers)
+
+
+def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:
+    """Say which settings are not those that the model's run validated with, because such losses do not compare."""
+    run = model.pretrained.settings
+    for group, name in (("data", "seq_len"), ("pairs", "_target_")):
+        known = run.get(group)
+        theirs, ours = known.get(name) if isinstance(known, Mapping) else None, cfg[group].get(name)
+        if theirs is not None and theirs != ours:
+            log.info("%s.%s is %s here, and was %s in the model's run", group, name, ours, shown(theirs))
+
+
+def _print(scores: Scores) -> None:
+    table = Table("", "quantity", "value")
+    table.columns[2].justify = "right"
+    for part, values in scores.items():
+        for name, value in values.items():
+            number = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+            table.add_row(part.replace("_", " "), name.replace("_", " "), number)
+    Console(markup=False, emoji=False).print(table)
+
+
+main = entry_point("evaluate", evaluate)
+
+if __name__ == "__main__":
+    main()
