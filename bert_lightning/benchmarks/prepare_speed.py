@@ -15,6 +15,8 @@ from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import Document, TokenizedDocument
+from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer
+from data_pipeline.tokenizers.word_cache import WordCache
 
 DOCUMENTS_AT_A_TIME = 64
 DOCUMENTS_OF_A_SHARD = 1000
@@ -105,10 +107,11 @@ def _sentences(document: Document, language: str) -> Sequence[str]:
 
 
 def _tokenize(documents: Sequence[Sequence[str]], tokenizer: Tokenizer) -> Iterator[TokenizedDocument]:
+    words = WordCache(plain_text_tokenizer(tokenizer))
     for begin in range(0, len(documents), DOCUMENTS_AT_A_TIME):
         group = documents[begin : begin + DOCUMENTS_AT_A_TIME]
         flat = [sentence for sentences in group for sentence in sentences]
-        ids = iter(encoding.ids for encoding in tokenizer.encode_batch_fast(flat, add_special_tokens=False))
+        ids = iter(words.encode(flat))
         for number, sentences in enumerate(group, begin):
             if kept := [tokens for _ in sentences if (tokens := next(ids))]:
                 yield TokenizedDocument(str(number), kept)

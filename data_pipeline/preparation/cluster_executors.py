@@ -32,7 +32,7 @@ class SlurmExecutor:
     Args:
         partition: Partition of the jobs.
         time: Time limit of one array element, as sbatch takes it, e.g. "4:00:00".
-        cpus_per_task: Cores of a task; the tokenizer uses all of them.
+        cpus_per_task: Cores of a task; the tokenizer uses all of them for words that it has not met.
         mem_per_cpu: Memory for each core, in GB.
         workers: Most tasks that run at the same time; None for no limit.
         tasks_per_job: Tasks that one array element runs, one after another; raise it for thousands of tasks.

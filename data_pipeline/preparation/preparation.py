@@ -268,9 +268,9 @@ def _tokenize(
     work: WorkFolder, trained: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int
 ) -> None:
     prefix, inputs = tasks[number]
-    tokenizer = load_tokenizer(trained.folder("tokenizer"))
     with work.delivered() as scratch:
-        done = tokenization.tokenize_files(inputs, prefix, scratch.output, tokenizer, shard_tokens)
+        words = tokenization.word_cache(trained.folder("tokenizer"))
+        done = tokenization.tokenize_files(inputs, prefix, scratch.output, words, shard_tokens)
         done.save(scratch.listing(number))
 
 

@@ -4,16 +4,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.word_cache import WordCache
 from data_pipeline.untrusted.typed_fields import build
 
 CHARACTERS_AT_A_TIME = 1_000_000
@@ -127,8 +127,14 @@ def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[
     return others[-1]
 
 
+@lru_cache(maxsize=1)
+def word_cache(tokenizer: Path) -> WordCache:
+    """Return an encoder that reads names of special tokens as plain text; the tasks of a process share its words."""
+    return WordCache(plain_text_tokenizer(load_tokenizer(tokenizer)))
+
+
 def tokenize_files(
-    inputs: Sequence[TextInput], prefix: str, folder: Path, tokenizer: Tokenizer, shard_tokens: int
+    inputs: Sequence[TextInput], prefix: str, folder: Path, words: WordCache, shard_tokens: int
 ) -> Tokenized:
     """Tokenize extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
@@ -139,28 +145,28 @@ def tokenize_files(
         inputs: Files to tokenize, in order.
         prefix: Prefix of the shards' names.
         folder: Folder of the shards.
-        tokenizer: Tokenizer; names of special tokens in the text are read as plain text.
+        words: Encoder of the sentences.
         shard_tokens: Tokens of a shard.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
-    plain = plain_text_tokenizer(tokenizer)
-    documents = (document for text in inputs for document in _tokenized(text, plain, dropped[text.source]))
+    documents = (document for text in inputs for document in _tokenized(text, words, dropped[text.source]))
     source = inputs[0].source if len(dropped) == 1 else ""
+    vocab_size = words.tokenizer.get_vocab_size()
     entries = [
-        replace(write_shard(folder, f"{prefix}-{n:05d}.tar", shard, tokenizer.get_vocab_size()), source=source)
+        replace(write_shard(folder, f"{prefix}-{n:05d}.tar", shard, vocab_size), source=source)
         for n, shard in enumerate(_shards(documents, shard_tokens))
     ]
     return Tokenized(entries, {name: +counts for name, counts in dropped.items() if +counts})
 
 
-def _tokenized(text: TextInput, tokenizer: Tokenizer, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
+def _tokenized(text: TextInput, words: WordCache, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
     """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
-    special = special_tokens(tokenizer)
+    special = special_tokens(words.tokenizer)
     never = {special.pad, special.cls, special.sep, special.mask}
     records = (record for record in read_records(text.path) if record["copies"] > text.number)
     for group in _grouped(records):
         flat = [sentence for record in group for sentence in record["sentences"]]
-        ids = iter(encoding.ids for encoding in tokenizer.encode_batch_fast(flat, add_special_tokens=False))
+        ids = iter(words.encode(flat))
         for record in group:
             encoded = [next(ids) for _ in record["sentences"]]
             # Some published vocabularies turn the names of special tokens in text into special tokens.

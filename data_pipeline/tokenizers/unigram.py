@@ -28,10 +28,15 @@ def unigram_tokenizer(model: models.Unigram, lowercase: bool, strip_accents: boo
     tokenizer = Tokenizer(model)
     spaces = [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")]
     tokenizer.normalizer = normalizers.Sequence([*spaces, *case_normalizers(lowercase, strip_accents)])
-    mark = pre_tokenizers.Metaspace(SPACE, prepend_scheme="first", split=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([mark, pre_tokenizers.Split(Regex(_WORDS), "isolated")])
+    tokenizer.pre_tokenizer = unigram_pre_tokenizer()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend_scheme="first")])
     return tokenizer
+
+
+def unigram_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    """Return the pre-tokenizer that splits text into words, numbers and marks, each with the space before it."""
+    mark = pre_tokenizers.Metaspace(SPACE, prepend_scheme="first", split=False)
+    return pre_tokenizers.Sequence([mark, pre_tokenizers.Split(Regex(_WORDS), "isolated")])
 
 
 def train_unigram(

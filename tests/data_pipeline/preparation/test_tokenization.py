@@ -18,8 +18,9 @@ from data_pipeline.preparation.tokenization import (
     tokenize_files,
 )
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
-from data_pipeline.tokenizers.tokenizer import special_tokens, train_wordpiece
+from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens, train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram
+from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.corpora import read_shard
 from tests.support.texts import tiny_texts
 
@@ -96,7 +97,7 @@ def write_text(path: Path, documents: list[list[str]]) -> Path:
 def test_shards_close_with_the_document_that_fills_them_and_hold_two(tmp_path: Path, tokenizer: Tokenizer) -> None:
     lengths = [30, 1, 1, 1, 9, 9, 9, 40, 2]
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a " * length] for length in lengths]), "s")]
-    done = tokenize_files(inputs, "train/part", tmp_path, tokenizer, shard_tokens=10)
+    done = tokenize_files(inputs, "train/part", tmp_path, WordCache(plain_text_tokenizer(tokenizer)), shard_tokens=10)
     assert [entry.documents for entry in done.entries] == [2, 3, 2, 2]
     assert [entry.tokens for entry in done.entries] == [31, 11, 18, 42]
     assert [entry.name for entry in done.entries] == [f"train/part-{n:05d}.tar" for n in range(4)]
@@ -107,13 +108,13 @@ def test_shards_close_with_the_document_that_fills_them_and_hold_two(tmp_path: P
 
 def test_a_last_document_alone_joins_the_shard_before(tmp_path: Path, tokenizer: Tokenizer) -> None:
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a"] * 10] * 5))]
-    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=15)
+    done = tokenize_files(inputs, "part", tmp_path, WordCache(plain_text_tokenizer(tokenizer)), shard_tokens=15)
     assert [entry.documents for entry in done.entries] == [2, 3]
 
 
 def test_sentences_and_documents_without_a_token_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["a", "\u200b", "t"], ["\u200b"], ["o"]]), "s")]
-    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=100)
+    done = tokenize_files(inputs, "part", tmp_path, WordCache(plain_text_tokenizer(tokenizer)), shard_tokens=100)
     assert done.dropped == {"s": {"sentence without a token": 2, "document without a token": 1}}
     shard = read_shard(tmp_path, done.entries[0])
     words = [tokenizer.id_to_token(int(token)) for token in shard.tokens]
@@ -135,7 +136,7 @@ def test_names_of_special_tokens_in_the_text_are_text(tmp_path: Path, kind: str)
     tokenizer = KINDS[kind]([*map(" ".join, tiny_texts(50)), NAMES])
     special = special_tokens(tokenizer)
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [[NAMES], ["[MASK]"]]), "s")]
-    done = tokenize_files(inputs, "part", tmp_path, tokenizer, shard_tokens=1000)
+    done = tokenize_files(inputs, "part", tmp_path, WordCache(plain_text_tokenizer(tokenizer)), shard_tokens=1000)
     tokens = read_shard(tmp_path, done.entries[0]).tokens.tolist()
     assert {special.pad, special.cls, special.sep, special.mask}.isdisjoint(tokens)
     assert done.dropped == {}
@@ -149,6 +150,6 @@ def test_special_tokens_that_a_vocabulary_finds_by_itself_are_left_out_and_count
     published = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
     published.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [["the [MASK] king", "[SEP]"], ["king"]]), "s")]
-    done = tokenize_files(inputs, "part", tmp_path, published, shard_tokens=1000)
+    done = tokenize_files(inputs, "part", tmp_path, WordCache(plain_text_tokenizer(published)), shard_tokens=1000)
     assert read_shard(tmp_path, done.entries[0]).tokens.tolist() == [5, 6, 6]
     assert done.dropped == {"s": {"special token in the text": 2, "sentence without a token": 1}}
