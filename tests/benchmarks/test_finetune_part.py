@@ -21,9 +21,9 @@ from bert_lightning.objectives.sequence_classification import (
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.answer_windows import END, START
 from data_pipeline.tasks.encoded import LABELS, EncodedTargets
-from tests.objectives.task_batches import CONFIG, LENGTHS, encoded, first_rows, packed
 from tests.support.checkout import run_command
 from tests.support.checkpoints import write_checkpoint
+from tests.support.task_batches import CONFIG, LENGTHS, encoded, first_rows, packed
 
 CPU = torch.device("cpu")
 SGD = partial(torch.optim.SGD, lr=0.1)

@@ -6,7 +6,7 @@ from transformers import BertForMultipleChoice
 from bert_lightning.objectives.multiple_choice import MultipleChoice
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples
-from tests.objectives.task_batches import (
+from tests.support.task_batches import (
     CONFIG,
     assert_same_gradients,
     encoded,

@@ -9,7 +9,7 @@ from bert_lightning.objectives.objective import weighted_loss
 from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering, QuestionAnswering
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.answer_windows import END, START
-from tests.objectives.task_batches import (
+from tests.support.task_batches import (
     CONFIG,
     LENGTHS,
     assert_same_gradients,

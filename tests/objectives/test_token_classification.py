@@ -7,7 +7,7 @@ from transformers import BertForTokenClassification
 from bert_lightning.objectives.token_classification import TokenClassification
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import LABELS, EncodedTargets
-from tests.objectives.task_batches import (
+from tests.support.task_batches import (
     CONFIG,
     LENGTHS,
     assert_same_gradients,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from bert_lightning.settings.run_folder import RunFolder
+from tests.runs.slurm import is_installed, show, two_nodes
 from tests.support.checkout import ROOT, checkout_environment, run_command
 from tests.support.corpora import contents, write_corpus
 from tests.support.processes import wait_until
 from tests.support.runs import assert_close, command, run_here, steps_made
 from tests.support.settings import NO_DROPOUT, Settings, overrides
-from tests.support.slurm import is_installed, show, two_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="needs slurm-wlm, munge and root")]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.namespaces import TwoNodes, can_be_made, two_nodes
 from tests.support.checkout import checkout_environment
-from tests.support.namespaces import TwoNodes, can_be_made, two_nodes
 from tests.support.processes import wait_until
 from tests.support.runs import assert_close, command, run_here, steps_made
 from tests.support.settings import NO_DROPOUT, WATCH, Settings

@@ -8,7 +8,7 @@ import pytest
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, TokenMasking, Vocabulary
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
-from tests.support.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
+from tests.data_pipeline.masking.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
 
 METHODS = [TokenMasking, WholeWordMasking, SpanMasking]
 

@@ -9,7 +9,7 @@ from data_pipeline import rng
 from data_pipeline.masking import word_masking
 from data_pipeline.masking.masking import Vocabulary
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking, _Attempts, _take_runs
-from tests.support.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
+from tests.data_pipeline.masking.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
 
 
 @pytest.mark.parametrize("method", [WholeWordMasking, SpanMasking])

@@ -9,7 +9,7 @@ from data_pipeline import rng
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_pair import SentencePairs
-from tests.support.lengths import document_of, make_lengths, random_documents
+from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=3), min_size=1, max_size=12)
 

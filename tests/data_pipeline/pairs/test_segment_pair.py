@@ -10,7 +10,7 @@ from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.segments import target_lengths, truncate
 from data_pipeline.rng import Purpose
-from tests.support.lengths import document_of, make_lengths, random_documents
+from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 
 def reference_chunks(documents: list[list[int]], targets: list[int], key: np.uint64, probability: float) -> list[tuple]:

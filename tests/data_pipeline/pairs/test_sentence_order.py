@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
 from data_pipeline.pairs.sentence_order import SentenceOrder
-from tests.support.lengths import document_of, make_lengths, random_documents
+from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 
 def planned(documents: list[list[int]], seq_len: int, **changes: float) -> tuple[Lengths, Chunks, Spans]:

@@ -6,7 +6,7 @@ import pytest
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
 from data_pipeline.pairs.sentence_pair import SentencePairs
-from tests.support.lengths import document_of, make_lengths, random_documents
+from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 
 def planned(documents: list[list[int]], seq_len: int = 256, **settings: float) -> tuple[Lengths, Chunks, Spans]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
-from tests.support.lengths import document_of, make_lengths, random_documents
+from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=8)
 
