@@ -44,9 +44,10 @@ class Study:
     arms: Sequence[Arm] = field(default_factory=tuple)
 
     def runs(self) -> Iterator[tuple[Arm, int]]:
-        """Yield arms with seeds, the first seed of every arm first, so that an early look has all arms."""
-        for turn in range(max(len(arm.seeds) for arm in self.arms)):
-            yield from ((arm, arm.seeds[turn]) for arm in self.arms if turn < len(arm.seeds))
+        """Yield arms with seeds: those of several seeds first, and of these the first seed of every arm."""
+        for turn, seed in enumerate(SEEDS):
+            yield from ((arm, seed) for arm in self.arms if len(arm.seeds) > 1 and turn < len(arm.seeds))
+        yield from ((arm, seed) for arm in self.arms if len(arm.seeds) == 1 for seed in arm.seeds)
 
 
 def phases(short: int, short_steps: int, short_batch: int, long_steps: int) -> Overrides:
@@ -58,17 +59,19 @@ def phases(short: int, short_steps: int, short_batch: int, long_steps: int) -> O
 
 def one_length(steps: int) -> Overrides:
     """Return settings of examples of 128 tokens from the first step to the last."""
-    return {"trainer.max_steps": steps}
+    return {"phases": None, "trainer.max_steps": steps}
 
 
 START = {"model.initialization": "neighbors"}
 MASKS = {rate: {"masking.mask_prob": rate} for rate in (0.15, 0.3, 0.4)}
+MUON = {"optimizer": "muon", "~optimizer.betas": "", "optimizer.lr": 4e-3}
 TINY_PHASES = phases(32, 1200, 64, 350)
 MINI_PHASES = phases(32, 1900, 128, 900)
 
 TINY = Study(
     common={
         "experiment": "demo",
+        "model.initialization": "bert",
         "data.num_workers": 0,
         "trainer.val_check_interval": 100,
         "trainer.log_every_n_steps": 100,
@@ -81,9 +84,11 @@ TINY = Study(
         Arm("phases", TINY_PHASES | MASKS[0.3]),
         Arm("start", one_length(950) | MASKS[0.3] | START),
         Arm("both", TINY_PHASES | MASKS[0.3] | START),
-        Arm("both-masks-15", TINY_PHASES | MASKS[0.15] | START),
-        Arm("both-masks-40", TINY_PHASES | MASKS[0.4] | START),
+        Arm("both-muon", TINY_PHASES | MASKS[0.3] | START | MUON, (0,)),
+        Arm("both-masks-15", TINY_PHASES | MASKS[0.15] | START, (0,)),
+        Arm("both-masks-40", TINY_PHASES | MASKS[0.4] | START, (0,)),
         Arm("baseline-masks-15", one_length(950) | MASKS[0.15], (0,)),
+        Arm("both-long-second", phases(32, 900, 64, 700) | MASKS[0.3] | START, (0,)),
         Arm("both-first-16", phases(16, 1200, 128, 350) | MASKS[0.3] | START, (0,)),
         Arm("both-first-64", phases(64, 1200, 32, 350) | MASKS[0.3] | START, (0,)),
         Arm("baseline-4-times", one_length(3800) | MASKS[0.3], (0,)),
@@ -129,7 +134,9 @@ STUDIES = {"tiny": TINY, "mini": MINI}
 def command(study: Study, arm: Arm, seed: int, data: str, folder: Path) -> list[str]:
     """Return the command of one run."""
     settings = {**study.common, **arm.settings, "data.path": data, "output_dir": folder, "resume": "auto", "seed": seed}
-    words = [f"{name}={'null' if value is None else value}" for name, value in settings.items()]
+    words = [
+        name if name[0] == "~" else f"{name}={'null' if value is None else value}" for name, value in settings.items()
+    ]
     return [sys.executable, "-m", "bert_lightning.pretrain", f"run_name={arm.name}-{seed}", *words]
 
 
