@@ -1,0 +1,144 @@
+"""SQuAD as a task: predictions of the exported model in transformers, the threshold found on dev, what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, BertForQuestionAnswering
+
+from bert_lightning.finetuning.task import TRAIN, VALIDATION
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from tests.finetuning.scored import Scored, make_task, score
+
+CONTEXT = "In 1191 Duke Berthold of Zähringen founded the city. It lies on a river, the Aare, and is old. " * 2
+QUESTIONS = ["When was it founded?", "Who founded the city?", "What river is it on?", "Is it old?"]
+ANSWERS = ["1191", "Duke Berthold", "the Aare", "is old"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_wordpiece([CONTEXT, *QUESTIONS] * 3, vocab_size=300)
+
+
+def entry(number: int, is_impossible: bool = False) -> dict[str, Any]:
+    answer = {"text": ANSWERS[number % 4], "answer_start": CONTEXT.index(ANSWERS[number % 4])}
+    fields = {"id": f"q{number}", "question": QUESTIONS[number % 4], "answers": [] if is_impossible else [answer]}
+    return fields | ({"is_impossible": True} if is_impossible else {})
+
+
+def write(path: Path, *entries: dict[str, Any]) -> None:
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": entries}]}]}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve questions to train on, eight to validate on, every third of them impossible in the files of 2.0."""
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v2").mkdir()
+    for name, first, last in (("train", 0, 12), ("dev", 12, 20)):
+        write(tmp_path / "v1" / f"{name}-v1.1.json", *(entry(n) for n in range(first, last)))
+        write(tmp_path / "v2" / f"{name}-v2.0.json", *(entry(n, n % 3 == 0) for n in range(first, last)))
+    return tmp_path
+
+
+def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: Path, tokenizer: Tokenizer) -> None:
+    """Its begin and end scores are taken window by window, as the pipeline of transformers would."""
+    scored = score(make_task("squad", folder / "v1", doc_stride=8, max_query_length=8), tokenizer, export=folder / "hf")
+    theirs = BertForQuestionAnswering.from_pretrained(folder / "hf").eval()
+    fast = AutoTokenizer.from_pretrained(folder / "hf")
+    values = []
+    with torch.no_grad():
+        for question in scored.split.records:
+            inputs = fast(
+                question.question,
+                question.context,
+                max_length=48,
+                stride=48 - 3 - len(fast(question.question, add_special_tokens=False)["input_ids"]) - 8,
+                truncation="only_second",
+                return_overflowing_tokens=True,
+                return_tensors=None,
+            )
+            for ids, types in zip(inputs["input_ids"], inputs["token_type_ids"], strict=True):
+                out = theirs(torch.tensor([ids]), token_type_ids=torch.tensor([types]))
+                values.append(torch.stack([out.start_logits[0], out.end_logits[0]], dim=-1))
+    expected = torch.cat(values).numpy()
+    assert len(values) >= 2 * len(scored.split.records)
+    np.testing.assert_allclose(scored.scores.values, expected, atol=1e-5)
+    assert scored.predictions == pytest_approx_lines(scored.with_scores(expected).predictions)
+
+
+def pytest_approx_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line | {"scores": pytest.approx(line["scores"], abs=1e-4)} for line in lines]
+
+
+def with_right_answers(scored: Scored, null: float = 0.0) -> Scored:
+    """Scores that are 5 at the labels of every window, and `null` at [CLS] of all windows."""
+    values = np.zeros_like(scored.scores.values)
+    begins = scored.split.encoded.cu_seqlens[:-1]
+    values[begins] = null
+    for column, name in enumerate(("start", "end")):
+        labels = scored.split.encoded.targets[name].labels
+        values[begins[labels > 0] + labels[labels > 0], column] = 5.0
+    return scored.with_scores(values)
+
+
+def test_right_spans_are_right_answers(folder: Path, tokenizer: Tokenizer) -> None:
+    scored = with_right_answers(score(make_task("squad", folder / "v1", doc_stride=8), tokenizer, seq_len=96))
+    assert scored.metrics == {"exact_match": 1.0, "f1": 1.0}
+    assert [line["prediction"] for line in scored.predictions] == ANSWERS * 2
+    assert scored.predictions[0]["label"] == ["1191"]
+    assert (scored.predictions[0]["exact_match"], scored.predictions[0]["f1"]) == (1, 1)
+
+
+def test_the_threshold_is_found_on_validation_and_used_for_predictions(folder: Path, tokenizer: Tokenizer) -> None:
+    """[CLS] has 8 of 10: with the threshold 0 all is right, and with that of dev too; with -3 nothing is answered."""
+    settings: dict[str, Any] = {"doc_stride": 8}
+    scored = with_right_answers(score(make_task("squad_v2", folder / "v2", **settings), tokenizer, 96), null=4.0)
+    metrics = scored.metrics
+    assert (metrics["f1"], metrics["best_f1"], metrics["exact_match"]) == (1, 1, 1)
+    assert metrics["best_f1_threshold"] == -2.0
+    predictions = [line["prediction"] for line in scored.predictions]
+    assert predictions == ["" if n % 3 == 0 else ANSWERS[n % 4] for n in range(12, 20)]
+    given = make_task("squad_v2", folder / "v2", null_score_diff_threshold=-3.0, **settings)
+    fixed = with_right_answers(score(given, tokenizer, 96), null=4.0)
+    assert fixed.metrics["has_answer_f1"] == 0
+    assert fixed.metrics["best_f1"] == 1
+    assert {line["prediction"] for line in fixed.predictions} == {""}
+
+
+def test_files_of_predictions(folder: Path, tokenizer: Tokenizer) -> None:
+    scored = score(make_task("squad_v2", folder / "v2", answerability_weight=0.5), tokenizer, 96)
+    assert scored.scores.values.shape[1] == 3
+    assert set(scored.metrics) >= {"f1", "best_f1", "has_answer_f1", "no_answer_exact_match"}
+    scored.task.write_files(scored.split, scored.scores, folder)
+    predictions, odds = (json.loads((folder / f"{name}.json").read_text()) for name in ("predictions", "null_odds"))
+    assert list(predictions) == list(odds) == [f"q{number}" for number in range(12, 20)]
+    assert predictions == {line["id"]: line["prediction"] for line in scored.predictions}
+
+
+def test_what_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"qas\[0\] is impossible to answer, as in SQuAD 2\.0; take task=squad_v2"):
+        make_task("squad", folder / "v2").prepare(tokenizer, 96)
+    write(folder / "v1" / "train-v1.1.json", entry(0) | {"answers": []})
+    with pytest.raises(ValueError, match=r"train-v1\.1\.json, .*qas\[0\] has no answer to train on"):
+        make_task("squad", folder / "v1").prepare(tokenizer, 96)
+    with pytest.raises(ValueError, match=r"task\.chosen_by must be one of exact_match, f1; got best_f1"):
+        make_task("squad", folder / "v1", chosen_by="best_f1")
+    with pytest.raises(ValueError, match=r"task\.n_best_size must be a whole number, at least 1; got 0"):
+        make_task("squad", folder / "v1", n_best_size=0)
+    with pytest.raises(ValueError, match=r"task\.answerability_weight must be null or above 0; got 0"):
+        make_task("squad_v2", folder / "v2", answerability_weight=0)
+
+
+def test_questions_are_held_out_if_there_is_no_dev_file(folder: Path, tokenizer: Tokenizer) -> None:
+    train = folder / "v1" / "train-v1.1.json"
+    splits = make_task("squad", train, validation_share=0.25).prepare(tokenizer, 96)
+    assert {name: len(split.records) for name, split in splits.items()} == {TRAIN: 9, VALIDATION: 3}
+    unlabeled = entry(1) | {"answers": []}
+    write(folder / "v1" / "dev-v1.1.json", entry(0), unlabeled)
+    splits = make_task("squad", folder / "v1").prepare(tokenizer, 96)
+    assert not splits[VALIDATION].is_labeled
