@@ -5,7 +5,6 @@ Sequences are packed, without padding, and batched by length.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import EncodedInput
+from bert_lightning.inference.words import words_of
 from data_pipeline.streams.packed_texts import batches_by_length, pack_encodings
 from data_pipeline.streams.packing import PackedTokens
 
@@ -38,18 +38,12 @@ def _each_token(encoding: Encoding, text: str) -> Groups:
 
 
 def _each_word(encoding: Encoding, text: str) -> Groups:
-    """Join the pieces of each word; special tokens belong to none. Words are those of the tokenizer."""
+    """Join the pieces of each word."""
     group = np.full(len(encoding), -1)
-    spans: list[tuple[int, int]] = []
-    for word, pieces in groupby(range(len(encoding)), key=encoding.word_ids.__getitem__):
-        positions = list(pieces)
-        if word is None:
-            continue
-        group[positions] = len(spans)
-        begin, end = encoding.offsets[positions[0]][0], encoding.offsets[positions[-1]][1]
-        begin += len(text[begin:end]) - len(text[begin:end].lstrip())  # some tokenizers count the space before a word
-        spans.append((begin, end))
-    return group, spans
+    words = list(words_of(encoding, text))
+    for number, word in enumerate(words):
+        group[word.pieces] = number
+    return group, [(word.begin, word.end) for word in words]
 
 
 POOLINGS: dict[str, Callable[[Encoding, str], Groups]] = {

@@ -1,5 +1,6 @@
 """A trained encoder and its tokenizer, out of a checkpoint of any kind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -77,6 +78,18 @@ class LoadedModel:
         if seq_len is not None and seq_len > most:
             raise ValueError(f"{key}={seq_len}, but the model has max_position_embeddings={most}")
         return seq_len or most
+
+    def trained_length(self) -> int | None:
+        """Return the most tokens of the examples that the model's run had, None if that is not known."""
+        data = self.pretrained.settings.get("data")
+        seq_len = data.get("seq_len") if isinstance(data, Mapping) else None
+        return seq_len if type(seq_len) is int and 8 <= seq_len <= self.config.max_position_embeddings else None
+
+    def linear(self, module: str) -> nn.Linear:
+        """Return a linear layer of a head, which the checkpoint has."""
+        state = self.pretrained.state_of(module)
+        rows, columns = state["weight"].shape
+        return self._loaded(nn.Linear(columns, rows), state)
 
     def pooler(self) -> Pooler:
         """Return the pooler; ValueError if the checkpoint has none that is trained."""

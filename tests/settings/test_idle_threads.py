@@ -13,7 +13,18 @@ from bert_lightning.settings import idle_threads
 from bert_lightning.settings.idle_threads import GPU_DEVICES, VARIABLES, limit_spinning
 from tests.support.checkout import ROOT
 
-DOORS = ("benchmark", "demo", "embed", "evaluate", "export", "fill_mask", "inspect_stream", "prepare", "pretrain")
+DOORS = (
+    "benchmark",
+    "demo",
+    "embed",
+    "evaluate",
+    "export",
+    "fill_mask",
+    "inspect_stream",
+    "predict",
+    "prepare",
+    "pretrain",
+)
 
 
 def test_examples() -> None:
