@@ -70,5 +70,6 @@ def quieten() -> None:
         ".*broadcast_buffers",
         ".*smaller than the logging interval",
         ".*sync_dist=True",
+        ".*in eval mode at the start of training",  # a frozen encoder
     ):
         warnings.filterwarnings("ignore", message)
