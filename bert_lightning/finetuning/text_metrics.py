@@ -1,4 +1,4 @@
-"""The metrics of GLUE (Wang et al., 2019) and a few more, computed by torchmetrics in double precision.
+"""The metrics of GLUE (Wang et al., 2019) and a few more; most are those of torchmetrics.
 
 Each takes predictions and right answers of all examples. A correlation that is not defined, because all predictions are
 the same, counts as 0.
@@ -13,7 +13,6 @@ from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 from torchmetrics.functional.classification import (
     binary_f1_score,
     multiclass_f1_score,
-    multiclass_matthews_corrcoef,
     multilabel_exact_match,
     multilabel_f1_score,
 )
@@ -42,8 +41,16 @@ def macro_f1(predicted: Tensor, wanted: Tensor) -> float:
 
 
 def matthews(predicted: Tensor, wanted: Tensor) -> float:
-    """Return Matthews' correlation; 0 if only one class is predicted."""
-    return _or_zero(multiclass_matthews_corrcoef(predicted, wanted, _num_classes(predicted, wanted)))
+    """Return Matthews' correlation for any number of classes (Gorodkin, 2004), 0 if only one class is predicted.
+
+    The metric of torchmetrics 1.9 gives other values than scikit-learn, which GLUE takes, if one class is missing.
+    """
+    size = _num_classes(predicted, wanted)
+    times_predicted, times_wanted = (torch.bincount(each, minlength=size).double() for each in (predicted, wanted))
+    number, right = len(wanted), (predicted == wanted).sum().double()
+    covariance = right * number - times_predicted @ times_wanted
+    variances = (number**2 - times_predicted.square().sum()) * (number**2 - times_wanted.square().sum())
+    return (covariance / variances.sqrt()).item() if variances > 0 else 0.0
 
 
 def pearson(predicted: Tensor, wanted: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""bert-finetune from files to scores: what it writes, several seeds, resumes, other strategies, exports, wrong input."""
+"""bert-finetune from files to scores: what it writes, seeds, resumes, strategies, exports, and wrong input."""
 
 import json
 import logging
@@ -67,9 +67,8 @@ def test_the_best_checkpoint_is_that_of_the_best_validation(finished: tuple[Path
         assert steps == [4, 8]
         assert scores["step"] == steps[values.index(max(values))]
         assert scores["metrics"]["validation/accuracy"] == pytest.approx(max(values))
-        assert [path.name for path in (run / seed / "checkpoints").glob("*.ckpt")] == [
-            f"step-{scores['step']:07d}.ckpt"
-        ]
+        kept = [path.name for path in (run / seed / "checkpoints").glob("*.ckpt")]
+        assert kept == [f"step-{scores['step']:07d}.ckpt"]
 
 
 def test_the_export_gives_the_predictions_that_were_written(finished: tuple[Path, Settings], tmp_path: Path) -> None:

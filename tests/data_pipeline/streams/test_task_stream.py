@@ -1,4 +1,4 @@
-"""Batches of tasks do not depend on ranks or micro-batches, every epoch has each example once, and a resume is exact."""
+"""Batches of tasks depend on neither ranks nor micro-batches, epochs have each example once, resumes are exact."""
 
 from itertools import islice
 
@@ -120,9 +120,7 @@ def test_a_state_of_other_examples_or_another_order_is_refused(other: TaskStream
 
 
 def test_a_batch_that_cannot_be_dealt_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="data.global_batch_size=16 is not a multiple of data.micro_batch_size=8 times"
-    ):
+    with pytest.raises(ValueError, match=r"data\.global_batch_size=16 is not a multiple of .*=8 times 4"):
         TaskStream(examples(), 16, 8, 9, seed=3, world_size=4)
 
 
