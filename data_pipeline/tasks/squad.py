@@ -82,8 +82,8 @@ def _question(context: str, entry: _Question, where: str) -> Question:
     for answer in entry.answers:
         if not context.startswith(answer.text, answer.answer_start) or not answer.text:
             raise ValueError(
-                f"{where} has the answer {shown(answer.text)}, which is not in its context at answer_start="
-                f"{answer.answer_start}: {shown(context[answer.answer_start :][: len(answer.text)])}"
+                f"{where} has the answer {shown(answer.text)}, but its context has "
+                f"{shown(context[answer.answer_start :][: len(answer.text)])} at answer_start={answer.answer_start}"
             )
     answers = tuple(Answer(answer.text, answer.answer_start) for answer in entry.answers)
     return Question(

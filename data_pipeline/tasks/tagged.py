@@ -39,11 +39,10 @@ def read_conll(path: Path, word_column: int = 0, tag_column: int = -1) -> list[T
         for number, line in lines:
             fields = _columns(line)
             width = width or _checked_width(fields, (word_column, tag_column), f"{path}, line {number}")
-            if len(fields) != width or not all(fields):
-                raise ValueError(
-                    f"{path}, line {number} has {len(fields)} columns, {fields.count('')} of them empty; "
-                    f"the first line has {width}"
-                )
+            if len(fields) != width:
+                raise ValueError(f"{path}, line {number} has columns: {len(fields)}; the first line has {width}")
+            if not all(fields):
+                raise ValueError(f"{path}, line {number} has an empty column: {shown(line)}")
             words.append(fields[word_column])
             tags.append(fields[tag_column])
         where = f"{path}, line {lines[0][0]}"

@@ -29,6 +29,10 @@ def entry(identifier: str = "a", **fields: Any) -> dict[str, Any]:
     return {"id": identifier, "question": "When?", "answers": [{"text": "1191", "answer_start": 3}], **fields}
 
 
+def answered(text: str, start: int) -> str:
+    return squad_json(entry(answers=[{"text": text, "answer_start": start}]))
+
+
 def read(folder: Path, content: str) -> Any:
     (folder / "x.json").write_text(content)
     return read_squad(folder / "x.json")
@@ -53,9 +57,9 @@ def test_impossible_questions_have_no_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (squad_json(entry(answers=[{"text": "1191", "answer_start": 4}])), "'1191', which is not in its context at"),
-        (squad_json(entry(answers=[{"text": "1191", "answer_start": 900}])), "not in its context at answer_start=900"),
-        (squad_json(entry(answers=[{"text": "", "answer_start": 3}])), "has the answer '', which is not in"),
+        (answered("1191", 4), "has the answer '1191', but its context has '191 ' at answer_start=4"),
+        (answered("1191", 900), "has the answer '1191', but its context has '' at answer_start=900"),
+        (answered("", 3), "has the answer '', but its context has ''"),
         (squad_json(entry(), entry()), r"qas\[1\] has the id of another question: 'a'"),
         (squad_json(entry(answers=[{"text": 3, "answer_start": 3}])), r"qas\[0\].answers\[0\].text=3, which must"),
         (squad_json(entry(answers=[{"text": "x", "answer_start": "3"}])), r"answer_start='3', which must be a whole"),

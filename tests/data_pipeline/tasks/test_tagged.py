@@ -63,8 +63,8 @@ def test_lists_of_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a O\nb\n", "line 2 has 1 columns, 0 of them empty; the first line has 2"),
-        ("a\tO\n\tO\n", "line 2 has 2 columns, 1 of them empty"),
+        ("a O\nb\n", "line 2 has columns: 1; the first line has 2"),
+        ("a\tO\n\tO\n", r"line 2 has an empty column: '\\tO'"),
         ("alone\n", "line 1 has one column, 'alone'"),
         ("\n\t\n", "holds no sentences"),
         ("", "holds no sentences"),
