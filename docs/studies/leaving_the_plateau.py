@@ -15,9 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
+from matplotlib.figure import Figure
+
 from bert_lightning.metrics.metrics_log import read_columns
 
 SEEDS = (0, 1, 2)
+COLORS = {"baseline": "#8a9099", "phases": "#e09f3e", "start": "#33658a", "both": "#c8553d"}
+"""Colors of the arms that the chart shows."""
 Overrides = Mapping[str, object]
 
 
@@ -181,8 +185,26 @@ def table(study: Study, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def chart(study: Study, folder: Path, path: Path) -> None:
+    """Draw the held-out loss of the main arms over the tokens that they have read, a line for each run."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for arm in (arm for arm in study.arms if arm.name in COLORS):
+        for seed in arm.seeds:
+            if (run := folder / f"{arm.name}-{seed}").joinpath("report.html").exists():
+                tokens, losses = zip(*curves(run), strict=True)
+                label = arm.name if seed == arm.seeds[0] else None
+                axes.plot([each / 1e6 for each in tokens], losses, color=COLORS[arm.name], label=label)
+    axes.set_xlabel("million tokens")
+    axes.set_ylabel("held-out loss of masked tokens, nats")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
-    """Run what is not finished and print the table."""
+    """Run what is not finished, print the table, and draw the chart."""
     settings = dict(word.split("=", 1) for word in sys.argv[2:])
     study, folder = STUDIES[sys.argv[1]], Path(settings["output_dir"]) / sys.argv[1]
     for arm, seed in study.runs():
@@ -190,6 +212,8 @@ def main() -> None:
             continue
         subprocess.run(command(study, arm, seed, settings["data"], folder), check=True)
         print(table(study, folder), flush=True)
+    print(table(study, folder))
+    chart(study, folder, folder / "curves.png")
 
 
 if __name__ == "__main__":
