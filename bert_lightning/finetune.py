@@ -3,26 +3,31 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
+from bert_lightning.finetuning.glue_suite import FROM_MNLI, tasks_in, write_suite
 from bert_lightning.finetuning.grid import Results, grid_points, grid_table, mean_score, winner
 from bert_lightning.finetuning.job import Job, prepare_job
 from bert_lightning.finetuning.score_files import SeedScores, scores_table, seeds_of, summary, write_summary
 from bert_lightning.finetuning.seed_plan import SeedRun, plan_seed
 from bert_lightning.finetuning.seed_run import run_seed
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.config import is_first_process
+from bert_lightning.settings.config import CONF_DIR, filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.training.trainers import quieten
 
 
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds and return the metrics over them, None if the run was told to stop before its end.
+
+    With task=glue it is the metrics of every task.
 
     Args:
         cfg: The settings; they are not changed.
@@ -32,6 +37,14 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """
     quieten()
     watch_launcher()
+    has_several = cfg.task.get("tasks") is not None
+    results = _finetune_glue(cfg) if has_several else _finetune_task(cfg)
+    shut_down()
+    return results
+
+
+def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
+    """Train all seeds of one task, and every point of its grid."""
     job = prepare_job(cfg)
     results: dict[str, dict[str, SeedScores]] = {}
     for point, runs in _plan(cfg, job).items():
@@ -41,10 +54,43 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
             if scores is None:
                 return None
             results[point][folder] = scores
-    shut_down()
     if is_first_process():
         _conclude(FinetunedFolder(cfg.run_dir), results)
     return summary(list(results[winner(results)].values()))
+
+
+def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
+    """Train every task of GLUE that has files, each as a fine-tuning of its own, and show the table."""
+    names = tasks_in(Path(cfg.task.path), list(cfg.task.tasks))
+    if cfg.task.mnli_first and "mnli" not in names:
+        raise ValueError(f"task.mnli_first=true, but task.path={cfg.task.path} has no files of mnli")
+    planned = {name: _task_settings(cfg, name) for name in names}
+    mnli = {"checkpoint": f"{cfg.run_dir}/mnli"}
+    for name in (name for name in FROM_MNLI if cfg.task.mnli_first and name in names):
+        planned[f"{name}_from_mnli"] = _task_settings(cfg, name, f"{name}_from_mnli", mnli)
+    results = {}
+    for name, settings in planned.items():
+        metrics = _finetune_task(settings)
+        if metrics is None:
+            return None
+        results[name] = metrics
+    if is_first_process():
+        Console(markup=False, emoji=False).print(write_suite(Path(cfg.run_dir) / "glue.json", results))
+    return results
+
+
+def _task_settings(
+    cfg: DictConfig, name: str, folder: str | None = None, more: Mapping[str, Any] | None = None
+) -> DictConfig:
+    """Return the settings of one task of GLUE: those of all tasks with the file of the task in conf/task."""
+    task = OmegaConf.load(Path(CONF_DIR) / "task" / f"{name}.yaml")
+    changes = {"path": cfg.task.path, "train_examples": cfg.task.train_examples}
+    settings = OmegaConf.merge(OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "task"]))
+    assert isinstance(settings, DictConfig)
+    OmegaConf.set_struct(settings, False)
+    settings.task = OmegaConf.merge(task, changes)
+    settings.run_name = f"{cfg.run_name}/{folder or name}"
+    return filled_in(settings, more or {})
 
 
 def _plan(cfg: DictConfig, job: Job) -> dict[str, dict[str, SeedRun]]:

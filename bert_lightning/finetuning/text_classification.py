@@ -1,4 +1,4 @@
-"""Tasks with a label for each text or pair: GLUE, and tables of the user's own.
+"""Tasks with a label for each text or pair of the user's own tables; `glue_tasks` has those of GLUE.
 
 The functions are the targets of conf/task; each puts together where the texts come from and what a label is.
 """
@@ -14,13 +14,12 @@ from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.finetuning.text_labels import ClassLabels, Labels, LabelSets, NumberLabels
 from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
-from bert_lightning.finetuning.text_sources import GlueTexts, TableTexts, TextSource
+from bert_lightning.finetuning.text_sources import TableTexts, TextSource
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import LABELS
-from data_pipeline.tasks.glue import GLUE_TASKS
 from data_pipeline.tasks.tables import Row
 from data_pipeline.tasks.texts import encode_texts
 
@@ -71,9 +70,13 @@ class TextTask(Task):
         decided, wanted = self._labels.decided(scores.values), self._labels.wanted(_codes(split))
         return {name: metric(decided, wanted) for name, metric in self._metrics.items()}
 
+    def decisions(self, scores: ExampleScores) -> list[Any]:
+        """Return the label that is predicted for each text, by its name."""
+        return self._labels.named(self._labels.decided(scores.values))
+
     def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
         """Yield the name of the label that is predicted for each text, the scores, and the right label if known."""
-        named = self._labels.named(self._labels.decided(scores.values))
+        named = self.decisions(scores)
         right = self._labels.named(self._labels.wanted(_codes(split))) if split.is_labeled else None
         for row, example in enumerate(split.records):
             line = {"id": example.identifier, "prediction": named[row], "scores": scores.values[row].tolist()}
@@ -85,20 +88,6 @@ def _codes(split: Split) -> np.ndarray:
     target = split.encoded.targets[LABELS]
     codes = target.labels.reshape(len(target.positions), -1)
     return codes if codes.shape[1] > 1 else codes[:, 0]
-
-
-def glue_task(name: str, path: str, metrics: Sequence[str], chosen_by: str) -> TextTask:
-    """Return a task of GLUE in its official files.
-
-    Args:
-        name: Name of the task in `GLUE_TASKS`.
-        path: Folder of the task, or one that contains it.
-        metrics: Names of the metrics.
-        chosen_by: The metric that the best checkpoint is chosen by.
-    """
-    classes = list(GLUE_TASKS[name].classes.values())
-    labels = ClassLabels(classes) if classes else NumberLabels()
-    return TextTask(name, GlueTexts(name, Path(path)), labels, metrics, chosen_by)
 
 
 def classification_task(
