@@ -1,4 +1,4 @@
-"""bert-evaluate: what a trained model knows: held-out losses, minimal pairs, cloze questions."""
+"""bert-evaluate: what a trained model knows: held-out losses, labels of texts, minimal pairs, cloze questions."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from bert_lightning.inference.cloze import cloze_hits
 from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
+from bert_lightning.inference.labeled_texts import labeled_means
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
 from bert_lightning.settings.cli import entry_point
@@ -33,23 +34,25 @@ def evaluate(cfg: DictConfig) -> Scores:
     """Score a model on what the settings name, print the scores, and write them as JSON if asked.
 
     Returns:
-        Scores by what they are of: `held_out`, `minimal_pairs` and `cloze`, those that were asked for.
+        Scores by what they are of: `held_out`, `labeled`, `minimal_pairs` and `cloze`, those that were asked for.
 
     Raises:
         ValueError: naming the setting, or the file and the line, that is wrong.
     """
     check_types(cfg)
     check_values(cfg, split=str, minimal_pairs=str | None, cloze=str | None, output=str | None)
+    check_values(cfg.labeled, path=str | None, text=str, label=str, text_pair=str | None)
     check_whole_number("batch_tokens", cfg.batch_tokens)
     questions: dict[str, Callable[[LoadedModel], dict[str, float]]] = {
         "held_out": lambda model: _held_out(cfg, model),
+        "labeled": lambda model: _labeled(cfg, model),
         "minimal_pairs": lambda model: preference(score_pairs(Path(cfg.minimal_pairs), model, cfg.batch_tokens)),
         "cloze": lambda model: cloze_hits(Path(cfg.cloze), model, cfg.batch_tokens),
     }
-    given = {"held_out": cfg.data.path, "minimal_pairs": cfg.minimal_pairs, "cloze": cfg.cloze}
-    asked = [name for name, value in given.items() if value is not None]
+    keys = {"data.path": "held_out", "labeled.path": "labeled", "minimal_pairs": "minimal_pairs", "cloze": "cloze"}
+    asked = [name for key, name in keys.items() if OmegaConf.select(cfg, key) is not None]
     if not asked:
-        raise ValueError("nothing to evaluate: give data.path=<prepared folder>, minimal_pairs=<file> or cloze=<file>")
+        raise ValueError(f"nothing to evaluate: give one of {', '.join(keys)}")
     model = load_model(cfg.checkpoint, cfg.accelerator)
     scores = {name: questions[name](model) for name in asked}
     _print(scores)
@@ -76,6 +79,11 @@ def _held_out(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
         log.info("pairs=%s has no %s labels: the pair head is left out", type(samples.pairs).__name__, target)
     workers = min(data.num_workers, 1)
     return held_out_means(model, samples, data.validation_micro_batch_size, data.validation_samples, workers)
+
+
+def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
+    table = cfg.labeled
+    return labeled_means(Path(table.path), table.text, table.label, table.text_pair, model, cfg.batch_tokens)
 
 
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:

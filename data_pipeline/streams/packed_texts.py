@@ -34,7 +34,8 @@ def pack_encodings(encodings: Sequence[Encoding]) -> PackedTokens:
 
 
 def pack_sequences(
-    input_ids: Sequence[Sequence[int] | NDArray[np.int32]], token_type_ids: Sequence[Sequence[int] | NDArray[np.int32]]
+    input_ids: Sequence[Sequence[int] | NDArray[np.integer]],
+    token_type_ids: Sequence[Sequence[int] | NDArray[np.integer]],
 ) -> PackedTokens:
     """Return sequences of token ids as an encoder takes them, without filler.
 

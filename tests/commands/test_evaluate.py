@@ -3,13 +3,17 @@
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from tokenizers import Tokenizer
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
@@ -19,7 +23,7 @@ from bert_lightning.inference.loading import load_model
 from bert_lightning.inference.minimal_pairs import score_pairs
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from data_pipeline.tokenizers.tokenizer import tokenizer_files, train_wordpiece
+from data_pipeline.tokenizers.tokenizer import save_tokenizer, tokenizer_files, train_wordpiece
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config
@@ -149,6 +153,57 @@ def test_an_answer_is_among_as_many_guesses_as_its_rank_says(folder: Path, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("problem_type", "labels", "given"),
+    [
+        ("single_label_classification", ["bad", "good"], ["good", "bad", "bad", "good"]),
+        ("single_label_classification", ["0", "1", "2"], [0, 2, 1, "2"]),
+        ("multi_label_classification", ["bad", "good"], [["bad"], [], ["good", "bad"], ["good"]]),
+        ("regression", ["score"], [0.5, 1, -2.25, 3]),
+    ],
+)
+def test_a_fine_tuned_model_is_scored_on_a_table(
+    tmp_path: Path, tokenizer: Tokenizer, problem_type: str, labels: list[str], given: list[object]
+) -> None:
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: number for number, name in enumerate(labels)}}
+    torch.manual_seed(3)
+    sizes = replace(config_for(tokenizer), initializer_range=0.3).as_dict()
+    config = BertConfig(**sizes, **names, problem_type=problem_type)
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "hf")
+    save_tokenizer(tokenizer, tmp_path / "hf")
+    texts = [good for good, _ in PAIRS]
+    path = write_rows(tmp_path / "t.jsonl", *({"text": t, "label": g} for t, g in zip(texts, given, strict=True)))
+    encoded = AutoTokenizer.from_pretrained(tmp_path / "hf")(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        scores = model(**encoded).logits.double().numpy()
+    found = evaluate(settings(f"checkpoint={tmp_path / 'hf'}", f"labeled.path={path}", "batch_tokens=16"))["labeled"]
+    assert found.pop("examples") == 4
+    if problem_type == "regression":
+        expected = {"pearson": pearsonr(scores[:, 0], given).statistic}
+        expected["spearman"] = spearmanr(scores[:, 0], given).statistic
+        expected["squared_error"] = ((scores[:, 0] - np.array(given)) ** 2).mean()
+        assert found == pytest.approx(expected, abs=1e-5)
+    elif problem_type.startswith("multi"):
+        wanted = np.array([[label in row for label in labels] for row in given])
+        assert found["exact_match"] == pytest.approx(accuracy_score(wanted, scores > 0))
+        assert found["micro_f1"] == pytest.approx(f1_score(wanted, scores > 0, average="micro"))
+    else:
+        decided, wanted = scores.argmax(1), [labels.index(str(each)) for each in given]
+        assert found["accuracy"] == pytest.approx(accuracy_score(wanted, decided))
+        assert found["matthews"] == pytest.approx(matthews_corrcoef(wanted, decided), abs=1e-6)
+        assert ("f1" in found) == (len(labels) == 2)
+    write_rows(path, {"text": "the", "label": "strange"})
+    with pytest.raises(ValueError, match=r"t\.jsonl, line 1 has .*'strange'"):
+        evaluate(settings(f"checkpoint={tmp_path / 'hf'}", f"labeled.path={path}"))
+
+
+def test_labels_need_a_fine_tuned_model(folder: Path, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "t.jsonl", {"text": "the", "label": "a"})
+    with pytest.raises(ValueError, match="hf has no head of a task; labels of texts need one for sequence_class"):
+        evaluate(settings(f"checkpoint={folder}", f"labeled.path={path}"))
+
+
+@pytest.mark.parametrize(
     ("key", "rows", "said"),
     [
         ("minimal_pairs", [{"sentence_good": "the"}], r"in\.jsonl, line 1 has no column 'sentence_bad'"),
@@ -179,7 +234,7 @@ def test_wrong_settings_are_one_line(folder: Path, prepared: Path, tmp_path: Pat
     write_folder(other, config_for(tokenizer=strangers), _state_for(strangers, tmp_path), tokenizer_files(strangers))
     data = f"data.path={prepared}"
     for arguments, said in (
-        ([], "nothing to evaluate: give data.path="),
+        ([], r"nothing to evaluate: give one of data\.path, labeled\.path, minimal_pairs, cloze"),
         (["checkpoint=nowhere", data], "checkpoint=nowhere does not exist"),
         ([data, "split=test", "data.seq_len=32"], r"has no split 'test', only train, validation"),
         ([data, "data.seq_len=128"], r"data\.seq_len=128, but the model has max_position_embeddings=40"),

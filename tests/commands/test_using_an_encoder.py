@@ -53,7 +53,7 @@ def place(tmp_path: Path, prepared: Path, tokenizer: Tokenizer, monkeypatch: pyt
     stars.save_pretrained(tmp_path / "stars-hf")
     save_tokenizer(tokenizer, tmp_path / "stars-hf")
     (tmp_path / "data").symlink_to(prepared)
-    (tmp_path / "reviews.csv").write_text('id,review\n1,"Slowly, the king walks."\n2,The old house.\n')
+    (tmp_path / "reviews.csv").write_text('stars,review\ngood,"Slowly, the king walks."\nbad,The old house.\n')
     (tmp_path / "sentences.txt").write_text("The bank of the river.\nShe walks to the bank.\n")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"sentence_good": "it walks", "sentence_bad": "it walk"}) + "\n")
     (tmp_path / "questions.jsonl").write_text(json.dumps({"text": "the old [MASK]", "answer": "house"}) + "\n")
