@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from bert_lightning.finetuning.task import Split, Task
+from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.settings.finetuned_folder import SCORES, FinetunedFolder
-from bert_lightning.settings.run_folder import partial_path, write_whole
+from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
 from data_pipeline.untrusted.typed_fields import build
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -57,6 +57,9 @@ def write_seed(folder: Path, task: Task, scored: Sequence[tuple[Split, ExampleSc
     """Write the predictions of a seed, then its scores, which mark it as finished."""
     files = FinetunedFolder(folder)
     for split, split_scores in scored:
+        errors = task.errors(split, split_scores) if split.name == VALIDATION and split.is_labeled else None
+        if errors is not None:
+            write_whole(RunFolder(folder).errors, json.dumps(errors, ensure_ascii=False, indent=1) + "\n")
         _write_lines(files.predictions(split.name), task.predictions(split, split_scores))
         task.write_files(split, split_scores, folder)
     write_whole(files.scores, json.dumps(asdict(scores), indent=1) + "\n")

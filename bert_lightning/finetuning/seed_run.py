@@ -19,6 +19,7 @@ from bert_lightning.finetuning.seed_training import train_seed
 from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split
 from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.reports.report import write_report
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.finetuned_folder import chosen_checkpoint
@@ -74,6 +75,8 @@ def _score(job: Job, run: SeedRun, device: torch.device) -> SeedScores:
     )
     if is_first_process():
         write_seed(run.folder.path, job.task, files, scores)
+        if run.folder.report.exists():
+            write_report(run.folder.path)
         for other in run.folder.newer_than(-1):
             if other != checkpoint:
                 remove_checkpoint(other)

@@ -92,6 +92,15 @@ class Task(ABC):
     def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
         """Yield a line of predictions.jsonl for each example: `id`, `prediction`, `scores`, and `label` if known."""
 
+    def errors(self, split: Split, scores: ExampleScores) -> dict[str, Any] | None:
+        """Return what the report shows of the errors on a split whose right answers are known, None for nothing.
+
+        It has `labels` and `confusion`, the number of examples by right label (rows) and predicted one (columns), if
+        labels exclude each other; and `worst`, the worst errors first, each with `id`, `text`, `label`, `prediction`
+        and `loss`.
+        """
+        return None
+
     def write_files(self, split: Split, scores: ExampleScores, folder: Path) -> None:
         """Write what else the task publishes of a split, such as official prediction files; nothing by default.
 

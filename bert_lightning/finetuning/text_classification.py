@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.finetuning.task import TRAIN, Split, Task
-from bert_lightning.finetuning.text_labels import ClassLabels, Labels, LabelSets, NumberLabels
+from bert_lightning.finetuning.text_labels import ONE_CLASS, ClassLabels, Labels, LabelSets, NumberLabels
 from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
 from bert_lightning.finetuning.text_sources import TableTexts, TextSource
 from bert_lightning.metrics.collected_scores import ExampleScores
@@ -22,6 +23,9 @@ from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import LABELS
 from data_pipeline.tasks.tables import Row
 from data_pipeline.tasks.texts import encode_texts
+
+NUM_WORST = 20
+"""Errors that the report shows."""
 
 
 class TextTask(Task):
@@ -81,6 +85,29 @@ class TextTask(Task):
         for row, example in enumerate(split.records):
             line = {"id": example.identifier, "prediction": named[row], "scores": scores.values[row].tolist()}
             yield line | ({"label": right[row]} if right is not None else {})
+
+    def errors(self, split: Split, scores: ExampleScores) -> dict[str, Any]:
+        """Return the confusion matrix, if a text has one class, and the texts that were judged worst."""
+        decided, codes = self._labels.decided(scores.values), _codes(split)
+        wanted, losses = self._labels.wanted(codes), self._labels.losses(scores.values, codes)
+        named, right = self._labels.named(decided), self._labels.named(wanted)
+        wrong = [row for row in losses.argsort(descending=True).tolist() if named[row] != right[row]]
+        worst = [
+            {
+                "id": split.records[row].identifier,
+                "text": " | ".join(filter(None, (split.records[row].text, split.records[row].text_pair))),
+                "label": right[row],
+                "prediction": named[row],
+                "loss": losses[row].item(),
+            }
+            for row in wrong[:NUM_WORST]
+        ]
+        head = self.head()
+        if head.problem_type != ONE_CLASS:
+            return {"worst": worst}
+        size = len(head.labels)
+        table = torch.bincount(wanted * size + decided, minlength=size * size).view(size, size)  # (right, predicted)
+        return {"labels": head.labels, "confusion": table.tolist(), "worst": worst}
 
 
 def _codes(split: Split) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from bert_lightning.checkpoints.task_head import PROBLEM_TYPES, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.text_metrics import CLASS_METRICS, NUMBER_METRICS, SET_METRICS, Metric
@@ -51,6 +52,9 @@ class Labels(Protocol):
 
     def named(self, decided: torch.Tensor) -> list[Any]:
         """Return predictions, or right answers, by name."""
+
+    def losses(self, scores: Scores, codes: NDArray[np.int32]) -> torch.Tensor:
+        """Return how wrong the scores of each example are, (examples,)."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,10 @@ class ClassLabels:
         names = self.names or []
         return [names[number] for number in decided.tolist()]
 
+    def losses(self, scores: Scores, codes: NDArray[np.int32]) -> torch.Tensor:
+        """Return the cross-entropy of each example, (examples,)."""
+        return functional.cross_entropy(torch.from_numpy(scores), self.wanted(codes), reduction="none")
+
 
 @dataclass(frozen=True)
 class NumberLabels:
@@ -137,6 +145,10 @@ class NumberLabels:
     def named(self, decided: torch.Tensor) -> list[float]:
         """Return the numbers."""
         return decided.tolist()
+
+    def losses(self, scores: Scores, codes: NDArray[np.int32]) -> torch.Tensor:
+        """Return the squared error of each example, (examples,)."""
+        return (self.decided(scores) - self.wanted(codes)).square()
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,11 @@ class LabelSets:
         """Return the names of the classes of each text."""
         names = self.names or []
         return [[names[number] for number in row.nonzero().flatten().tolist()] for row in decided]
+
+    def losses(self, scores: Scores, codes: NDArray[np.int32]) -> torch.Tensor:
+        """Return the mean cross-entropy over the classes of each example, (examples,)."""
+        wanted = self.wanted(codes).float()
+        return functional.binary_cross_entropy_with_logits(torch.from_numpy(scores), wanted, reduction="none").mean(1)
 
 
 def check_weights(weights: list[float] | str | None, names: Sequence[str]) -> None:

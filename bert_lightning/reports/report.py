@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.reports.errors_section import errors_section
 from bert_lightning.reports.shown_quantities import ShownQuantity, read_shown
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 
@@ -65,12 +66,13 @@ def write_report(run_dir: Path) -> Path:
     if not columns:
         raise ValueError(f"{run_dir} has no {folder.metrics.name} with values to report")
     settings = folder.config.read_text(encoding="utf-8") if folder.config.exists() else ""
-    text = page(run_dir.resolve().name, columns, read_shown(folder.quantities), settings)
+    more = errors_section(folder.errors)
+    text = page(run_dir.resolve().name, columns, read_shown(folder.quantities), settings, more)
     write_whole(folder.report, text)
     return folder.report
 
 
-def page(name: str, columns: Columns, quantities: Sequence[ShownQuantity], settings: str) -> str:
+def page(name: str, columns: Columns, quantities: Sequence[ShownQuantity], settings: str, more: str = "") -> str:
     """Return the page as HTML that needs no other file.
 
     Args:
@@ -78,6 +80,7 @@ def page(name: str, columns: Columns, quantities: Sequence[ShownQuantity], setti
         columns: Steps and values of every metric.
         quantities: How those of the objective are shown.
         settings: The settings of the run.
+        more: HTML of further sections.
     """
     last_step = max(steps[-1] for steps, _ in columns.values())
     charts_of_objective = [
@@ -104,7 +107,7 @@ def page(name: str, columns: Columns, quantities: Sequence[ShownQuantity], setti
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title>'
         f"<style>{STYLE}</style></head><body><h1>{html.escape(name)}</h1>"
         f'<p class="lead">{last_step:,} steps{_skipped(columns)}</p><div class="grid">{cards}</div>'
-        f'<h2>Curves</h2><div class="grid charts">{charts}</div><h2>Last values</h2>'
+        f'<h2>Curves</h2><div class="grid charts">{charts}</div>{more}<h2>Last values</h2>'
         f"<table><tr><th>metric</th><th>value</th><th>step</th></tr>{rows}</table>"
         f"<h2>Settings</h2><pre>{html.escape(settings)}</pre></body></html>\n"
     )

@@ -63,6 +63,8 @@ class RunFolder:
         """One row a step, one column a metric."""
         self.quantities = self.path / "quantities.json"
         """How the metrics of the objective are shown."""
+        self.errors = self.path / "errors.json"
+        """The confusion matrix and the worst errors of a fine-tuned model."""
         self.log = self.path / "run.log"
         """The messages of the run."""
         self.report = self.path / "report.html"

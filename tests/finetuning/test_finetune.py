@@ -242,3 +242,20 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
         finetune_here(tiny | more)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_errors_are_those_of_the_predictions_and_the_report_shows_them(finished: tuple[Path, Settings]) -> None:
+    run, _ = finished
+    content = json.loads((run / "errors.json").read_text())
+    found = lines(run / "predictions.jsonl")
+    pairs = [(line["label"], line["prediction"]) for line in found]
+    names = content["labels"]
+    assert content["confusion"] == [[pairs.count((right, said)) for said in names] for right in names]
+    wrong = {line["id"] for line in found if line["label"] != line["prediction"]}
+    assert {error["id"] for error in content["worst"]} <= wrong
+    assert len(content["worst"]) == min(len(wrong), 20)
+    losses = [error["loss"] for error in content["worst"]]
+    assert losses == sorted(losses, reverse=True)
+    page = (run / json.loads((run / "scores.json").read_text())["checkpoint"]).parents[1] / "report.html"
+    assert "Right and predicted labels" in page.read_text()
+    assert ("Worst errors" in page.read_text()) == bool(wrong)
