@@ -24,7 +24,7 @@ def grid_points(rates: Sequence[Any], batch_sizes: Sequence[Any]) -> dict[str, t
         ValueError: if a value is none, or there are none.
     """
     for name, values in (("grid_lr", rates), ("grid_batch_size", batch_sizes)):
-        if not values:
+        if isinstance(values, str | int | float | None) or not values:
             raise ValueError(f"{name} must be a list of numbers; got {values}")
     for rate in rates:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:

@@ -15,6 +15,7 @@ from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.layer_rates import LayerRates
 from bert_lightning.training.starting_point import StartingPoint, check_resume, find_checkpoint
 from bert_lightning.training.task_data import TaskData
+from data_pipeline.whole_numbers import check_whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
     data.check_sizes(job.processes.size)
     instantiate(settings.schedule)(0)
     layer_rates(settings)
-    if settings.patience is not None and (not isinstance(settings.patience, int) or settings.patience < 1):
-        raise ValueError(f"patience must be a whole number above 0, or null; got {settings.patience}")
+    _check_numbers(settings)
     run_folder = RunFolder(settings.run_dir)
     if settings.resume is None and is_first_process() and read_seed(run_folder.path) is not None:
         raise ValueError(f"{run_folder.path} holds a run; resume=auto continues it, another run_name starts a new one")
@@ -70,6 +70,14 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
     with torch.device("meta"):
         objective = job.objective(settings.classifier_dropout)
     return SeedRun(settings, check_resume(checkpoint, objective, data, settings.trainer.max_steps), None)
+
+
+def _check_numbers(settings: DictConfig) -> None:
+    check_whole_number("data.validation_micro_batch_size", settings.data.validation_micro_batch_size)
+    check_whole_number("patience", settings.patience, or_null=True)
+    dropout = settings.classifier_dropout
+    if dropout is not None and (isinstance(dropout, bool | str) or not 0 <= dropout < 1):
+        raise ValueError(f"classifier_dropout must be a probability below 1, or null; got {dropout}")
 
 
 def _seed_settings(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float, global_batch_size: int) -> DictConfig:
