@@ -5,13 +5,16 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 # isort: split
 import shutil
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.checkpoints.model_card import CARD, model_card
 from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.finetuned_folder import FinetunedFolder
 
 
 def export(cfg: DictConfig) -> Path:
@@ -26,19 +29,27 @@ def export(cfg: DictConfig) -> Path:
     pretrained = load_pretrained(cfg.checkpoint)
     if pretrained.tokenizer_files:
         pretrained.tokenizer()  # one that cannot be read is no use to those who load the export
+    loader = architecture(pretrained.state, pretrained.head)
+    card = model_card(pretrained.config, loader, pretrained.head, _scores(Path(cfg.checkpoint)))
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         write_folder(partial, pretrained.config, pretrained.state, pretrained.tokenizer_files, pretrained.head)
+        (partial / CARD).write_text(card, encoding="utf-8")
         if output.exists():
             output.rmdir()
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    loader = architecture(pretrained.state, pretrained.head)
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
     return output
+
+
+def _scores(checkpoint: Path) -> dict[str, Any] | None:
+    """Return what all seeds of a fine-tuning have reached, None for other checkpoints and for a single seed."""
+    scores = FinetunedFolder(checkpoint).read_scores() if checkpoint.is_dir() else None
+    return scores if scores is not None and "best_seed" in scores else None
 
 
 main = entry_point("export", export)

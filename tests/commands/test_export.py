@@ -10,14 +10,16 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
 
 from bert_lightning import export as export_module
-from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.export import export
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.checkout import run_command
-from tests.support.checkpoints import assert_same, write_checkpoint, write_sharded_checkpoint
-from tests.support.parity import packed_examples, padded, reference_model
+from tests.support.checkpoints import assert_same, config_for, write_checkpoint, write_sharded_checkpoint
+from tests.support.parity import our_model, packed_examples, padded, reference_model
 
 STEP = Path("checkpoints") / "step-0000007.ckpt"
 
@@ -164,3 +166,30 @@ def test_a_tokenizer_that_cannot_be_read_is_not_exported(run: Path, tmp_path: Pa
     with pytest.raises(ValueError, match=r"is not a tokenizer\.json"):
         export(settings(run, tmp_path / "hf"))
     assert not (tmp_path / "hf").exists()
+
+
+def test_the_model_card_has_the_labels_and_the_scores_of_a_fine_tuning(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config, head = config_for(tokenizer), TaskHead("token_classification", ["O", "B-per"])
+    state = {
+        **{
+            k: v for k, v in our_model(reference_model(config), config).state_dict().items() if k.startswith("encoder.")
+        },
+        "classifier.weight": torch.zeros(2, config.hidden_size),
+        "classifier.bias": torch.zeros(2),
+    }
+    seed = tmp_path / "run" / "seed-3" / "checkpoints"
+    seed.mkdir(parents=True)
+    content = {"state_dict": {f"objective.{name}": tensor for name, tensor in state.items()}, "global_step": 7}
+    torch.save(content | checkpoint_payload(config, tokenizer_files(tokenizer), {}, head), seed / "step-0000007.ckpt")
+    metric = {"mean": 0.5, "standard_deviation": None, "values": {"3": 0.5}, "examples": 1200}
+    scores = {"task": "ner", "best_seed": 3, "checkpoint": "seed-3/checkpoints/step-0000007.ckpt"}
+    (tmp_path / "run" / "scores.json").write_text(json.dumps(scores | {"metrics": {"validation/f1": metric}}))
+    card = (export(settings(tmp_path / "run", tmp_path / "hf")) / "README.md").read_text()
+    assert "# BertForTokenClassification\n" in card
+    assert "Labels: `O`, `B-per`\n" in card
+    assert "| validation/f1 | 0.5000 | - | 1 | 1,200 |" in card
+    assert "Scores" not in (export(settings(seed / "step-0000007.ckpt", tmp_path / "one")) / "README.md").read_text()
+    (tmp_path / "run" / "scores.json").write_text(json.dumps(scores | {"metrics": {"validation/f1": 5}}))
+    with pytest.raises(ValueError, match=r"scores\.json has metrics\.validation/f1=5, which must be an object"):
+        export(settings(tmp_path / "run", tmp_path / "two"))
+    assert not (tmp_path / "two").exists()
