@@ -66,9 +66,9 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if said := one_label(samples):
         console.print(f"warning: {said}", style="yellow")
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
+        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     if cfg.digests:
-        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests))
+        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests), encoding="utf-8")
     return table
 
 

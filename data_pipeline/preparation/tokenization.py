@@ -49,12 +49,12 @@ class Tokenized:
 
     def save(self, path: Path) -> None:
         """Write the result to a file."""
-        path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.dropped]))
+        path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.dropped]), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Tokenized":
         """Read a result that `save` wrote."""
-        entries, dropped = json.loads(path.read_text())
+        entries, dropped = json.loads(path.read_text(encoding="utf-8"))
         shards = [build(ShardEntry, entry, str(path)) for entry in entries]
         return cls(shards, {name: Counter(dropped[name]) for name in dropped})
 
