@@ -60,6 +60,8 @@ def _training(settings: Mapping[str, Any]) -> Callable[[Sequence[str]], Tokenize
     for name in ("vocab_size", "min_frequency"):
         if name in settings:
             check_whole_number(f"tokenizer.{name}", settings[name])
+    if "limit_alphabet" in settings:
+        check_whole_number("tokenizer.limit_alphabet", settings["limit_alphabet"], or_null=True)
     train: Callable[[Sequence[str]], Tokenizer] = instantiate({k: v for k, v in settings.items() if k != "path"})
     return train
 

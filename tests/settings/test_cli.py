@@ -21,7 +21,7 @@ def run(cfg):
     if cfg.output_dir == "nested": raise ValueError("file x is not text") from ValueError("byte 7")
     if cfg.output_dir == "bug": raise KeyError("a bug")
     if cfg.output_dir == "file": open("/nowhere/at/all")
-    if cfg.output_dir == "letters": print("na\u00efve \u4e2d\u6587", file=sys.stderr)
+    if cfg.output_dir == "letters": print("na\\u00efve \\u4e2d\\u6587", file=sys.stderr)
     if cfg.output_dir == "environment": print(subprocess.check_output(["printenv"], text=True))
 
 entry_point("prepare", run)()
