@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
@@ -93,6 +94,7 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
         console.print(printable(about))
         for reason, number in source.dropped.items():
             console.print(f"    dropped: {number:,} ({printable(reason)})")
+    print_health(manifest, console)
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")
