@@ -2,6 +2,7 @@
 
 import glob
 import io
+import lzma
 import math
 import re
 import zlib
@@ -142,14 +143,14 @@ class FileReader(Reader):
 
     @contextmanager
     def opened(self, part: Part) -> Iterator[BinaryIO]:
-        """Open a part of a plain, gz, bz2 or zst text file; ValueError if the file is truncated or not UTF-8."""
+        """Open a part of a plain, gz, bz2, xz or zst text file; ValueError if the file is truncated or not UTF-8."""
         file = Path(part.name)
         try:
             with open_range(file, part.begin, part.end) as content:
                 yield content
         except UnicodeDecodeError as error:
             raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
-        except (EOFError, zlib.error, OSError) as error:
+        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if file.suffix not in COMPRESSED or not file.is_file():
                 raise
             raise ValueError(

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import lzma
 import re
 import tracemalloc
 from pathlib import Path
@@ -498,3 +499,23 @@ def test_every_line_is_a_sentence_if_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "buy milk\\n\\n call  home\\r\\nTwo ends. Here."}\n')
     (document,) = read(JsonLines, tmp_path, sentence_per_line=True)
     assert (document.paragraphs, document.presplit) == (["buy milk", "call home", "Two ends. Here."], True)
+
+
+def test_placeholders_and_revisions_of_wikiextractor(tmp_path: Path) -> None:
+    article = "T\n\nThe mean formula_12 of all values is codice_3 here.\n\nThe chemical formula_x stays as it is.\n"
+    (tmp_path / "wiki_00").write_text(f'<doc id="1" revid="77" url="u" title="T">\n{article}</doc>\n')
+    (document,) = read(WikipediaExtracted, tmp_path)
+    assert document.paragraphs == ["The mean of all values is here.", "The chemical formula_x stays as it is."]
+
+
+def test_xz_files_are_read_and_named_if_they_are_cut_short(tmp_path: Path) -> None:
+    whole = lzma.compress(b"One.\nTwo.\n" * 1000)
+    (tmp_path / "a.txt.xz").write_bytes(whole)
+    (document,) = read(TextLines, tmp_path)
+    assert len(document.paragraphs) == 2000
+    (tmp_path / "a.txt.xz").write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=r"a\.txt\.xz is not a whole xz file"):
+        read(TextLines, tmp_path)
+    (tmp_path / "a.txt.xz").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\.txt\.xz is not a whole xz file"):
+        read(TextLines, tmp_path)
