@@ -50,7 +50,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         "tables": {table.title: table.as_records() for table in tables},
     }
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(found, indent=2) + "\n")
+        Path(cfg.output).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found
 
 

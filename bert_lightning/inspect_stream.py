@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from tokenizers import Tokenizer
 
+from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
@@ -63,12 +64,13 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if cfg.unigram_entropy:
         table["unigram_entropy"] = unigram_entropy(samples.folder, cfg.split, samples.exclude_shards)
     _print_table(table, console)
+    print_health(samples.folder.manifest, console)
     if said := one_label(samples):
         console.print(f"warning: {said}", style="yellow")
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n")
+        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     if cfg.digests:
-        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests))
+        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests), encoding="utf-8")
     return table
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
@@ -60,6 +61,8 @@ def _training(settings: Mapping[str, Any]) -> Callable[[Sequence[str]], Tokenize
     for name in ("vocab_size", "min_frequency"):
         if name in settings:
             check_whole_number(f"tokenizer.{name}", settings[name])
+    if "limit_alphabet" in settings:
+        check_whole_number("tokenizer.limit_alphabet", settings["limit_alphabet"], or_null=True)
     train: Callable[[Sequence[str]], Tokenizer] = instantiate({k: v for k, v in settings.items() if k != "path"})
     return train
 
@@ -91,6 +94,7 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
         console.print(printable(about))
         for reason, number in source.dropped.items():
             console.print(f"    dropped: {number:,} ({printable(reason)})")
+    print_health(manifest, console)
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")

@@ -16,7 +16,7 @@ class Document:
 
     Attributes:
         identifier: Unique within the corpus and stable between runs; decides the split the document goes to.
-        paragraphs: Blocks of running text; a sentence never crosses two of them.
+        paragraphs: Blocks of running text, which may hold line feeds; a sentence never crosses two of them.
         title: What a person calls the document; kept for attribution.
         presplit: True if every paragraph already is one sentence (google-research/bert's text format).
     """

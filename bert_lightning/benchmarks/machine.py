@@ -27,7 +27,7 @@ def machine() -> dict[str, object]:
 def _processor() -> str:
     """Return the name of the processor as Linux gives it, else as Python does."""
     facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

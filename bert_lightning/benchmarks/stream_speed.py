@@ -152,6 +152,6 @@ def _report_memory(
 def _resident_megabytes() -> float | None:
     """Return this process's resident memory as Linux gives it."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmRSS:")]
     return kilobytes[0] / 1000 if kilobytes else None

@@ -177,7 +177,7 @@ class PeriodicCheckpoint(Checkpoint):
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def remove_checkpoint(path: Path) -> None:

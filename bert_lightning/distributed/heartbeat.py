@@ -64,7 +64,11 @@ class Verdict:
 def this_machine() -> str:
     """Return an identifier that two processes share if they can send each other signals."""
     boot, numbering = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    return f"{boot.read_text().strip()} {os.readlink(numbering)}" if boot.exists() else socket.gethostname()
+    return (
+        f"{boot.read_text(encoding='utf-8').strip()} {os.readlink(numbering)}"
+        if boot.exists()
+        else socket.gethostname()
+    )
 
 
 class Heartbeat:

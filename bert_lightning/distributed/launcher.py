@@ -67,7 +67,7 @@ def _watch(parent: int, poll_seconds: float, stopped_seconds: float, grace_secon
 def _is_stopped(process: int) -> bool:
     """Return whether a process is stopped, as by SIGSTOP; False if the system does not say."""
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state in ("T", "t")

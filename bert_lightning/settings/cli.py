@@ -4,6 +4,7 @@ A wrong input ends with status 2, a lost process with 1, and Ctrl-C with 130, as
 """
 
 import functools
+import io
 import os
 import sys
 import traceback
@@ -51,6 +52,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     def guarded() -> None:
         # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
         os.environ[_VARIABLE] = "1"
+        _write_every_letter()
         try:
             with _messages():
                 main()
@@ -58,6 +60,13 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
             _restore()
 
     return guarded
+
+
+def _write_every_letter() -> None:
+    """Have letters that the locale cannot write, as under LC_ALL=C, written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_point() -> bool:

@@ -181,7 +181,7 @@ def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether the processor has bf16 matrix instructions; without them bf16 is slower than fp32."""
     if not cpuinfo.exists():
         return False
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text()))
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text(encoding="utf-8")))
 
 
 LEAST = {

@@ -99,6 +99,6 @@ def _move(folder: RunFolder, aside: RunFolder, last: int) -> None:
 def _best_step(best: Path) -> int:
     """Return the step of the best checkpoint; one that cannot be read is as new as can be."""
     try:
-        return step_of(Path(str(json.loads(best.read_text())["checkpoint"])))
+        return step_of(Path(str(json.loads(best.read_text(encoding="utf-8"))["checkpoint"])))
     except (ValueError, LookupError, TypeError):
         return 2**53

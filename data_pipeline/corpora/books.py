@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.reader import FileReader, Part, paragraphs_of
 from data_pipeline.records import Document, Dropped
 
@@ -80,7 +81,7 @@ def _split(text: str) -> list[str]:
     >>> _split("CHAPTER I.\nIt was.\n\nII\nPart of it is so.")
     ['It was.\n', 'Part of it is so.']
     """
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = plain_line_ends(text).split("\n")
     blocks = groupby(zip(lines, _headings(lines), strict=True), key=itemgetter(1))
     return ["\n".join(line for line, _ in block) for is_heading, block in blocks if not is_heading]
 
@@ -98,4 +99,4 @@ def _headings(lines: Sequence[str]) -> Iterator[bool]:
 
 def _clean(text: str) -> list[str]:
     paragraphs = paragraphs_of(_EMPHASIS.sub(r"\1", _CAPTION.sub("", text)))
-    return [paragraph for paragraph in paragraphs if any(map(str.isalnum, paragraph))]
+    return [" ".join(paragraph.split()) for paragraph in paragraphs if any(map(str.isalnum, paragraph))]

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import lzma
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,13 +22,13 @@ def _open_zstd(file: Path, mode: str) -> io.BufferedReader:
     return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(file), mode), "zstd"))
 
 
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".zst": _open_zstd}
-COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zstd}
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 """Suffixes of compressed files, and the names of their formats."""
 
 
 def open_whole(file: Path) -> BinaryIO:
-    """Open a plain, gz, bz2 or zst file and read its uncompressed bytes."""
+    """Open a plain, gz, bz2, xz or zst file and read its uncompressed bytes."""
     return cast(BinaryIO, _OPENERS.get(file.suffix, Path.open)(file, "rb"))
 
 

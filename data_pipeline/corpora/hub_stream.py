@@ -23,6 +23,7 @@ class HubStream(Reader):
         title_key: Column of the title; rows may lack it.
         id_key: Column that identifies documents; None identifies them by shard and row number.
         prose_only: True drops headings and list entries, as the readers of Wikipedia do.
+        sentence_per_line: True makes a sentence of every line.
         **reader: Arguments of every `Reader`.
     """
 
@@ -37,12 +38,13 @@ class HubStream(Reader):
         title_key: str = "title",
         id_key: str | None = None,
         prose_only: bool = False,
+        sentence_per_line: bool = False,
         **reader: Any,
     ) -> None:
         super().__init__(**reader)
         files = data_files if data_files is None or isinstance(data_files, str) else list(data_files)
         self.dataset = {"path": path, "name": config, "split": split, "revision": revision, "data_files": files}
-        self.fields = RowFields(text_key, title_key, id_key, prose_only)
+        self.fields = RowFields(text_key, title_key, id_key, prose_only, sentence_per_line)
 
     def content_sha256(self) -> str:
         """Return a hash of the dataset's revision, file names and sizes; the content is not hashed."""

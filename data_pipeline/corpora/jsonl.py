@@ -1,4 +1,4 @@
-"""JSON lines, plain or compressed (gz, bz2, zst): one document a line."""
+"""JSON lines, plain or compressed (gz, bz2, xz, zst): one document a line."""
 
 import json
 import re

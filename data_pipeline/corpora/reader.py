@@ -2,6 +2,7 @@
 
 import glob
 import io
+import lzma
 import math
 import re
 import zlib
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets, open_range
 from data_pipeline.corpora.content_hashes import sha256_of_files
+from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.records import Document, Dropped
 
 
@@ -141,14 +143,14 @@ class FileReader(Reader):
 
     @contextmanager
     def opened(self, part: Part) -> Iterator[BinaryIO]:
-        """Open a part of a plain, gz, bz2 or zst text file; ValueError if the file is truncated or not UTF-8."""
+        """Open a part of a plain, gz, bz2, xz or zst text file; ValueError if the file is truncated or not UTF-8."""
         file = Path(part.name)
         try:
             with open_range(file, part.begin, part.end) as content:
                 yield content
         except UnicodeDecodeError as error:
             raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
-        except (EOFError, zlib.error, OSError) as error:
+        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if file.suffix not in COMPRESSED or not file.is_file():
                 raise
             raise ValueError(
@@ -156,10 +158,13 @@ class FileReader(Reader):
             ) from error
 
     def lines(self, part: Part) -> Iterator[tuple[int, str]]:
-        """Yield the byte offset of each line in the uncompressed text, and the line, without a byte-order mark."""
+        r"""Yield the byte offset of each line in the uncompressed text, and the line, without a byte-order mark.
+
+        Lines end with \n, \r\n or \r.
+        """
         offset = part.begin
         with self.opened(part) as content:
-            for line in content:
+            for line in (line for until_feed in content for line in until_feed.splitlines(keepends=True)):
                 yield offset, line.decode("utf-8" if offset else "utf-8-sig")
                 offset += len(line)
 
@@ -199,10 +204,11 @@ def _is_hidden(path: Path) -> bool:
 
 
 def paragraphs_of(text: str) -> list[str]:
-    r"""Split running text at blank lines, which may hold white space, and join the lines of each paragraph.
+    r"""Split running text at blank lines, which may hold white space; the lines of a paragraph have single spaces.
 
-    >>> paragraphs_of("First\nline.\n \nSecond.")
-    ['First line.', 'Second.']
+    >>> paragraphs_of("First\n  line.\n \nSecond.")
+    ['First\nline.', 'Second.']
     """
-    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
-    return [block for block in blocks if block]
+    blocks = (block.split("\n") for block in re.split(r"\n\s*\n", plain_line_ends(text)))
+    paragraphs = ("\n".join(line for line in (" ".join(line.split()) for line in block) if line) for block in blocks)
+    return [paragraph for paragraph in paragraphs if paragraph]

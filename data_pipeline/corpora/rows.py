@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import FileReader, paragraphs_of
 from data_pipeline.records import Document, Dropped
@@ -19,12 +20,14 @@ class RowFields:
         identifier: Field that identifies a row; None identifies a row by its position.
         prose_only: True keeps lines of running prose and drops headings and list entries, which the plain text of
             Wikipedia (`wikimedia/wikipedia`) still has.
+        sentence_per_line: True makes a sentence of every line, as in notes, lists and transcripts.
     """
 
     text: str = "text"
     title: str = "title"
     identifier: str | None = None
     prose_only: bool = False
+    sentence_per_line: bool = False
 
     def required(self) -> list[str]:
         """Return the fields that every row must have."""
@@ -40,15 +43,16 @@ class RowFields:
         """
         text = row[self.text] or ""
         if self.prose_only:
-            paragraphs = [line for line in map(tidy, text.split("\n")) if is_prose(line)]
+            paragraphs = [line for line in map(tidy, plain_line_ends(text).split("\n")) if is_prose(line)]
+        elif self.sentence_per_line:
+            paragraphs = [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
         else:
             paragraphs = paragraphs_of(text)
         if not paragraphs:
             return Dropped("no running text" if self.prose_only and text.strip() else "empty text")
         identifier = row[self.identifier] if self.identifier else None
-        return Document(
-            f"{source}/{position if identifier is None else identifier}", paragraphs, str(row.get(self.title) or "")
-        )
+        name = f"{source}/{position if identifier is None else identifier}"
+        return Document(name, paragraphs, str(row.get(self.title) or ""), self.sentence_per_line)
 
 
 class RowReader(FileReader):
@@ -59,6 +63,7 @@ class RowReader(FileReader):
         title_key: Field of the title; rows may lack it.
         id_key: Field that identifies documents; None identifies them by the position of the row.
         prose_only: True drops headings and list entries, as the readers of Wikipedia do.
+        sentence_per_line: True makes a sentence of every line.
         **reader: Arguments of every `FileReader`.
     """
 
@@ -68,7 +73,8 @@ class RowReader(FileReader):
         title_key: str = "title",
         id_key: str | None = None,
         prose_only: bool = False,
+        sentence_per_line: bool = False,
         **reader: Any,
     ) -> None:
         super().__init__(**reader)
-        self.fields = RowFields(text_key, title_key, id_key, prose_only)
+        self.fields = RowFields(text_key, title_key, id_key, prose_only, sentence_per_line)

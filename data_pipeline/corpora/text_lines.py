@@ -17,7 +17,8 @@ class TextLines(FileReader):
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
         """Yield the documents of a part, one line at a time."""
         label = self.label(Path(part.name))
-        stripped = ((offset, line.strip()) for offset, line in self.lines(part))
+        split = ((offset, piece) for offset, line in self.lines(part) for piece in line.splitlines())
+        stripped = ((offset, piece.strip()) for offset, piece in split)
         for has_text, block in groupby(stripped, key=lambda line: bool(line[1])):
             if has_text:
                 (first, *_), sentences = zip(*block, strict=True)

@@ -3,6 +3,7 @@
 Running prose is kept, as for BERT. Templates, tables, references, headings, lists, captions and categories are dropped.
 """
 
+import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,8 @@ _DROPPED_TAGS = (
     "|table|ul|ol|dl"
 )
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_ELEMENT = re.compile(rf"<({_DROPPED_TAGS})\b(?:[^<>]*?/>|[^<>]*?>.*?</\1\s*>)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(rf"<(?P<end>/)?(?P<name>{_DROPPED_TAGS})\b(?(end)\s*|[^<>]*?)(?P<empty>/?)>", re.IGNORECASE)
+_PARAGRAPH_END = re.compile(r"\n\s*\n|\Z")
 _TEMPLATE = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 _TABLE = re.compile(r"\{\|(?:(?!\{\|).)*?\n\s*\|\}", re.DOTALL)
 _EXTERNAL_LINK = re.compile(r"\[(?:https?:)?//[^\s\]]+\s*([^\]]*)\]")
@@ -69,7 +71,7 @@ class WikipediaDump(FileReader):
         parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("start", "end"))
         try:
             yield from self._pages(parser, _chunks(part), part.name)
-        except (ElementTree.ParseError, OSError, EOFError, zlib.error) as error:
+        except (ElementTree.ParseError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(f"corpus {self.name}: {part.name} is not a MediaWiki XML dump: {error}") from error
 
     def _pages(
@@ -146,12 +148,45 @@ def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LI
     return [text for text in cleaned if is_prose(text)]
 
 
+def _without_elements(text: str) -> str:
+    """Remove elements whose content is no prose, in one pass over the tags.
+
+    A <ref> that is not closed before the next one ends at its paragraph; other tags without an end stay.
+    """
+    tags = list(_TAG.finditer(text))
+    following: list[re.Match[str] | None] = []  # the next tag of the same name that is not empty, last tag first
+    last: dict[str, re.Match[str]] = {}
+    for tag in reversed(tags):
+        name = tag["name"].lower()
+        following.append(last.get(name))
+        if not tag["empty"]:
+            last[name] = tag
+    kept, begin = [], 0
+    for tag, next_tag in zip(tags, reversed(following), strict=True):
+        if tag.start() >= begin and not tag["end"] and (end := _element_end(text, tag, next_tag)):
+            kept.append(text[begin : tag.start()])
+            begin = end
+    return "".join([*kept, text[begin:]])
+
+
+def _element_end(text: str, tag: re.Match[str], following: re.Match[str] | None) -> int | None:
+    """Return where the element of an opening tag ends, None if it does not end."""
+    if tag["empty"]:
+        return tag.end()
+    if following is not None and following["end"]:
+        return following.end()
+    if tag["name"].lower() != "ref":
+        return None
+    end = _PARAGRAPH_END.search(text, tag.end())
+    return end.start() if end else len(text)
+
+
 def _without_blocks(wikitext: str, dropped_links: re.Pattern[str]) -> str:
     """Remove nested blocks that span lines, from the inside out.
 
     The parser would be slow on them, and would keep the content of some.
     """
-    text = _ELEMENT.sub("", _COMMENT.sub("", wikitext))
+    text = _without_elements(_COMMENT.sub("", wikitext))
     for pattern in (_TEMPLATE, _TABLE, dropped_links):
         before = None
         while before != text:

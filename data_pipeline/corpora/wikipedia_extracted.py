@@ -13,15 +13,17 @@ from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
-_BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)" url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
+_BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
 _HEAD_BYTES = 256
+_PLACEHOLDER = re.compile(r"\b(?:formula|codice)_\d+\b")
 _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
 
 
 class WikipediaExtracted(FileReader):
     """Reader of WikiExtractor's articles; each line is a paragraph, and the first line repeats the title.
 
-    Headings, list entries and remains of templates are dropped.
+    Headings, list entries and remains of templates are dropped, and so are the placeholders that WikiExtractor leaves
+    for formulas and code (formula_1, codice_2).
     """
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
@@ -73,7 +75,7 @@ class WikipediaExtracted(FileReader):
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
         unescaped = (html.unescape(line) for line in lines)
-        cleaned = (tidy(line) for line in unescaped if not _DEBRIS.search(line))
+        cleaned = (tidy(_PLACEHOLDER.sub("", line)) for line in unescaped if not _DEBRIS.search(line))
         paragraphs = [line for line in cleaned if line != title and is_prose(line)]
         if not paragraphs:
             return Dropped("no running text")

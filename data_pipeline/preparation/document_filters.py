@@ -37,7 +37,8 @@ class DocumentFilters:
         if not self.filters:
             return ""
         between = "\n" if document.presplit else "\n\n"
-        candidate = FilterDocument(between.join(document.paragraphs), document.identifier)
+        paragraphs = (paragraph.replace("\n", " ") for paragraph in document.paragraphs)
+        candidate = FilterDocument(between.join(paragraphs), document.identifier)
         for filter in self.filters.values():
             kept, reason = get_filter_result(filter.filter(candidate))
             if not kept:

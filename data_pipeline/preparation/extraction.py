@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from data_pipeline.corpora.line_ends import plain_spaces
 from data_pipeline.corpora.reader import Part, Reader
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
@@ -19,6 +20,7 @@ from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.records import Document, Dropped
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNUSUAL = re.compile("[\ud800-\udfff\u200b\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,15 @@ def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]
 
 
 def _storable(item: Document | Dropped) -> Document | Dropped:
-    """Replace lone surrogates, which JSON and XML can escape but UTF-8 cannot encode, and remove NUL characters."""
+    """Replace lone surrogates, which JSON and XML can escape but UTF-8 cannot encode, and remove NUL characters.
+
+    Invisible spaces between words become spaces.
+    """
     if isinstance(item, Dropped):
         return item
     texts = [item.identifier, item.title, *item.paragraphs]
-    if not any("\0" in text or (not text.isascii() and _SURROGATE.search(text)) for text in texts):
+    if not any("\0" in text or (not text.isascii() and _UNUSUAL.search(text)) for text in texts):
         return item
     identifier, title, *paragraphs = (_SURROGATE.sub("\ufffd", text.replace("\0", "")) for text in texts)
-    return replace(item, identifier=identifier, title=title, paragraphs=[text for text in paragraphs if text.strip()])
+    kept = [spaced for text in paragraphs if (spaced := plain_spaces(text)).strip()]
+    return replace(item, identifier=identifier, title=title, paragraphs=kept)

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,13 +25,14 @@ from data_pipeline.preparation import tokenization
 from data_pipeline.preparation.deduplication import MinHashDeduplication
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.executors import Executor
-from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractedText, ExtractionReport, sample_texts
+from data_pipeline.preparation.extracted_text import ExtractedText, ExtractionReport, sample_texts
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.preparation.held_out import fill_held_out
 from data_pipeline.preparation.interruptible import interruptible
+from data_pipeline.preparation.source_entries import corpus_figures, source_entries
 from data_pipeline.preparation.tokenization import TextInput, Tokenized
 from data_pipeline.preparation.work_folder import WorkFolder, sync
-from data_pipeline.prepared.manifest import FILE_NAME, Manifest, SourceEntry
+from data_pipeline.prepared.manifest import FILE_NAME, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -138,8 +138,9 @@ class Preparation:
         executor.run("tokenizing", tokenize, len(tasks), shards.tasks("tokenize"))
         *train, validation = (Tokenized.load(shards.listing(number)) for number in range(len(tasks)))
         splits = {"train": [entry for task in train for entry in task.entries], "validation": validation.entries}
-        entries = _source_entries(groups, reports, [*train, validation])
-        manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits)
+        entries = source_entries(groups, reports, [*train, validation])
+        health = corpus_figures(shards.output, splits, [*train, validation], groups, reports)
+        manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
         counts = sum((report.counts for report in reports), Counter())
         for entry in entries:
             counts.update({f"dropped: {reason}": number for reason, number in entry.dropped.items()})
@@ -272,20 +273,3 @@ def _tokenize(
         words = tokenization.word_cache(trained.folder("tokenizer"))
         done = tokenization.tokenize_files(inputs, prefix, scratch.output, words, shard_tokens)
         done.save(scratch.listing(number))
-
-
-def _source_entries(
-    groups: list[InputGroup], reports: Sequence[ExtractionReport], tokenized: Sequence[Tokenized]
-) -> list[SourceEntry]:
-    """Return the entry of each source in the manifest; it lists the first titles, and the shards hold all of them."""
-    entries = []
-    for reader in {group.reader.name: group.reader for group in groups}.values():
-        of_source = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
-        counts = sum((report.counts for report in of_source), Counter())
-        dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
-        for task in tokenized:
-            dropped.update(task.dropped.get(reader.name, {}))
-        titles = list(islice(chain.from_iterable(report.titles for report in of_source), TITLES_LISTED))
-        about = (reader.name, reader.licence, reader.origin, counts["documents"], titles, reader.weight)
-        entries.append(SourceEntry(*about, dropped=dict(sorted(dropped.items()))))
-    return entries

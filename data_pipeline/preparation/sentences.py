@@ -1,15 +1,124 @@
-"""Splitting of paragraphs into sentences."""
+"""Splitting of paragraphs into sentences, none of which is much too long.
 
-from collections.abc import Iterable
+The rules of a language find most ends of sentences. They fail behind quotation marks that do not come in pairs
+('twas), inside long quotations, and in text without such ends: notes, lists, transcripts, Thai. A sentence that is too
+long is split again without its quotation marks, and then cut: at a line end, else a semicolon, a comma, or a space.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, pairwise
 
 import sentencex
+
+LONGEST_SENTENCE = 600
+"""Letters of a sentence, about 100 English words."""
+LONGEST_UNSPACED = 200
+"""Letters of a sentence of a script without spaces between words."""
+LONGEST_BLOCK = 8192
+"""Letters that are split at a time; the time of sentencex grows with their square."""
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_OPENING = "\u2018\u201a\u201b\u201c\u201e\u201f\u00ab\u2039\u300c\u300e"
+_CLOSING = "\u2019\u201d\u00bb\u203a\u300d\u300f"
+_EITHER = "\"'\uff02\uff07"
+_UNQUOTED = re.compile(f"[^{_OPENING}{_CLOSING}{_EITHER}]")
+_CLOSED = re.compile(f"[{_CLOSING})\u3009\u300b\u3011\uff09\uff3d]+")
+_BLOCK_END = re.compile(
+    rf"\w{{3}}[.!?][{_CLOSING}{_EITHER})\]]*\s|[\u3002\uff01\uff1f][{_CLOSING}{_EITHER})\uff09]*|\n"
+)
+_PART_ENDS = [
+    re.compile(pattern)
+    for pattern in (r"\n", "[;:\u2014\u061b](?=\\s)|[\uff1b\uff1a]", "[,\u060c](?=\\s)|[\uff0c\u3001]", r"\s")
+]
+"""Where a sentence that is too long is cut, best first."""
 
 
 def split_sentences(paragraphs: Iterable[str], language: str = "en") -> list[str]:
     """Split paragraphs into sentences by the rules of a language; no sentence is empty or spans two paragraphs.
 
+    Args:
+        paragraphs: Running text. A line break in a paragraph is a space, and a good end of a part if a sentence has to
+            be cut.
+        language: ISO 639-1 code.
+
     >>> split_sentences(["Dr. Smith lives here. He is 4.5 years old."])
     ['Dr. Smith lives here.', 'He is 4.5 years old.']
     """
-    pieces = (piece.strip() for paragraph in paragraphs for piece in sentencex.segment(language, paragraph))
-    return [piece for piece in pieces if piece]
+    pieces = (piece for paragraph in paragraphs for block in _blocks(paragraph) for piece in _split(block, language))
+    return [sentence for piece in pieces if (sentence := " ".join(piece.split("\n")).strip())]
+
+
+def _split(text: str, language: str) -> Iterator[str]:
+    for sentence in _slices(text, _ends(text, language)):
+        if len(sentence) <= _longest(sentence):
+            yield sentence
+        else:
+            for part in _slices(sentence, _ends_without_quotes(sentence, language)):
+                yield from _parts(part)
+
+
+def _slices(text: str, ends: Iterable[int]) -> Iterator[str]:
+    """Yield the pieces of a text that end at ascending offsets, and the rest."""
+    for begin, end in pairwise([0, *ends, len(text)]):
+        if begin < end:
+            yield text[begin:end]
+
+
+def _ends(text: str, language: str) -> Iterator[int]:
+    """Yield where the sentences of a text end: behind closing marks, but before an apostrophe behind a space."""
+    for end in accumulate(map(len, sentencex.segment(language, text.replace("\n", " ")))):
+        if text[end - 2 : end - 1].isspace() and text[end - 1] in _CLOSING:
+            yield end - 1
+        else:
+            closed = None if text[end - 1].isspace() else _CLOSED.match(text, end)
+            yield closed.end() if closed else end
+
+
+def _ends_without_quotes(text: str, language: str) -> Iterator[int]:
+    """Yield where the sentences of a text would end if it had no quotation marks, before the opening marks there."""
+    kept = [match.start() for match in _UNQUOTED.finditer(text)]
+    for end in _ends("".join(map(text.__getitem__, kept)), language):
+        start = kept[end] if end < len(kept) else len(text)
+        while start > 1 and (text[start - 1] in _OPENING or (text[start - 1] in _EITHER and text[start - 2].isspace())):
+            start -= 1
+        yield start
+
+
+def _longest(text: str) -> int:
+    """Return how many letters a text may have as one sentence."""
+    is_short = len(text) <= LONGEST_UNSPACED
+    return LONGEST_SENTENCE if is_short or 2 * len(_UNSPACED.findall(text)) < len(text) else LONGEST_UNSPACED
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Cut a sentence that is too long; words stay whole in scripts with spaces."""
+    longest = _longest(text)
+    while len(text) > longest:
+        end = _last_end(text, longest)
+        yield text[:end]
+        text = text[end:]
+    yield text
+
+
+def _last_end(text: str, longest: int) -> int:
+    for pattern in _PART_ENDS:
+        ends = [match.end() for match in pattern.finditer(text, longest // 4, longest)]
+        if ends:
+            return ends[-1]
+    if longest == LONGEST_SENTENCE:
+        space = _PART_ENDS[-1].search(text, longest)
+        return space.end() if space else len(text)
+    return next(n for n in range(longest, len(text) + 1) if n == len(text) or unicodedata.category(text[n])[0] != "M")
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Cut a very long paragraph, after a sentence if one seems to end nearby."""
+    while len(text) > LONGEST_BLOCK:
+        ends = [match.end() for match in _BLOCK_END.finditer(text, LONGEST_BLOCK // 2, LONGEST_BLOCK)]
+        end = ends[-1] if ends else _last_end(text, LONGEST_BLOCK)
+        yield text[:end]
+        text = text[end:]
+    yield text

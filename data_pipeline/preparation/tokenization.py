@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records
+from data_pipeline.preparation.health_counts import HealthCounts
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
@@ -42,21 +43,25 @@ class Tokenized:
     Attributes:
         entries: Shards that the task wrote, in order.
         dropped: Numbers of dropped items, by source and reason.
+        health: Counts of the text, each document once.
     """
 
     entries: list[ShardEntry]
     dropped: dict[str, Counter[str]]
+    health: HealthCounts = field(default_factory=HealthCounts)
 
     def save(self, path: Path) -> None:
         """Write the result to a file."""
-        path.write_text(json.dumps([[asdict(entry) for entry in self.entries], self.dropped]))
+        content = [[asdict(entry) for entry in self.entries], self.dropped, self.health.to_json()]
+        path.write_text(json.dumps(content), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Tokenized":
         """Read a result that `save` wrote."""
-        entries, dropped = json.loads(path.read_text())
+        entries, dropped, *health = json.loads(path.read_text(encoding="utf-8"))
         shards = [build(ShardEntry, entry, str(path)) for entry in entries]
-        return cls(shards, {name: Counter(dropped[name]) for name in dropped})
+        counts = [HealthCounts.from_json(each) for each in health]  # none in a listing of version 0.2
+        return cls(shards, {name: Counter(dropped[name]) for name in dropped}, *counts)
 
 
 def tokenization_groups(documents: Sequence[int]) -> list[range]:
@@ -149,17 +154,20 @@ def tokenize_files(
         shard_tokens: Tokens of a shard.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
-    documents = (document for text in inputs for document in _tokenized(text, words, dropped[text.source]))
+    health = HealthCounts()
+    documents = (document for text in inputs for document in _tokenized(text, words, dropped[text.source], health))
     source = inputs[0].source if len(dropped) == 1 else ""
     vocab_size = words.tokenizer.get_vocab_size()
     entries = [
         replace(write_shard(folder, f"{prefix}-{n:05d}.tar", shard, vocab_size), source=source)
         for n, shard in enumerate(_shards(documents, shard_tokens))
     ]
-    return Tokenized(entries, {name: +counts for name, counts in dropped.items() if +counts})
+    return Tokenized(entries, {name: +counts for name, counts in dropped.items() if +counts}, health)
 
 
-def _tokenized(text: TextInput, words: WordCache, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
+def _tokenized(
+    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts
+) -> Iterator[TokenizedDocument]:
     """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
     special = special_tokens(words.tokenizer)
     never = {special.pad, special.cls, special.sep, special.mask}
@@ -176,6 +184,7 @@ def _tokenized(text: TextInput, words: WordCache, dropped: Counter[str]) -> Iter
                 dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
                 dropped["sentence without a token"] += len(sentences) - len(kept)
                 dropped["document without a token"] += not kept
+                health.add(record["sentences"], sentences, words, special.unk)
             if kept:
                 yield TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from data_pipeline.tokenizers.alphabet import num_frequent_letters
+from data_pipeline.tokenizers.tokenizer_files import read_vocabulary
 from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
-from data_pipeline.untrusted.typed_fields import shown
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Special tokens by role, under BERT's names; every vocabulary trained here has them."""
@@ -155,6 +157,7 @@ def train_wordpiece(
     lowercase: bool = True,
     min_frequency: int = 2,
     strip_accents: bool | None = None,
+    limit_alphabet: int | None = None,
 ) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
@@ -167,13 +170,20 @@ def train_wordpiece(
         lowercase: True folds case, as the uncased BERT models do.
         min_frequency: Fewest occurrences of a pair of pieces that is merged.
         strip_accents: True removes accents and splits Hangul syllables into letters; None does as `lowercase`.
+        limit_alphabet: Most letters that get an entry, the commonest ones. With None all letters do, unless they would
+            fill more than a third of the vocabulary: then those that occur fewer than `min_frequency` times do not.
 
     Raises:
         ValueError: The special tokens and the letters of the texts alone are more than `vocab_size`.
     """
     case = (lowercase, strip_accents)
-    letters = sorted(t for t in _train(texts, 0, case, min_frequency, []) if t.startswith(CONTINUATION))
-    vocabulary = _train(texts, vocab_size, case, min_frequency, letters)
+    found = _train(texts, 0, case, min_frequency, [], limit_alphabet)
+    if limit_alphabet is None and 3 * len(found) > vocab_size:
+        normalizer = wordpiece_tokenizer(models.WordPiece(), *case).normalizer
+        limit_alphabet = num_frequent_letters(texts, normalizer, min_frequency)
+        found = _train(texts, 0, case, min_frequency, [], limit_alphabet)
+    letters = sorted(token for token in found if token.startswith(CONTINUATION))
+    vocabulary = _train(texts, vocab_size, case, min_frequency, letters, limit_alphabet)
     check_vocab_size(vocab_size, len(vocabulary))
     model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
     return finish(wordpiece_tokenizer(model, *case))
@@ -188,7 +198,12 @@ def check_vocab_size(vocab_size: int, least: int) -> None:
 
 
 def _train(
-    texts: Sequence[str], vocab_size: int, case: tuple[bool, bool | None], min_frequency: int, first: list[str]
+    texts: Sequence[str],
+    vocab_size: int,
+    case: tuple[bool, bool | None],
+    min_frequency: int,
+    first: list[str],
+    limit_alphabet: int | None,
 ) -> dict[str, int]:
     tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), *case)
     trainer = trainers.WordPieceTrainer(
@@ -196,6 +211,7 @@ def _train(
         min_frequency=min_frequency,
         special_tokens=[*SPECIAL_TOKENS.values(), *first],
         continuing_subword_prefix=CONTINUATION,
+        limit_alphabet=sys.maxunicode + 1 if limit_alphabet is None else limit_alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -226,22 +242,9 @@ def load_tokenizer(path: str | Path, lowercase: bool = True, strip_accents: bool
     if path.suffix == ".json":
         return _load_json(path)
     model = models.WordPiece(
-        _read_vocabulary(path), unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION
+        read_vocabulary(path), unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION
     )
     return finish(wordpiece_tokenizer(model, lowercase, strip_accents))
-
-
-def _read_vocabulary(path: Path) -> dict[str, int]:
-    """Return the tokens of a vocab.txt, numbered by line; ValueError if a token is listed twice."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
-    vocabulary: dict[str, int] = {}
-    for number, token in enumerate(lines):
-        if vocabulary.setdefault(token, number) != number:
-            raise ValueError(f"{path} lists {shown(token)} twice, in lines {vocabulary[token] + 1} and {number + 1}")
-    return vocabulary
 
 
 def _load_json(path: Path) -> Tokenizer:

@@ -51,3 +51,24 @@ def folds_case(files: dict[str, str], where: str) -> bool:
     settings = parse_object(files.get(TOKENIZER_CONFIG, "{}"), f"{where}: {TOKENIZER_CONFIG}")
     folds = checked(settings.get("do_lower_case"), bool | None, f"{where}: {TOKENIZER_CONFIG}", "do_lower_case")
     return folds is not False
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Return the tokens of a vocab.txt, numbered by line.
+
+    Raises:
+        ValueError: if a token is listed twice or has white space at its ends, or the file is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
+    vocabulary: dict[str, int] = {}
+    for number, token in enumerate(lines):
+        if token != token.strip(" \t"):
+            raise ValueError(
+                f"{path} lists {shown(token)} in line {number + 1}; no text gives a token with white space at its ends"
+            )
+        if vocabulary.setdefault(token, number) != number:
+            raise ValueError(f"{path} lists {shown(token)} twice, in lines {vocabulary[token] + 1} and {number + 1}")
+    return vocabulary

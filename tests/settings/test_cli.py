@@ -21,6 +21,7 @@ def run(cfg):
     if cfg.output_dir == "nested": raise ValueError("file x is not text") from ValueError("byte 7")
     if cfg.output_dir == "bug": raise KeyError("a bug")
     if cfg.output_dir == "file": open("/nowhere/at/all")
+    if cfg.output_dir == "letters": print("na\\u00efve \\u4e2d\\u6587", file=sys.stderr)
     if cfg.output_dir == "environment": print(subprocess.check_output(["printenv"], text=True))
 
 entry_point("prepare", run)()
@@ -80,3 +81,10 @@ def test_processes_that_a_command_starts_see_what_the_user_asked_for(tmp_path: P
     lines = end_of("environment", tmp_path, full=full).stdout.splitlines()
     assert [line for line in lines if "HYDRA_FULL_ERROR" in line] == ([f"HYDRA_FULL_ERROR={full}"] if full else [])
     assert lines[-1] == f"after it: {full}"
+
+
+def test_letters_that_the_locale_cannot_write_are_escapes(tmp_path: Path) -> None:
+    environment = checkout_environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    command = [sys.executable, "-c", PROGRAM, "output_dir=letters"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"na\\xefve \\u4e2d\\u6587\n")

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import lzma
 import re
 import tracemalloc
 from pathlib import Path
@@ -27,11 +28,11 @@ DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">{pages}</
 needs_shared = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data are not here")
 
 
-def make_reader(kind: type[FileReader], path: Path, **extra: str) -> FileReader:
+def make_reader(kind: type[FileReader], path: Path, **extra: object) -> FileReader:
     return kind(name="c", path=path, licence="none", origin="test", **extra)
 
 
-def read(kind: type[FileReader], path: Path, **extra: str) -> list[Document | Dropped]:
+def read(kind: type[FileReader], path: Path, **extra: object) -> list[Document | Dropped]:
     reader = make_reader(kind, path, **extra)
     return [item for part in reader.parts(1 << 30) for item in reader.read_part(part)]
 
@@ -349,7 +350,7 @@ def test_damaged_json_lines_are_refused_by_name(tmp_path: Path, name: str, conte
 
 
 def test_paragraphs_end_at_blank_lines_with_white_space_too() -> None:
-    assert paragraphs_of("One\nis.\n \nTwo.\r\n\t\r\nThree.\n\n\n\nFour.") == ["One is.", "Two.", "Three.", "Four."]
+    assert paragraphs_of("One\nis.\n \nTwo.\r\n\t\r\nThree.\n\n\n\nFour.") == ["One\nis.", "Two.", "Three.", "Four."]
 
 
 TAGGED = '<doc id="{id}" url="u" title="T">\nT\n\n{{x}} is {id} here.\n\n</doc>\n'
@@ -474,3 +475,47 @@ def test_headings_stand_apart_and_prose_stays(tmp_path: Path, text: str, paragra
         assert " ".join(document.paragraphs) == " ".join(text.split())
     else:
         assert document.paragraphs == paragraphs
+
+
+ENDS = {"unix": "\n", "dos": "\r\n", "old mac": "\r"}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_line_ends_of_any_system_end_lines(tmp_path: Path, end: str) -> None:
+    (tmp_path / "a.txt").write_bytes(end.join(["One.", "Two.", "", "Three."]).encode())
+    (tmp_path / "a.jsonl").write_bytes(end.join(['{"text": "One"}', '{"text": "Two\\n\\nThree\\u2028four"}']).encode())
+    documents = [*read(TextLines, tmp_path / "a.txt"), *read(JsonLines, tmp_path / "a.jsonl")]
+    assert [d.paragraphs for d in documents] == [["One.", "Two."], ["Three."], ["One"], ["Two", "Three\nfour"]]
+
+
+def test_form_feeds_and_line_separators_end_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One.\u2028Two.\x0cThree.\n\nFour.", encoding="utf-8")
+    assert [d.paragraphs for d in read(TextLines, tmp_path / "a.txt")] == [["One.", "Two.", "Three."], ["Four."]]
+    (tmp_path / "b.txt").write_text("It ended.\n\n\x0cCHAPTER II\u2028It began.", encoding="utf-8")
+    assert [d.paragraphs for d in read(Books, tmp_path / "b.txt")] == [["It ended.", "It began."]]
+
+
+def test_every_line_is_a_sentence_if_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "buy milk\\n\\n call  home\\r\\nTwo ends. Here."}\n')
+    (document,) = read(JsonLines, tmp_path, sentence_per_line=True)
+    assert (document.paragraphs, document.presplit) == (["buy milk", "call home", "Two ends. Here."], True)
+
+
+def test_placeholders_and_revisions_of_wikiextractor(tmp_path: Path) -> None:
+    article = "T\n\nThe mean formula_12 of all values is codice_3 here.\n\nThe chemical formula_x stays as it is.\n"
+    (tmp_path / "wiki_00").write_text(f'<doc id="1" revid="77" url="u" title="T">\n{article}</doc>\n')
+    (document,) = read(WikipediaExtracted, tmp_path)
+    assert document.paragraphs == ["The mean of all values is here.", "The chemical formula_x stays as it is."]
+
+
+def test_xz_files_are_read_and_named_if_they_are_cut_short(tmp_path: Path) -> None:
+    whole = lzma.compress(b"One.\nTwo.\n" * 1000)
+    (tmp_path / "a.txt.xz").write_bytes(whole)
+    (document,) = read(TextLines, tmp_path)
+    assert len(document.paragraphs) == 2000
+    (tmp_path / "a.txt.xz").write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=r"a\.txt\.xz is not a whole xz file"):
+        read(TextLines, tmp_path)
+    (tmp_path / "a.txt.xz").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\.txt\.xz is not a whole xz file"):
+        read(TextLines, tmp_path)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.corpora import wikipedia_dump
 from data_pipeline.corpora.byte_ranges import BZ2_STREAM, next_entry_offset
-from data_pipeline.corpora.wikipedia_dump import WikipediaDump
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
 from data_pipeline.records import Document
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo><namespaces>
@@ -75,3 +76,30 @@ def test_streams_are_found_across_the_edges_of_what_is_read(tmp_path: Path, monk
         monkeypatch.setattr("data_pipeline.corpora.byte_ranges._SEARCH_BYTES", size)
         expected = [min((start for start in starts if start >= begin), default=None) for begin in range(len(content))]
         assert [next_entry_offset(path, begin, BZ2_STREAM) for begin in range(len(content))] == expected
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "paragraphs"),
+    [
+        (
+            "It is a town.<ref>lost for good. It goes on.\n\nIt has a river too.",
+            ["It is a town.", "It has a river too."],
+        ),
+        ("It is one<ref>a town. <ref name=b>b</ref> here.\n\nIt has a river.", ["It has a river."]),
+        ("It is a<ref name=a/> fine<REF>x\n\ny</REF> old town.", ["It is a fine old town."]),
+        ("It is a town.<ref>one</ref name> two</ref> It has a river.", ["It is a town. It has a river."]),
+        ("So x <math>a<b</math> is a number here.<gallery>a.jpg</gallery>", ["So x is a number here."]),
+    ],
+)
+def test_a_reference_ends_where_it_is_closed_or_at_its_paragraph(wikitext: str, paragraphs: list[str]) -> None:
+    assert plain_paragraphs(wikitext) == paragraphs
+
+
+def test_unclosed_references_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    end = wikipedia_dump._element_end
+    monkeypatch.setattr(
+        wikipedia_dump, "_element_end", lambda text, tag, next: (asked.append(1), end(text, tag, next))[1]
+    )
+    assert plain_paragraphs("It is an old town. " + "<ref>abc " * 2000) == ["It is an old town."]
+    assert len(asked) == 1

@@ -144,3 +144,26 @@ def test_a_vocabulary_smaller_than_the_alphabet_is_refused() -> None:
 def test_ids_fit_the_table(tokenizer: Tokenizer) -> None:
     ids = np.array(list(tokenizer.get_vocab().values()))
     assert sorted(ids.tolist()) == list(range(tokenizer.get_vocab_size()))
+
+
+def test_letters_seen_once_do_not_fill_the_vocabulary() -> None:
+    texts = [" ".join(document) for document in tiny_texts(100)]
+    texts += [f"the king {chr(0x4E00 + number)} runs" for number in range(400)]
+    tokenizer = train_wordpiece(texts, 500)
+    assert not any("\u4e00" <= token[-1] <= "\u9fff" for token in tokenizer.get_vocab())
+    assert {"king", "queen", "mountain"} <= set(tokenizer.get_vocab())
+    assert sum(token[-1] >= "\u4e00" for token in train_wordpiece(texts, 3000).get_vocab()) == 400
+
+
+def test_the_commonest_letters_stay_in_a_limited_alphabet() -> None:
+    tokenizer = train_wordpiece(["aaa aaa bb bb cd"] * 3, 40, limit_alphabet=2)
+    assert {token.removeprefix("##")[0] for token in tokenizer.get_vocab()} - {"["} == {"a", "b"}
+
+
+@pytest.mark.parametrize("line", [" king", "king ", "king\t"])
+def test_a_vocabulary_with_white_space_at_the_ends_of_a_token_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "vocab.txt").write_text(f"{SPECIAL}{line}\nqueen\n")
+    with pytest.raises(
+        ValueError, match=rf"vocab.txt lists {line!r} in line 6; no text gives a token".replace("\\", r"\\")
+    ):
+        load_tokenizer(tmp_path / "vocab.txt")

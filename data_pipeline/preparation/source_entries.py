@@ -1,0 +1,75 @@
+"""What the manifest says about the sources and the whole of a corpus, from the reports of all tasks."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractionReport
+from data_pipeline.preparation.extraction import InputGroup
+from data_pipeline.preparation.health_counts import HealthCounts
+from data_pipeline.preparation.tokenization import Tokenized
+from data_pipeline.prepared.document_hashes import Hashes, parse_hashes
+from data_pipeline.prepared.manifest import ShardEntry, SourceEntry, side_name
+
+
+def source_entries(
+    groups: list[InputGroup], reports: Sequence[ExtractionReport], tokenized: Sequence[Tokenized]
+) -> list[SourceEntry]:
+    """Return the entry of each source in the manifest; it lists the first titles, and the shards hold all of them."""
+    entries = []
+    for reader in {group.reader.name: group.reader for group in groups}.values():
+        of_source = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
+        counts = sum((report.counts for report in of_source), Counter())
+        dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
+        for task in tokenized:
+            dropped.update(task.dropped.get(reader.name, {}))
+        titles = list(islice(chain.from_iterable(report.titles for report in of_source), TITLES_LISTED))
+        about = (reader.name, reader.licence, reader.origin, counts["documents"], titles, reader.weight)
+        entries.append(SourceEntry(*about, dropped=dict(sorted(dropped.items()))))
+    return entries
+
+
+def corpus_figures(
+    folder: Path,
+    splits: Mapping[str, Sequence[ShardEntry]],
+    tokenized: Sequence[Tokenized],
+    groups: Sequence[InputGroup],
+    reports: Sequence[ExtractionReport],
+) -> dict[str, object]:
+    """Return the figures of the health table (`prepared.health`).
+
+    Args:
+        folder: Folder of the shards.
+        splits: Shards of each split.
+        tokenized: Results of all tasks of tokenization.
+        groups: What each task of extraction read.
+        reports: Report of each task of extraction.
+    """
+    counts = HealthCounts()
+    for task in tokenized:
+        counts.merge(task.health)
+    train, held_out = (_hashes(folder, splits[split]) for split in ("train", "validation"))
+    distinct = np.unique(train)
+    repeats = sum(sum(report.passes[1:]) for report in reports)  # of sources with a weight above 1
+    documents, held_out_documents = Counter[str](), Counter[str]()
+    for group, report in zip(groups, reports, strict=True):
+        documents[group.reader.name] += report.counts["documents"]
+        held_out_documents[group.reader.name] += report.held_out
+    return {
+        **counts.figures(),
+        "copy_share": max(0, len(train) - repeats - len(distinct)) / max(len(train) - repeats, 1),
+        "distinct_documents": len(np.union1d(distinct, held_out)),
+        "held_out_in_training": int(np.isin(held_out, distinct).sum()),
+        "held_out_share": {name: held_out_documents[name] / max(number, 1) for name, number in documents.items()},
+    }
+
+
+def _hashes(folder: Path, entries: Sequence[ShardEntry]) -> Hashes:
+    hashes = [np.zeros(0, dtype=np.uint64)]
+    for entry in entries:
+        name = side_name(entry.name, "hashes")
+        hashes.append(parse_hashes((folder / name).read_bytes(), name, entry))
+    return np.concatenate(hashes)
