@@ -29,8 +29,8 @@ def model_card(
         "---\nlibrary_name: transformers\ntags:\n- bert\n---",
         f"# {architecture}",
         f"A BERT encoder, exported by bert-lightning: {config.num_hidden_layers} layers, {config.hidden_size} "
-        f"dimensions, {config.num_attention_heads} heads, a vocabulary of {config.vocab_size:,} tokens, sequences of up to "
-        f"{config.max_position_embeddings} tokens.",
+        f"dimensions, {config.num_attention_heads} heads, a vocabulary of {config.vocab_size:,} tokens, sequences of "
+        f"up to {config.max_position_embeddings} tokens.",
         f"transformers' `{architecture}.from_pretrained` and `AutoTokenizer.from_pretrained` load it.",
     ]
     if head is not None and head.labels:

@@ -86,10 +86,14 @@ def given_inputs(
     """Return what a command was asked about: `text`, with `text_pair` if there is one, or the rows of `input`.
 
     Raises:
-        ValueError: if neither or both are given.
+        ValueError: if neither or both are given, or a second text comes from elsewhere than the first.
     """
     if (text is None) == (path is None):
         raise ValueError("give either text=... or input=<file>")
+    if path is not None and text_pair is not None:
+        raise ValueError("text_pair is the second text of text=...; that of input=<file> is in its pair_column")
+    if text is not None and pair_column is not None:
+        raise ValueError("pair_column is a column of input=<file>; the second text of text=... is text_pair")
     if path is not None:
         return read_inputs(Path(path), column, pair_column)
     return [TextInput(str(text), None if text_pair is None else str(text_pair), "text")]
