@@ -33,11 +33,13 @@ class Arm:
         name: The name in the table and of the folders.
         settings: What differs from the other arms.
         seeds: The seeds that it is run with.
+        optimizer: The optimizer and its settings; None takes those of the study.
     """
 
     name: str
     settings: Overrides
     seeds: Sequence[int] = SEEDS
+    optimizer: Overrides | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Study:
     """Arms that are compared, and what they have in common."""
 
     common: Overrides
+    optimizer: Overrides
     arms: Sequence[Arm] = field(default_factory=tuple)
 
     def runs(self) -> Iterator[tuple[Arm, int]]:
@@ -68,7 +71,7 @@ def one_length(steps: int) -> Overrides:
 
 START = {"model.initialization": "neighbors"}
 MASKS = {rate: {"masking.mask_prob": rate} for rate in (0.15, 0.3, 0.4)}
-MUON = {"optimizer": "muon", "~optimizer.betas": "", "optimizer.lr": 4e-3}
+MUON = {"optimizer": "muon", "optimizer.lr": 4e-3, "optimizer.adamw_lr": 2e-3}
 TINY_PHASES = phases(32, 1200, 64, 350)
 MINI_PHASES = phases(32, 1900, 128, 900)
 
@@ -83,12 +86,13 @@ TINY = Study(
         "callbacks.guesses": None,
         "logger": "csv",
     },
+    optimizer={"optimizer": "adamw", "optimizer.lr": 2e-3, "optimizer.betas": "[0.9,0.98]"},
     arms=(
         Arm("baseline", one_length(950) | MASKS[0.3]),
         Arm("phases", TINY_PHASES | MASKS[0.3]),
         Arm("start", one_length(950) | MASKS[0.3] | START),
         Arm("both", TINY_PHASES | MASKS[0.3] | START),
-        Arm("both-muon", TINY_PHASES | MASKS[0.3] | START | MUON, (0,)),
+        Arm("both-muon", TINY_PHASES | MASKS[0.3] | START, (0,), MUON),
         Arm("both-masks-15", TINY_PHASES | MASKS[0.15] | START, (0,)),
         Arm("both-masks-40", TINY_PHASES | MASKS[0.4] | START, (0,)),
         Arm("baseline-masks-15", one_length(950) | MASKS[0.15], (0,)),
@@ -112,14 +116,13 @@ MINI = Study(
         "data.validation_micro_batch_size": 64,
         "data.validation_samples": 2000,
         "data.num_workers": 0,
-        "optimizer.lr": 1e-3,
-        "optimizer.betas": "[0.9,0.98]",
         "trainer.val_check_interval": 250,
         "trainer.log_every_n_steps": 50,
         "callbacks.checkpoint.every_n_steps": 500,
         "callbacks.guesses": None,
         "logger": "csv",
     },
+    optimizer={"optimizer": "adamw", "optimizer.lr": 1e-3, "optimizer.betas": "[0.9,0.98]"},
     arms=(
         Arm("baseline", one_length(2700)),
         Arm("both", MINI_PHASES | START),
@@ -137,10 +140,10 @@ STUDIES = {"tiny": TINY, "mini": MINI}
 
 def command(study: Study, arm: Arm, seed: int, data: str, folder: Path) -> list[str]:
     """Return the command of one run."""
-    settings = {**study.common, **arm.settings, "data.path": data, "output_dir": folder, "resume": "auto", "seed": seed}
-    words = [
-        name if name[0] == "~" else f"{name}={'null' if value is None else value}" for name, value in settings.items()
-    ]
+    optimizer = study.optimizer if arm.optimizer is None else arm.optimizer
+    where = {"data.path": data, "output_dir": folder, "resume": "auto", "seed": seed}
+    settings = {**study.common, **optimizer, **arm.settings, **where}
+    words = [f"{name}={'null' if value is None else value}" for name, value in settings.items()]
     return [sys.executable, "-m", "bert_lightning.pretrain", f"run_name={arm.name}-{seed}", *words]
 
 
