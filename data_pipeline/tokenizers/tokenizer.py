@@ -171,14 +171,14 @@ def train_wordpiece(
         min_frequency: Fewest occurrences of a pair of pieces that is merged.
         strip_accents: True removes accents and splits Hangul syllables into letters; None does as `lowercase`.
         limit_alphabet: Most letters that get an entry, the commonest ones. With None all letters do, unless they would
-            fill more than a third of the vocabulary: then those that occur fewer than `min_frequency` times do not.
+            fill more than half of the vocabulary: then those that occur fewer than `min_frequency` times do not.
 
     Raises:
         ValueError: The special tokens and the letters of the texts alone are more than `vocab_size`.
     """
     case = (lowercase, strip_accents)
     found = _train(texts, 0, case, min_frequency, [], limit_alphabet)
-    if limit_alphabet is None and 3 * len(found) > vocab_size:
+    if limit_alphabet is None and 2 * len(found) > vocab_size:
         normalizer = wordpiece_tokenizer(models.WordPiece(), *case).normalizer
         limit_alphabet = num_frequent_letters(texts, normalizer, min_frequency)
         found = _train(texts, 0, case, min_frequency, [], limit_alphabet)

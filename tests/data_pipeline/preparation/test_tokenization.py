@@ -133,7 +133,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_of_special_tokens_in_the_text_are_text(tmp_path: Path, kind: str) -> None:
-    tokenizer = KINDS[kind]([*map(" ".join, tiny_texts(50)), NAMES])
+    tokenizer = KINDS[kind]([*map(" ".join, tiny_texts(50)), NAMES, NAMES])
     special = special_tokens(tokenizer)
     inputs = [TextInput(write_text(tmp_path / "text.jsonl", [[NAMES], ["[MASK]"]]), "s")]
     done = tokenize_files(inputs, "part", tmp_path, WordCache(plain_text_tokenizer(tokenizer)), shard_tokens=1000)
