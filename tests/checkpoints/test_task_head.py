@@ -19,7 +19,7 @@ from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingf
 from bert_lightning.checkpoints.task_head import KINDS, TaskHead
 from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.models.encoder import Encoder, EncoderConfig
-from data_pipeline.tokenizers.tokenizer import save_tokenizer
+from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.checkpoints import assert_same, config_for
 from tests.support.parity import CONFIG, packed_examples, padded, reference_model
 
@@ -116,8 +116,7 @@ def test_a_model_of_next_sentences_alone_goes_both_ways(tmp_path: Path) -> None:
 def test_a_checkpoint_tells_its_head(tmp_path: Path, tokenizer: Tokenizer, head: TaskHead) -> None:
     config = config_for(tokenizer)
     state = from_huggingface(reference(head, config).state_dict(), config, head=head)
-    save_tokenizer(tokenizer, tmp_path / "tokenizer")
-    payload = checkpoint_payload(config, tmp_path / "tokenizer", {}, head)
+    payload = checkpoint_payload(config, tokenizer_files(tokenizer), {}, head)
     saved = {f"objective.{name}": tensor for name, tensor in state.items()}
     torch.save({"state_dict": saved, "global_step": 7, **payload}, tmp_path / "x.ckpt")
     pretrained = load_pretrained(tmp_path / "x.ckpt")
@@ -132,8 +131,7 @@ def test_a_layer_that_transformers_does_not_have_is_kept_here_and_left_out_there
     config, head = config_for(tokenizer), TaskHead("question_answering")
     state = from_huggingface(reference(head, config).state_dict(), config, head=head)
     extra = {"answerability.weight": torch.ones(1, 32), "answerability.bias": torch.ones(1)}
-    save_tokenizer(tokenizer, tmp_path / "tokenizer")
-    payload = checkpoint_payload(config, tmp_path / "tokenizer", {}, head)
+    payload = checkpoint_payload(config, tokenizer_files(tokenizer), {}, head)
     for tensors, said in (
         (extra, None),
         ({**extra, "answerability.weight": torch.ones(2, 32)}, r"answerability\.weight is \(2, 32\)"),
@@ -206,14 +204,13 @@ def test_a_head_that_is_not_what_config_json_says_is_refused(
 
 def test_a_checkpoint_with_a_strange_head_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = config_for(tokenizer)
-    save_tokenizer(tokenizer, tmp_path / "tokenizer")
     for head, said in (
         ({"kind": "oracle"}, r"the kind of a head must be one of .*; got 'oracle'"),
         ({"kind": "question_answering", "labels": ["a"]}, "a head for question_answering has 1 labels"),
         ({"kind": "token_classification"}, "a head for token_classification has 0 labels"),
         (["x"], r"has head=\['x'\], which must be an object"),
     ):
-        content = checkpoint_payload(config, tmp_path / "tokenizer", {})
+        content = checkpoint_payload(config, tokenizer_files(tokenizer), {})
         content["bert_lightning"]["head"] = head
         torch.save({"state_dict": {}, "global_step": 7, **content}, tmp_path / "x.ckpt")
         with pytest.raises(ValueError, match=said):
