@@ -16,9 +16,9 @@ from rich.console import Console
 from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
-from bert_lightning.finetuning.job import known_settings
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
+from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.streams.packed_shape import PackedShape
 
 WIDTH = 180

@@ -16,9 +16,7 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision
 from bert_lightning.settings.setting_types import check_types
-
-CORE_KEYS = ("recipe", "train_examples")
-"""Settings of the task group that the task itself does not know."""
+from bert_lightning.settings.task_settings import known_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +96,3 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
         if not isinstance(cfg[name], bool):
             raise ValueError(f"{name} must be true or false; got {cfg[name]}")
     return task
-
-
-def known_settings(task: DictConfig) -> DictConfig:
-    """Return the settings of a task group that the task itself knows, with their types checked."""
-    known = OmegaConf.masked_copy(task, [str(name) for name in task if name not in CORE_KEYS])
-    check_types(known, "task")
-    return known

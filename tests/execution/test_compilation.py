@@ -217,6 +217,7 @@ def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> Non
         Compilation(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_compiled_under_every_strategy(base: Settings, tmp_path: Path) -> None:
     """bert-pretrain in one process, DDP and FSDP2 with accumulation, recomputed activations too."""
     settings = base | NO_DROPOUT | {"trainer.max_steps": 3, "trainer.val_check_interval": 3}

@@ -27,6 +27,7 @@ ROUNDED: dict[str, Settings] = {
 }
 
 
+@pytest.mark.slow
 def test_options_do_not_change_what_is_computed(base: Settings, tmp_path: Path) -> None:
     """fp32 to 1e-5; those that round to bf16 on purpose are near, and not the same."""
     settings = base | NO_DROPOUT | BRIEF

@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.huggingface import write_folder
-from bert_lightning.finetuning.job import CORE_KEYS
 from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import looped_attention
 from bert_lightning.objectives.task_objective import TaskObjective
+from bert_lightning.settings.task_settings import TRAINING_KEYS
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.models import tiny_encoder
@@ -32,7 +32,7 @@ def make_task(name: str, path: Path, **settings: Any) -> Task:
     cfg.task.path = str(path)
     values: Any = OmegaConf.to_container(cfg.task, resolve=True)
     make = get_method(values.pop("_target_"))
-    return make(**{name: value for name, value in (values | settings).items() if name not in CORE_KEYS})
+    return make(**{name: value for name, value in (values | settings).items() if name not in TRAINING_KEYS})
 
 
 @dataclass

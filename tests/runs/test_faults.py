@@ -78,10 +78,8 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_and_is_named(
     assert f"process {ranks[rank]}" in output
 
 
-@pytest.mark.parametrize(
-    ("strategy", "kills"),
-    [("ddp", 2), pytest.param("ddp", 20, marks=pytest.mark.slow), pytest.param("fsdp", 20, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "kills"), [("ddp", 20), ("fsdp", 20)])
 def test_kills_at_random_moments_lose_and_repeat_nothing(
     base: Settings,
     tmp_path: Path,

@@ -43,6 +43,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in files if "logs" not in path.parts}
 
 
+@pytest.mark.slow
 def test_points_do_not_mix_and_a_failure_is_its_own(base: Settings, tmp_path: Path) -> None:
     """The same line with resume=auto leaves out what is finished and goes on with what is not."""
     settings = (

@@ -89,7 +89,7 @@ def test_the_held_out_examples_have_the_length_of_the_last_phase(base: Settings,
     assert plain["val/loss"][0] == [7, 14]
 
 
-@pytest.mark.parametrize("made", [3, 7, 9, pytest.param(11, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("made", [7, *(pytest.param(made, marks=pytest.mark.slow) for made in (3, 9, 11))])
 def test_a_killed_run_continues_to_the_last_digit(phased: Settings, tmp_path: Path, made: int) -> None:
     """Kill -9 inside a phase, and between two of them when the first batch of the next is read; then other workers."""
     run_here(phased | {"run_name": "whole"})
@@ -106,14 +106,10 @@ def test_a_killed_run_continues_to_the_last_digit(phased: Settings, tmp_path: Pa
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "strategy"),
-    [
-        (7, "ddp"),
-        pytest.param(3, "ddp", marks=pytest.mark.slow),
-        pytest.param(9, "ddp", marks=pytest.mark.slow),
-        pytest.param(11, "fsdp", marks=pytest.mark.slow),
-    ],
+    [(3, "ddp"), (7, "ddp"), (9, "ddp"), (11, "fsdp")],
 )
 def test_two_processes_continue_what_one_began_when_it_was_killed(
     phased: Settings, tmp_path: Path, made: int, strategy: str

@@ -259,7 +259,7 @@ def test_every_shard_has_two_documents_though_every_file_has_one(tmp_path: Path)
 
 def test_what_had_no_text_or_no_token_is_counted(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text", files=1)
-    (source / "1.txt").write_text("\u200b\n\u200b\n\nThe king.\n\u200b\n")
+    (source / "1.txt").write_text("\u200e\n\u200e\n\nThe king.\n\u200e\n")  # no white space, and no token
     manifest, counts = Preparation(tmp_path / "out", validation_fraction=0.2).run(
         [reader(source)], lambda texts: train_wordpiece(texts(), 120), SETTINGS, LocalExecutor(1)
     )
