@@ -18,7 +18,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the demo needs into $(VENV): about a minute ..."
-	$(INSTALL) --editable '.[prepare,optim]'
+	$(INSTALL) --editable '.[prepare]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

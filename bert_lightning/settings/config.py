@@ -177,9 +177,14 @@ def lightning_precision(precision: str) -> str:
     return "bf16-mixed" if precision == "fp8" else precision
 
 
+ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Values of oneDNN's variable that let it use no instructions for bf16."""
+
+
 def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the processor has bf16 matrix instructions; without them bf16 is slower than fp32."""
-    if not cpuinfo.exists():
+    """Return whether bf16 matrix instructions are there and not switched off; without them bf16 is slower than fp32."""
+    is_limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BF16
+    if not cpuinfo.exists() or is_limited or torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text(encoding="utf-8")))
 
