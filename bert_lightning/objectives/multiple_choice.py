@@ -1,18 +1,17 @@
 """One of several choices, each a pair of texts: a softmax over the scores of their [CLS] (Devlin et al., 2019, 4.4)."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
-from bert_lightning.models.dropout import Dropout
-from bert_lightning.models.encoder import Encoder, EncoderConfig, initialize
-from bert_lightning.models.heads import Pooler, summed_loss
+from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.heads import summed_loss
 from bert_lightning.objectives.objective import Quantity
-from bert_lightning.objectives.task_objective import TaskObjective
+from bert_lightning.objectives.sequence_classification import SequenceHead
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.tasks.encoded import LABELS
 
 
-class MultipleChoice(TaskObjective):
+class MultipleChoice(SequenceHead):
     """A score for each choice, with the head and the loss of transformers' BertForMultipleChoice.
 
     The choices of a question are consecutive rows of the targets, and the first of them has its label.
@@ -24,8 +23,6 @@ class MultipleChoice(TaskObjective):
         classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
     """
 
-    score_rows = LABELS
-
     def __init__(
         self,
         config: EncoderConfig,
@@ -33,21 +30,12 @@ class MultipleChoice(TaskObjective):
         attention: PackedAttention = looped_attention,
         classifier_dropout: float | None = None,
     ) -> None:
-        super().__init__(Encoder(config, attention))
+        super().__init__(config, 1, attention, classifier_dropout)
         self.num_choices = num_choices
-        self.pooler = Pooler(config)
-        self.dropout = Dropout(config.hidden_dropout_prob if classifier_dropout is None else classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, 1)
-        initialize(self.classifier, config)
         self.quantities = {
             "choice_loss": Quantity(LABELS, loss_weight=1.0, title="cross-entropy", unit="nats"),
             "choice_accuracy": Quantity(LABELS, short_name="accuracy"),
         }
-
-    def scores(self, batch: PackedBatch) -> Tensor:
-        """Return the score of each choice, (choices of all questions, 1)."""
-        first = self.hidden(batch.tokens, batch.targets[LABELS].positions)
-        return self.classifier(self.dropout(self.pooler(first)))
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the cross-entropy over choices in fp32 and the number of right answers, summed over questions."""
