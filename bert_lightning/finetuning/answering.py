@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TaskHead
-from bert_lightning.finetuning.split_sources import TEST, SplitFiles
+from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.squad_answers import AnsweredQuestion, answer_questions, write_answers
 from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_v1, metrics_v2, score_v1, score_v2
 from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
@@ -214,12 +214,8 @@ class AnswerableTask(AnsweringTask):
 
 def squad_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     chosen_by: str,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
     doc_stride: int = 128,
     max_query_length: int = 64,
     n_best_size: int = 20,
@@ -229,18 +225,13 @@ def squad_task(
 
     Args:
         name: Name of the task.
-        path: A folder with a JSON file for each split, or the training file.
+        files: The files.
         chosen_by: The metric that the best checkpoint is chosen by.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training questions that is held out if there is no validation file.
         doc_stride: Tokens between the begins of two windows of a text.
         max_query_length: Most tokens of a question.
         n_best_size: Most answers of a question in nbest_predictions.json.
         max_answer_length: Most tokens of an answer.
     """
-    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
     return AnsweringTask(
         name, files, WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length), chosen_by
     )
@@ -248,12 +239,8 @@ def squad_task(
 
 def squad_v2_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     chosen_by: str,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
     doc_stride: int = 128,
     max_query_length: int = 64,
     n_best_size: int = 20,
@@ -265,12 +252,8 @@ def squad_v2_task(
 
     Args:
         name: Name of the task.
-        path: A folder with a JSON file for each split, or the training file.
+        files: The files.
         chosen_by: The metric that the best checkpoint is chosen by.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training questions that is held out if there is no validation file.
         doc_stride: Tokens between the begins of two windows of a text.
         max_query_length: Most tokens of a question.
         n_best_size: Most answers of a question in nbest_predictions.json.
@@ -278,6 +261,5 @@ def squad_v2_task(
         null_score_diff_threshold: Null odds above which there is no answer; None takes the best for F1 on dev.
         answerability_weight: Factor of the loss of a classifier on [CLS]; None for a model without it.
     """
-    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
     settings = WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length)
     return AnswerableTask(name, files, settings, chosen_by, null_score_diff_threshold, answerability_weight)

@@ -1,6 +1,7 @@
 """Questions with several choices: SWAG (Devlin et al., 2019, section 4.4), CODAH, and tables of the user's own."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, TaskHead
-from bert_lightning.finetuning.split_sources import TEST, SplitFiles
-from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
+from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import EncoderConfig
@@ -90,73 +91,50 @@ class ChoosingTask(Task):
 
 def swag_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     chosen_by: str,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
 ) -> ChoosingTask:
     """Return a task in the format of SWAG: columns sent1, sent2, ending0 ... and label.
 
     Args:
         name: Name of the task.
-        path: A folder with a file for each split (train.csv, val.csv, test.csv), or the training file.
+        files: The files.
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training questions that is held out if there is no validation file.
     """
-    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read_swag, chosen_by)
+    return ChoosingTask(name, files, read_swag, chosen_by)
 
 
-def codah_task(name: str, path: str, chosen_by: str, fold: int = 0) -> ChoosingTask:
+def codah_task(name: str, files: SplitFiles, chosen_by: str, fold: int = 0) -> ChoosingTask:
     """Return CODAH, of which each fold has its files.
 
     Args:
         name: Name of the task.
-        path: Folder with fold_<n>_train.tsv, fold_<n>_dev.tsv and fold_<n>_test.tsv.
+        files: The folder with fold_<n>_train.tsv, fold_<n>_dev.tsv and fold_<n>_test.tsv.
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         fold: Number of the fold, from 0.
     """
-    named: Mapping[str, str | None] = {
-        TRAIN: f"fold_{fold}_train.tsv",
-        VALIDATION: f"fold_{fold}_dev.tsv",
-        TEST: f"fold_{fold}_test.tsv",
-    }
-    return ChoosingTask(name, SplitFiles(Path(path), named, validation_share=0.1), read_codah, chosen_by)
+    train, validation, test = (f"fold_{fold}_{split}.tsv" for split in ("train", "dev", "test"))
+    files = replace(files, train=train, validation=validation, test=test)
+    return ChoosingTask(name, files, read_codah, chosen_by)
 
 
 def choices_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     text: str,
     choices: str,
     label: str,
     chosen_by: str,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
 ) -> ChoosingTask:
     """Return a task of JSON lines or parquet with a list of choices in each row.
 
     Args:
         name: Name of the task.
-        path: A folder with a file for each split, or the training file.
+        files: The files.
         text: Column of the text that the choices share.
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0.
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training questions that is held out if there is no validation file.
     """
     read = partial(read_choices, text=text, choices=choices, label=label)
-    return ChoosingTask(name, _files(path, train, validation, test, validation_share), read, chosen_by)
-
-
-def _files(path: str, train: str | None, validation: str | None, test: str | None, share: float) -> SplitFiles:
-    return SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, share)
+    return ChoosingTask(name, files, read, chosen_by)

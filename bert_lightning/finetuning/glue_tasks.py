@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import Split
 from bert_lightning.finetuning.text_classification import TextTask
 from bert_lightning.finetuning.text_labels import ClassLabels, NumberLabels
@@ -54,13 +55,13 @@ class GlueTextTask(TextTask):
         return f"{min(max(decided, LOWEST_NUMBER), HIGHEST_NUMBER):.3f}"
 
 
-def glue_task(name: str, path: str, metrics: Sequence[str], chosen_by: str) -> GlueTextTask:
+def glue_task(name: str, files: SplitFiles, metrics: Sequence[str], chosen_by: str) -> GlueTextTask:
     """Return a task of GLUE in its official files.
 
     Args:
         name: Name of the task in `GLUE_TASKS`.
-        path: Folder of the task, or one that contains it.
+        files: The folder of the task, or one that contains it.
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
     """
-    return GlueTextTask(name, Path(path), metrics, chosen_by)
+    return GlueTextTask(name, files.path, metrics, chosen_by)

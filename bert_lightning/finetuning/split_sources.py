@@ -1,12 +1,13 @@
 """The splits of a task that has one file for each of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
-from bert_lightning.finetuning.text_sources import held_out
+from data_pipeline import rng
+from data_pipeline.rng import Purpose
 from data_pipeline.tasks.split_files import split_file
 
 TEST = "test"
@@ -19,13 +20,20 @@ class SplitFiles:
 
     Attributes:
         path: A folder in which the files are found by their names, or the training file itself.
-        named: File of a split by its name, as a path from the folder; None finds it.
+        train: Training file, as a path from the folder; None finds it.
+        validation: Validation file; None finds it.
+        test: Test file; None finds it.
         validation_share: Share of the training examples that is held out if there is no validation file.
     """
 
     path: Path
-    named: Mapping[str, str | None]
-    validation_share: float
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    validation_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # settings have text
 
     def read(self, read: Callable[[Path], list[Record]], suffixes: Sequence[str]) -> dict[str, list[Record]]:
         """Return the examples of every split that there is.
@@ -49,7 +57,7 @@ class SplitFiles:
         if not self.path.exists():
             raise ValueError(f"task.path={self.path} does not exist")
         folder = self.path if self.path.is_dir() else self.path.parent
-        if (name := self.named.get(split)) is not None:
+        if (name := getattr(self, split)) is not None:
             if not (folder / name).is_file():
                 raise ValueError(f"task.{split}={name} is no file in {folder}")
             return folder / name
@@ -59,3 +67,20 @@ class SplitFiles:
             return split_file(folder, split, suffixes)
         except ValueError as error:
             raise ValueError(f"{error}; task.{split} can name it") from error
+
+
+def held_out(splits: dict[str, list[Record]], share: float) -> dict[str, list[Record]]:
+    """Return splits in which a share of the training examples, always the same ones, is the validation split."""
+    train = splits[TRAIN]
+    order = rng.permutation(rng.fold(0, Purpose.EXAMPLE_ORDER), len(train)).tolist()
+    number = round(share * len(train))
+    if not 0 < number < len(train):
+        raise ValueError(
+            f"task.validation_share={share} of {len(train)} examples leaves none to validate on, or none to train on"
+        )
+    chosen = set(order[:number])
+    parts = {
+        TRAIN: [example for row, example in enumerate(train) if row not in chosen],
+        VALIDATION: [example for row, example in enumerate(train) if row in chosen],
+    }
+    return splits | parts

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TOKEN_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.entity_metrics import check_entity_tags, entity_metrics
-from bert_lightning.finetuning.split_sources import TEST, SplitFiles
-from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
+from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import EncoderConfig
@@ -113,96 +113,69 @@ class TaggingTask(Task):
 
 def conll_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     metrics: Sequence[str],
     chosen_by: str,
     word_column: int = 0,
     tag_column: int = -1,
     labels: Sequence[str] | None = None,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
 ) -> TaggingTask:
     """Return a task of files with a word and its tags in columns, such as CoNLL-2003, CoNLL-2000 and WNUT-17.
 
     Args:
         name: Name of the task.
-        path: A folder with a file for each split, or the training file.
+        files: The files.
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
         word_column: Column of the words, from 0; a negative one counts from the last.
         tag_column: Column of the tags.
         labels: Names of the tags; None takes those of the training sentences.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training sentences that is held out if there is no validation file.
     """
-    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
     read = partial(read_conll, word_column=word_column, tag_column=tag_column)
     return TaggingTask(name, files, read, COLUMN_SUFFIXES, metrics, chosen_by, labels)
 
 
 def conllu_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     metrics: Sequence[str],
     chosen_by: str,
     tag_column: str = "upos",
     labels: Sequence[str] | None = None,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
 ) -> TaggingTask:
     """Return a task of CoNLL-U files, such as the treebanks of Universal Dependencies.
 
     Args:
         name: Name of the task.
-        path: A folder with a file for each split, or the training file.
+        files: The files.
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
         tag_column: Column of the tags, such as upos or xpos.
         labels: Names of the tags; None takes those of the training sentences.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training sentences that is held out if there is no validation file.
     """
-    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
     read = partial(read_conllu, tag_column=tag_column)
     return TaggingTask(name, files, read, (".conllu",), metrics, chosen_by, labels)
 
 
 def tagged_table_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     metrics: Sequence[str],
     chosen_by: str,
     words: str = "words",
     tags: str = "tags",
     labels: Sequence[str] | None = None,
-    train: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    validation_share: float = 0.1,
 ) -> TaggingTask:
     """Return a task of JSON lines or parquet with a list of words and a list of tags in each row.
 
     Args:
         name: Name of the task.
-        path: A folder with a file for each split, or the training file.
+        files: The files.
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
         words: Column of the words.
         tags: Column of the tags.
         labels: Names of the tags; None takes those of the training sentences.
-        train: Training file in the folder; None finds it.
-        validation: Validation file in the folder; None finds it.
-        test: Test file in the folder; None finds it.
-        validation_share: Share of the training sentences that is held out if there is no validation file.
     """
-    files = SplitFiles(Path(path), {TRAIN: train, VALIDATION: validation, TEST: test}, validation_share)
     read = partial(read_tagged_table, words=words, tags=tags)
     return TaggingTask(name, files, read, TABLE_SUFFIXES, metrics, chosen_by, labels)

@@ -4,7 +4,6 @@ The functions are the targets of conf/task; each puts together where the texts c
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.finetuning.text_labels import ONE_CLASS, ClassLabels, Labels, LabelSets, NumberLabels
 from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
@@ -119,7 +119,7 @@ def _codes(split: Split) -> np.ndarray:
 
 def classification_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     text: str,
     label: str,
     metrics: Sequence[str],
@@ -128,13 +128,12 @@ def classification_task(
     identifier: str | None = None,
     labels: Sequence[str] | None = None,
     class_weights: str | Sequence[float] | None = None,
-    validation_share: float = 0.1,
 ) -> TextTask:
     """Return a task with one class for each text of a table.
 
     Args:
         name: Name of the task.
-        path: A file, or a folder with a file for each split.
+        files: The files.
         text: Column of the text.
         label: Column of the label.
         metrics: Names of the metrics.
@@ -143,9 +142,8 @@ def classification_task(
         identifier: Column that identifies examples; None counts them.
         labels: Names of the classes; None takes those of the training examples.
         class_weights: Factor of the loss of each class, or balanced; None weighs all classes the same.
-        validation_share: Share of the training examples that is held out if there is no validation file.
     """
-    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.class_name)
+    source = TableTexts(files, text, label, text_pair, identifier, Row.class_name)
     weights = class_weights if class_weights is None or isinstance(class_weights, str) else list(class_weights)
     names = None if labels is None else [str(each) for each in labels]
     return TextTask(name, source, ClassLabels(names, weights), metrics, chosen_by)
@@ -153,35 +151,33 @@ def classification_task(
 
 def regression_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     text: str,
     label: str,
     metrics: Sequence[str],
     chosen_by: str,
     text_pair: str | None = None,
     identifier: str | None = None,
-    validation_share: float = 0.1,
 ) -> TextTask:
     """Return a task with a number for each text of a table.
 
     Args:
         name: Name of the task.
-        path: A file, or a folder with a file for each split.
+        files: The files.
         text: Column of the text.
         label: Column of the number.
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
         text_pair: Column of the second text of a pair; None for single texts.
         identifier: Column that identifies examples; None counts them.
-        validation_share: Share of the training examples that is held out if there is no validation file.
     """
-    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.number)
+    source = TableTexts(files, text, label, text_pair, identifier, Row.number)
     return TextTask(name, source, NumberLabels(), metrics, chosen_by)
 
 
 def multilabel_task(
     name: str,
-    path: str,
+    files: SplitFiles,
     text: str,
     label: str,
     metrics: Sequence[str],
@@ -190,13 +186,12 @@ def multilabel_task(
     identifier: str | None = None,
     labels: Sequence[str] | None = None,
     class_weights: Sequence[float] | None = None,
-    validation_share: float = 0.1,
 ) -> TextTask:
     """Return a task with any number of classes for each text of a table.
 
     Args:
         name: Name of the task.
-        path: A file, or a folder with a file for each split.
+        files: The files.
         text: Column of the text.
         label: Column of the classes: a list of names, or names with commas between them.
         metrics: Names of the metrics.
@@ -205,9 +200,8 @@ def multilabel_task(
         identifier: Column that identifies examples; None counts them.
         labels: Names of the classes; None takes those of the training examples.
         class_weights: Factor of the loss of each class; None weighs all classes the same.
-        validation_share: Share of the training examples that is held out if there is no validation file.
     """
-    source = TableTexts(Path(path), text, label, text_pair, identifier, validation_share, Row.class_names)
+    source = TableTexts(files, text, label, text_pair, identifier, Row.class_names)
     names = None if labels is None else [str(each) for each in labels]
     weights = None if class_weights is None else list(class_weights)
     return TextTask(name, source, LabelSets(names, weights), metrics, chosen_by)

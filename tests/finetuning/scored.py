@@ -13,11 +13,12 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.finetuning.split_scores import score_examples
+from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import looped_attention
 from bert_lightning.objectives.task_objective import TaskObjective
-from bert_lightning.settings.task_settings import TRAINING_KEYS
+from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.tokenizers.tokenizer import tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.models import tiny_encoder
@@ -30,9 +31,10 @@ def make_task(name: str, path: Path, **settings: Any) -> Task:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("finetune", [f"task={name}"])
     cfg.task.path = str(path)
-    values: Any = OmegaConf.to_container(cfg.task, resolve=True)
-    make = get_method(values.pop("_target_"))
-    return make(**{name: value for name, value in (values | settings).items() if name not in TRAINING_KEYS})
+    values: Any = OmegaConf.to_container(known_settings(OmegaConf.merge(cfg.task, settings)), resolve=True)
+    values["files"].pop("_target_")
+    files = SplitFiles(**values.pop("files"))
+    return get_method(values.pop("_target_"))(files=files, **values)
 
 
 @dataclass

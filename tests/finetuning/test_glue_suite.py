@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.finetuning.glue_suite import average, score_of, tasks_in
 from bert_lightning.finetuning.glue_tasks import glue_task
+from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.metrics.collected_scores import ExampleScores
 from data_pipeline.tasks.glue import GLUE_TASKS
 from tests.finetuning.tiny_task import finetune_here, settings
@@ -63,7 +64,7 @@ def test_predictions_for_the_server_are_in_the_terms_of_the_files(tmp_path: Path
     for split in ("train", "dev"):
         write(tmp_path / "SST-2" / f"{split}.tsv", rows)
     write(tmp_path / "SST-2" / "test.tsv", [["index", "sentence"], [0, "beta"], [1, "gamma"]])
-    task = glue_task("sst2", str(tmp_path), ["accuracy"], "accuracy")
+    task = glue_task("sst2", SplitFiles(tmp_path), ["accuracy"], "accuracy")
     splits = task.prepare(tokenizer, 16)
     values = np.array([[0.5, -1.0], [-1.0, 0.5]], dtype=np.float32)
     task.write_files(splits["test"], ExampleScores(values, np.arange(3)), tmp_path)

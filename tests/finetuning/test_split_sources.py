@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(path: Path, share: float = 0.2, **named: str) -> dict[str, list[str]]:
-    return SplitFiles(path, named, share).read(lines, [".txt"])
+    return SplitFiles(path, **named, validation_share=share).read(lines, [".txt"])
 
 
 def test_files_are_found_named_or_held_out(folder: Path) -> None:
