@@ -55,8 +55,8 @@ def forecast() -> str:
     )
     minutes = seconds_of_steps(setting, build_phases(settings)) / 60
     return (
-        f"training will take about {minutes:.1f} minutes on this machine ({num_processors()} processors, "
-        f"{setting.precision}), and fetching and preparing the text about one more"
+        f"the training steps will take about {minutes:.1f} minutes on this machine ({num_processors()} processors, "
+        f"{setting.precision}); text, validation and export about two more"
     )
 
 

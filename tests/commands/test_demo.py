@@ -45,4 +45,6 @@ def test_sentences_are_held_out_and_fit_a_line(prepared: Path, tokenizer: Tokeni
 
 def test_the_forecast_says_minutes_and_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "seconds_of_steps", lambda setting, phases: 60.0 * len(phases))
-    assert re.match(r"training will take about 2\.0 minutes on this machine \(\d+ processors, [\w-]+\)", forecast())
+    assert re.match(
+        r"the training steps will take about 2\.0 minutes on this machine \(\d+ processors, [\w-]+\)", forecast()
+    )
