@@ -1,8 +1,8 @@
 """Ids of sentences, put together from the ids of their words, which are kept from sentence to sentence.
 
 The ids of a text between two spaces depend on that text alone if nothing in the tokenizer looks across a space. Text
-repeats its words, so a dictionary gives most ids, several times faster than the tokenizer, and the words that it lacks
-are encoded together. Tokenizers in which something may look across a space encode every sentence as a whole.
+repeats its words, so a dictionary gives most ids without the tokenizer, and the words that it lacks are encoded
+together. Tokenizers in which something may look across a space encode every sentence as a whole.
 """
 
 import re
