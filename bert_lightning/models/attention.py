@@ -8,7 +8,7 @@ All functions take `qkv`, the query, key and value of the fused projection, (tok
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -24,15 +24,17 @@ PackedAttention = Callable[[Tensor, Tensor, int, float], Tensor]
 """(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim)."""
 FLASH_MULTIPLE, FLASH_MOST = 8, 256
 """Head dimensions that flash attention takes: multiples of the first up to the second."""
+GROUP_WEIGHTS = 1 << 19
+"""Most attention weights of sequences that attend at once."""
 FUSED_HEAD_DIMS = (16, 32, 64)
 """Head dimensions of `fused_attention`."""
 
 
 def looped_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
-    """Attend sequence by sequence with plain matrix products: every device and precision.
+    """Attend with plain matrix products, to sequences of equal length at once: every device and precision.
 
-    Reading the offsets waits for the device, so GPUs take another function. On CPUs the loop takes a third of the time
-    of scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
+    Reading the offsets waits for the device, so GPUs take another function. On CPUs these products take a third of the
+    time of scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
     """
     return _attend_each(qkv, cu_seqlens, max_seqlen, dropout_p)[0]
 
@@ -42,22 +44,20 @@ def _attend_each(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: fl
     """Return the context, and for the backward pass the attention weights and the mask of dropout.
 
     It is one operation for the compiler, which cannot follow a loop over lengths. Weights and mask are flat:
-    the weights of one sequence, (heads, length, length), stand behind those of the sequence before. Two sequences of 3
-    and 2 tokens and 4 heads take entries 0 to 35 and 36 to 51. The compiler must know the sizes before it knows the
+    the weights of one group, (sequences * heads, length, length), stand behind those of the group before. Sequences of
+    3 and 2 tokens and 4 heads take entries 0 to 35 and 36 to 51. The compiler must know the sizes before it knows the
     lengths, so there is room for tokens * heads * max_seqlen entries; memory behind the last one is never touched.
     """
     context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])  # (tokens, heads, head_dim)
     flat_weights, flat_mask = _flat_squares(qkv, max_seqlen, dropout_p)
-    for tokens, square in _sequences(cu_seqlens, qkv.shape[2]):
-        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # each (heads, length, head_dim)
-        scores = torch.baddbmm(
-            query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5
-        )  # (heads, length, length)
-        weights = flat_weights[square].view_as(scores)  # (heads, length, length)
-        torch.softmax(scores, -1, out=weights)
+    for group in _groups(cu_seqlens, qkv.shape[2]):
+        query, key, value = group.gather(qkv)  # each (sequences * heads, length, head_dim)
+        weights = group.squares(flat_weights)  # (sequences * heads, length, length)
+        torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=weights)
+        torch.softmax(weights, -1, out=weights)
         if dropout_p:
-            weights = weights * dropout_mask(weights, dropout_p, out=flat_mask[square].view_as(weights))
-        context[tokens] = torch.bmm(weights, value).transpose(0, 1)  # (length, heads, head_dim)
+            weights = weights * dropout_mask(weights, dropout_p, out=group.squares(flat_mask))
+        group.scatter(torch.bmm(weights, value)[None], context[:, None])
     return context.mul_(1 / (1 - rounded(dropout_p))) if dropout_p else context, flat_weights, flat_mask
 
 
@@ -74,19 +74,21 @@ def _attend_each_backward(
     """
     result = torch.empty_like(qkv)
     scale = qkv.shape[-1] ** -0.5
-    for tokens, square in _sequences(cu_seqlens, qkv.shape[2]):
-        query, key, value = qkv[tokens].permute(1, 2, 0, 3)  # each (heads, length, head_dim)
-        d_query, d_key, d_value = result[tokens].permute(1, 2, 0, 3)  # views, each (heads, length, head_dim)
-        d_context = gradient[tokens].transpose(0, 1) * (1 / (1 - rounded(dropout_p)))  # (heads, length, head_dim)
-        weights = flat_weights[square].view(len(query), query.shape[1], query.shape[1])  # (heads, length, length)
-        mask = flat_mask[square].view_as(weights) if dropout_p else None
-        d_value.copy_(torch.bmm((weights if mask is None else weights * mask).mT, d_context))
-        d_weights = torch.bmm(d_context, value.mT)  # (heads, length, length)
+    for group in _groups(cu_seqlens, qkv.shape[2]):
+        query, key, value = group.gather(qkv)  # each (sequences * heads, length, head_dim)
+        d_qkv = query.new_empty(3, *query.shape)
+        (d_context,) = group.gather(gradient[:, None])  # (sequences * heads, length, head_dim)
+        d_context = d_context * (1 / (1 - rounded(dropout_p)))
+        weights = group.squares(flat_weights)  # (sequences * heads, length, length)
+        mask = group.squares(flat_mask) if dropout_p else None
+        torch.bmm((weights if mask is None else weights * mask).mT, d_context, out=d_qkv[2])
+        d_weights = torch.bmm(d_context, value.mT)  # (sequences * heads, length, length)
         if mask is not None:
             d_weights.mul_(mask)
         d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        d_query.copy_(torch.baddbmm(d_query.new_empty(()), d_scores, key, beta=0, alpha=scale))
-        d_key.copy_(torch.baddbmm(d_key.new_empty(()), d_scores.mT, query, beta=0, alpha=scale))
+        torch.baddbmm(query.new_empty(()), d_scores, key, beta=0, alpha=scale, out=d_qkv[0])
+        torch.baddbmm(query.new_empty(()), d_scores.mT, query, beta=0, alpha=scale, out=d_qkv[1])
+        group.scatter(d_qkv, result)
     return result
 
 
@@ -96,18 +98,66 @@ def _flat_squares(qkv: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tenso
     return qkv.new_empty(size), qkv.new_empty(size if dropout_p else 0)
 
 
-def _sequences(cu_seqlens: Tensor, num_heads: int) -> list[tuple[slice, slice]]:
-    """Return the tokens and the flat weights of each sequence that is not empty.
+class _Group(NamedTuple):
+    """Sequences of one length that attend at once.
 
-    Offsets 0, 3, 3, 5 with 4 heads give tokens 0:3 with weights 0:36, and tokens 3:5 with weights 36:52.
+    Attributes:
+        tokens: The positions of their tokens in the batch, (sequences * length,); a slice if they follow each other.
+        length: Tokens of each sequence.
+        num_heads: Attention heads.
+        entries: The place of their attention weights in the flat memory.
     """
-    sequences, first = [], 0
+
+    tokens: slice | Tensor
+    length: int
+    num_heads: int
+    entries: slice
+
+    def gather(self, packed: Tensor) -> Tensor:
+        """Return the rows of the group: (tokens, k, heads, head_dim) -> (k, sequences * heads, length, head_dim)."""
+        rows = packed[self.tokens] if isinstance(self.tokens, slice) else packed.index_select(0, self.tokens)
+        return rows.unflatten(0, (-1, self.length)).permute(2, 0, 3, 1, 4).flatten(1, 2)
+
+    def scatter(self, rows: Tensor, packed: Tensor) -> None:
+        """Write rows, (k, sequences * heads, length, head_dim), where `gather` reads them in `packed`."""
+        tokens = rows.unflatten(1, (-1, self.num_heads)).permute(1, 3, 0, 2, 4).flatten(0, 1)
+        if isinstance(self.tokens, slice):
+            packed[self.tokens] = tokens
+        else:
+            packed.index_copy_(0, self.tokens, tokens)
+
+    def squares(self, flat: Tensor) -> Tensor:
+        """Return a view of the group's part of flat memory, (sequences * heads, length, length)."""
+        return flat[self.entries].view(-1, self.length, self.length)
+
+
+def _groups(cu_seqlens: Tensor, num_heads: int) -> list[_Group]:
+    """Return the sequences that are not empty, by length, in groups whose weights stay in the cache of a core.
+
+    Offsets 0, 3, 3, 5 with 4 heads give tokens 0:3 with entries 0:36, and tokens 3:5 with entries 36:52.
+    """
+    begins: dict[int, list[int]] = {}
     for begin, end in pairwise(cu_seqlens.tolist()):
-        size = num_heads * (end - begin) ** 2
-        if size:
-            sequences.append((slice(begin, end), slice(first, first + size)))
-        first += size
-    return sequences
+        if end > begin:
+            begins.setdefault(end - begin, []).append(begin)
+    groups: list[_Group] = []
+    first = 0
+    for length, all_begins in begins.items():
+        size = num_heads * length**2
+        most = max(1, GROUP_WEIGHTS // size)
+        for start in range(0, len(all_begins), most):
+            chosen = all_begins[start : start + most]
+            end = first + len(chosen) * size
+            groups.append(_Group(_positions(chosen, length), length, num_heads, slice(first, end)))
+            first = end
+    return groups
+
+
+def _positions(begins: list[int], length: int) -> slice | Tensor:
+    """Return the positions of all tokens of sequences of one length that begin at `begins`."""
+    if begins[-1] - begins[0] == (len(begins) - 1) * length:
+        return slice(begins[0], begins[-1] + length)
+    return (torch.tensor(begins)[:, None] + torch.arange(length)).flatten()
 
 
 @_attend_each.register_fake

@@ -45,7 +45,7 @@ class MaskedLMHead(nn.Module):
             token_table: (padded vocabulary, hidden).
             labels: The tokens that were there, `NO_LABEL` for filler, (rows,).
         """
-        if self.chunk_rows is None:
+        if self.chunk_rows is None and hidden.device.type != "cpu":
             return summed_loss(self.scores(hidden, token_table), labels)
         features = self._features(hidden)
         return chunked_cross_entropy(

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.settings.config import CONF_DIR, is_first_process
-from data_pipeline.processes.child_processes import lost_process
+from data_pipeline.processes.child_processes import lost_process, pass_over_losses_at_the_end
 from data_pipeline.untrusted.escaping import printable
 
 RENAMED = {
@@ -53,6 +53,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
         # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
         os.environ[_VARIABLE] = "1"
         _write_every_letter()
+        pass_over_losses_at_the_end()
         try:
             with _messages():
                 main()

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -47,6 +48,20 @@ def _take_signals(main: int, parent: int) -> None:
         if taken is not None and taken.si_pid == main:
             break
     os._exit(1)
+
+
+def pass_over_losses_at_the_end() -> None:
+    """Say nothing about a process that is lost while its loader ends, for the loader needs nothing more of it.
+
+    Torch raises the loss where the main process happens to be. In the loader's `__del__` Python prints it and goes on.
+    """
+    earlier = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_value is None or lost_process(unraisable.exc_value) is None:
+            earlier(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def lost_process(error: BaseException) -> str | None:

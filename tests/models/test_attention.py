@@ -14,6 +14,7 @@ from torch.nn.attention import varlen
 
 from bert_lightning.models.attention import (
     PackedAttention,
+    _groups,
     choose_attention,
     flash_attention,
     looped_attention,
@@ -52,6 +53,19 @@ def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int], at
         results.append([out, qkv.grad])
     for own, expected in zip(*results, strict=True):
         torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 2 * 9 * 2, 1 << 19])
+def test_sequences_of_equal_length_attend_at_once_wherever_they_stand(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Side by side or apart, in one group or in several: values and gradients are those of each sequence alone."""
+    monkeypatch.setattr("bert_lightning.models.attention.GROUP_WEIGHTS", most)
+    ends = [0, 3, 6, 8, 11, 11, 13, 16]  # lengths 3, 3, 2, 3, 0, 2, 3
+    groups = [(group.length, group.entries) for group in _groups(torch.tensor(ends), 2)]
+    assert len(groups) == {1: 6, 36: 3, 1 << 19: 2}[most]
+    assert groups[-1][1].stop == sum(2 * length**2 for length in (3, 3, 2, 3, 2, 3))
+    test_values_and_gradients_are_those_of_attention_by_hand(ends, looped_attention)
 
 
 @pytest.mark.parametrize("attention", [looped_attention, padded_attention])

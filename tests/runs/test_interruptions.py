@@ -25,13 +25,20 @@ AUDITED: Settings = {"callbacks": "audit", "data.num_workers": 1, "trainer.val_c
 ENDLESS = 100_000
 
 
+def aborted(process: subprocess.Popen[str]) -> str:
+    """End a process and those that it started, and return what they have said and where they were."""
+    for pid in [*children(process.pid), process.pid]:
+        os.kill(pid, signal.SIGABRT)
+    return process.communicate()[0]
+
+
 @contextmanager
 def started(settings: Settings, folder: Path, launcher: Sequence[str] = ("-m",)) -> Iterator[subprocess.Popen[str]]:
     """Start a run in a process group of its own, wait for a few steps, and leave nothing of it behind."""
     process = subprocess.Popen(
         command(settings, launcher),
         cwd=folder,
-        env=checkout_environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1"),
+        env=checkout_environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1", PYTHONFAULTHANDLER="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -39,7 +46,7 @@ def started(settings: Settings, folder: Path, launcher: Sequence[str] = ("-m",))
     )
     started_by_it: list[int] = []
     try:
-        wait_until(lambda: steps_made(folder / "runs" / "a") > 2, process, poll=0.05)
+        wait_until(lambda: steps_made(folder / "runs" / "a") > 2, process, poll=0.05, said=lambda: aborted(process))
         assert process.poll() is None, process.communicate()[0]
         started_by_it += children(process.pid)
         yield process

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.processes.child_processes import SIGNALS, lost_process
+from data_pipeline.processes.child_processes import SIGNALS, lost_process, pass_over_losses_at_the_end
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children, ends, wait_until
 
@@ -88,3 +88,22 @@ def test_a_lost_process_is_named(said: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         raise ValueError(told)
     assert lost_process(ValueError(said)) is None
+
+
+class Ending:
+    """A loader that raises while it ends."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __del__(self) -> None:
+        raise RuntimeError(self.message)
+
+
+def test_a_process_lost_while_its_loader_ends_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: said.append(str(unraisable.exc_value)))
+    pass_over_losses_at_the_end()
+    Ending("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    Ending("something else")
+    assert said == ["something else"]
