@@ -17,6 +17,7 @@ from data_pipeline.tokenizers.tokenizer import save_tokenizer
 from tests.support.checkout import checkout_environment
 from tests.support.runs import compose_here
 from tests.support.settings import NO_DROPOUT, SIZES, Settings, overrides
+from tests.support.warm_start import run_module
 
 WORDS = {"good": ("alpha", "beta", "gamma"), "bad": ("delta", "kappa", "omega")}
 Lines = list[dict[str, Any]]
@@ -81,10 +82,8 @@ def finetune_apart(
     given: Settings, folder: Path, launcher: tuple[str, ...] | list[str] = ("-m",)
 ) -> subprocess.CompletedProcess[str]:
     """Fine-tune in processes of its own."""
-    environment = checkout_environment()
-    return subprocess.run(
-        command(given, launcher), cwd=folder, env=environment, capture_output=True, text=True, timeout=240
-    )
+    _, _, module, *arguments = command(given, launcher)
+    return run_module(module, arguments, folder, checkout_environment(), timeout=240)
 
 
 def lines(path: Path) -> Lines:

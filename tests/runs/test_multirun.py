@@ -15,6 +15,7 @@ from tests.support.checkout import checkout_environment
 from tests.support.processes import wait_until
 from tests.support.runs import steps_made, wandb_config
 from tests.support.settings import Settings, overrides
+from tests.support.warm_start import run_module
 
 NO_GUESSES = {"~callbacks.guesses": ""}
 
@@ -25,10 +26,8 @@ def command_of(settings: Settings) -> list[str]:
 
 
 def sweep(settings: Settings, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = checkout_environment(COLUMNS="200", WANDB_MODE="offline")
-    return subprocess.run(
-        command_of(settings), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    _, _, module, *arguments = command_of(settings)
+    return run_module(module, arguments, folder, checkout_environment(COLUMNS="200", WANDB_MODE="offline"))
 
 
 def table(output: str) -> dict[str, list[str]]:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.warm_start import run_module
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 """Real text beside the checkout; tests that read it are skipped if it is not there."""
@@ -20,14 +22,7 @@ def checkout_environment(**variables: str) -> dict[str, str]:
 
 def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run one of the commands as `python -m` in a given folder."""
-    return subprocess.run(
-        [sys.executable, "-m", f"bert_lightning.{module}", *arguments],
-        cwd=cwd,
-        env=checkout_environment(COLUMNS="160"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_module(f"bert_lightning.{module}", arguments, cwd, checkout_environment(COLUMNS="160"))
 
 
 def run_python(program: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ The file holds a list of lists of overrides of bert-pretrain.
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,19 +14,16 @@ from bert_lightning.pretrain import pretrain
 from tests.support.checkout import checkout_environment, torchrun
 from tests.support.configs import compose_config
 from tests.support.settings import Settings, overrides
+from tests.support.warm_start import run_module
 
 
 def run_together(runs: list[Settings], processes: int, folder: Path, timeout: float = 240) -> None:
     """Run bert-pretrain once for each of `runs`, one after another, on the same processes."""
     listed = folder / "runs.json"
     listed.write_text(json.dumps([overrides(settings) for settings in runs]))
-    done = subprocess.run(
-        [sys.executable, *torchrun(processes), "tests.support.many_runs", str(listed)],
-        cwd=folder,
-        env=checkout_environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+    _, launcher, *words = torchrun(processes)
+    done = run_module(
+        launcher, [*words, "tests.support.many_runs", str(listed)], folder, checkout_environment(), timeout
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-9000:]
 

@@ -16,6 +16,7 @@ from bert_lightning.pretrain import pretrain
 from tests.support.checkout import checkout_environment
 from tests.support.configs import compose_config
 from tests.support.settings import Settings, overrides
+from tests.support.warm_start import run_module
 
 NOT_REPEATABLE = ("throughput/",)
 
@@ -39,10 +40,8 @@ def command(settings: Settings, launcher: Sequence[str] = ("-m",)) -> list[str]:
 
 def run_apart(settings: Settings, folder: Path, launcher: Sequence[str] = ("-m",)) -> subprocess.CompletedProcess[str]:
     """Run bert-pretrain in processes of its own, in a given folder."""
-    environment = checkout_environment()
-    return subprocess.run(
-        command(settings, launcher), cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    _, _, module, *arguments = command(settings, launcher)
+    return run_module(module, arguments, folder, checkout_environment(), timeout=120)
 
 
 def assert_close(run_dir: Path, reference: Path, tolerance: float = 1e-5) -> None:
