@@ -72,7 +72,7 @@ OWN_TASKS = {
     "squad": ("squad", SQUAD, 2),
 }
 """Task, files and epochs of the rows that compare a pre-trained encoder with random weights."""
-FEW_LABELS = {"sst2-1%": 673, "sst2-10%": 6735}
+FEW_LABELS = {"sst2-1-percent": 673, "sst2-10-percent": 6735}
 
 ROWS = (
     Row("minilm", "mrpc", "mrpc", GLUE, {"epochs": 5, "optimizer.lr": 5e-5}),
