@@ -113,7 +113,10 @@ class AnsweringTask(Task):
         return metrics_v1(self._answer_scores(split, scores))
 
     def predictions(self, split: Split, scores: ExampleScores) -> Iterator[dict[str, Any]]:
-        """Yield the answer to each question, its score and that of no answer, and how good the answer is."""
+        """Yield the answer to each question, its score and that of no answer, and how good the answer is.
+
+        If there may be no answer, a line also has the best span and how much better no answer is than it.
+        """
         threshold = self._threshold(split, scores)
         answers = self._answers(split, scores)
         texts = [answer.text(threshold) for answer in answers]
@@ -124,6 +127,8 @@ class AnsweringTask(Task):
             if measured is not None:
                 line["label"] = [each.text for each in question.answers]
                 line |= {"exact_match": measured.exact[row].item(), "f1": measured.f1[row].item()}
+            if threshold is not None:
+                line |= {"null_odds": answer.null_odds, "best_span": answer.best_text}
             yield line
 
     def write_files(self, split: Split, scores: ExampleScores, folder: Path) -> None:

@@ -83,8 +83,13 @@ def score_v1(questions: Sequence[Question], predictions: Sequence[str]) -> Answe
 
 def score_v2(questions: Sequence[Question], predictions: Sequence[str]) -> AnswerScores:
     """Return the scores of SQuAD 2.0; an impossible question is answered right by an empty text."""
-    answers = [[a.text for a in question.answers if normalized(a.text)] or [""] for question in questions]
-    has_answer = np.array([bool(question.answers) for question in questions])
+    return score_spans([[answer.text for answer in question.answers] for question in questions], predictions)
+
+
+def score_spans(right: Sequence[Sequence[str]], predictions: Sequence[str]) -> AnswerScores:
+    """Return the scores of SQuAD 2.0 for the right answers of each question, none if it is impossible."""
+    answers = [[text for text in some if normalized(text)] or [""] for some in right]
+    has_answer = np.array([bool(some) for some in right])
     return replace(_score(answers, predictions, word_f1), has_answer=has_answer)
 
 

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.compare import compare
 from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
 from tests.finetuning.tiny_task import command, finetune_apart, finetune_here, lines, settings
@@ -109,6 +110,19 @@ def test_a_finished_run_says_so_and_changes_nothing(
         finetune_here(given)
 
 
+def test_seeds_compare_with_each_other(finished: tuple[Path, Settings]) -> None:
+    """The kept predictions give the scores that were written, which `compare` checks."""
+    run, _ = finished
+    values = json.loads((run / "scores.json").read_text())["metrics"]["test/accuracy"]["values"]
+    found = compare(
+        compose_here("compare", {"first": run / "seed-0", "second": run / "seed-1", "split": "test", "resamples": 100})
+    )
+    assert list(found) == ["accuracy", "macro_f1"]
+    assert found["accuracy"].value == pytest.approx(values["1"] - values["0"])
+    same = compare(compose_here("compare", {"first": run, "second": run, "resamples": 100}))
+    assert same["accuracy"].value == 0
+
+
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while process.poll() is None and not path.exists():
@@ -174,6 +188,11 @@ def test_grid_names_the_winner_and_takes_its_scores(tiny: Settings, tmp_path: Pa
     assert scores["grid"][scores["winner"]] == max(scores["grid"].values())
     assert scores["checkpoint"].startswith(scores["winner"])
     assert scores["metrics"]["validation/accuracy"]["mean"] == scores["grid"][scores["winner"]]
+    run = tmp_path / "runs" / "run"
+    seed = run / scores["winner"] / "seed-0"
+    found = compare(compose_here("compare", {"first": run, "second": seed, "resamples": 100}))
+    assert found["accuracy"].second == scores["grid"][scores["winner"]]
+    assert found["accuracy"].value == 0
 
 
 def test_a_frozen_encoder_stays_as_it_is_and_the_head_learns(tiny: Settings, tmp_path: Path) -> None:

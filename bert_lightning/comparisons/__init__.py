@@ -1,0 +1,1 @@
+"""Whether two fine-tuned models differ, judged by the predictions that they left behind."""
