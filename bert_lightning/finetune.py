@@ -18,6 +18,7 @@ from bert_lightning.finetuning.job import Job, prepare_job
 from bert_lightning.finetuning.score_files import SeedScores, scores_table, seeds_of, summary, write_summary
 from bert_lightning.finetuning.seed_plan import SeedRun, plan_seed
 from bert_lightning.finetuning.seed_run import run_seed
+from bert_lightning.finetuning.variants import variant_settings, write_variants
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import CONF_DIR, filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
@@ -27,7 +28,7 @@ from bert_lightning.training.trainers import quieten
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds and return the metrics over them, None if the run was told to stop before its end.
 
-    With task=glue it is the metrics of every task.
+    With task=glue it is the metrics of every task, with variants those of every variant.
 
     Args:
         cfg: The settings; they are not changed.
@@ -37,8 +38,10 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """
     quieten()
     watch_launcher()
-    has_several = cfg.task.get("tasks") is not None
-    results = _finetune_glue(cfg) if has_several else _finetune_task(cfg)
+    if cfg.variants is not None:
+        results = _finetune_variants(cfg)
+    else:
+        results = _finetune_glue(cfg) if cfg.task.get("tasks") is not None else _finetune_task(cfg)
     shut_down()
     return results
 
@@ -65,17 +68,41 @@ def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
     if cfg.task.mnli_first and "mnli" not in names:
         raise ValueError(f"task.mnli_first=true, but task.path={cfg.task.path} has no files of mnli")
     planned = {name: _task_settings(cfg, name) for name in names}
+    _check(planned)
     mnli = {"checkpoint": f"{cfg.run_dir}/mnli"}
     for name in (name for name in FROM_MNLI if cfg.task.mnli_first and name in names):
         planned[f"{name}_from_mnli"] = _task_settings(cfg, name, f"{name}_from_mnli", mnli)
+    results = _finetune_all(planned)
+    if results is not None and is_first_process():
+        Console(markup=False, emoji=False).print(write_suite(Path(cfg.run_dir) / "glue.json", results))
+    return results
+
+
+def _finetune_variants(cfg: DictConfig) -> dict[str, Any] | None:
+    """Train every variant of a task, each as a fine-tuning of its own, and show the table."""
+    planned = variant_settings(cfg)
+    _check(planned)
+    results = _finetune_all(planned)
+    if results is not None and is_first_process():
+        table = write_variants(Path(cfg.run_dir) / "variants.json", results, cfg.task.chosen_by)
+        Console(markup=False, emoji=False).print(table)
+    return results
+
+
+def _check(planned: Mapping[str, DictConfig]) -> None:
+    """Raise a ValueError if settings or files of any of several fine-tunings cannot work, before the first trains."""
+    for settings in planned.values():
+        _plan(settings, prepare_job(settings))
+
+
+def _finetune_all(planned: Mapping[str, DictConfig]) -> dict[str, Any] | None:
+    """Train one task after another and return the metrics of each; None if one was told to stop."""
     results = {}
     for name, settings in planned.items():
         metrics = _finetune_task(settings)
         if metrics is None:
             return None
         results[name] = metrics
-    if is_first_process():
-        Console(markup=False, emoji=False).print(write_suite(Path(cfg.run_dir) / "glue.json", results))
     return results
 
 

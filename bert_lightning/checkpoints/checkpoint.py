@@ -7,7 +7,7 @@ export: it holds the model's sizes, the tokenizer and the resolved config as pla
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ class Pretrained:
         return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
 
     def pooler(self) -> dict[str, Tensor]:
-        """Return the state of the pooler, whatever head it belongs to; empty if there is none."""
+        """Return the state of the pooler of the last layer, whatever head it belongs to; empty if there is none."""
+        if self.head is not None and not self.head.reading.is_last:
+            return {}
         states = (self.state_of(f"{head}pooler") for head in ("", "nsp_head.", "sop_head."))
         return next((state for state in states if state), {})
 
@@ -115,7 +117,7 @@ def checkpoint_payload(
         "config": dict(settings),
     }
     if head is not None:
-        content[HEAD] = asdict(head)
+        content[HEAD] = head.as_dict()
     return {PAYLOAD_KEY: content}
 
 
@@ -231,6 +233,8 @@ def objective_state(
     where = f"checkpoint={path}"
     saved = checked(entry(content, "state_dict", where=where), dict[str, object], where, "state_dict")
     state = {name.removeprefix(_PREFIX): tensor for name, tensor in saved.items() if name.startswith(_PREFIX)}
+    if head is not None:
+        head.reading.check(config)
     huggingface.check_state(state, config, where, head)
     return state
 

@@ -4,9 +4,10 @@ Labels have names, never bare numbers: a model that says 1 is of use only to tho
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bert_lightning.models.layer_reading import LayerReading
 from data_pipeline.untrusted.typed_fields import checked, listed, shown, whole_number
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
@@ -50,11 +51,13 @@ class TaskHead:
         kind: One of `KINDS`.
         labels: Names of the labels, in the order of the scores; none for kinds whose scores are not of labels.
         problem_type: One of `PROBLEM_TYPES` for sequence classification, None for other kinds.
+        reading: The hidden states that the head reads.
     """
 
     kind: str
     labels: list[str] = field(default_factory=list)
     problem_type: str | None = None
+    reading: LayerReading = field(default_factory=LayerReading)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -75,13 +78,19 @@ class TaskHead:
 
     def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor that the head has or may have, by name."""
-        kind = KINDS[self.kind]
+        kind, width = KINDS[self.kind], self.reading.width(hidden_size)
         rows = dict.fromkeys(kind.modules, hidden_size)
         rows[kind.modules[-1]] = kind.outputs or len(self.labels)
+        columns = dict.fromkeys(kind.modules, hidden_size) | {kind.modules[0]: width}
         if kind.extra is not None:
-            rows[kind.extra] = 1
-        weights = {f"{module}.weight": (size, hidden_size) for module, size in rows.items()}
+            rows[kind.extra], columns[kind.extra] = 1, width
+        weights = {f"{module}.weight": (size, columns[module]) for module, size in rows.items()}
         return weights | {f"{module}.bias": (size,) for module, size in rows.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint; earlier versions read those of a head that reads the last layer."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "reading" or not self.reading.is_last}
 
     def extra_tensors(self, names: Collection[str]) -> set[str]:
         """Return those of the names that are of the layer which the class of transformers does not have."""

@@ -83,8 +83,13 @@ def architecture(state: Collection[str], head: TaskHead | None = None) -> str:
     Args:
         state: Names of the model's tensors.
         head: The head of a fine-tuned model, None for a pre-trained one.
+
+    Raises:
+        ValueError: if the head reads other layers than the last.
     """
     if head is not None:
+        if not head.reading.is_last:
+            raise ValueError(f"the head reads the layers {head.reading.layers}, which no class of transformers does")
         return head.architecture
     fitting = (name for heads, name in _ARCHITECTURES if all(has_any(state, each) for each in heads))
     return next(fitting, "BertModel")

@@ -7,15 +7,17 @@ from lightning.pytorch.strategies import ParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
+from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.layer_reading import LayerReading, layer_reading
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision
-from bert_lightning.settings.setting_types import check_types
+from bert_lightning.settings.setting_types import check_types, check_values
 from bert_lightning.settings.task_settings import known_settings
 
 
@@ -29,6 +31,7 @@ class Job:
         pretrained: What the seeds start from.
         config: Sizes and dropout of the encoder.
         attention: How packed sequences attend to themselves.
+        reading: The hidden states that the head reads.
         task: The task.
         splits: Its splits by name.
     """
@@ -38,6 +41,7 @@ class Job:
     pretrained: Pretrained
     config: EncoderConfig
     attention: PackedAttention
+    reading: LayerReading
     task: Task
     splits: dict[str, Split]
 
@@ -48,7 +52,13 @@ class Job:
 
     def objective(self, classifier_dropout: float | None) -> TaskObjective:
         """Return a new model of the task."""
-        return self.task.objective(self.config, self.attention, classifier_dropout)
+        objective = self.task.objective(self.config, self.attention, classifier_dropout)
+        objective.read_layers(self.reading)
+        return objective
+
+    def head(self) -> TaskHead:
+        """Return what a checkpoint says of the head."""
+        return replace(self.task.head(), reading=self.reading)
 
 
 def prepare_job(cfg: DictConfig) -> Job:
@@ -70,13 +80,16 @@ def prepare_job(cfg: DictConfig) -> Job:
     changes = {str(name): value for name, value in cfg.model.items() if value is not None}
     config = replace(pretrained.config, **changes)
     check_seq_len(cfg.data.seq_len, config.max_position_embeddings)
+    reading = layer_reading(cfg.layers, cfg.combine, config)
+    if not reading.is_last and not cfg.freeze:
+        raise ValueError(f"layers={list(cfg.layers)} needs freeze=true: other layers are features of a frozen encoder")
     device_type = "cuda" if processes.accelerator == "gpu" else "cpu"
     head_dim, is_half = config.hidden_size // config.num_attention_heads, precision != "32-true"
     attention = choose_attention(device_type, config.attention_probs_dropout_prob, is_half, head_dim)
     splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len)
     train = splits[TRAIN]
     splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))
-    return Job(processes, precision, pretrained, config, attention, task, splits)
+    return Job(processes, precision, pretrained, config, attention, reading, task, splits)
 
 
 def _checked_task(cfg: DictConfig) -> DictConfig:
@@ -90,6 +103,7 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
     task = known_settings(cfg.task)
     if OmegaConf.select(cfg, "callbacks.checkpoint._target_") is None:
         raise ValueError("callbacks.checkpoint must be a group: a fine-tuning keeps the best checkpoint of each seed")
+    check_values(cfg, layers=list[int], combine=str)
     if cfg.resume not in (None, "auto"):
         raise ValueError(f"resume must be null or auto, which goes on with all seeds; got {cfg.resume}")
     for name in ("grid", "freeze"):

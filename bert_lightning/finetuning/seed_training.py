@@ -97,7 +97,7 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
         settings.trainer.log_every_n_steps,
         settings.gradient_clip_val,
         settings.max_skipped_steps,
-        checkpoint_payload(job.config, job.pretrained.tokenizer_files, payload, job.task.head()),
+        checkpoint_payload(job.config, job.pretrained.tokenizer_files, payload, job.head()),
         keeps_gradients=compilation.records(job.device_type),
         groups=layer_rates(settings),
     )
@@ -106,7 +106,7 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
 
 def _first_weights(job: Job, settings: DictConfig, objective: TaskObjective) -> dict[str, Tensor]:
     has_pooler = any(name.startswith("pooler.") for name in objective.state_dict())
-    return starting_state(job.pretrained, has_pooler, settings.reinit_layers)
+    return starting_state(job.pretrained, has_pooler and job.reading.is_last, settings.reinit_layers)
 
 
 def _trainer(job: Job, settings: DictConfig, strategy: Strategy) -> L.Trainer:

@@ -15,8 +15,8 @@ from torch import Tensor
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import EncodedInput
 from bert_lightning.inference.words import words_of
+from bert_lightning.models.layer_reading import layer_reading
 from data_pipeline.streams.packed_texts import batches_by_length, pack_encodings
-from data_pipeline.streams.packing import PackedTokens
 
 Groups = tuple[NDArray[np.int64], list[tuple[int, int]]]
 """Of the tokens of a text: the number of the vector that each is joined to, -1 for none; the characters of each."""
@@ -53,11 +53,6 @@ POOLINGS: dict[str, Callable[[Encoding, str], Groups]] = {
     "tokens": _each_token,
     "words": _each_word,
 }
-COMBINATIONS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
-    "concat": lambda states: torch.cat(list(states), dim=-1),
-    "sum": lambda states: torch.stack(list(states)).sum(0),
-    "mean": lambda states: torch.stack(list(states)).mean(0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class FeatureExtractor:
         model: The model.
         layers: Hidden states to take: 0 is the output of the embeddings, 1 that of the first layer, -1 that of the
             last.
-        combine: How several layers become one vector: one of `COMBINATIONS`.
+        combine: How several layers become one vector: one of `layer_reading.COMBINATIONS`.
         pooling: What a vector is of: one of `POOLINGS`. `mean` joins all tokens of a text, `cls` takes the first,
             `pooler` gives that to the pooler; `tokens` and `words` give several vectors of a text.
         batch_tokens: Most tokens of a batch.
@@ -99,21 +94,16 @@ class FeatureExtractor:
         pooling: str = "mean",
         batch_tokens: int = 4096,
     ) -> None:
-        for name, value, known in (("combine", combine, COMBINATIONS), ("pooling", pooling, POOLINGS)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value}")
-        depth = model.config.num_hidden_layers
-        if not layers or not all(type(layer) is int and -depth - 1 <= layer <= depth for layer in layers):
-            raise ValueError(f"layers must be numbers from {-depth - 1} to {depth}; got {list(layers)}")
-        self._layers = [layer % (depth + 1) for layer in layers]
-        if pooling == "pooler" and self._layers != [depth]:
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling}")
+        self._reading = layer_reading(layers, combine, model.config)
+        if pooling == "pooler" and not self._reading.is_last:
             raise ValueError(f"pooling=pooler reads the last layer, not layers={list(layers)}")
         self._model = model
-        self._combine = COMBINATIONS[combine]
         self._group = POOLINGS[pooling]
         self._pooler = model.pooler() if pooling == "pooler" else None
         self._batch_tokens = batch_tokens
-        self.width = model.config.hidden_size * (len(layers) if combine == "concat" else 1)
+        self.width = self._reading.width(model.config.hidden_size)
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[EncodedInput]) -> Features:
@@ -123,7 +113,8 @@ class FeatureExtractor:
         for rows in batches_by_length([len(each.encoding) for each in inputs], self._batch_tokens):
             tokens = pack_encodings([inputs[row].encoding for row in rows])
             sizes = [len(groups[row][1]) for row in rows]
-            joined = self._join(self._states(tokens.to(self._model.device)), [groups[row][0] for row in rows], sizes)
+            states = self._reading(self._model.encoder, tokens.to(self._model.device))  # (tokens, width)
+            joined = self._join(states, [groups[row][0] for row in rows], sizes)
             for row, part in zip(rows, joined.split(sizes), strict=True):
                 vectors[row] = part.float().cpu().numpy()
         spans = [span for _, each in groups for span in each]
@@ -132,16 +123,6 @@ class FeatureExtractor:
             np.repeat(np.arange(len(inputs)), [len(each) for _, each in groups]),
             np.array(spans, dtype=np.int64).reshape(-1, 2),
         )
-
-    def _states(self, tokens: PackedTokens) -> Tensor:
-        """Return the combined hidden states of the chosen layers, (tokens, width); later layers are not run."""
-        wanted, states = set(self._layers), {}
-        for number, hidden in enumerate(self._model.encoder.hidden_states(tokens)):
-            if number in wanted:
-                states[number] = hidden
-            if number == max(wanted):
-                break
-        return self._combine([states[number] for number in self._layers])
 
     def _join(self, hidden: Tensor, groups: Iterable[NDArray[np.int64]], sizes: Sequence[int]) -> Tensor:
         """Return the mean of the hidden states (tokens, width) that belong to each vector, (vectors, width)."""

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from bert_lightning.checkpoints.task_head import CLASSIFIER, SEQUENCE_CLASSIFICATION, TaskHead
+from bert_lightning.checkpoints.task_head import SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.text_labels import (
     NUMBER,
     ONE_CLASS,
@@ -71,7 +70,7 @@ def labeled_means(
 @torch.inference_mode()
 def _scores(examples: EncodedExamples, model: LoadedModel, batch_tokens: int) -> NDArray[np.float32]:
     """Return the output of the head, (examples, labels)."""
-    head = nn.Sequential(model.pooler(), model.linear(CLASSIFIER))
+    head = model.task_head()
     spans = [slice(begin, end) for begin, end in pairwise(examples.cu_seqlens.tolist())]
     scores: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
     for rows in batches_by_length([each.stop - each.start for each in spans], batch_tokens):
@@ -79,7 +78,7 @@ def _scores(examples: EncodedExamples, model: LoadedModel, batch_tokens: int) ->
         tokens = pack_sequences(
             [examples.input_ids[each] for each in chosen], [examples.token_type_ids[each] for each in chosen]
         )
-        batch = head(model.hidden(tokens, tokens.cu_seqlens[:-1])).float().cpu().numpy()
+        batch = head(model.read(tokens, tokens.cu_seqlens[:-1])).float().cpu().numpy()
         for row, each in zip(rows, batch, strict=True):
             scores[row] = each
     return np.stack(scores)

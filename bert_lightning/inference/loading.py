@@ -10,9 +10,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
+from bert_lightning.checkpoints.task_head import KINDS, POOLER
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import Encoder, EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead, Pooler
+from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.settings.config import find_accelerator
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.whole_numbers import check_whole_number
@@ -71,6 +73,11 @@ class LoadedModel:
         """Return the last hidden states of packed tokens, all or those of some rows, on the model's device."""
         return self.encoder(tokens.to(self.device), None if rows is None else rows.to(self.device))
 
+    def read(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
+        """Return the hidden states that the head of the model reads, of all tokens or some rows, on its device."""
+        reading = self.pretrained.head.reading if self.pretrained.head is not None else LayerReading()
+        return reading(self.encoder, tokens.to(self.device), None if rows is None else rows.to(self.device))
+
     def checked_length(self, seq_len: int | None, key: str = "seq_len") -> int:
         """Return the most tokens of a text: `seq_len`, or as many as the model takes; ValueError if that is fewer."""
         most = self.config.max_position_embeddings
@@ -84,6 +91,20 @@ class LoadedModel:
         data = self.pretrained.settings.get("data")
         seq_len = data.get("seq_len") if isinstance(data, Mapping) else None
         return seq_len if type(seq_len) is int and 8 <= seq_len <= self.config.max_position_embeddings else None
+
+    def task_head(self) -> nn.Module:
+        """Return the head that fine-tuning trained: hidden states that `read` returns -> scores.
+
+        A classifier of answerability, if there is one, adds a last column.
+        """
+        head = self.pretrained.head
+        assert head is not None
+        kind = KINDS[head.kind]
+        layers: list[nn.Module] = []
+        for module in kind.modules:
+            layers += [self.linear(module), *([nn.Tanh()] if module == POOLER else [])]
+        extra = kind.extra if kind.extra is not None and self.pretrained.state_of(kind.extra) else None
+        return nn.Sequential(*layers) if extra is None else _SideBySide([*layers, self.linear(extra)])
 
     def linear(self, module: str) -> nn.Linear:
         """Return a linear layer of a head, which the checkpoint has."""
@@ -108,6 +129,14 @@ class LoadedModel:
     def _loaded(self, module: Module, state: dict[str, Tensor]) -> Module:
         module.load_state_dict(state)
         return module.eval().to(self.device)
+
+
+class _SideBySide(nn.ModuleList):
+    """Layers that read the same; their outputs are columns beside each other."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the outputs, (rows, outputs of all layers)."""
+        return torch.cat([layer(hidden) for layer in self], dim=-1)
 
 
 def load_model(checkpoint: str | Path, accelerator: str = "auto") -> LoadedModel:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from bert_lightning.checkpoints.task_head import (
-    CLASSIFIER,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     TaskHead,
@@ -77,7 +76,7 @@ class Predictor(ABC):
             positions = [self._positions(inputs[row]) for row in rows]
             begins = tokens.cu_seqlens.tolist()
             absolute = [begin + position for begin, each in zip(begins, positions, strict=False) for position in each]
-            hidden = self._model.hidden(tokens, torch.tensor(absolute, dtype=torch.int64))
+            hidden = self._model.read(tokens, torch.tensor(absolute, dtype=torch.int64))
             scores = self._scores(hidden).float().cpu().split([len(each) for each in positions])
             for row, part in zip(rows, scores, strict=True):
                 predictions[row] = self._prediction(inputs[row], part)
@@ -90,9 +89,9 @@ class Predictor(ABC):
 class _FirstTokenPredictor(Predictor):
     """A head that reads [CLS] through the pooler."""
 
-    def __init__(self, model: LoadedModel, labels: Sequence[str], batch_tokens: int, classifier: str) -> None:
+    def __init__(self, model: LoadedModel, labels: Sequence[str], batch_tokens: int, head: nn.Module) -> None:
         super().__init__(model, labels, batch_tokens)
-        self._head = nn.Sequential(model.pooler(), model.linear(classifier))
+        self._head = head
 
     def _positions(self, each: EncodedInput) -> list[int]:
         return [0]
@@ -114,14 +113,15 @@ class PairPredictor(_FirstTokenPredictor):
     reads_pairs = True
 
     def __init__(self, model: LoadedModel, target: str, batch_tokens: int) -> None:
-        super().__init__(model, PAIR_LABELS[target], batch_tokens, f"{target}_head.classifier")
+        head = nn.Sequential(model.pooler(), model.linear(f"{target}_head.classifier"))
+        super().__init__(model, PAIR_LABELS[target], batch_tokens, head)
 
 
 class TextPredictor(_FirstTokenPredictor):
     """A head for sequence classification: one class, any number of classes, or a number, as its problem type says."""
 
     def __init__(self, model: LoadedModel, head: TaskHead, batch_tokens: int) -> None:
-        super().__init__(model, head.labels, batch_tokens, CLASSIFIER)
+        super().__init__(model, head.labels, batch_tokens, model.task_head())
         self._says = {
             "single_label_classification": super()._prediction,
             "multi_label_classification": self._several,
@@ -150,7 +150,7 @@ class WordPredictor(Predictor):
 
     def __init__(self, model: LoadedModel, head: TaskHead, batch_tokens: int) -> None:
         super().__init__(model, head.labels, batch_tokens)
-        self._classifier = model.linear(CLASSIFIER)
+        self._classifier = model.task_head()
 
     def _positions(self, each: EncodedInput) -> list[int]:
         return [word.pieces[0] for word in words_of(each.encoding, each.source.text)]

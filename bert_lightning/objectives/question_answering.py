@@ -27,6 +27,7 @@ class QuestionAnswering(TaskObjective):
         attention: How packed sequences attend to themselves.
     """
 
+    readers: tuple[str, ...] = ("qa_outputs",)
     score_rows = TOKENS
 
     def __init__(self, config: EncoderConfig, attention: PackedAttention = looped_attention) -> None:
@@ -66,6 +67,8 @@ class AnswerableQuestionAnswering(QuestionAnswering):
         attention: How packed sequences attend to themselves.
         answerability_weight: Factor of the classifier's loss; ELECTRA has 0.5.
     """
+
+    readers = ("qa_outputs", "answerability")
 
     def __init__(
         self,

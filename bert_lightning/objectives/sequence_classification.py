@@ -31,6 +31,7 @@ class SequenceHead(TaskObjective):
         classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
     """
 
+    readers = ("pooler.dense",)
     score_rows = LABELS
 
     def __init__(

@@ -7,36 +7,59 @@ the one forward pass there is, so sharded and compiled models are measured as th
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder import Encoder, initialize
+from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import PackedBatch, PackedTokens
 
 
 class TaskObjective(Objective):
-    """An encoder with a new head; a subclass sets `quantities` and `score_rows`, and gives `scores` and `sums`.
+    """An encoder with a new head; a subclass sets the attributes below, and gives `scores` and `sums`.
 
     Args:
         encoder: The encoder.
 
     Attributes:
+        quantities: What every sum means, by name.
+        readers: Names of the linear layers that take hidden states.
         score_rows: Name of the target of which every row gets a row of scores; `task_packing.TOKENS` for one a token.
         listener: Called with every batch and its scores while it is set.
     """
 
+    readers: tuple[str, ...]
     score_rows: str
     listener: Callable[[PackedBatch, Tensor], None] | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self._reading = LayerReading()
         self._is_frozen = False
 
     def encoders(self) -> dict[str, Encoder]:
         """Return the one encoder."""
         return {"encoder": self.encoder}
+
+    def read_layers(self, reading: LayerReading) -> None:
+        """Have the head read other hidden states than those of the last layer; it is widened if they are wider.
+
+        Raises:
+            ValueError: if the encoder does not have the layers.
+        """
+        config = self.encoder.config
+        reading.check(config)
+        width = reading.width(config.hidden_size)
+        for name in self.readers:
+            narrow = self.get_submodule(name)
+            assert isinstance(narrow, nn.Linear)
+            if narrow.in_features != width:
+                wide = nn.Linear(width, narrow.out_features, device=narrow.weight.device)
+                initialize(wide, config)
+                self.set_submodule(name, wide)
+        self._reading = reading
 
     def freeze_encoder(self) -> None:
         """Train the head alone: the encoder keeps its weights and has no dropout."""
@@ -51,9 +74,9 @@ class TaskObjective(Objective):
         return self
 
     def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
-        """Return the hidden states of chosen tokens, (rows, hidden); without gradients if the encoder is frozen."""
+        """Return what the head reads of chosen tokens, (rows, hidden); without gradients if the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen):
-            return self.encoder(tokens, rows)
+            return self._reading(self.encoder, tokens, rows)
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return the output of the head, one row for each row of `score_rows`, filler included; no softmax."""

@@ -24,6 +24,7 @@ class TokenClassification(TaskObjective):
         classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
     """
 
+    readers = ("classifier",)
     score_rows = LABELS
 
     def __init__(
