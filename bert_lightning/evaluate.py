@@ -7,15 +7,26 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_type_hints
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from bert_lightning.checkpoints.task_head import (
+    MULTIPLE_CHOICE,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from bert_lightning.inference.cloze import cloze_hits
 from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
-from bert_lightning.inference.labeled_texts import labeled_means
+from bert_lightning.inference.labeled_choices import choice_means
+from bert_lightning.inference.labeled_file import LabeledFile
+from bert_lightning.inference.labeled_questions import question_means
+from bert_lightning.inference.labeled_tags import tag_means
+from bert_lightning.inference.labeled_texts import text_means
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
 from bert_lightning.settings.cli import entry_point
@@ -28,6 +39,13 @@ from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger("bert_lightning.evaluate")
 Scores = dict[str, dict[str, float]]
+LABELED: dict[str, Callable[[LabeledFile, LoadedModel, int], dict[str, float]]] = {
+    SEQUENCE_CLASSIFICATION: text_means,
+    TOKEN_CLASSIFICATION: tag_means,
+    QUESTION_ANSWERING: question_means,
+    MULTIPLE_CHOICE: choice_means,
+}
+"""What measures a model on a labeled file, by the kind of its head."""
 
 
 def evaluate(cfg: DictConfig) -> Scores:
@@ -41,7 +59,7 @@ def evaluate(cfg: DictConfig) -> Scores:
     """
     check_types(cfg)
     check_values(cfg, split=str, minimal_pairs=str | None, cloze=str | None, output=str | None)
-    check_values(cfg.labeled, path=str | None, text=str, label=str, text_pair=str | None)
+    check_values(cfg.labeled, **get_type_hints(LabeledFile) | {"path": str | None})
     check_whole_number("batch_tokens", cfg.batch_tokens)
     questions: dict[str, Callable[[LoadedModel], dict[str, float]]] = {
         "held_out": lambda model: _held_out(cfg, model),
@@ -82,8 +100,11 @@ def _held_out(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
 
 
 def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
-    table = cfg.labeled
-    return labeled_means(Path(table.path), table.text, table.label, table.text_pair, model, cfg.batch_tokens)
+    head = model.pretrained.head
+    if head is None:
+        raise ValueError(f"checkpoint={model.name} has no head of a task; labeled.path needs a fine-tuned model")
+    columns = {str(name): value for name, value in cfg.labeled.items() if name != "path"}
+    return LABELED[head.kind](LabeledFile(Path(cfg.labeled.path), **columns), model, cfg.batch_tokens)
 
 
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:

@@ -1,15 +1,22 @@
-"""bert-predict: labels of texts and words by name, or whether two texts follow each other, as lines of JSON."""
+"""bert-predict: labels of texts and words, answers, choices, or whether two texts follow each other, as JSON lines."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from bert_lightning.inference.loading import load_model
+from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, QUESTION_ANSWERING
+from bert_lightning.inference.given_questions import (
+    answer_predictions,
+    choice_predictions,
+    given_choices,
+    given_questions,
+)
+from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.predictors import Prediction, find_predictor
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
 from bert_lightning.settings.cli import entry_point
@@ -25,12 +32,13 @@ BATCHES_IN_MEMORY = 8
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write a line of JSON for `text`, or for every row of `input`, to `output` or to standard output.
+    """Write a line of JSON for `text`, or for every row or question of `input`, to `output` or to standard output.
 
     Raises:
         ValueError: naming the setting, or the file and the line, that is wrong; then `output` is not written.
     """
     check_values(cfg, input=str | None, column=str, pair_column=str | None, output=str | None, truncate=bool)
+    check_values(cfg, choices=list[str] | None, choices_column=str, null_score_diff_threshold=float | None)
     check_whole_number("batch_tokens", cfg.batch_tokens)
     lines = (json.dumps(prediction, ensure_ascii=False) for prediction in _predictions(cfg))
     if cfg.output is None:
@@ -52,8 +60,33 @@ def predict(cfg: DictConfig) -> None:
 
 
 def _predictions(cfg: DictConfig) -> Iterator[Prediction]:
-    inputs = given_inputs(cfg.text, cfg.text_pair, cfg.input, cfg.column, cfg.pair_column)
     model = load_model(cfg.checkpoint, cfg.accelerator)
+    kind = model.pretrained.head.kind if model.pretrained.head is not None else None
+    for name, needed in (("question", QUESTION_ANSWERING), ("choices", MULTIPLE_CHOICE)):
+        if cfg[name] is not None and kind != needed:
+            raise ValueError(f"{name} is for a model with a head for {needed}; checkpoint={model.name} has none")
+    return _ASKED.get(kind, _of_texts)(cfg, model)
+
+
+def _of_questions(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
+    questions = given_questions(cfg.text, cfg.question, cfg.input)
+    return answer_predictions(questions, model, cfg.batch_tokens, cfg.null_score_diff_threshold)
+
+
+def _of_choices(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
+    questions = given_choices(cfg.text, cfg.choices, cfg.input, cfg.column, cfg.choices_column)
+    return choice_predictions(questions, model, cfg.batch_tokens)
+
+
+_ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction]]] = {
+    QUESTION_ANSWERING: _of_questions,
+    MULTIPLE_CHOICE: _of_choices,
+}
+"""Heads that are asked more than a text."""
+
+
+def _of_texts(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
+    inputs = given_inputs(cfg.text, cfg.text_pair, cfg.input, cfg.column, cfg.pair_column)
     predictor = find_predictor(model, cfg.batch_tokens)
     seq_len = model.checked_length(cfg.seq_len or model.trained_length())
     tokenizer = plain_text_tokenizer(model.tokenizer)

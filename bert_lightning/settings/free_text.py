@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Collection
 
-TEXTS = ("text", "text_pair")
+TEXTS = ("text", "text_pair", "question")
 
 
 def quoted(argument: str, names: Collection[str] = TEXTS) -> str:

@@ -1,0 +1,192 @@
+"""Fine-tuned models in use: bert-evaluate and bert-predict on the files of their tasks say what bert-finetune says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.checkpoint import checkpoint_payload
+from bert_lightning.evaluate import evaluate
+from bert_lightning.predict import predict
+from data_pipeline.tokenizers.tokenizer import tokenizer_files, train_wordpiece
+from tests.finetuning.scored import SEQ_LEN, Scored, make_task, score
+from tests.finetuning.tiny_task import lines
+from tests.support.runs import compose_here
+
+CONTEXT = "In 1191 Duke Berthold founded Bern. It lies on a river, the Aare, and is old. " * 2
+ANSWERS = {"When was it founded?": "1191", "Who founded Bern?": "Duke Berthold", "What river is it on?": "the Aare"}
+TAGGED = ["Duke/B-PER Berthold/I-PER founded/O Bern/B-LOC ./O", "It/O lies/O on/O the/O Aare/B-LOC ./O"]
+WINDOWS = {"doc_stride": 8, "max_query_length": 8}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_wordpiece([CONTEXT, *ANSWERS] * 3, vocab_size=200)
+
+
+def saved(scored: Scored, tokenizer: Tokenizer, path: Path) -> Path:
+    """Write the model of a task as bert-finetune does."""
+    settings = {"data": {"seq_len": SEQ_LEN}, "task": WINDOWS}
+    config = scored.objective.encoder.config
+    payload = checkpoint_payload(config, tokenizer_files(tokenizer), settings, scored.task.head())
+    state = {f"objective.{name}": tensor for name, tensor in scored.objective.state_dict().items()}
+    torch.save({"state_dict": state, "global_step": 7, **payload}, path)
+    return path
+
+
+def evaluated(checkpoint: Path, path: Path, **columns: Any) -> dict[str, float]:
+    labeled = {f"labeled.{name}": value for name, value in {"path": path, **columns}.items()}
+    return evaluate(compose_here("evaluate", {"checkpoint": checkpoint, "batch_tokens": 100, **labeled}))["labeled"]
+
+
+def predicted(checkpoint: Path, path: Path, **more: Any) -> list[dict[str, Any]]:
+    output = path.with_name("said.jsonl")
+    predict(compose_here("predict", {"checkpoint": checkpoint, "input": path, "output": output, **more}))
+    return lines(output)
+
+
+def write_questions(path: Path, impossible: int | None) -> None:
+    """Write a file of SQuAD; one of the questions may have no answer."""
+    entries = [
+        {
+            "id": f"q{number}",
+            "question": question,
+            "answers": [{"text": answer, "answer_start": CONTEXT.index(answer)}] if number != impossible else [],
+            "is_impossible": number == impossible,
+        }
+        for number, (question, answer) in enumerate(ANSWERS.items())
+    ]
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": entries}]}]}))
+
+
+@pytest.mark.parametrize(("impossible", "weight"), [(None, None), (1, None), (1, 0.5)])
+def test_questions(tmp_path: Path, tokenizer: Tokenizer, impossible: int | None, weight: float | None) -> None:
+    """The windows are those of the fine-tuning; the classifier of answerability gives the odds if there is one."""
+    for name in ("train", "dev"):
+        write_questions(tmp_path / f"{name}.json", impossible)
+    more = WINDOWS if impossible is None else WINDOWS | {"answerability_weight": weight}
+    scored = score(make_task("squad" if impossible is None else "squad_v2", tmp_path, **more), tokenizer)
+    checkpoint, metrics = saved(scored, tokenizer, tmp_path / "x.ckpt"), scored.metrics
+    assert evaluated(checkpoint, tmp_path / "dev.json") == pytest.approx(metrics | {"examples": 3})
+    threshold = metrics.get("best_f1_threshold")
+    found = predicted(checkpoint, tmp_path / "dev.json", null_score_diff_threshold=threshold)
+    assert [(line["id"], line["prediction"]) for line in found] == [
+        (line["id"], line["prediction"]) for line in scored.predictions
+    ]
+    if threshold is not None:
+        odds = [line["null_odds"] for line in scored.predictions]
+        assert [line["null_odds"] for line in found] == pytest.approx(odds, abs=1e-5)
+    question, text = next(iter(ANSWERS)), CONTEXT
+    one = {"checkpoint": checkpoint, "text": f"'{text}'", "question": f"'{question}'"}
+    predict(compose_here("predict", {**one, "output": tmp_path / "one.jsonl"}))
+    (line,) = lines(tmp_path / "one.jsonl")
+    assert line["prediction"] in text
+    assert line["probability"] == pytest.approx(found[0]["probability"], abs=1e-5)
+
+
+def test_choices(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = [{"text": text, "choices": list(ANSWERS.values()), "label": row} for row, text in enumerate(ANSWERS)]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scored = score(make_task("multiple_choice", tmp_path), tokenizer)
+    checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
+    assert evaluated(checkpoint, tmp_path / "dev.jsonl") == pytest.approx(scored.metrics | {"examples": 3})
+    found = predicted(checkpoint, tmp_path / "dev.jsonl")
+    for line, expected, row in zip(found, scored.predictions, rows, strict=True):
+        shares = np.exp(expected["scores"]) / np.exp(expected["scores"]).sum()
+        assert line["probabilities"] == pytest.approx(shares.tolist(), abs=1e-5)
+        assert (line["prediction"], line["choice"]) == (expected["prediction"], row["choices"][expected["prediction"]])
+    swag = "sent1,sent2,ending0,ending1,label\nIt lies on,the,Aare,old,1\n"
+    (tmp_path / "swag.csv").write_text(swag)
+    assert evaluated(checkpoint, tmp_path / "swag.csv")["examples"] == 1
+    codah = "o\tIt lies\ton a river\tin 1191\tis old\tBern\t0\n"
+    (tmp_path / "codah.tsv").write_text(codah)
+    assert evaluated(checkpoint, tmp_path / "codah.tsv")["examples"] == 1
+
+
+def test_tags(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """In columns, in CoNLL-U and in a table."""
+    for name in ("train.conll", "dev.conll"):
+        (tmp_path / name).write_text("\n\n".join(each.replace(" ", "\n").replace("/", "\t") for each in TAGGED))
+    scored = score(make_task("ner", tmp_path), tokenizer)
+    checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
+    expected = pytest.approx(scored.metrics | {"words": 11, "examples": 2})
+    assert evaluated(checkpoint, tmp_path / "dev.conll") == expected
+    pairs = [[word.split("/") for word in sentence.split()] for sentence in TAGGED]
+    rows = [{"w": [word for word, _ in some], "t": [tag for _, tag in some]} for some in pairs]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluated(checkpoint, tmp_path / "dev.jsonl", words="w", tags="t") == expected
+    columns = ["\n".join(f"{n}\t{w}\t_\t_\t{t}" + "\t_" * 5 for n, (w, t) in enumerate(some, 1)) for some in pairs]
+    (tmp_path / "dev.conllu").write_text("\n\n".join(columns) + "\n\n")
+    assert evaluated(checkpoint, tmp_path / "dev.conllu", tag_column="xpos") == expected
+
+
+WRONG_FILES = [
+    ("x.conll", "Bern\tB-ORG\n", {}, r"x.conll, line 1 has the tag 'B-ORG', which is none of O, B-LOC, B-PER, I-PER"),
+    ("x.conll", "", {}, r"x.conll holds no sentences"),
+    ("x.conll", "Bern B-LOC\n", {"tag_column": "upos"}, r"labeled.tag_column must be the number of a column of"),
+    ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"task.tag_column=2, but .*x.conll, line 1 has 2 columns"),
+    ("x.doc", "Bern B-LOC\n", {}, r"labeled.path=.*x.doc must end in one of .conll, .txt, .iob, .bio, .conllu, .tsv"),
+    ("x.jsonl", '{"words": ["Bern"]}\n', {}, r"x.jsonl, line 1 has no column 'tags'; it has words"),
+    ("x.jsonl", '{"words": ["Bern"], "tags": []}\n', {}, r"x.jsonl, line 1 has 1 words, but 0 tags"),
+]
+
+
+def test_wrong_files_are_one_line(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for name in ("train.conll", "dev.conll"):
+        (tmp_path / name).write_text("\n\n".join(each.replace(" ", "\n").replace("/", "\t") for each in TAGGED))
+    checkpoint = saved(score(make_task("ner", tmp_path), tokenizer), tokenizer, tmp_path / "x.ckpt")
+    for name, content, columns, message in WRONG_FILES:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=message) as caught:
+            evaluated(checkpoint, tmp_path / name, **columns)
+        assert "\n" not in str(caught.value)
+    for more, message in [
+        ({"question": "Who?"}, r"question is for a model with a head for question_answering; checkpoint=.* has none"),
+        ({"choices": "[a,b]"}, r"choices is for a model with a head for multiple_choice; checkpoint=.* has none"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            predict(compose_here("predict", {"checkpoint": checkpoint, "text": "Bern", **more}))
+
+
+def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for name in ("train", "dev"):
+        write_questions(tmp_path / f"{name}.json", None)
+    scored = score(make_task("squad", tmp_path, **WINDOWS), tokenizer)
+    answering = saved(scored, tokenizer, tmp_path / "answering.ckpt")
+    rows = "".join(json.dumps({"text": "Bern", "choices": ["is old", "lies"], "label": row}) + "\n" for row in (0, 1))
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    choices = make_task("multiple_choice", tmp_path, train="train.jsonl", validation="dev.jsonl")
+    choosing = saved(score(choices, tokenizer), tokenizer, tmp_path / "choosing.ckpt")
+    (tmp_path / "x.jsonl").write_text('{"text": "Bern", "choices": ["lies"]}\n')
+    (tmp_path / "y.jsonl").write_text('{"text": "Bern", "choices": ["lies", "is"]}\n')
+    (tmp_path / "x.json").write_text('{"data": []}')
+    unanswered = json.loads((tmp_path / "dev.json").read_text())
+    unanswered["data"][0]["paragraphs"][0]["qas"][1]["answers"] = []
+    (tmp_path / "y.json").write_text(json.dumps(unanswered))
+    cases: list[tuple[Path, dict[str, Any], str]] = [
+        (answering, {}, r"the model answers questions: give text=... and question=..., or input="),
+        (answering, {"text": "Bern"}, r"the model answers questions: give text=... and question=..., or input="),
+        (answering, {"input": "x.txt"}, r"input=x.txt must be questions in the format of SQuAD, a .json"),
+        (answering, {"input": tmp_path / "x.json"}, r"x.json holds no questions"),
+        (answering, {"input": "x.json", "question": "Who?"}, r"give either text=... with question=..., or input="),
+        (choosing, {"text": "Bern"}, r"the model chooses: give text=... and choices=\"\[one,other\]\", or input="),
+        (choosing, {"text": "Bern", "choices": "[lies]"}, r"choices must be at least 2 texts; got \['lies'\]"),
+        (choosing, {"input": tmp_path / "x.jsonl"}, r"x.jsonl, line 1 has 1 choices; at least 2 are needed"),
+        (choosing, {"input": "x.jsonl", "choices": "[a,b]"}, r"give either text=... with choices=..., or input="),
+    ]
+    for checkpoint, more, message in cases:
+        with pytest.raises(ValueError, match=message) as caught:
+            predict(compose_here("predict", {"checkpoint": checkpoint, **more}))
+        assert "\n" not in str(caught.value)
+    for checkpoint, name, message in [
+        (answering, "y.json", r"qas\[1\] has no answer to compare with"),
+        (choosing, "y.jsonl", r"y.jsonl, line 1 has no column 'label'; it has text, choices"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            evaluated(checkpoint, tmp_path / name)
