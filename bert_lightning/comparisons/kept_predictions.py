@@ -11,7 +11,8 @@ from data_pipeline.untrusted.numbered_lines import numbered_lines
 from data_pipeline.untrusted.typed_fields import checked, entry, listed, shown
 
 Lines = list[dict[str, Any]]
-_GLUE = "glue.json"
+_SEVERAL = ("glue.json", "variants.json")
+"""Files of a folder with several fine-tunings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,12 @@ def read_kept(path: Path, split: str) -> KeptPredictions:
     Raises:
         ValueError: naming the file that is missing or damaged, or the split whose right answers are not known.
     """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
     scores = FinetunedFolder(path).read_scores()
     if scores is None:
-        has_suite = (path / _GLUE).exists()
-        more = "; it is a folder of task=glue, take the folder of one of its tasks" if has_suite else ""
+        has_several = any((path / name).exists() for name in _SEVERAL)
+        more = "; it holds several fine-tunings, take the folder of one of them" if has_several else ""
         raise ValueError(f"{path} holds no scores.json of a finished bert-finetune{more}")
     where = str(path / "scores.json")
     task = checked(entry(scores, "task", where=where), str, where, "task")

@@ -106,8 +106,8 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     refused("names the checkpoint '../seed-0/checkpoints/step-0000001.ckpt', which is in no folder of a seed")
     (other / "scores.json").unlink()
     refused("other holds no scores.json of a finished bert-finetune")
-    (other / "glue.json").touch()
-    refused("it is a folder of task=glue, take the folder of one of its tasks")
+    (other / "variants.json").touch()
+    refused("it holds several fine-tunings, take the folder of one of them")
 
 
 def test_other_numbers_of_examples_are_refused(tmp_path: Path) -> None:
