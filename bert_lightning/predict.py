@@ -65,17 +65,20 @@ def _predictions(cfg: DictConfig) -> Iterator[Prediction]:
     for name, needed in (("question", QUESTION_ANSWERING), ("choices", MULTIPLE_CHOICE)):
         if cfg[name] is not None and kind != needed:
             raise ValueError(f"{name} is for a model with a head for {needed}; checkpoint={model.name} has none")
+    for name in ("text_pair", "pair_column"):
+        if cfg[name] is not None and kind in _ASKED:
+            raise ValueError(f"{name} is for a model of texts; checkpoint={model.name} has a head for {kind}")
     return _ASKED.get(kind, _of_texts)(cfg, model)
 
 
 def _of_questions(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     questions = given_questions(cfg.text, cfg.question, cfg.input)
-    return answer_predictions(questions, model, cfg.batch_tokens, cfg.null_score_diff_threshold)
+    return answer_predictions(questions, model, cfg.batch_tokens, cfg.null_score_diff_threshold, cfg.seq_len)
 
 
 def _of_choices(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     questions = given_choices(cfg.text, cfg.choices, cfg.input, cfg.column, cfg.choices_column)
-    return choice_predictions(questions, model, cfg.batch_tokens)
+    return choice_predictions(questions, model, cfg.batch_tokens, cfg.seq_len)
 
 
 _ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction]]] = {

@@ -36,6 +36,8 @@ TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
+MOST_UNUSED_ROWS = 1024
+"""Most rows that a vocabulary is usually padded with. More are said, not refused: some published models have 20,000."""
 _PREFIX = "objective."
 
 
@@ -86,11 +88,12 @@ class Pretrained:
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer_files(self.tokenizer_files, Path(folder))
             tokenizer = load_tokenizer(folder, lowercase)
-        if tokenizer.get_vocab_size() > self.config.vocab_size:
-            raise ValueError(
-                f"the checkpoint's tokenizer has {tokenizer.get_vocab_size()} tokens, "
-                f"its model.vocab_size={self.config.vocab_size}"
-            )
+        size, rows = tokenizer.get_vocab_size(), self.config.vocab_size
+        said = f"the checkpoint's tokenizer has {size} tokens, its model.vocab_size={rows}"
+        if size > rows:
+            raise ValueError(said)
+        if rows - size > MOST_UNUSED_ROWS:
+            log.warning("%s: is it the tokenizer of another model?", said)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer

@@ -58,7 +58,11 @@ def given_choices(
 
 
 def answer_predictions(
-    questions: Sequence[Question], model: LoadedModel, batch_tokens: int, threshold: float | None
+    questions: Sequence[Question],
+    model: LoadedModel,
+    batch_tokens: int,
+    threshold: float | None,
+    seq_len: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the answer to each question, its probability among the best answers, and the odds of no answer.
 
@@ -67,10 +71,11 @@ def answer_predictions(
         model: A model with a head for question answering.
         batch_tokens: Most tokens of a batch.
         threshold: Null odds above which there is no answer; None always answers.
+        seq_len: Most tokens of a window; None: as in the fine-tuning.
     """
     most = window_settings(model).n_best_size
     for some in chunked(questions, AT_A_TIME):
-        for question, answer in zip(some, answer_all(some, model, batch_tokens), strict=True):
+        for question, answer in zip(some, answer_all(some, model, batch_tokens, seq_len), strict=True):
             best = n_best_entries(answer, most, may_be_none=False)[0]
             yield {
                 "id": question.identifier,
@@ -81,7 +86,7 @@ def answer_predictions(
 
 
 def choice_predictions(
-    questions: Sequence[ChoiceQuestion], model: LoadedModel, batch_tokens: int
+    questions: Sequence[ChoiceQuestion], model: LoadedModel, batch_tokens: int, seq_len: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the index of the choice that is chosen for each question, the choice, and the probabilities of all.
 
@@ -89,9 +94,10 @@ def choice_predictions(
         questions: The questions.
         model: A model with a head for multiple choice.
         batch_tokens: Most tokens of a batch.
+        seq_len: Most tokens of a text with a choice; None: as in the fine-tuning.
     """
     for some in chunked(questions, AT_A_TIME):
-        probabilities = torch.from_numpy(choice_scores(some, model, batch_tokens)).softmax(-1)
+        probabilities = torch.from_numpy(choice_scores(some, model, batch_tokens, seq_len)).softmax(-1)
         for question, each in zip(some, probabilities, strict=True):
             best = int(each.argmax())
             yield {

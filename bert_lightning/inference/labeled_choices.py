@@ -47,7 +47,16 @@ def read_questions(path: Path, text: str, choices: str, label: str | None) -> li
     return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label)
 
 
-def choice_scores(questions: list[ChoiceQuestion], model: LoadedModel, batch_tokens: int) -> NDArray[np.float32]:
-    """Return the scores of all choices, (questions, choices); all questions have the same number of choices."""
-    encoded = encode_choices(model.tokenizer, questions, example_length(model), questions[0].where)
+def choice_scores(
+    questions: list[ChoiceQuestion], model: LoadedModel, batch_tokens: int, seq_len: int | None = None
+) -> NDArray[np.float32]:
+    """Return the scores of all choices, (questions, choices); all questions have the same number of choices.
+
+    Args:
+        questions: The questions.
+        model: A model with a head for multiple choice.
+        batch_tokens: Most tokens of a batch.
+        seq_len: Most tokens of a text with a choice, longer ones are cut; None: as in the fine-tuning.
+    """
+    encoded = encode_choices(model.tokenizer, questions, example_length(model, seq_len), questions[0].where)
     return score_encoded(encoded, encoded.targets[LABELS], model, batch_tokens).reshape(len(questions), -1)

@@ -34,7 +34,16 @@ class LabeledFile:
     tag_column: int | str | None = None
 
 
-def example_length(model: LoadedModel, usual: int | None = None) -> int:
-    """Return the most tokens of an example: as many as in the fine-tuning, or as the model takes, at most the usual."""
+def example_length(model: LoadedModel, seq_len: int | None = None, usual: int | None = None) -> int:
+    """Return the most tokens of an example.
+
+    Args:
+        model: The model.
+        seq_len: What the user asks for; None: as many as in the fine-tuning, if the checkpoint tells.
+        usual: What it is if nobody tells; None: as many as the model takes.
+
+    Raises:
+        ValueError: if the model does not take so many.
+    """
     most = model.config.max_position_embeddings
-    return model.trained_length() or min(usual or most, most)
+    return model.checked_length(seq_len or model.trained_length() or min(usual or most, most))

@@ -17,6 +17,9 @@ from data_pipeline.tasks.task_records import Question
 USUAL_LENGTH = 384
 """Most tokens of a window if the model does not say (google-research/bert, run_squad.py)."""
 
+LEAST_TEXT = 4
+"""Tokens that a question must leave in a window, of which three are special ones."""
+
 
 def question_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict[str, float]:
     """Return the metrics of SQuAD 1.1, or those of 2.0 if a question has no answer, with the threshold that is best.
@@ -41,12 +44,21 @@ def question_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> 
     return metrics_v2(score_v2(questions, texts), odds, None) | {"examples": len(questions)}
 
 
-def answer_all(questions: Sequence[Question], model: LoadedModel, batch_tokens: int) -> list[AnsweredQuestion]:
-    """Return the answers to questions, from windows as they were in the fine-tuning."""
-    settings, seq_len = window_settings(model), example_length(model, USUAL_LENGTH)
-    windows = encode_questions(
-        model.tokenizer, questions, seq_len, settings.doc_stride, min(settings.max_query_length, seq_len // 2)
-    )
+def answer_all(
+    questions: Sequence[Question], model: LoadedModel, batch_tokens: int, seq_len: int | None = None
+) -> list[AnsweredQuestion]:
+    """Return the answers to questions.
+
+    Args:
+        questions: The questions.
+        model: A model with a head for question answering.
+        batch_tokens: Most tokens of a batch.
+        seq_len: Most tokens of a window; None: as in the fine-tuning.
+    """
+    settings, seq_len = window_settings(model), example_length(model, seq_len, USUAL_LENGTH)
+    leaves_room = settings.max_query_length + LEAST_TEXT <= seq_len
+    max_query_length = settings.max_query_length if leaves_room else seq_len // 2
+    windows = encode_questions(model.tokenizer, questions, seq_len, settings.doc_stride, max_query_length)
     scores = score_encoded(windows.examples, None, model, batch_tokens)
     return answer_questions(questions, windows, scores, settings.n_best_size, settings.max_answer_length)
 

@@ -84,6 +84,19 @@ def test_a_tokenizer_that_is_absent_or_larger_than_the_model_is_refused(tmp_path
         load_pretrained(tmp_path).tokenizer()
 
 
+def test_a_tokenizer_that_is_much_smaller_than_the_model_is_said(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A vocabulary may be padded, by a few hundred rows."""
+    for rows, is_said in ((120 + 1024, False), (120 + 1025, True)):
+        config = replace(CONFIG, vocab_size=rows)
+        state = our_model(reference_model(config), config).state_dict()
+        write_folder(tmp_path, config, state, tokenizer_files(tokenizer))
+        load_pretrained(tmp_path).tokenizer()
+        warning = f"tokenizer has 120 tokens, its model.vocab_size={rows}: is it the tokenizer of another model?"
+        assert (warning in caplog.text) == is_said
+
+
 def test_the_newest_whole_checkpoint_is_found(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
     folder = tmp_path / "checkpoints"

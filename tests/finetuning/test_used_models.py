@@ -178,6 +178,16 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
         (choosing, {"text": "Bern"}, r"the model chooses: give text=... and choices=\"\[one,other\]\", or input="),
         (choosing, {"text": "Bern", "choices": "[lies]"}, r"choices must be at least 2 texts; got \['lies'\]"),
         (choosing, {"input": tmp_path / "x.jsonl"}, r"x.jsonl, line 1 has 1 choices; at least 2 are needed"),
+        (
+            choosing,
+            {"text": "Bern", "text_pair": "lies"},
+            r"text_pair is for a model of texts; checkpoint=.* has a head",
+        ),
+        (
+            answering,
+            {"text": "Bern", "question": "Who?", "seq_len": 65},
+            r"seq_len=65, but the model has max_position_",
+        ),
         (choosing, {"input": "x.jsonl", "choices": "[a,b]"}, r"give either text=... with choices=..., or input="),
     ]
     for checkpoint, more, message in cases:
