@@ -5,7 +5,7 @@ that a checkpoint has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -183,22 +183,16 @@ def find_predictor(model: LoadedModel, batch_tokens: int) -> Predictor:
     """Return what a model can say of texts.
 
     Args:
-        model: The model.
+        model: The model; its head, if it is one of a task, is for texts or words.
         batch_tokens: Most tokens of a batch.
 
     Raises:
         ValueError: if the checkpoint has no head that speaks of texts or pairs.
     """
     head = model.pretrained.head
-    if head is not None and head.kind in _OF_TASKS:
-        return _OF_TASKS[head.kind](model, head, batch_tokens)
     if head is not None:
-        raise ValueError(f"checkpoint={model.name} has a head for {head.kind}; bert-predict reads {_kinds(_OF_TASKS)}")
+        return _OF_TASKS[head.kind](model, head, batch_tokens)
     for target in PAIR_LABELS:
         if model.pretrained.state_of(f"{target}_head.classifier"):
             return PairPredictor(model, target, batch_tokens)
-    raise ValueError(f"checkpoint={model.name} has neither a head for pairs nor one of {_kinds(_OF_TASKS)}")
-
-
-def _kinds(kinds: Iterable[str]) -> str:
-    return " and ".join(kind.replace("_", " ") for kind in kinds)
+    raise ValueError(f"checkpoint={model.name} has neither a head for pairs nor one of a task")

@@ -199,7 +199,7 @@ def test_a_fine_tuned_model_is_scored_on_a_table(
 
 def test_labels_need_a_fine_tuned_model(folder: Path, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "t.jsonl", {"text": "the", "label": "a"})
-    with pytest.raises(ValueError, match="hf has no head of a task; labels of texts need one for sequence_class"):
+    with pytest.raises(ValueError, match=r"hf has no head of a task; labeled\.path needs a fine-tuned model"):
         evaluate(settings(f"checkpoint={folder}", f"labeled.path={path}"))
 
 

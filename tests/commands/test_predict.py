@@ -156,10 +156,10 @@ def test_names_of_special_tokens_in_a_text_are_plain_text_as_in_fine_tuning(
 
 def test_a_model_that_can_say_nothing_of_texts_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     write_checkpoint(tmp_path / "x.ckpt", tokenizer, tmp_path / "tokenizer", MaskedLM)
-    with pytest.raises(ValueError, match=r"x\.ckpt has neither a head for pairs nor one of sequence classification"):
+    with pytest.raises(ValueError, match=r"x\.ckpt has neither a head for pairs nor one of a task"):
         predictions(tmp_path / "x.ckpt", "text='the'")
     write_reference(tmp_path / "hf", tokenizer, "BertForQuestionAnswering", id2label={0: "a", 1: "b"}, label2id=None)
-    with pytest.raises(ValueError, match=r"hf has a head for question_answering; bert-predict reads sequence"):
+    with pytest.raises(ValueError, match=r"the model answers questions: give text=\.\.\. and question="):
         predictions(tmp_path / "hf", "text='the'")
 
 
