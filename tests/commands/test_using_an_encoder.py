@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForMultipleChoice, BertForQuestionAnswering, BertForSequenceClassification
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
@@ -52,6 +52,12 @@ def place(tmp_path: Path, prepared: Path, tokenizer: Tokenizer, monkeypatch: pyt
     stars = BertForSequenceClassification(BertConfig(**config_for(tokenizer).as_dict(), **names))
     stars.save_pretrained(tmp_path / "stars-hf")
     save_tokenizer(tokenizer, tmp_path / "stars-hf")
+    for name, kind in (("squad-hf", BertForQuestionAnswering), ("swag-hf", BertForMultipleChoice)):
+        kind(BertConfig(**config_for(tokenizer).as_dict())).save_pretrained(tmp_path / name)
+        save_tokenizer(tokenizer, tmp_path / name)
+    question = {"id": "q", "question": "Who walks?", "answers": [{"text": "the king", "answer_start": 0}]}
+    paragraph = {"context": "the king walks", "qas": [question]}
+    (tmp_path / "dev-v1.1.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
     (tmp_path / "data").symlink_to(prepared)
     (tmp_path / "reviews.csv").write_text('stars,review\ngood,"Slowly, the king walks."\nbad,The old house.\n')
     (tmp_path / "sentences.txt").write_text("The bank of the river.\nShe walks to the bank.\n")
@@ -82,4 +88,9 @@ def test_every_line_of_the_page_runs(place: Path, capsys: pytest.CaptureFixture[
     assert set(json.loads((place / "scores.json").read_text())) == {"checkpoint", "held_out"}
     lines = (place / "predictions.jsonl").read_text().splitlines()
     assert {json.loads(line)["prediction"] for line in lines} <= {"bad", "good"}
-    assert '"is_next"' in capsys.readouterr().out
+    (answer,) = (place / "answers.jsonl").read_text().splitlines()
+    assert json.loads(answer)["prediction"] in "the king walks"
+    printed = capsys.readouterr().out
+    assert '"is_next"' in printed
+    assert '"null_odds"' in printed
+    assert '"choice": "He walks in."' in printed or '"choice": "The door is blue."' in printed
