@@ -18,7 +18,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.free_text import quote_texts
 from data_pipeline.streams.packed_texts import pack_sequences
-from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 

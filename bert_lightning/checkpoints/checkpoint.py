@@ -24,7 +24,7 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
-from data_pipeline.tokenizers.tokenizer_files import folds_case, read_tokenizer_files, write_tokenizer_files
+from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files, write_tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file
 from data_pipeline.untrusted.typed_fields import checked, entry, shown
 
@@ -80,10 +80,9 @@ class Pretrained:
         """
         if not self.tokenizer_files:
             raise ValueError("the checkpoint carries no tokenizer")
-        lowercase = folds_case(self.tokenizer_files, "the checkpoint")
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer_files(self.tokenizer_files, Path(folder))
-            tokenizer = load_tokenizer(folder, lowercase)
+            tokenizer = load_tokenizer(folder)
         if tokenizer.get_vocab_size() > self.config.vocab_size:
             raise ValueError(
                 f"the checkpoint's tokenizer has {tokenizer.get_vocab_size()} tokens, "

@@ -9,7 +9,7 @@ from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.masked_copies import MaskedCopy, MaskedCopyScorer
 from bert_lightning.inference.text_inputs import chunked
 from data_pipeline.tasks.tables import Row, read_table
-from data_pipeline.tokenizers.tokenizer import special_names, special_tokens
+from data_pipeline.tokenizers.special_tokens import special_names, special_tokens
 
 HITS = (1, 5, 10)
 QUESTIONS_AT_A_TIME = 1024

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from data_pipeline.tokenizers.tokenizer import SPECIAL_TOKENS, check_vocab_size, finish
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, finish
+from data_pipeline.tokenizers.tokenizer import check_vocab_size
 
 
 def case_normalizers(lowercase: bool, strip_accents: bool | None) -> list[normalizers.Normalizer]:

@@ -15,7 +15,9 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from data_pipeline.tokenizers.byte_bpe import case_normalizers
-from data_pipeline.tokenizers.tokenizer import SPACE, SPECIAL_TOKENS, check_vocab_size, finish
+from data_pipeline.tokenizers.pieces import SPACE
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, finish
+from data_pipeline.tokenizers.tokenizer import check_vocab_size
 
 SCORE_DIGITS = 5
 # A word, a number, or a run of other characters, each with the mark of the space before it.

@@ -15,7 +15,9 @@ from tokenizers import Tokenizer, models
 from data_pipeline.prepared.manifest import Manifest, SourceEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import finish, save_tokenizer, tokenizer_sha256, wordpiece_tokenizer
+from data_pipeline.tokenizers.special_tokens import finish
+from data_pipeline.tokenizers.tokenizer import tokenizer_sha256, wordpiece_tokenizer
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 
 VOCAB_SIZE = 30522
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -16,7 +16,7 @@ from bert_lightning.export import export
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import assert_same, config_for, write_checkpoint, write_sharded_checkpoint
 from tests.support.parity import our_model, packed_examples, padded, reference_model

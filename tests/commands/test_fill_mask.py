@@ -14,7 +14,7 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.fill_mask import MaskFiller, fill_mask
 from bert_lightning.settings.free_text import quoted
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from data_pipeline.untrusted.escaping import printable
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint

@@ -13,13 +13,8 @@ from data_pipeline.preparation.health_counts import HealthCounts
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.health import health_rows
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.tokenizers.tokenizer import (
-    SPECIAL_TOKENS,
-    finish,
-    plain_text_tokenizer,
-    train_wordpiece,
-    wordpiece_tokenizer,
-)
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, finish, plain_text_tokenizer
+from data_pipeline.tokenizers.tokenizer import train_wordpiece, wordpiece_tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.texts import tiny_texts
 

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from data_pipeline.tokenizers import word_cache
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
 from data_pipeline.tokenizers.spaces import Spaces, spaces_of
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, train_wordpiece
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram, unigram_tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.texts import tiny_texts
