@@ -1,0 +1,91 @@
+"""Roles are known whatever the names, and told by the tokenizer itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, processors
+
+from data_pipeline.tokenizers.special_tokens import (
+    check_special_tokens,
+    extra_special_tokens,
+    finish,
+    plain_text_tokenizer,
+    special_names,
+    special_tokens,
+)
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from tests.data_pipeline.tokenizers.foreign import FOREIGN
+
+
+def of_words(*tokens: str) -> Tokenizer:
+    return Tokenizer(models.WordPiece({token: n for n, token in enumerate(tokens)}, unk_token=tokens[0]))
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"),
+        ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
+        ("<unk>", "<pad>", "<cls>", "<sep>", "<mask>", "<s>", "</s>"),
+        ("[unk]", "<|pad|>", "[BOS]", "[EOS]", "<|MASK|>"),
+        ("<unk>", "<pad>", "[CLS]", "[SEP]", "[MASK]", "<s>"),
+    ],
+)
+def test_roles_are_found_under_their_usual_spellings(tokens: tuple[str, ...]) -> None:
+    names = special_names(of_words(*tokens))
+    assert [names[role] for role in ("unk", "pad", "cls", "sep", "mask")] == list(tokens[:5])
+
+
+def test_what_the_tokenizer_puts_around_a_text_goes_before_spellings() -> None:
+    tokenizer = of_words("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "<begin>", "<end>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<begin> $A <end>", pair="<begin> $A <end> $B <end>", special_tokens=[("<begin>", 5), ("<end>", 6)]
+    )
+    special = special_tokens(finish(tokenizer))
+    assert (special.cls, special.sep) == (5, 6)
+    assert tokenizer.encode("", "").ids == [5, 6, 6]
+    assert tokenizer.encode("", "").type_ids == [0, 0, 1]
+
+
+def test_missing_roles_are_named() -> None:
+    with pytest.raises(ValueError, match=r"^the vocabulary has no \[SEP\], \[MASK\]; BERT needs \[PAD\], "):
+        special_names(of_words("<unk>", "<pad>", "<s>"))
+
+
+def test_names_that_only_a_file_beside_the_tokenizer_tells_are_refused(tmp_path: Path) -> None:
+    of_words("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "<hide>").save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"mask_token": {"content": "<hide>"}}))
+    with pytest.raises(ValueError, match=r"call <hide> the mask_token, but the vocabulary has \[MASK\] too"):
+        load_tokenizer(tmp_path)
+
+
+def test_vocabularies_under_other_names_get_no_new_ids(tmp_path: Path) -> None:
+    FOREIGN["names_and_flags"](tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.get_vocab_size() == len((tmp_path / "vocab.txt").read_text().splitlines())
+    assert special_tokens(tokenizer).pad == 1
+
+
+def test_special_tokens_without_a_role_are_plain_text_nowhere(tmp_path: Path) -> None:
+    FOREIGN["extra_tokens"](tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert extra_special_tokens(tokenizer) == ["[ANON]"]
+    tokens = plain_text_tokenizer(tokenizer).encode("a[ANON]b [SEP]", add_special_tokens=False).tokens
+    assert "[ANON]" in tokens
+    assert "[SEP]" not in tokens
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (["a b"], "must be texts without white space; got 'a b'"),
+        ([""], "must be texts without white space; got ''"),
+        ([5], "must be texts without white space; got 5"),
+        (["[MASK]"], r"has \[MASK\], which every vocabulary has already"),
+        (["[X]", "[X]"], r"has a token twice: \[X\], \[X\]"),
+    ],
+)
+def test_what_cannot_be_a_special_token_is_refused(tokens: list[object], said: str) -> None:
+    with pytest.raises(ValueError, match=rf"^tokenizer\.special_tokens {said}"):
+        check_special_tokens(tokens)
