@@ -5,6 +5,7 @@ the unknown token, and the others are found by their spelling.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,7 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer, models, processors
 
-from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.untrusted.typed_fields import shown
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Special tokens by role, under BERT's names; every vocabulary trained here has them."""
@@ -172,19 +173,35 @@ def plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def check_special_tokens(tokens: Iterable[object], setting: str = "tokenizer.special_tokens") -> list[str]:
+def without_tokens(texts: Sequence[str], tokens: Sequence[str]) -> Sequence[str]:
+    """Return texts without some tokens, so that a vocabulary trained on them learns no pieces of these.
+
+    >>> without_tokens(["by [ANON] for [ANON]"], ["[ANON]"])
+    ['by   for  ']
+    """
+    if not tokens:
+        return texts
+    any_token = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
+    return [any_token.sub(" ", text) for text in texts]
+
+
+def check_special_tokens(tokens: object, setting: str = "tokenizer.special_tokens") -> list[str]:
     """Return special tokens that a user gives; ValueError naming one that cannot be one.
 
     Args:
-        tokens: The tokens.
+        tokens: A list of tokens.
         setting: Name of the setting, for errors.
     """
-    given = list(tokens)
-    for token in given:
+    example = f"""such as {setting}='["[ANON]"]'"""
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        raise ValueError(f"{setting} must be a list, {example}; got {shown(tokens)}")
+    given: list[str] = []
+    for token in tokens:
         if not isinstance(token, str) or not token or any(map(str.isspace, token)):
-            raise ValueError(f"{setting} must be texts without white space; got {shown(token)}")
-        if token in SPECIAL_TOKENS.values():
-            raise ValueError(f"{setting} has {token}, which every vocabulary has already")
-    if len(set(map(str, given))) != len(given):
-        raise ValueError(f"{setting} has a token twice: {listed(map(str, given))}")
-    return list(map(str, given))
+            raise ValueError(f"{setting} must be texts without white space, {example}; got {shown(token)}")
+        if token.isalnum():  # what is left of brackets without quotes on a command line
+            raise ValueError(f"{setting} must be told apart from words, {example}; got {token}")
+        if token in SPECIAL_TOKENS.values() or token in given:
+            raise ValueError(f"{setting} names {token}, which the vocabulary has already")
+        given.append(token)
+    return given

@@ -3,29 +3,25 @@
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, trainers
 
 from data_pipeline.tokenizers.alphabet import num_frequent_letters
+from data_pipeline.tokenizers.bert_steps import WordFlags, has_emoji, wordpiece_tokenizer
 from data_pipeline.tokenizers.pieces import CONTINUATION
-from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, finish, found_names, special_names, told_names
+from data_pipeline.tokenizers.special_tokens import (
+    SPECIAL_TOKENS,
+    check_special_tokens,
+    finish,
+    found_names,
+    special_names,
+    told_names,
+    without_tokens,
+)
 from data_pipeline.tokenizers.vocabulary_files import read_declared, read_vocabulary
 from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
-
-
-def wordpiece_tokenizer(
-    model: models.WordPiece, lowercase: bool, strip_accents: bool | None = None, split_chinese: bool = True
-) -> Tokenizer:
-    """Return BERT's tokenizer around a WordPiece model: its normalization and word splitting."""
-    tokenizer = Tokenizer(model)
-    strip = lowercase if strip_accents is None else strip_accents
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=lowercase, strip_accents=strip, handle_chinese_chars=split_chinese
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUATION)
-    return tokenizer
 
 
 def train_wordpiece(
@@ -35,6 +31,9 @@ def train_wordpiece(
     min_frequency: int = 2,
     strip_accents: bool | None = None,
     limit_alphabet: int | None = None,
+    special_tokens: Sequence[str] = (),
+    keep_joiners: bool = False,
+    split_emoji: bool | None = None,
 ) -> Tokenizer:
     """Train a WordPiece vocabulary; the special tokens get the first ids, and the same texts always give the same file.
 
@@ -49,21 +48,29 @@ def train_wordpiece(
         strip_accents: True removes accents and splits Hangul syllables into letters; None does as `lowercase`.
         limit_alphabet: Most letters that get an entry, the commonest ones. With None all letters do, unless they would
             fill more than half of the vocabulary: then those that occur fewer than `min_frequency` times do not.
+        special_tokens: Special tokens besides those of BERT, such as [ANON]; they stay whole in every text.
+        keep_joiners: True keeps U+200C and U+200D in words, which BERT removes.
+        split_emoji: True makes every emoji a word, which BERT does not; None does if there is one in the texts.
 
     Raises:
-        ValueError: The special tokens and the letters of the texts alone are more than `vocab_size`.
+        ValueError: A special token cannot be one, or all of them and the letters of the texts are more than
+            `vocab_size`.
     """
-    case = (lowercase, strip_accents)
-    found = _train(texts, 0, case, min_frequency, [], limit_alphabet)
+    extra = check_special_tokens(special_tokens)
+    texts = without_tokens(texts, extra)
+    split_emoji = has_emoji(texts) if split_emoji is None else split_emoji
+    flags = WordFlags(lowercase, strip_accents, keep_joiners=keep_joiners, split_emoji=split_emoji)
+    train = partial(_train, texts, flags=flags, min_frequency=min_frequency, special=[*SPECIAL_TOKENS.values(), *extra])
+    found = train(0, [], limit_alphabet)
     if limit_alphabet is None and 2 * len(found) > vocab_size:
-        normalizer = wordpiece_tokenizer(models.WordPiece(), *case).normalizer
+        normalizer = wordpiece_tokenizer(models.WordPiece(), flags).normalizer
         limit_alphabet = num_frequent_letters(texts, normalizer, min_frequency)
-        found = _train(texts, 0, case, min_frequency, [], limit_alphabet)
-    letters = sorted(token for token in found if token.startswith(CONTINUATION))
-    vocabulary = _train(texts, vocab_size, case, min_frequency, letters, limit_alphabet)
+        found = train(0, [], limit_alphabet)
+    letters = sorted(token for token in found if token.startswith(CONTINUATION) and token not in extra)
+    vocabulary = train(vocab_size, letters, limit_alphabet)
     check_vocab_size(vocab_size, len(vocabulary))
     model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], continuing_subword_prefix=CONTINUATION)
-    return finish(wordpiece_tokenizer(model, *case))
+    return finish(wordpiece_tokenizer(model, flags), extra=extra)
 
 
 def check_vocab_size(vocab_size: int, least: int) -> None:
@@ -77,16 +84,17 @@ def check_vocab_size(vocab_size: int, least: int) -> None:
 def _train(
     texts: Sequence[str],
     vocab_size: int,
-    case: tuple[bool, bool | None],
-    min_frequency: int,
-    first: list[str],
+    letters: list[str],
     limit_alphabet: int | None,
+    flags: WordFlags,
+    min_frequency: int,
+    special: list[str],
 ) -> dict[str, int]:
-    tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), *case)
+    tokenizer = wordpiece_tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk"]), flags)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=[*SPECIAL_TOKENS.values(), *first],
+        special_tokens=[*special, *letters],
         continuing_subword_prefix=CONTINUATION,
         limit_alphabet=sys.maxunicode + 1 if limit_alphabet is None else limit_alphabet,
         show_progress=False,
@@ -115,11 +123,11 @@ def load_tokenizer(path: str | Path, lowercase: bool | None = None, strip_accent
         tokenizer = read_tokenizer(path)
         names = found_names(tokenizer.get_vocab().__contains__, told_names(tokenizer) | beside.names)
         return _with_roles(finish(tokenizer, names), names, path)
-    case = beside.flags(path, lowercase, strip_accents)
+    flags = beside.flags(path, lowercase, strip_accents)
     vocabulary = read_vocabulary(path)
     names = found_names(vocabulary.__contains__, beside.names)
     model = models.WordPiece(vocabulary, unk_token=names["unk"], continuing_subword_prefix=CONTINUATION)
-    tokenizer = finish(wordpiece_tokenizer(model, case.lowercase, case.strip_accents, case.split_chinese), names)
+    tokenizer = finish(wordpiece_tokenizer(model, flags), names)
     beside.add_tokens(tokenizer)
     return _with_roles(tokenizer, names, path)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from data_pipeline.tokenizers.bert_steps import WordFlags
 from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS
 from data_pipeline.tokenizers.tokenizer_files import ADDED_TOKENS, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG
 from data_pipeline.untrusted.bounded_json import parse_object
@@ -17,21 +18,6 @@ from data_pipeline.untrusted.typed_fields import checked, shown
 log = logging.getLogger(__name__)
 _FLAGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class WordFlags:
-    """How text is normalized before WordPiece: flags of BERT's tokenizer.
-
-    Attributes:
-        lowercase: Whether case is folded.
-        strip_accents: Whether accents are removed; None does as `lowercase`.
-        split_chinese: Whether every Chinese letter is a word.
-    """
-
-    lowercase: bool
-    strip_accents: bool | None
-    split_chinese: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,16 @@ def plain_bert(folder: Path) -> None:
     BertTokenizer(vocab=vocabulary).save_pretrained(folder)
 
 
+def own_steps(folder: Path) -> None:
+    """A vocabulary trained here with the steps that BERT does not have."""
+    tokenizer = train_wordpiece([*TEXTS, "great\U0001f600"], 200, keep_joiners=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
 FOREIGN: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
         *(course_recipe, extra_tokens, roberta, names_and_flags),
-        *(old_added_tokens, saved_by_transformers, other_names, plain_bert),
+        *(old_added_tokens, saved_by_transformers, other_names, plain_bert, own_steps),
     )
 }

@@ -1,11 +1,13 @@
 """Roles are known whatever the names, and told by the tokenizer itself."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, processors
 
+from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
 from data_pipeline.tokenizers.special_tokens import (
     check_special_tokens,
     extra_special_tokens,
@@ -14,8 +16,10 @@ from data_pipeline.tokenizers.special_tokens import (
     special_names,
     special_tokens,
 )
-from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, train_wordpiece
+from data_pipeline.tokenizers.unigram import train_unigram
 from tests.data_pipeline.tokenizers.foreign import FOREIGN
+from tests.support.texts import tiny_texts
 
 
 def of_words(*tokens: str) -> Tokenizer:
@@ -79,13 +83,42 @@ def test_special_tokens_without_a_role_are_plain_text_nowhere(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
-        (["a b"], "must be texts without white space; got 'a b'"),
-        ([""], "must be texts without white space; got ''"),
-        ([5], "must be texts without white space; got 5"),
-        (["[MASK]"], r"has \[MASK\], which every vocabulary has already"),
-        (["[X]", "[X]"], r"has a token twice: \[X\], \[X\]"),
+        (["a b"], "must be texts without white space, .*; got 'a b'"),
+        ([""], "must be texts without white space, .*; got ''"),
+        ([["ANON"]], r"must be texts without white space, .*; got \['ANON'\]"),
+        (["ANON"], r"""must be told apart from words, such as tokenizer.special_tokens='\["\[ANON\]"\]'; got ANON"""),
+        ("[ANON]", r"must be a list, .*; got '\[ANON\]'"),
+        (["[MASK]"], r"names \[MASK\], which the vocabulary has already"),
+        (["[X]", "[X]"], r"names \[X\], which the vocabulary has already"),
     ],
 )
-def test_what_cannot_be_a_special_token_is_refused(tokens: list[object], said: str) -> None:
+def test_what_cannot_be_a_special_token_is_refused(tokens: object, said: str) -> None:
     with pytest.raises(ValueError, match=rf"^tokenizer\.special_tokens {said}"):
         check_special_tokens(tokens)
+
+
+@pytest.mark.parametrize("train", [train_wordpiece, train_byte_bpe, train_unigram])
+def test_a_vocabulary_is_trained_with_special_tokens_more(train: Callable[..., Tokenizer]) -> None:
+    texts = [f"[ANON] {' '.join(document)} [USR]" for document in tiny_texts(60)]
+    tokenizer = train(texts, 400, special_tokens=["[ANON]", "[USR]"])
+    assert [tokenizer.token_to_id(token) for token in ("[MASK]", "[ANON]", "[USR]")] == [4, 5, 6]
+    assert tokenizer.get_vocab_size() <= 400
+    assert not [token for token in tokenizer.get_vocab() if "usr" in token.lower() and token != "[USR]"]
+    for each in (tokenizer, plain_text_tokenizer(tokenizer)):
+        tokens = each.encode("the king[ANON] [USR]", add_special_tokens=False).tokens
+        assert [token for token in tokens if token.startswith("[")] == ["[ANON]", "[USR]"]
+
+
+def test_a_vocabulary_counts_its_special_tokens() -> None:
+    texts = [" ".join(document) for document in tiny_texts(20)]
+    least = next(size for size in range(10, 200) if fits(texts, size, []))
+    assert not fits(texts, least, ["[ANON]"])
+    assert fits(texts, least + 1, ["[ANON]"])
+
+
+def fits(texts: list[str], vocab_size: int, extra: list[str]) -> bool:
+    try:
+        train_wordpiece(texts, vocab_size, special_tokens=extra)
+    except ValueError:
+        return False
+    return True
