@@ -34,6 +34,8 @@ FORMAT_VERSION = 1
 STREAM = "stream"
 TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
+CORPUS = "corpus"
+"""Key of the payload under which the sources of the text are."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 _PREFIX = "objective."
@@ -49,6 +51,8 @@ class Pretrained:
         tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
         head: The head of a fine-tuned model, None for a pre-trained one.
         settings: The resolved config of the run; a Hugging Face folder has none.
+        corpus: Where the text came from, as `corpus_facts` gives it; older checkpoints and Hugging Face folders have
+            none.
     """
 
     config: EncoderConfig
@@ -56,6 +60,7 @@ class Pretrained:
     tokenizer_files: dict[str, str]
     head: TaskHead | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    corpus: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def absent_heads(self) -> list[str]:
@@ -98,6 +103,7 @@ def checkpoint_payload(
     tokenizer_files: Mapping[str, str],
     settings: Mapping[str, Any],
     head: TaskHead | None = None,
+    corpus: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what is added to every checkpoint.
 
@@ -106,6 +112,7 @@ def checkpoint_payload(
         tokenizer_files: The text of the tokenizer's files, by name.
         settings: The resolved config.
         head: The head of a task, None while pre-training.
+        corpus: Where the text came from, as `corpus_facts` gives it.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -113,6 +120,8 @@ def checkpoint_payload(
         "tokenizer": dict(tokenizer_files),
         "config": dict(settings),
     }
+    if corpus:
+        content[CORPUS] = dict(corpus)
     if head is not None:
         content[HEAD] = asdict(head)
     return {PAYLOAD_KEY: content}
@@ -239,7 +248,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
     config, tokenizer_files = _check_payload(content, path)
     head = saved_head(content, path)
     settings = checked(content[PAYLOAD_KEY].get("config", {}), dict[str, object], f"checkpoint={path}", "config")
-    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head, settings)
+    corpus = checked(content[PAYLOAD_KEY].get(CORPUS, {}), dict[str, object], f"checkpoint={path}", CORPUS)
+    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head, settings, corpus)
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:
