@@ -21,7 +21,8 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from data_pipeline.tokenizers.special_tokens import special_tokens
-from data_pipeline.tokenizers.transformers_files import tokenizer_files
+from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
+from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 
 
@@ -60,6 +61,8 @@ def export(cfg: DictConfig) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
+    if tokenizer_text and VOCABULARY not in tokenizer_text:
+        print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     return output
 
 

@@ -111,7 +111,9 @@ def _data(corpus: Mapping[str, Any]) -> str:
 
 def _recipe(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the settings that a card names, with their values; those that a run does not have are left out."""
-    rows = [(name, _word(_at(settings, key))) for key, name in _RECIPE.items() if _at(settings, key) is not None]
+    rows = [
+        (name, _word(_at(settings, key))) for key, name in _RECIPE.items() if _at(settings, key) not in (None, "auto")
+    ]
     phases = settings.get("phases")
     for number, phase in enumerate(phases if isinstance(phases, list) else [], 1):
         if isinstance(phase, Mapping):

@@ -173,6 +173,11 @@ def plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
+def with_mask(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text in which [MASK] has the name of the mask in a vocabulary, such as <mask>."""
+    return text.replace(SPECIAL_TOKENS["mask"], special_names(tokenizer)["mask"])
+
+
 def without_tokens(texts: Sequence[str], tokens: Sequence[str]) -> Sequence[str]:
     """Return texts without some tokens, so that a vocabulary trained on them learns no pieces of these.
 

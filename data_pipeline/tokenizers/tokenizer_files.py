@@ -7,7 +7,8 @@ from data_pipeline.untrusted.typed_fields import checked, listed, shown
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 ADDED_TOKENS, SPECIAL_TOKENS_MAP = "added_tokens.json", "special_tokens_map.json"
-TOKENIZER_FILES = (SPECIAL_TOKENS_MAP, "tokenizer.json", TOKENIZER_CONFIG, "vocab.txt", ADDED_TOKENS)
+VOCABULARY = "vocab.txt"
+TOKENIZER_FILES = (SPECIAL_TOKENS_MAP, "tokenizer.json", TOKENIZER_CONFIG, VOCABULARY, ADDED_TOKENS)
 """All that is read of a tokenizer; what is written is among it."""
 
 

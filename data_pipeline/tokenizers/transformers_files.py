@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from data_pipeline.tokenizers.pieces import CONTINUATION
 from data_pipeline.tokenizers.special_tokens import extra_special_tokens, finish, special_names
-from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG
+from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
 
 BERT, AS_IT_IS = "BertTokenizer", "PreTrainedTokenizerFast"
 PROBE = (
@@ -47,7 +47,7 @@ def tokenizer_files(tokenizer: Tokenizer, sample: Sequence[str] = ()) -> dict[st
     files = {"tokenizer.json": tokenizer.to_str()}
     if says_bert(tokenizer, sample):
         ids = tokenizer.get_vocab()
-        files["vocab.txt"] = "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__))
+        files[VOCABULARY] = "".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__))
         normalizer = _parts(tokenizer)["normalizer"]
         settings["tokenizer_class"] = BERT
         settings["do_lower_case"] = normalizer["lowercase"]
