@@ -76,7 +76,12 @@ def _tokenizer_settings(tokenizer: DictConfig, languages: Collection[str]) -> di
         for name, value in defaults.items():
             if value is not None and settings.get(name, value) is None:
                 settings[name] = value
-                log.info("tokenizer.%s=%s, because corpus.language is %s", name, value, ", ".join(sorted(languages)))
+                log.info(
+                    "tokenizer.%s=%s, because corpus.language is %s",
+                    name,
+                    str(value).lower(),
+                    ", ".join(sorted(languages)),
+                )
     return {name: value for name, value in settings.items() if not (name in _NEWER and value in (None, []))}
 
 
