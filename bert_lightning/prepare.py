@@ -49,7 +49,7 @@ def prepare(cfg: DictConfig) -> Manifest:
     settings = _tokenizer_settings(cfg.tokenizer, {source.language for source in sources})
     if cfg.tokenizer.path:
         given = load_tokenizer(cfg.tokenizer.path, cfg.tokenizer.lowercase, cfg.tokenizer.strip_accents)
-        finish(given, extra=check_special_tokens(cfg.tokenizer.special_tokens))
+        finish(given, extra=check_special_tokens(settings.get("special_tokens", [])))
         make_tokenizer: TokenizerSource = partial(_given, given)
         settings["sha256"] = tokenizer_sha256(given)
     else:

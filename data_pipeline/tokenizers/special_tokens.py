@@ -87,9 +87,15 @@ def _spellings(role: str) -> Iterator[str]:
 
 
 def told_names(tokenizer: Tokenizer) -> dict[str, str]:
-    """Return the tokens that the parts of a tokenizer name by role."""
+    """Return the tokens that the parts of a tokenizer name by role: special tokens with a usual spelling among them.
+
+    A vocabulary may have the spellings of several families, of which only those in use are special tokens.
+    """
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    names = _known_names(added.__contains__, {})
     unknown = getattr(tokenizer.model, "unk_token", None)  # Unigram does not tell
-    names = {} if unknown is None else {"unk": unknown}
+    if unknown is not None:
+        names["unk"] = unknown
     for step in _steps(tokenizer.post_processor):
         names |= _around_a_text(step)
     return names

@@ -52,6 +52,16 @@ def test_what_the_tokenizer_puts_around_a_text_goes_before_spellings() -> None:
     assert tokenizer.encode("", "").type_ids == [0, 0, 1]
 
 
+def test_spellings_that_are_special_tokens_go_before_others(tmp_path: Path) -> None:
+    tokenizer = of_words("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "<s>", "<pad>", "</s>", "<mask>")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    declared = {"pad_token": "<pad>", "mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(declared))
+    expected = {"pad": "<pad>", "unk": "[UNK]", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+    assert special_names(load_tokenizer(tmp_path)) == expected
+    assert special_names(Tokenizer.from_str(load_tokenizer(tmp_path).to_str())) == expected
+
+
 def test_missing_roles_are_named() -> None:
     with pytest.raises(ValueError, match=r"^the vocabulary has no \[SEP\], \[MASK\]; BERT needs \[PAD\], "):
         special_names(of_words("<unk>", "<pad>", "<s>"))
