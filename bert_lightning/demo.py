@@ -28,7 +28,7 @@ from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.processes.processors import num_processors
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream_statistics import token_counts, unigram_entropy
-from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.untrusted.escaping import printable
 
 VOCAB_SIZE = 8192

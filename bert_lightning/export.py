@@ -4,17 +4,26 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import shutil
+from bisect import bisect_right
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.corpus_sample import corpus_sample
 from bert_lightning.checkpoints.huggingface import write_folder
-from bert_lightning.checkpoints.model_card import CARD, model_card
+from bert_lightning.checkpoints.model_card import CARD, Training, model_card
 from bert_lightning.checkpoints.tensor_names import architecture
+from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
+from bert_lightning.settings.run_folder import RunFolder, step_of
+from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
+from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
+from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 
 
 def export(cfg: DictConfig) -> Path:
@@ -27,15 +36,24 @@ def export(cfg: DictConfig) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     pretrained = load_pretrained(cfg.checkpoint)
+    config, tokenizer_text, folds_case = pretrained.config, {}, None
     if pretrained.tokenizer_files:
-        pretrained.tokenizer()  # one that cannot be read is no use to those who load the export
+        tokenizer = pretrained.tokenizer()
+        config = replace(config, pad_token_id=special_tokens(tokenizer).pad)
+        tokenizer_text = tokenizer_files(tokenizer, corpus_sample(pretrained.settings, tokenizer))
+        folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
     loader = architecture(pretrained.state, pretrained.head)
-    card = model_card(pretrained.config, loader, pretrained.head, _scores(Path(cfg.checkpoint)))
+    source = Path(cfg.checkpoint)
+    if source.is_dir() and has_file(source, CARD):
+        card = read_plain_text(source, CARD)  # that of a Hugging Face folder says more than can be known here
+    else:
+        about = (pretrained.settings, pretrained.corpus, held_out_figures(source), _scores(source), folds_case)
+        card = model_card(config, loader, pretrained.head, Training(*about))
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write_folder(partial, pretrained.config, pretrained.state, pretrained.tokenizer_files, pretrained.head)
+        write_folder(partial, config, pretrained.state, tokenizer_text, pretrained.head)
         (partial / CARD).write_text(card, encoding="utf-8")
         if output.exists():
             output.rmdir()
@@ -43,7 +61,27 @@ def export(cfg: DictConfig) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
+    if tokenizer_text and VOCABULARY not in tokenizer_text:
+        print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     return output
+
+
+def held_out_figures(checkpoint: Path) -> dict[str, float]:
+    """Return the last figures on held-out text of the run of a checkpoint, up to its step; none if they are not here.
+
+    Args:
+        checkpoint: The folder of a run, or one of its checkpoints.
+    """
+    folder = RunFolder(checkpoint if RunFolder(checkpoint).metrics.is_file() else checkpoint.parent.parent)
+    saved = folder.saved()[-1:] if folder.path == checkpoint else [checkpoint] * folder.holds(checkpoint)
+    if not saved or not folder.metrics.is_file():
+        return {}
+    figures = {}
+    for name, (steps, values) in read_columns(folder.metrics).items():
+        until = bisect_right(steps, step_of(saved[0]))
+        if name.startswith("val/") and until:
+            figures[name] = values[until - 1]
+    return figures
 
 
 def _scores(checkpoint: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.free_text import quote_texts
 from data_pipeline.streams.packed_texts import pack_sequences
-from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_names, special_tokens, with_mask
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -50,14 +50,14 @@ class MaskFiller:
         self.mlm_head.load_state_dict(pretrained.state_of("mlm_head"))
 
     def __call__(self, text: str, top_k: int = 5) -> list[list[Guess]]:
-        """Return the best guesses for every [MASK] of a text, in order.
+        """Return the best guesses for every [MASK] of a text, in order; the mask may have the name in the vocabulary.
 
         Raises:
             ValueError: if the text has no [MASK] or is longer than the model.
         """
-        ids = self.tokenizer.encode(text).ids
+        ids = self.tokenizer.encode(with_mask(self.tokenizer, text)).ids
         if special_tokens(self.tokenizer).mask not in ids:
-            raise ValueError(f"text={text!r} has no [MASK]")
+            raise ValueError(f"text={text!r} has no {special_names(self.tokenizer)['mask']}")
         return self.fill(ids, top_k)
 
     @torch.no_grad()

@@ -1,9 +1,11 @@
-"""bert-inspect shows a stream: its first examples in words, its statistics, and its digests."""
+"""bert-inspect shows a stream: its first examples in words, its statistics, and its digests; or a tokenizer at work."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
 import json
+import re
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -17,9 +19,13 @@ from rich.text import Text
 from tokenizers import Tokenizer
 
 from bert_lightning.reports.health_table import print_health
+from bert_lightning.reports.tokenizer_table import encoded_text, print_encoded, print_tokenizer, tokenizer_facts
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
+from bert_lightning.settings.free_text import quote_texts
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
+from bert_lightning.settings.setting_types import check_values
+from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.one_label import one_label
 from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
@@ -35,9 +41,16 @@ from data_pipeline.whole_numbers import check_whole_number
 def inspect(cfg: DictConfig) -> dict[str, Any]:
     """Read `num_batches` global batches, print examples and a table, and write JSON and digests if asked.
 
+    With `tokenizer`, show this tokenizer and what it makes of `text` instead.
+
     Returns:
-        Statistics of the stream, by name.
+        Statistics of the stream, by name; or facts of the tokenizer.
     """
+    check_values(cfg, text=str | None, text_pair=str | None)
+    if cfg.tokenizer.path is not None:
+        return _inspect_tokenizer(cfg)
+    if cfg.text is not None or cfg.text_pair is not None:
+        raise ValueError("text=... is shown as a tokenizer reads it; give tokenizer=<folder or file>")
     data = cfg.data
     check_numbers(data, cfg.seed)
     check_whole_number("num_batches", cfg.num_batches)
@@ -71,6 +84,24 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     if cfg.digests:
         Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests), encoding="utf-8")
+    return table
+
+
+def _inspect_tokenizer(cfg: DictConfig) -> dict[str, Any]:
+    """Print a tokenizer, and the text if there is one; write both as JSON if asked."""
+    if cfg.text is None and cfg.text_pair is not None:
+        raise ValueError("text_pair is the second text of text=..., which is not given")
+    path = Path(str(cfg.tokenizer.path))
+    tokenizer = load_tokenizer(path / "tokenizer" if (path / MANIFEST).is_file() else path)
+    console = Console(markup=False, emoji=False, soft_wrap=True)
+    table: dict[str, Any] = tokenizer_facts(tokenizer)
+    print_tokenizer(tokenizer, table, console)
+    if cfg.text is not None:
+        encoded = encoded_text(tokenizer, cfg.text, cfg.text_pair)
+        print_encoded(tokenizer, encoded, console)
+        table["text"] = encoded
+    if cfg.output:
+        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     return table
 
 
@@ -136,7 +167,13 @@ def _print_table(statistics: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-main = entry_point("inspect", inspect)
+def main() -> None:
+    """Run the command."""
+    quote_texts()
+    # Hydra takes `tokenizer=` for the choice of a file in conf/tokenizer.
+    sys.argv[1:] = [re.sub(r"^tokenizer=", "tokenizer.path=", argument) for argument in sys.argv[1:]]
+    entry_point("inspect", inspect)()
+
 
 if __name__ == "__main__":
     main()

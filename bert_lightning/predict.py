@@ -23,7 +23,7 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.free_text import quote_texts
 from bert_lightning.settings.run_folder import partial_path
 from bert_lightning.settings.setting_types import check_values
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 

@@ -3,9 +3,10 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +19,18 @@ from tokenizers import Tokenizer
 
 from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.setting_types import check_value
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
 from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.tokenizers.languages import default_keep_joiners, default_strip_accents
+from data_pipeline.tokenizers.special_tokens import check_special_tokens, finish
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
+
+log = logging.getLogger("bert_lightning.prepare")
+_NEWER = ("special_tokens", "keep_joiners", "split_emoji")
 
 
 def prepare(cfg: DictConfig) -> Manifest:
@@ -38,16 +45,18 @@ def prepare(cfg: DictConfig) -> Manifest:
     preparation = Preparation(
         Path(cfg.output_dir), **numbers, filters=filters, deduplication=instantiate(cfg.deduplication) or None
     )
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg.tokenizer, resolve=True))
+    sources = instantiate(cfg.corpus).sources
+    settings = _tokenizer_settings(cfg.tokenizer, {source.language for source in sources})
     if cfg.tokenizer.path:
         given = load_tokenizer(cfg.tokenizer.path, cfg.tokenizer.lowercase, cfg.tokenizer.strip_accents)
+        finish(given, extra=check_special_tokens(settings.get("special_tokens", [])))
         make_tokenizer: TokenizerSource = partial(_given, given)
         settings["sha256"] = tokenizer_sha256(given)
     else:
         make_tokenizer = partial(_trained, _training(settings))
     begin = time.perf_counter()
     manifest, counts = preparation.run(
-        instantiate(cfg.corpus).sources,
+        sources,
         make_tokenizer,
         settings,
         instantiate(cfg.executor),
@@ -56,11 +65,34 @@ def prepare(cfg: DictConfig) -> Manifest:
     return manifest
 
 
+def _tokenizer_settings(tokenizer: DictConfig, languages: Collection[str]) -> dict[str, Any]:
+    """Return the settings of the tokenizer, with what follows from the languages of the corpus if it is trained.
+
+    A newer setting that is not used is left out, so that a folder of an older version is still the same preparation.
+    """
+    settings = cast(dict[str, Any], OmegaConf.to_container(tokenizer, resolve=True))
+    if tokenizer.path is None:
+        defaults = {"strip_accents": default_strip_accents(languages), "keep_joiners": default_keep_joiners(languages)}
+        for name, value in defaults.items():
+            if value is not None and settings.get(name, value) is None:
+                settings[name] = value
+                log.info(
+                    "tokenizer.%s=%s, because corpus.language is %s",
+                    name,
+                    str(value).lower(),
+                    ", ".join(sorted(languages)),
+                )
+    return {name: value for name, value in settings.items() if not (name in _NEWER and value in (None, []))}
+
+
 def _training(settings: Mapping[str, Any]) -> Callable[[Sequence[str]], Tokenizer]:
     """Return the function that trains a tokenizer on texts."""
     for name in ("vocab_size", "min_frequency"):
         if name in settings:
             check_whole_number(f"tokenizer.{name}", settings[name])
+    for name in ("strip_accents", "keep_joiners", "split_emoji"):
+        check_value(f"tokenizer.{name}", bool | None, settings.get(name))
+    check_special_tokens(settings.get("special_tokens", []))
     if "limit_alphabet" in settings:
         check_whole_number("tokenizer.limit_alphabet", settings["limit_alphabet"], or_null=True)
     train: Callable[[Sequence[str]], Tokenizer] = instantiate({k: v for k, v in settings.items() if k != "path"})

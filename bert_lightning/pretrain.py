@@ -31,7 +31,7 @@ from bert_lightning.settings.config import (
     prepared_folder,
 )
 from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
-from bert_lightning.settings.run_facts import run_facts
+from bert_lightning.settings.run_facts import corpus_facts, run_facts
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import check_types
@@ -131,7 +131,8 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
     instantiate(settings.optimizer)([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     attention = _attention(plan)
-    tokenizer_dir = prepared_folder(settings.data).tokenizer_dir
+    folder = prepared_folder(settings.data)
+    tokenizer_dir = folder.tokenizer_dir
     with torch.device("meta" if on_meta else "cpu"):
         objective = instantiate(settings.objective)(config=model_config, attention=attention)
     if settings.init_from and not on_meta:
@@ -153,7 +154,9 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
         settings.trainer.log_every_n_steps,
         settings.gradient_clip_val,
         settings.max_skipped_steps,
-        checkpoint_payload(model_config, read_tokenizer_files(tokenizer_dir), _plain(settings)),
+        checkpoint_payload(
+            model_config, read_tokenizer_files(tokenizer_dir), _plain(settings), corpus=corpus_facts(folder.manifest)
+        ),
         keeps_gradients=compilation.records(plan.device_type),
     )
 

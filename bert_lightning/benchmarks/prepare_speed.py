@@ -15,7 +15,7 @@ from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import Document, TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 
 DOCUMENTS_AT_A_TIME = 64

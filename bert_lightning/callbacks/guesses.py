@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.models.heads import MaskedLMHead
 from data_pipeline.streams.packing import MLM, PackedBatch
-from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)

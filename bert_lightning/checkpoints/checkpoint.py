@@ -24,7 +24,7 @@ from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
-from data_pipeline.tokenizers.tokenizer_files import folds_case, read_tokenizer_files, write_tokenizer_files
+from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files, write_tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file
 from data_pipeline.untrusted.typed_fields import checked, entry, shown
 
@@ -34,6 +34,8 @@ FORMAT_VERSION = 1
 STREAM = "stream"
 TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
+CORPUS = "corpus"
+"""Key of the payload under which the sources of the text are."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 MOST_UNUSED_ROWS = 1024
@@ -51,6 +53,8 @@ class Pretrained:
         tokenizer_files: The text of the tokenizer's files, by name; a Hugging Face folder may have none.
         head: The head of a fine-tuned model, None for a pre-trained one.
         settings: The resolved config of the run; a Hugging Face folder has none.
+        corpus: Where the text came from, as `corpus_facts` gives it; older checkpoints and Hugging Face folders have
+            none.
     """
 
     config: EncoderConfig
@@ -58,6 +62,7 @@ class Pretrained:
     tokenizer_files: dict[str, str]
     head: TaskHead | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    corpus: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def absent_heads(self) -> list[str]:
@@ -84,10 +89,9 @@ class Pretrained:
         """
         if not self.tokenizer_files:
             raise ValueError("the checkpoint carries no tokenizer")
-        lowercase = folds_case(self.tokenizer_files, "the checkpoint")
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer_files(self.tokenizer_files, Path(folder))
-            tokenizer = load_tokenizer(folder, lowercase)
+            tokenizer = load_tokenizer(folder)
         size, rows = tokenizer.get_vocab_size(), self.config.vocab_size
         said = f"the checkpoint's tokenizer has {size} tokens, its model.vocab_size={rows}"
         if size > rows:
@@ -104,6 +108,7 @@ def checkpoint_payload(
     tokenizer_files: Mapping[str, str],
     settings: Mapping[str, Any],
     head: TaskHead | None = None,
+    corpus: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what is added to every checkpoint.
 
@@ -112,6 +117,7 @@ def checkpoint_payload(
         tokenizer_files: The text of the tokenizer's files, by name.
         settings: The resolved config.
         head: The head of a task, None while pre-training.
+        corpus: Where the text came from, as `corpus_facts` gives it.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -119,6 +125,8 @@ def checkpoint_payload(
         "tokenizer": dict(tokenizer_files),
         "config": dict(settings),
     }
+    if corpus:
+        content[CORPUS] = dict(corpus)
     if head is not None:
         content[HEAD] = head.as_dict()
     return {PAYLOAD_KEY: content}
@@ -247,7 +255,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
     config, tokenizer_files = _check_payload(content, path)
     head = saved_head(content, path)
     settings = checked(content[PAYLOAD_KEY].get("config", {}), dict[str, object], f"checkpoint={path}", "config")
-    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head, settings)
+    corpus = checked(content[PAYLOAD_KEY].get(CORPUS, {}), dict[str, object], f"checkpoint={path}", CORPUS)
+    return Pretrained(config, objective_state(content, config, path, head), tokenizer_files, head, settings, corpus)
 
 
 def read_checkpoint(path: Path, with_optimizer: bool = True) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
         settings.trainer.log_every_n_steps,
         settings.gradient_clip_val,
         settings.max_skipped_steps,
-        checkpoint_payload(job.config, job.pretrained.tokenizer_files, payload, job.head()),
+        checkpoint_payload(job.config, job.pretrained.tokenizer_files, payload, job.head(), job.pretrained.corpus),
         keeps_gradients=compilation.records(job.device_type),
         groups=layer_rates(settings),
     )

@@ -9,7 +9,7 @@ from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.masked_copies import MaskedCopy, MaskedCopyScorer
 from bert_lightning.inference.text_inputs import chunked
 from data_pipeline.tasks.tables import Row, read_table
-from data_pipeline.tokenizers.tokenizer import special_names, special_tokens
+from data_pipeline.tokenizers.special_tokens import special_names, special_tokens, with_mask
 
 HITS = (1, 5, 10)
 QUESTIONS_AT_A_TIME = 1024
@@ -47,7 +47,7 @@ def _masked_copies(rows: Iterable[Row], model: LoadedModel) -> list[MaskedCopy |
     special, name = special_tokens(model.tokenizer), special_names(model.tokenizer)["mask"]
     copies: list[MaskedCopy | None] = []
     for row in rows:
-        text, answer = row.text("text"), row.text("answer")
+        text, answer = with_mask(model.tokenizer, row.text("text")), row.text("answer")
         masked = np.array(model.tokenizer.encode(text).ids, dtype=np.int32)
         positions = np.flatnonzero(masked == special.mask)
         if len(positions) != 1:

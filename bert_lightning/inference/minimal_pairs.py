@@ -15,7 +15,7 @@ from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.masked_copies import MaskedCopy, MaskedCopyScorer
 from bert_lightning.inference.text_inputs import chunked
 from data_pipeline.tasks.tables import Row, read_table
-from data_pipeline.tokenizers.tokenizer import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_tokens
 
 GOOD, BAD = "sentence_good", "sentence_bad"
 PAIRS_AT_A_TIME = 128

@@ -24,6 +24,7 @@ _WEIGHTS = "no effect: the weights are those of the checkpoint"
 REMARKS = {
     "model.initializer_range": _WEIGHTS,
     "model.initialization": _WEIGHTS,
+    "model.pad_token_id": _WEIGHTS,
     "init_from": _WEIGHTS,
     "data.global_batch_size": "the order of the examples stays, the batches differ",
 }

@@ -32,6 +32,22 @@ def run_facts(settings: DictConfig, manifest: Manifest) -> dict[str, Any]:
     return {**{str(name): value for name, value in plain.items()}, "about": about}
 
 
+def corpus_facts(manifest: Manifest) -> dict[str, Any]:
+    """Return what a checkpoint, and the card of its export, say of the text: sources, licenses, sizes, unknown tokens.
+
+    Args:
+        manifest: The manifest of the prepared data.
+    """
+    names = ("name", "origin", "licence", "documents")
+    facts: dict[str, Any] = {
+        "sources": [{name: getattr(source, name) for name in names} for source in manifest.sources],
+        "tokens": {split: manifest.totals(split)["tokens"] for split in manifest.splits},
+    }
+    if isinstance(unknown := manifest.health.get("unknown_share"), float):
+        facts["unknown_share"] = unknown
+    return facts
+
+
 def commit(package: Path = Path(__file__).parents[1]) -> str | None:
     """Return the commit of the checkout that a package is in, marked if files were changed; None outside of one.
 

@@ -15,6 +15,8 @@ from bert_lightning.settings.config import (
 )
 from bert_lightning.settings.phase_settings import FROM_DATA, check_phases, complete_phases
 from bert_lightning.settings.run_folder import RunFolder
+from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,16 @@ def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     """
     check_numbers(cfg.data, cfg.seed)
     processes = find_processes(cfg.trainer, is_parallel)
-    manifest = prepared_folder(cfg.data).manifest
+    folder = prepared_folder(cfg.data)
+    manifest = folder.manifest
     has_validation = manifest.without(list(cfg.data.exclude_shards)).splits.get("validation")
     trainer = {} if has_validation else {"limit_val_batches": 0}
     phases = complete_phases(cfg)
+    tokenizer = load_tokenizer(folder.tokenizer_dir)
     settings = filled_in(
         cfg,
         {
-            "model": {"vocab_size": manifest.vocab_size},
+            "model": {"vocab_size": manifest.vocab_size, "pad_token_id": special_tokens(tokenizer).pad},
             "trainer": trainer,
             "data": {name: phases[-1][name] for name in FROM_DATA},
             "phases": phases if cfg.phases is not None else None,

@@ -14,7 +14,7 @@ from bert_lightning.settings.run_folder import RunFolder, step_of
 from bert_lightning.sweeps.points import Point
 from data_pipeline.untrusted.escaping import printable
 
-FILLED_IN = ("resume", "model.vocab_size", "trainer.limit_val_batches")
+FILLED_IN = ("resume", "model.vocab_size", "model.pad_token_id", "trainer.limit_val_batches")
 """Keys that a run may have otherwise in its config.yaml than on the command line and still be the same run."""
 
 

@@ -25,9 +25,12 @@ from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.training_data import TrainingData
+from bert_lightning.training.vocabulary_rows import with_rows_of
 from data_pipeline.untrusted.typed_fields import checked
 
 log = logging.getLogger(__name__)
+OF_TOKENIZER = ("pad_token_id",)
+"""Fields of the encoder's sizes that no computation reads once there are weights; older runs have 0 for all."""
 
 
 def goes_back(resume: str | None, folder: RunFolder, environment: Mapping[str, str] = os.environ) -> bool:
@@ -124,7 +127,7 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
     check_progress(about, where)
     model = about[PAYLOAD_KEY]["model"]
     for name, value in objective.main_encoder().config.as_dict().items():
-        if not name.endswith(("_prob", "_range")) and value != model[name]:
+        if name not in OF_TOKENIZER and not _is_free(name) and value != model[name]:
             raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
     trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.target_names())
     if trained != wanted:
@@ -163,25 +166,31 @@ def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int, change
 def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenizer) -> None:
     """Take the weights of another model; what it lacks keeps its new weights, and what the objective lacks is left out.
 
+    The rows of tokens are taken by token, so the vocabularies may differ: see `vocabulary_rows`.
+
     Args:
         objective: Receives the weights.
         pretrained: The other model.
         tokenizer: Tokenizer of the prepared data.
 
     Raises:
-        ValueError: if sizes or vocabularies differ.
+        ValueError: if sizes differ, or the vocabularies have little in common.
     """
     wanted, given = objective.main_encoder().config.as_dict(), pretrained.config.as_dict()
     for name in wanted:
-        if not name.endswith(("_prob", "_range")) and wanted[name] != given[name]:
+        if name not in ("vocab_size", *OF_TOKENIZER) and not _is_free(name) and wanted[name] != given[name]:
             raise ValueError(f"model.{name}={wanted[name]}, but init_from has {given[name]}")
-    if pretrained.tokenizer().get_vocab() != tokenizer.get_vocab():
-        raise ValueError("init_from has another vocabulary than the prepared data; prepare with its tokenizer.path")
-    loaded = objective.load_state_dict(pretrained.state, strict=False)
+    state = with_rows_of(pretrained.state, objective.state_dict(), tokenizer, pretrained.tokenizer())
+    loaded = objective.load_state_dict(state, strict=False)
     if loaded.missing_keys:
         log.info("init_from has no %s; they begin anew", _modules(loaded.missing_keys))
     if loaded.unexpected_keys:
         log.info("init_from has %s, which this objective does not use", _modules(loaded.unexpected_keys))
+
+
+def _is_free(name: str) -> bool:
+    """Return whether a field of the encoder's sizes may differ from that of the weights."""
+    return name.endswith(("_prob", "_range"))
 
 
 def _modules(tensors: list[str]) -> str:

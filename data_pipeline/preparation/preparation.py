@@ -33,7 +33,8 @@ from data_pipeline.preparation.source_entries import corpus_figures, source_entr
 from data_pipeline.preparation.tokenization import TextInput, Tokenized
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest
-from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
 
 _SETTINGS_OF_STAGES = {

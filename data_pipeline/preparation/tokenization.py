@@ -13,7 +13,8 @@ from data_pipeline.preparation.health_counts import HealthCounts
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import load_tokenizer, plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 from data_pipeline.untrusted.typed_fields import build
 

@@ -22,7 +22,8 @@ from data_pipeline.prepared.shard_cache import ShardCache
 from data_pipeline.prepared.shards import TokenShard, check_size, parse_lengths, parse_shard
 from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
-from data_pipeline.tokenizers.tokenizer import load_tokenizer, save_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.tokenizer import read_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -77,7 +78,7 @@ class PreparedFolder:
 
     def check_tokenizer(self) -> None:
         """Raise a ValueError if the tokenizer is not the one that the shards were made with."""
-        tokenizer = load_tokenizer(self.tokenizer_dir)
+        tokenizer = read_tokenizer(self.tokenizer_dir)
         if tokenizer_sha256(tokenizer) != self.manifest.tokenizer_sha256:
             raise ValueError(f"the tokenizer in {self} is not the one that its shards were made with")
         if (size := tokenizer.get_vocab_size()) != self.manifest.vocab_size:
@@ -230,7 +231,7 @@ class _RemoteFiles:
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 fetched = Path(temporary) / "tokenizer.json"
                 self._fetch("tokenizer/tokenizer.json", partial(_check_tokenizer, fetched, sha256))
-                save_tokenizer(load_tokenizer(fetched), Path(temporary) / "whole")
+                save_tokenizer(read_tokenizer(fetched), Path(temporary) / "whole")
                 with contextlib.suppress(OSError):  # another process was first
                     (Path(temporary) / "whole").rename(folder)
         return folder
@@ -277,7 +278,7 @@ def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
     """Write a tokenizer to a path and check its hash."""
     path.write_bytes(content)
     try:
-        found = tokenizer_sha256(load_tokenizer(path))
+        found = tokenizer_sha256(read_tokenizer(path))
     except ValueError as error:
         raise DamagedError("what came is no tokenizer") from error
     if found != sha256:

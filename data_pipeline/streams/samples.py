@@ -24,12 +24,9 @@ from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packing import MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
-from data_pipeline.tokenizers.tokenizer import (
-    continuation_pieces,
-    load_tokenizer,
-    piece_bytes,
-    special_tokens,
-)
+from data_pipeline.tokenizers.pieces import continuation_pieces, piece_bytes
+from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
 
 STREAM_VERSION = 3

@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from data_pipeline.records import NO_LABEL, TokenIds
 from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets
 from data_pipeline.tasks.task_records import Question
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
 from data_pipeline.whole_numbers import check_whole_number
 
 START, END = "start", "end"

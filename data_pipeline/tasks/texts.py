@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples, EncodedTargets
 from data_pipeline.tasks.task_records import LabeledText
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
 from data_pipeline.untrusted.typed_fields import listed, shown
 
 log = logging.getLogger(__name__)

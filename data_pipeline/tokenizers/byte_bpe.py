@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from data_pipeline.tokenizers.tokenizer import SPECIAL_TOKENS, check_vocab_size, finish
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, check_special_tokens, finish, without_tokens
+from data_pipeline.tokenizers.tokenizer import check_vocab_size
 
 
 def case_normalizers(lowercase: bool, strip_accents: bool | None) -> list[normalizers.Normalizer]:
@@ -25,6 +26,7 @@ def train_byte_bpe(
     lowercase: bool = False,
     min_frequency: int = 2,
     strip_accents: bool | None = None,
+    special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """Train a byte-level BPE vocabulary; the same texts always give the same file.
 
@@ -34,12 +36,15 @@ def train_byte_bpe(
         lowercase: True folds case.
         min_frequency: Fewest occurrences of a pair of pieces that is merged.
         strip_accents: True removes accents; None does as `lowercase`.
+        special_tokens: Special tokens besides those of BERT, such as [ANON]; they stay whole in every text.
 
     Raises:
-        ValueError: The special tokens and the 256 bytes alone are more than `vocab_size`.
+        ValueError: A special token cannot be one, or all of them and the 256 bytes are more than `vocab_size`.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    check_vocab_size(vocab_size, len(SPECIAL_TOKENS) + len(alphabet))
+    extra = check_special_tokens(special_tokens)
+    special = [*SPECIAL_TOKENS.values(), *extra]
+    check_vocab_size(vocab_size, len(special) + len(alphabet))
     tokenizer = Tokenizer(models.BPE())
     if steps := case_normalizers(lowercase, strip_accents):
         tokenizer.normalizer = normalizers.Sequence(steps)
@@ -50,9 +55,9 @@ def train_byte_bpe(
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS.values()),
+        special_tokens=special,
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    return finish(tokenizer)
+    tokenizer.train_from_iterator(without_tokens(texts, extra), trainer)
+    return finish(tokenizer, extra=extra)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from data_pipeline.tokenizers.bert_steps import INSIDE_WORDS
 from data_pipeline.tokenizers.unigram import unigram_pre_tokenizer
 
 _LOCAL_NORMALIZERS = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
@@ -45,7 +46,8 @@ def spaces_of(tokenizer: Tokenizer) -> Spaces:
     kinds = [step["type"] for step in pre_tokenizers]
     if not (pre_tokenizers and _is_local(tokenizer, parts)):
         return Spaces.MAY_JOIN
-    if kinds[0] in _DROP_SPACES and _INSIDE_WORDS.issuperset(kinds):
+    known = all(step["type"] in _INSIDE_WORDS or step in INSIDE_WORDS for step in pre_tokenizers)
+    if kinds[0] in _DROP_SPACES and known:
         reads_added = any(not (t["special"] and tokenizer.encode_special_tokens) for t in parts["added_tokens"])
         return Spaces.DROPPED if reads_added or kinds[0] != "BertPreTokenizer" else Spaces.DROPPED_LIKE_MARKS
     return Spaces.BEGIN_WORDS if _begins_words(parts["pre_tokenizer"], pre_tokenizers) else Spaces.MAY_JOIN
@@ -64,7 +66,7 @@ def _is_local(tokenizer: Tokenizer, parts: Parts) -> bool:
 
 def _is_local_normalizer(step: Parts) -> bool:
     joins_spaces = step["type"] == "Replace" and (step["pattern"], step["content"]) == ({"Regex": r"\s+"}, " ")
-    return step["type"] in _LOCAL_NORMALIZERS or joins_spaces
+    return step["type"] in _LOCAL_NORMALIZERS or joins_spaces or step in INSIDE_WORDS
 
 
 def _begins_words(whole: Parts, steps: list[Parts]) -> bool:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import MAX_TEXT_BYTES, has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import checked, listed, shown
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", TOKENIZER_CONFIG, "vocab.txt")
-"""All that is written of a tokenizer, and all that is read."""
+ADDED_TOKENS, SPECIAL_TOKENS_MAP = "added_tokens.json", "special_tokens_map.json"
+VOCABULARY = "vocab.txt"
+TOKENIZER_FILES = (SPECIAL_TOKENS_MAP, "tokenizer.json", TOKENIZER_CONFIG, VOCABULARY, ADDED_TOKENS)
+"""All that is read of a tokenizer; what is written is among it."""
 
 
 def read_tokenizer_files(folder: Path) -> dict[str, str]:
@@ -44,31 +45,3 @@ def write_tokenizer_files(files: dict[str, str], folder: Path) -> None:
     """Write the files into an existing folder; ValueError naming a file that is not one of a tokenizer."""
     for name, text in check_tokenizer_files(files, str(folder)).items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-def folds_case(files: dict[str, str], where: str) -> bool:
-    """Return whether a vocab.txt among the files is of lower case, as its configuration says; true if it is silent."""
-    settings = parse_object(files.get(TOKENIZER_CONFIG, "{}"), f"{where}: {TOKENIZER_CONFIG}")
-    folds = checked(settings.get("do_lower_case"), bool | None, f"{where}: {TOKENIZER_CONFIG}", "do_lower_case")
-    return folds is not False
-
-
-def read_vocabulary(path: Path) -> dict[str, int]:
-    """Return the tokens of a vocab.txt, numbered by line.
-
-    Raises:
-        ValueError: if a token is listed twice or has white space at its ends, or the file is not UTF-8.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a vocabulary of UTF-8 text: {error}") from error
-    vocabulary: dict[str, int] = {}
-    for number, token in enumerate(lines):
-        if token != token.strip(" \t"):
-            raise ValueError(
-                f"{path} lists {shown(token)} in line {number + 1}; no text gives a token with white space at its ends"
-            )
-        if vocabulary.setdefault(token, number) != number:
-            raise ValueError(f"{path} lists {shown(token)} twice, in lines {vocabulary[token] + 1} and {number + 1}")
-    return vocabulary

@@ -15,7 +15,9 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from data_pipeline.tokenizers.byte_bpe import case_normalizers
-from data_pipeline.tokenizers.tokenizer import SPACE, SPECIAL_TOKENS, check_vocab_size, finish
+from data_pipeline.tokenizers.pieces import SPACE
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, check_special_tokens, finish, without_tokens
+from data_pipeline.tokenizers.tokenizer import check_vocab_size
 
 SCORE_DIGITS = 5
 # A word, a number, or a run of other characters, each with the mark of the space before it.
@@ -46,6 +48,7 @@ def train_unigram(
     strip_accents: bool | None = None,
     character_coverage: float = 0.9995,
     byte_fallback: bool = True,
+    special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """Train a Unigram vocabulary; the same texts always give the same file.
 
@@ -56,19 +59,24 @@ def train_unigram(
         strip_accents: True removes accents; None does as `lowercase`.
         character_coverage: Share of the letters of the corpus that get an entry.
         byte_fallback: True encodes other letters as bytes, which take 256 entries; False makes them [UNK].
+        special_tokens: Special tokens besides those of BERT, such as [ANON]; they stay whole in every text.
 
     Raises:
-        ValueError: The special tokens and the letters alone are more than `vocab_size`.
+        ValueError: A special token cannot be one, or all of them and the letters are more than `vocab_size`.
     """
     if not 0 < character_coverage <= 1:
         raise ValueError(f"tokenizer.character_coverage must be in (0, 1]; got {character_coverage!r}")
-    check_vocab_size(vocab_size, len(SPECIAL_TOKENS) + 1)
+    extra = check_special_tokens(special_tokens)
+    special = [*SPECIAL_TOKENS.values(), *extra]
+    check_vocab_size(vocab_size, len(special) + 1)
     bare = unigram_tokenizer(models.Unigram(), lowercase, strip_accents)
-    counts = Counter(dict(_pieces_of_words(texts, bare)))
-    pieces = _train(counts, vocab_size, character_coverage=character_coverage, byte_fallback=byte_fallback)
-    entries = [*((token, 0.0) for token in SPECIAL_TOKENS.values()), *pieces]
+    counts = Counter(dict(_pieces_of_words(without_tokens(texts, extra), bare)))
+    pieces = _train(
+        counts, vocab_size, len(special), character_coverage=character_coverage, byte_fallback=byte_fallback
+    )
+    entries = [*((token, 0.0) for token in special), *pieces]
     model = models.Unigram(entries, unk_id=list(SPECIAL_TOKENS).index("unk"), byte_fallback=byte_fallback)
-    return finish(unigram_tokenizer(model, lowercase, strip_accents))
+    return finish(unigram_tokenizer(model, lowercase, strip_accents), extra=extra)
 
 
 def _pieces_of_words(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
@@ -84,7 +92,7 @@ def _pieces_of_words(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tup
     yield from sorted(counts.items())
 
 
-def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[str, float]]:
+def _train(counts: Counter[str], vocab_size: int, num_special: int, **options: Any) -> list[tuple[str, float]]:
     """Return pieces with their scores, best first."""
     unknown = 1
     written = io.BytesIO()
@@ -93,7 +101,7 @@ def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[
             sentence_iterator=(f"{piece}\t{count}" for piece, count in counts.items()),
             input_format="tsv",
             model_writer=written,
-            vocab_size=vocab_size - len(SPECIAL_TOKENS) + unknown,
+            vocab_size=vocab_size - num_special + unknown,
             hard_vocab_limit=False,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
@@ -109,7 +117,7 @@ def _train(counts: Counter[str], vocab_size: int, **options: Any) -> list[tuple[
         )
     except RuntimeError as error:
         if match := _TOO_SMALL.search(str(error)):
-            check_vocab_size(vocab_size, int(match[1]) + len(SPECIAL_TOKENS) - unknown)
+            check_vocab_size(vocab_size, int(match[1]) + num_special - unknown)
         raise ValueError(f"SentencePiece cannot train on this corpus: {error}") from error
     trained = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     ids = range(unknown, trained.get_piece_size())

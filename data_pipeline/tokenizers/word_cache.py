@@ -12,8 +12,8 @@ from itertools import chain
 
 from tokenizers import Tokenizer
 
+from data_pipeline.tokenizers.pieces import SPACE
 from data_pipeline.tokenizers.spaces import Spaces, spaces_of
-from data_pipeline.tokenizers.tokenizer import SPACE
 
 MOST_WORDS = 1 << 18
 """With their ids, about 100 MB."""

@@ -15,7 +15,10 @@ from tokenizers import Tokenizer, models
 from data_pipeline.prepared.manifest import Manifest, SourceEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import finish, save_tokenizer, tokenizer_sha256, wordpiece_tokenizer
+from data_pipeline.tokenizers.bert_steps import WordFlags, wordpiece_tokenizer
+from data_pipeline.tokenizers.special_tokens import finish
+from data_pipeline.tokenizers.tokenizer import tokenizer_sha256
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 
 VOCAB_SIZE = 30522
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -26,7 +29,7 @@ def tokenizer() -> Tokenizer:
     """Return a WordPiece tokenizer of numbered words."""
     words = [*SPECIALS, *(f"w{number}" for number in range(VOCAB_SIZE - len(SPECIALS)))]
     vocabulary = {word: number for number, word in enumerate(words)}
-    return finish(wordpiece_tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase=True))
+    return finish(wordpiece_tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"), WordFlags()))
 
 
 def documents(num_tokens: int, seed: int) -> list[TokenizedDocument]:

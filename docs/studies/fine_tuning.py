@@ -135,9 +135,8 @@ def random_encoder(encoder: str, folder: Path) -> str:
             subprocess.run(export, check=True)
         torch.manual_seed(0)
         AutoModel.from_config(AutoConfig.from_pretrained(exported)).save_pretrained(folder)
-        for path in exported.glob("*token*"):
+        for path in (*exported.glob("*token*"), *exported.glob("vocab.txt")):
             shutil.copy(path, folder)
-        shutil.copy(exported / "vocab.txt", folder)
     return str(folder)
 
 

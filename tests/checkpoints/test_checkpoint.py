@@ -13,7 +13,7 @@ from torch.distributed import checkpoint as sharded_checkpoint
 
 from bert_lightning.checkpoints.checkpoint import is_whole, latest_checkpoint, load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkpoints import (
     assert_same,
     checkpoint_content,

@@ -19,7 +19,7 @@ from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingf
 from bert_lightning.checkpoints.task_head import KINDS, TaskHead
 from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.models.encoder import Encoder, EncoderConfig
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkpoints import assert_same, config_for
 from tests.support.parity import CONFIG, packed_examples, padded, reference_model
 

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.embed import embed
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config

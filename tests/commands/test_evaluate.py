@@ -23,7 +23,8 @@ from bert_lightning.inference.loading import load_model
 from bert_lightning.inference.minimal_pairs import score_pairs
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from data_pipeline.tokenizers.tokenizer import save_tokenizer, tokenizer_files, train_wordpiece
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from data_pipeline.tokenizers.transformers_files import save_tokenizer, tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config

@@ -6,20 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
 
 from bert_lightning import export as export_module
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.corpus_sample import corpus_sample
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.export import export
+from bert_lightning.export import export, held_out_figures
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import assert_same, config_for, write_checkpoint, write_sharded_checkpoint
 from tests.support.parity import our_model, packed_examples, padded, reference_model
+from tests.support.texts import WORDS
 
 STEP = Path("checkpoints") / "step-0000007.ckpt"
 
@@ -193,3 +196,47 @@ def test_the_model_card_has_the_labels_and_the_scores_of_a_fine_tuning(tmp_path:
     with pytest.raises(ValueError, match=r"scores\.json has metrics\.validation/f1=5, which must be an object"):
         export(settings(tmp_path / "run", tmp_path / "two"))
     assert not (tmp_path / "two").exists()
+
+
+def test_the_model_card_has_the_figures_of_the_run_up_to_the_step(run: Path, tmp_path: Path) -> None:
+    (run / "metrics.csv").write_text("step,train/loss,val/loss\n5,3.0,2.5\n9,1.0,0.5\n")
+    assert held_out_figures(run) == held_out_figures(run / STEP) == {"val/loss": 2.5}
+    output = export(settings(run, tmp_path / "hf"))
+    assert "| val/loss | 2.5000 |" in (output / "README.md").read_text()
+    again = export(settings(output, tmp_path / "again"))
+    assert (again / "README.md").read_bytes() == (output / "README.md").read_bytes()
+    assert held_out_figures(tmp_path / "nowhere") == held_out_figures(output) == {}
+
+
+def test_what_bert_tokenizer_cannot_say_is_exported_as_it_is(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Old checkpoints call such a tokenizer a BertTokenizer; the padding of their model is 0 in any case."""
+    other = Tokenizer.from_str(tokenizer.to_str())
+    other.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()])
+    other.pre_tokenizer = pre_tokenizers.Whitespace()
+    write_checkpoint(tmp_path / "run" / STEP, other, tmp_path / "tokenizer")
+    content = torch.load(tmp_path / "run" / STEP, weights_only=True)
+    files = content["bert_lightning"]["tokenizer"]
+    files["tokenizer_config.json"] = files["tokenizer_config.json"].replace("PreTrainedTokenizerFast", "BertTokenizer")
+    torch.save(content, tmp_path / "run" / STEP)
+    output = export(settings(tmp_path / "run", tmp_path / "hf"))
+    text = "the old king's (queen) x_1 ..."
+    assert AutoTokenizer.from_pretrained(output)(text)["input_ids"] == other.encode(text).ids
+    assert not (output / "vocab.txt").exists()
+
+
+def test_the_padding_of_an_export_is_that_of_its_tokenizer(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    words = tokenizer.get_vocab()
+    names = sorted(words, key=words.__getitem__)
+    (tmp_path / "vocab.txt").write_text("\n".join([*names[1:], names[0]]) + "\n")
+    moved = load_tokenizer(tmp_path / "vocab.txt")
+    write_checkpoint(tmp_path / "run" / STEP, moved, tmp_path / "tokenizer")
+    output = export(settings(tmp_path / "run", tmp_path / "hf"))
+    assert json.loads((output / "config.json").read_text())["pad_token_id"] == len(names) - 1
+    assert AutoTokenizer.from_pretrained(output).pad_token_id == len(names) - 1
+
+
+def test_the_sample_of_the_corpus_is_its_text(prepared: Path, tokenizer: Tokenizer) -> None:
+    sample = corpus_sample({"data": {"path": str(prepared)}}, tokenizer)
+    assert len(sample) > 10
+    assert all(set(text.replace(".", " .").split()) <= {*WORDS, "."} for text in sample)
+    assert corpus_sample({"data": {"path": "nowhere"}}, tokenizer) == corpus_sample({}, tokenizer) == []

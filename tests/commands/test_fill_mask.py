@@ -14,7 +14,8 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.fill_mask import MaskFiller, fill_mask
 from bert_lightning.settings.free_text import quoted
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from data_pipeline.untrusted.escaping import printable
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
@@ -64,6 +65,18 @@ def test_what_cannot_be_filled_is_refused(run: Path) -> None:
     assert len(fill(". " * 37 + "[MASK]")) == 1
     with pytest.raises(ValueError, match=r"text has 41 tokens, more than max_position_embeddings=40"):
         fill(". " * 38 + "[MASK]")
+
+
+def test_a_mask_may_have_the_name_of_bert_or_that_of_the_vocabulary(tmp_path: Path) -> None:
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    (tmp_path / "vocab.txt").write_text("\n".join([*names, "the", "king", "old", "walks"]) + "\n")
+    write_checkpoint(tmp_path / "run" / "checkpoints" / "step-0000007.ckpt", load_tokenizer(tmp_path), tmp_path / "t")
+    fill = MaskFiller(tmp_path / "run")
+    guesses = fill("the [MASK] walks", 20)
+    assert guesses == fill("the <mask> walks", 20)
+    assert sorted(guess.token for guess in guesses[0]) == sorted([*names, "the", "king", "old", "walks"])
+    with pytest.raises(ValueError, match=r"text='the king' has no <mask>"):
+        fill("the king")
 
 
 def test_a_model_without_the_head_is_refused(folder: Path) -> None:

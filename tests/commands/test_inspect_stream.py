@@ -4,12 +4,16 @@ import json
 from itertools import islice
 from pathlib import Path
 
+import pytest
+from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
-from bert_lightning.inspect_stream import example_in_words
+from bert_lightning.inspect_stream import example_in_words, inspect
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams.packing import batch_digest
+from data_pipeline.tokenizers.special_tokens import special_tokens
 from tests.support.checkout import run_command
+from tests.support.runs import compose_here
 from tests.support.streams import make_samples, make_stream
 
 
@@ -66,3 +70,39 @@ def test_wrong_input_is_one_line_and_a_status(prepared: Path, tmp_path: Path) ->
         assert said in done.stderr
         assert "Traceback" not in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_is_shown_at_work(prepared: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    text, pair = "the king's [MASK], it's", "unhappily"
+    settings = {"tokenizer.path": prepared, "output": tmp_path / "facts.json"}
+    cfg = compose_here("inspect", settings)
+    OmegaConf.update(cfg, "text", text)
+    OmegaConf.update(cfg, "text_pair", pair)
+    shown = inspect(cfg)
+    assert shown == json.loads((tmp_path / "facts.json").read_text())
+    expected = tokenizer.encode(text, pair)
+    assert shown["text"]["tokens"] == expected.tokens
+    assert shown["text"]["input_ids"] == expected.ids
+    assert shown["text"]["token_type_ids"] == expected.type_ids
+    assert shown["text"]["attention_mask"] == [1] * len(expected)
+    assert "[MASK]" in shown["text"]["decoded"]
+    assert special_tokens(tokenizer).mask not in shown["text"]["in_shards"][0]
+    facts = {"model": "WordPiece", "tokens": tokenizer.get_vocab_size(), "folds_case": True, "strips_accents": True}
+    assert facts.items() <= shown.items()
+    assert shown["class_in_transformers"] == "BertTokenizer"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"text": "a"}, r"give tokenizer=<folder or file>"),
+        ({"tokenizer.path": "nowhere"}, r"tokenizer\.path=nowhere does not exist"),
+        (
+            {"tokenizer.path": "nowhere", "text_pair": "a"},
+            "text_pair is the second text of text=",
+        ),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_shown_is_said(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        inspect(compose_here("inspect", settings))

@@ -15,7 +15,7 @@ from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.predict import predict
-from data_pipeline.tokenizers.tokenizer import save_tokenizer
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config

@@ -19,7 +19,7 @@ from bert_lightning.embed import embed
 from bert_lightning.evaluate import evaluate
 from bert_lightning.predict import predict
 from bert_lightning.settings.free_text import quoted
-from data_pipeline.tokenizers.tokenizer import save_tokenizer, tokenizer_files
+from data_pipeline.tokenizers.transformers_files import save_tokenizer, tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config

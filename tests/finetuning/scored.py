@@ -19,7 +19,7 @@ from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import looped_attention
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.task_settings import known_settings
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.models import tiny_encoder
 

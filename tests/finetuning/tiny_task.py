@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from bert_lightning.finetune import finetune
-from data_pipeline.tokenizers.tokenizer import save_tokenizer
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from tests.support.checkout import checkout_environment
 from tests.support.runs import compose_here
 from tests.support.settings import NO_DROPOUT, SIZES, Settings, overrides

@@ -16,7 +16,7 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.inference.loading import load_model
 from data_pipeline.streams.packed_texts import batches_by_length
-from data_pipeline.tokenizers.tokenizer import tokenizer_files
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.checkpoints import config_for, write_checkpoint, write_sharded_checkpoint
 

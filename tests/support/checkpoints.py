@@ -12,8 +12,8 @@ from bert_lightning.checkpoints.checkpoint import checkpoint_payload
 from bert_lightning.models.encoder import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
-from data_pipeline.tokenizers.tokenizer import save_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from tests.support.parity import CONFIG, our_model, reference_model
 
 

@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 from data_pipeline.prepared.manifest import Manifest, SourceEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
-from data_pipeline.tokenizers.tokenizer import save_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.tokenizer import tokenizer_sha256
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 
 WORDS = [
     "the",

@@ -13,13 +13,9 @@ from data_pipeline.preparation.health_counts import HealthCounts
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.health import health_rows
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.tokenizers.tokenizer import (
-    SPECIAL_TOKENS,
-    finish,
-    plain_text_tokenizer,
-    train_wordpiece,
-    wordpiece_tokenizer,
-)
+from data_pipeline.tokenizers.bert_steps import WordFlags, wordpiece_tokenizer
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, finish, plain_text_tokenizer
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.texts import tiny_texts
 
@@ -57,7 +53,7 @@ def test_unknown_words_are_counted_and_listed(tmp_path: Path) -> None:
     model = models.WordPiece(
         {token: n for n, token in enumerate([*SPECIAL_TOKENS.values(), *words])}, unk_token="[UNK]"
     )
-    tokenizer = finish(wordpiece_tokenizer(model, lowercase=False))
+    tokenizer = finish(wordpiece_tokenizer(model, WordFlags(lowercase=False)))
     health = figures(tmp_path, ["The king runs. The king runs.", f"the king runs. {'x' * 150} runs."] * 5, tokenizer)
     assert health["unknown_share"] == pytest.approx(15 / 75)
     assert health["unknown_words"] == {"The": 10, "x" * 40: 5}

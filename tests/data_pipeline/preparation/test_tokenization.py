@@ -18,7 +18,8 @@ from data_pipeline.preparation.tokenization import (
     tokenize_files,
 )
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, special_tokens, train_wordpiece
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram
 from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.corpora import read_shard

@@ -10,14 +10,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
-from data_pipeline.tokenizers.tokenizer import (
-    SPECIAL_TOKENS,
-    continuation_pieces,
-    load_tokenizer,
-    save_tokenizer,
-    special_tokens,
-    tokenizer_sha256,
-)
+from data_pipeline.tokenizers.pieces import continuation_pieces
+from data_pipeline.tokenizers.special_tokens import SPECIAL_TOKENS, special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.tokenizers.unigram import train_unigram
 from tests.support.checkout import outputs_with_threads
 from tests.support.texts import tiny_texts

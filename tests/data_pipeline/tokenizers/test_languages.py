@@ -7,7 +7,8 @@ import pytest
 
 from data_pipeline.preparation.sentences import split_sentences
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.tokenizers.tokenizer import load_tokenizer, special_tokens
+from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from tests.support.checkout import run_command
 from tests.support.corpora import read_shard
 

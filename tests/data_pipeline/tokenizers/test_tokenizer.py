@@ -8,14 +8,10 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from data_pipeline.tokenizers.tokenizer import (
-    continuation_pieces,
-    load_tokenizer,
-    save_tokenizer,
-    special_tokens,
-    tokenizer_sha256,
-    train_wordpiece,
-)
+from data_pipeline.tokenizers.pieces import continuation_pieces
+from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256, train_wordpiece
+from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from tests.support.checkout import SHARED_DATA, outputs_with_threads
 from tests.support.texts import tiny_texts
 

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from data_pipeline.tokenizers import word_cache
 from data_pipeline.tokenizers.byte_bpe import train_byte_bpe
 from data_pipeline.tokenizers.spaces import Spaces, spaces_of
-from data_pipeline.tokenizers.tokenizer import plain_text_tokenizer, train_wordpiece
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from data_pipeline.tokenizers.unigram import train_unigram, unigram_tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 from tests.support.texts import tiny_texts
@@ -21,9 +22,37 @@ TEXTS = [
 ] * 2
 HOSTILE = [
     *(" ", "  ", "\t", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u00a0", "\u2009", "\u2028", "\u3000"),
-    *("\0", "\x01", "\x7f", "\u00ad", "\u200b", "\u200d", "\ufeff", "\ufffd", "\ufffe", "\U0010ffff", "\ue000"),
+    *(
+        "\0",
+        "\x01",
+        "\x7f",
+        "\u00ad",
+        "\u200b",
+        "\u200d",
+        "\ufeff",
+        "\ufffd",
+        "\ufe0f",
+        "\u200c",
+        "\ufffe",
+        "\U0010ffff",
+        "\ue000",
+    ),
     *("\u0301", "\u0323", "\u0338", "\u20d7", "\u3099", "\u0e33", "\u0f71", "\u0345", "\u1161", "\u11a8"),
-    *("\u00a8", "\u00b4", "\u037a", "\ufe49", "\ufc5e", "\ufb01", "\u017f", "\u212a", "\u0130", "\u01c5", "\uff13"),
+    *(
+        "\u00a8",
+        "\u00b4",
+        "\u037a",
+        "\ufe49",
+        "\ufe0f",
+        "\u200c",
+        "\ufc5e",
+        "\ufb01",
+        "\u017f",
+        "\u212a",
+        "\u0130",
+        "\u01c5",
+        "\uff13",
+    ),
     *("ß", "Σ", "ς", "é", "Ö", "각", "中", "文", "か", "ก", "न", "\u093c", "🙂", "\U00020000", "½", "…", "“", "。"),
     *("▁", "Ġ", "##", "##s", "[MASK]", "[CLS]", "[SEP]", "[ANON]", "<s>", "_", "-", ".", "...", "<", "=", ">", "!"),
     *("king", "King", "queen's", "don't", "'s", "'ll", "n't", "1", "3.14", "the", "THE", "x", "y1", "zz", "naïve"),
@@ -75,6 +104,9 @@ CACHED: dict[str, tuple[Callable[[], Tokenizer], Spaces]] = {
     "cased": (lambda: wordpiece(lowercase=False), Spaces.DROPPED_LIKE_MARKS),
     "accents": (lambda: wordpiece(strip_accents=False), Spaces.DROPPED_LIKE_MARKS),
     "raw": (lambda: raw(wordpiece()), Spaces.DROPPED_LIKE_MARKS),
+    "emoji": (lambda: wordpiece(split_emoji=True), Spaces.DROPPED_LIKE_MARKS),
+    "joiners": (lambda: wordpiece(keep_joiners=True, lowercase=False), Spaces.DROPPED_LIKE_MARKS),
+    "special": (lambda: train_wordpiece(TEXTS, 300, special_tokens=["[ANON]", "##s"]), Spaces.DROPPED),
     "nfc": (lambda: course_recipe(normalizers.NFC()), Spaces.DROPPED),
     "course": (lambda: course_recipe(*NFKC_STEPS), Spaces.DROPPED),
     "added": (lambda: with_added(wordpiece(), "[ANON]", "ing", AddedToken("King", single_word=True)), Spaces.DROPPED),
