@@ -9,21 +9,27 @@ from itertools import chain
 from pathlib import Path
 
 from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets
-from data_pipeline.corpora.prose import is_prose, tidy
+from data_pipeline.corpora.prose import is_prose, only_announces, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
 _HEAD_BYTES = 256
 _PLACEHOLDER = re.compile(r"\b(?:formula|codice)_\d+\b")
+_UPDATE = re.compile(r"\[ ?\[ ?update\b(?:\]\])?")
 _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
+_HEADING_WORDS = 8
+"""Most words of a heading, which WikiExtractor writes as a paragraph with a full stop."""
+_VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will)\b")
+_STOP = re.compile(r"[.!?:;\u3002\uff01\uff1f]")
 
 
 class WikipediaExtracted(FileReader):
     """Reader of WikiExtractor's articles; each line is a paragraph, and the first line repeats the title.
 
     Headings, list entries and remains of templates are dropped, and so are the placeholders that WikiExtractor leaves
-    for formulas and code (formula_1, codice_2).
+    for formulas and code (formula_1, codice_2). A paragraph of one sentence with at most 8 words and no usual verb is a
+    heading.
     """
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
@@ -74,12 +80,33 @@ class WikipediaExtracted(FileReader):
             raise ValueError(f"corpus {self.name}: {part.name} ends inside the article {begin['title']!r}")
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
-        unescaped = (html.unescape(line) for line in lines)
-        cleaned = (tidy(_PLACEHOLDER.sub("", line)) for line in unescaped if not _DEBRIS.search(line))
-        paragraphs = [line for line in cleaned if line != title and is_prose(line)]
+        unescaped = [_UPDATE.sub("", html.unescape(line)) for line in lines]
+        whole = [line for line in unescaped if not _DEBRIS.search(line)]
+        cleaned = [tidy(_PLACEHOLDER.sub("", line)) for line in whole]
+        prose = [line for line in cleaned if line != title and is_prose(line)]
+        paragraphs = [line for line in prose if not _is_heading(line)]
         if not paragraphs:
             return Dropped("no running text")
-        return Document(f"{self.name}/{identifier}", paragraphs, title)
+        if only_announces(paragraphs):
+            return Dropped("only the beginnings of lists")
+        removed = {
+            "line with remains of markup": len(unescaped) - len(whole),
+            "heading of several words": len(prose) - len(paragraphs),
+            "placeholder of a formula or of code": sum(len(_PLACEHOLDER.findall(line)) for line in whole),
+        }
+        return Document(f"{self.name}/{identifier}", paragraphs, title, removed=removed)
+
+
+def _is_heading(paragraph: str) -> bool:
+    """Return whether a paragraph is a heading; in scripts without spaces a full stop of ASCII gives it away.
+
+    >>> _is_heading("Campaigns against the Eastern Empire."), _is_heading("He was buried in Rome.")
+    (True, False)
+    """
+    is_short = len(paragraph.split()) <= _HEADING_WORDS and len(paragraph) < 100
+    ends = [match.start() for match in _STOP.finditer(paragraph)]
+    begins = not paragraph[0].islower()
+    return begins and is_short and paragraph[-1] == "." and ends == [len(paragraph) - 1] and not _VERB.search(paragraph)
 
 
 def _is_json(file: Path) -> bool:

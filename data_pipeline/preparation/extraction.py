@@ -87,6 +87,7 @@ def extract_group(
             if not sentences:
                 report.counts["dropped: no text"] += 1
                 continue
+            report.removed.update(document.removed)
             held_out = is_held_out(document.identifier, validation_fraction)
             copies = 1 if held_out else num_copies(document.identifier, group.reader.weight)
             record = {"identifier": document.identifier, "title": document.title, "copies": copies}
