@@ -60,6 +60,8 @@ _ENGLISH_LINKS = links_shown_apart()
 class WikipediaDump(FileReader):
     """Reader of a pages-articles XML dump; plain and multistream bz2 files are cut into parts."""
 
+    file_names = re.compile(r"\.xml", re.IGNORECASE)
+
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a plain file where a page begins, a bz2 file where a stream begins that starts with a page."""
         offsets: Iterable[int] = ()

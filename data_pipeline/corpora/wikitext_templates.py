@@ -14,7 +14,8 @@ _BETWEEN_LINKS = re.compile(r"\|(?![^\[\]]*\]\])")
 _NAMED = re.compile(r"\s*[\w -]+=")
 _FOOTNOTES = re.compile(
     r"(cit|sfn|harv|efn|refn|rp$|r$|#tag|fact$|cn$|clarify|when|who$|which|dubious|page |better source|by whom|failed"
-    r"|vague|unreliable|verif|update|according to|where|weasel|anchor|clear|legend|coord|\w+ needed|flagicon|main$|see also)"
+    r"|vague|unreliable|verif|update|according to|where|weasel|anchor|clear|legend|coord|\w+ needed|flagicon"
+    r"|main$|see also)"
 )
 """Names of templates that show nothing, or nothing of the sentence."""
 _MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
@@ -26,7 +27,7 @@ _SIGNS = {
     "ndash": "\u2013",
     "mdash": "\u2014",
     "mdashb": "\u2014",
-} | dict.fromkeys(("snd", "snds", "spnd", "spaced ndash"), " – ")
+} | dict.fromkeys(("snd", "snds", "spnd", "spaced ndash"), " \u2013 ")
 _RANGES = {"to": " to ", "and": " and ", "or": " or ", "-": "\u2013", "\u2013": "\u2013", "x": " by ", "by": " by "}
 _UNITS = {
     "km": "kilometre kilometres",

@@ -25,6 +25,8 @@ class ExtractionReport:
         held_out: Number of documents in the validation split.
         titles: Titles of the first documents.
         removed: Numbers of pieces that cleaning took out of the kept text, by kind.
+        bad_lines: What is wrong with each line that could not be read.
+        bad_files: What is wrong with each file that could not be read to its end.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -32,6 +34,8 @@ class ExtractionReport:
     held_out: int = 0
     titles: list[str] = field(default_factory=list)
     removed: Counter[str] = field(default_factory=Counter)
+    bad_lines: list[str] = field(default_factory=list)
+    bad_files: list[str] = field(default_factory=list)
 
     def without_documents(self) -> "ExtractionReport":
         """Return a report of the same reading to which no document was added yet."""

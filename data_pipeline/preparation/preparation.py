@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation import tokenization
+from data_pipeline.preparation.bad_input import check_input
 from data_pipeline.preparation.deduplication import MinHashDeduplication
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.executors import Executor
@@ -142,7 +143,8 @@ class Preparation:
         entries = source_entries(groups, reports, [*train, validation])
         health = corpus_figures(shards.output, splits, [*train, validation], groups, reports)
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
-        counts = sum((report.counts for report in reports), Counter())
+        counts = sum((report.counts for report in reports), Counter[str]())
+        counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})
         for entry in entries:
             counts.update({f"dropped: {reason}": number for reason, number in entry.dropped.items()})
         return manifest, counts
@@ -151,6 +153,8 @@ class Preparation:
         extract = partial(_extract, groups, stages["read"], self.validation_fraction, self.filters)
         executor.run("reading", extract, len(groups), stages["read"].tasks("extract"))
         text = stages["read"].text("text")
+        reports = [text.report(number) for number in range(len(groups))]
+        check_input(groups, reports, stages["read"], self.output_dir.with_name(f"{self.output_dir.name}.bad-input.txt"))
         if self.deduplication is not None:
             text = self.deduplication.run(stages["unique"], text, len(groups), executor)
         reports = [text.report(number) for number in range(len(groups))]
@@ -183,7 +187,8 @@ class Preparation:
             raise ValueError(f"{error}; {kept}") from error
         self.work.remove()
         for parent in new_parents:
-            parent.rmdir()
+            if not any(parent.iterdir()):
+                parent.rmdir()
         raise error
 
     def _stages(self, settings: Mapping[str, Any]) -> dict[str, WorkFolder]:
@@ -199,7 +204,7 @@ class Preparation:
         self, sources: Sequence[Reader], groups: list[InputGroup], tokenizer_settings: dict[str, Any]
     ) -> dict[str, Any]:
         contents = [reader.content_sha256() for reader in sources]
-        readers = [{name: value for name, value in vars(reader).items() if name != "path"} for reader in sources]
+        readers = [reader.decisive for reader in sources]
         parts = [[group.reader.name, *((p.bytes, p.begin, p.end) for p in group.parts)] for group in groups]
         content = json.dumps([contents, readers, parts], default=str)
         settings = {

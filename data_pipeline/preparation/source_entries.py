@@ -14,6 +14,9 @@ from data_pipeline.preparation.tokenization import Tokenized
 from data_pipeline.prepared.document_hashes import Hashes, parse_hashes
 from data_pipeline.prepared.manifest import ShardEntry, SourceEntry, side_name
 
+REMOVED_LISTED = 10
+"""Kinds of removed pieces in the health table, the commonest first."""
+
 
 def source_entries(
     groups: list[InputGroup], reports: Sequence[ExtractionReport], tokenized: Sequence[Tokenized]
@@ -24,6 +27,7 @@ def source_entries(
         of_source = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
         counts = sum((report.counts for report in of_source), Counter())
         dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
+        dropped.update({f"file left aside: {kind}": number for kind, number in reader.left_aside().items()})
         for task in tokenized:
             dropped.update(task.dropped.get(reader.name, {}))
         titles = list(islice(chain.from_iterable(report.titles for report in of_source), TITLES_LISTED))
@@ -55,12 +59,14 @@ def corpus_figures(
     distinct = np.unique(train)
     repeats = sum(sum(report.passes[1:]) for report in reports)  # of sources with a weight above 1
     documents, held_out_documents = Counter[str](), Counter[str]()
+    removed = sum((report.removed for report in reports), Counter[str]())
     for group, report in zip(groups, reports, strict=True):
         documents[group.reader.name] += report.counts["documents"]
         held_out_documents[group.reader.name] += report.held_out
     return {
         **counts.figures(),
         "copy_share": max(0, len(train) - repeats - len(distinct)) / max(len(train) - repeats, 1),
+        "removed": dict(removed.most_common(REMOVED_LISTED)),
         "distinct_documents": len(np.union1d(distinct, held_out)),
         "held_out_in_training": int(np.isin(held_out, distinct).sum()),
         "held_out_share": {name: held_out_documents[name] / max(number, 1) for name, number in documents.items()},
