@@ -21,6 +21,7 @@ from data_pipeline.corpora.content_hashes import sha256_of_files
 from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.recoding import as_utf8, check_encoding
 from data_pipeline.corpora.source_files import find_files, kinds_of
+from data_pipeline.corpora.temperature import repeats_of_sources
 from data_pipeline.records import Document, Dropped
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -93,6 +94,10 @@ class Reader(ABC):
         """Return numbers of files that the reader does not take, by kind."""
         return Counter()
 
+    def num_bytes(self) -> int | None:
+        """Return the size of the source, None if it is unknown."""
+        return None
+
     @abstractmethod
     def content_sha256(self) -> str:
         """Return a hash that changes if any input of the reader changes."""
@@ -154,6 +159,10 @@ class FileReader(Reader):
     def left_aside(self) -> Counter[str]:
         """Return numbers of files of the folder or pattern that the reader does not take, by kind."""
         return kinds_of(find_files(self.path, self.file_names)[1])
+
+    def num_bytes(self) -> int:
+        """Return the size of all files, as they are compressed."""
+        return sum(file.stat().st_size for file in self.files())
 
     def content_sha256(self) -> str:
         """Return a hash of the names and contents of all files; it does not depend on the folder of the corpus."""
@@ -240,13 +249,28 @@ class FileReader(Reader):
 
 
 class Mixture:
-    """Several corpora joined in the order given; the names of their sources must differ."""
+    """Several corpora joined in the order given; the names of their sources must differ.
 
-    def __init__(self, **corpora: "Reader | Mixture") -> None:
+    Args:
+        temperature: Number from 1 on by which small languages are repeated (`temperature`), on top of the
+            weights of the sources; None repeats none.
+        **corpora: The corpora, by any key.
+    """
+
+    def __init__(self, temperature: float | None = None, **corpora: "Reader | Mixture") -> None:
         self.sources: list[Reader] = [reader for corpus in corpora.values() for reader in corpus.sources]
         names = [reader.name for reader in self.sources]
+        if not names:
+            raise ValueError("a mixture needs a source, such as +corpus@corpus.books=books corpus.books.path=<path>")
         if len(set(names)) < len(names):
-            raise ValueError(f"the sources of a mixture need different names; got {', '.join(names)}")
+            raise ValueError(
+                f"the sources of a mixture need different names; got {', '.join(names)}; set corpus.<key>.name"
+            )
+        if temperature is not None:
+            sizes = {reader.name: (reader.language, reader.num_bytes()) for reader in self.sources}
+            factors = repeats_of_sources(sizes, temperature)
+            for reader in self.sources:
+                reader.weight *= factors[reader.name]
 
 
 def cut_at(file: Path, offsets: Iterable[int]) -> Iterator[Part]:

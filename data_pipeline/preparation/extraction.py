@@ -107,10 +107,10 @@ def _documents(group: InputGroup, filters: DocumentFilters, report: ExtractionRe
                 counts[f"dropped: {item.reason}"] += 1
             elif num_copies(item.identifier, group.reader.weight) == 0:
                 counts[f"dropped: weight {group.reader.weight:g}"] += 1
-            elif reason := fresh.reason_to_drop(item):
+            elif reason := fresh.reason_to_drop(formatted := fresh.formatted(item)):
                 counts[f"dropped: {reason}"] += 1
             else:
-                yield item
+                yield formatted
 
 
 def _items(reader: Reader, part: Part, report: ExtractionReport) -> Iterator[Document | Dropped]:

@@ -39,7 +39,7 @@ from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
 
 _SETTINGS_OF_STAGES = {
-    "read": ("input_sha256", "validation_fraction", "filters"),
+    "read": ("input_sha256", "validation_fraction", "filters", "formatters"),
     "unique": ("deduplication",),
     "held-out": (),
     "tokenizer": ("tokenizer", "sample_bytes"),
@@ -60,7 +60,7 @@ class Preparation:
         shard_tokens: Tokens of a shard; a token takes about two bytes.
         group_bytes: Bytes of input that one task reads.
         sample_bytes: Bytes of text on which the tokenizer is trained.
-        filters: Filters that drop documents.
+        filters: Formatters that change documents, and filters that drop them.
         deduplication: Method that finds near duplicates; None keeps them.
     """
 
@@ -195,7 +195,7 @@ class Preparation:
         """Return the folder of each stage; its name is a hash of all settings that decide the stage's result."""
         stages, decisive = {}, {}
         for stage, names in _SETTINGS_OF_STAGES.items():
-            decisive.update({name: settings[name] for name in names})
+            decisive.update({name: settings[name] for name in names if name in settings})
             stages[stage] = self.work.stage(stage, decisive)
         self.work.keep(stages.values())
         return stages
@@ -216,6 +216,8 @@ class Preparation:
             "deduplication": self.deduplication and self.deduplication.settings,
             "tokenizer": tokenizer_settings,
         }
+        if self.filters.formatters:
+            settings["formatters"] = dict(self.filters.formatter_settings)
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def _existing(self, settings: dict[str, Any]) -> Manifest | None:
@@ -227,7 +229,8 @@ class Preparation:
         manifest = Manifest.load(self.output_dir)
         self.work.remove()
         if manifest.settings != settings:
-            differing = [name for name in settings if manifest.settings.get(name) != settings[name]]
+            before = manifest.settings
+            differing = [name for name in {**settings, **before} if before.get(name) != settings.get(name)]
             raise ValueError(
                 f"output_dir={self.output_dir} holds another preparation, with another {', '.join(differing)}; "
                 "choose another folder or remove it"
