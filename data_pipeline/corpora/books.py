@@ -51,6 +51,8 @@ class Books(FileReader):
         **reader: Arguments of every `FileReader`.
     """
 
+    file_names = re.compile(r"^[^.]+$|\.(txt|text)$", re.IGNORECASE)
+
     def __init__(
         self, name: str, path: str | Path, licence: str, origin: str, chapters: bool = False, **reader: Any
     ) -> None:

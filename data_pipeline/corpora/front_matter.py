@@ -7,7 +7,7 @@ _LONGEST_FRONT = 0.05
 """Share of a book that may lie before its first heading and be a title page."""
 _LISTED = re.compile(r"\s*([IVXLC]+|\d+)\.?\s.*|.*\s\d{1,3}\s*")
 _PROSE_END = re.compile(r"[.!?:;,\u2014-][\"'\u2019\u201d)\]]*$")
-_BYLINE = re.compile(r"(?i:(written |edited |translated )?by) [A-Z\"'\u201c](?:[A-Z]\.|[^.!?]){1,60}\.?", re.DOTALL)
+_BYLINE = re.compile(r"(?i:(written |edited |translated )?by) (?=[A-Z\"'\u201c])(?:[A-Z]\.|[^.!?]){1,60}\.?", re.DOTALL)
 _PRICE = re.compile(
     r"\b\d+s\.(?:\s?\d+d\.)?|\$\s?\d+|\u00a3\s?\d+|\b(?:8vo|12mo|16mo|4to)\b|\b(?:net|cloth|gilt|postage)\b[,.;]"
 )

@@ -31,7 +31,7 @@ from data_pipeline.preparation.extraction import InputGroup, extract_group, grou
 from data_pipeline.preparation.held_out import fill_held_out
 from data_pipeline.preparation.interruptible import interruptible
 from data_pipeline.preparation.source_entries import corpus_figures, source_entries
-from data_pipeline.preparation.tokenization import TextInput, Tokenized
+from data_pipeline.preparation.token_stage import TokenStage
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
@@ -135,13 +135,11 @@ class Preparation:
         tokenizer = self._tokenizer(make_tokenizer, text, len(groups), stages["tokenizer"])
         names = [group.reader.name for group in groups]
         tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names)
-        shards = stages["shards"]
-        tokenize = partial(_tokenize, shards, stages["tokenizer"], self.shard_tokens, tasks)
-        executor.run("tokenizing", tokenize, len(tasks), shards.tasks("tokenize"))
-        *train, validation = (Tokenized.load(shards.listing(number)) for number in range(len(tasks)))
+        stage = TokenStage(stages["shards"], stages["tokenizer"], self.shard_tokens, tasks)
+        *train, validation = stage.run(executor, self.validation_fraction)
         splits = {"train": [entry for task in train for entry in task.entries], "validation": validation.entries}
         entries = source_entries(groups, reports, [*train, validation])
-        health = corpus_figures(shards.output, splits, [*train, validation], groups, reports)
+        health = corpus_figures(stages["shards"].output, splits, [*train, validation], groups, reports)
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
         counts = sum((report.counts for report in reports), Counter[str]())
         counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})
@@ -272,13 +270,3 @@ def _extract(
 ) -> None:
     with work.delivered() as scratch:
         extract_group(groups[number], number, scratch.text("text"), validation_fraction, filters)
-
-
-def _tokenize(
-    work: WorkFolder, trained: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int
-) -> None:
-    prefix, inputs = tasks[number]
-    with work.delivered() as scratch:
-        words = tokenization.word_cache(trained.folder("tokenizer"))
-        done = tokenization.tokenize_files(inputs, prefix, scratch.output, words, shard_tokens)
-        done.save(scratch.listing(number))

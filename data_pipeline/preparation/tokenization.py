@@ -10,6 +10,7 @@ from typing import Any
 
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records
 from data_pipeline.preparation.health_counts import HealthCounts
+from data_pipeline.prepared.document_hashes import Hashes, document_hash, is_among
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
@@ -20,6 +21,8 @@ from data_pipeline.untrusted.typed_fields import build
 
 CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
+HELD_OUT_COPY = "held-out copy of a document that is trained on"
+"""Reason for which a held-out document is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,12 @@ def word_cache(tokenizer: Path) -> WordCache:
 
 
 def tokenize_files(
-    inputs: Sequence[TextInput], prefix: str, folder: Path, words: WordCache, shard_tokens: int
+    inputs: Sequence[TextInput],
+    prefix: str,
+    folder: Path,
+    words: WordCache,
+    shard_tokens: int,
+    trained: Hashes | None = None,
 ) -> Tokenized:
     """Tokenize extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
@@ -153,10 +161,14 @@ def tokenize_files(
         folder: Folder of the shards.
         words: Encoder of the sentences.
         shard_tokens: Tokens of a shard.
+        trained: Hashes of the documents of the training split, ascending, if the files are held-out text: copies of
+            these documents are dropped.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
     health = HealthCounts()
-    documents = (document for text in inputs for document in _tokenized(text, words, dropped[text.source], health))
+    documents = (
+        document for text in inputs for document in _tokenized(text, words, dropped[text.source], health, trained)
+    )
     source = inputs[0].source if len(dropped) == 1 else ""
     vocab_size = words.tokenizer.get_vocab_size()
     entries = [
@@ -167,7 +179,7 @@ def tokenize_files(
 
 
 def _tokenized(
-    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts
+    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts, trained: Hashes | None
 ) -> Iterator[TokenizedDocument]:
     """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
     special = special_tokens(words.tokenizer)
@@ -181,13 +193,17 @@ def _tokenized(
             # Some published vocabularies turn the names of special tokens in text into special tokens.
             sentences = [s if never.isdisjoint(s) else [token for token in s if token not in never] for s in encoded]
             kept = [sentence for sentence in sentences if sentence]
+            document = TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
+            if trained is not None and is_among(document_hash(document), trained):
+                dropped[HELD_OUT_COPY] += 1
+                continue
             if text.number == 0:
                 dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
                 dropped["sentence without a token"] += len(sentences) - len(kept)
                 dropped["document without a token"] += not kept
                 health.add(record["sentences"], sentences, words, special.unk)
             if kept:
-                yield TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
+                yield document
 
 
 def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -75,7 +75,7 @@ _FIGURES = {
         "held-out documents that are also trained on",
         _number,
         0,
-        "deduplication=minhash compares both splits; until then the held-out loss is too low",
+        "preparing again: bert-prepare now drops held-out copies; with them the held-out loss is too low",
     ),
     "marks_removed_share": _Figure(
         "vowel signs, voicing marks and joiners that the tokenizer removes",
