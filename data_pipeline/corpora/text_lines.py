@@ -22,6 +22,10 @@ class TextLines(FileReader):
     """Reader of documents with split sentences; a document is identified by the byte offset at which it begins.
 
     Args:
+        name: Name of the source in the manifest.
+        path: A file, a folder (all files below it), or a glob pattern.
+        licence: License of the text.
+        origin: Where the text comes from, in words.
         sentence_per_line: None refuses a file whose lines look like prose wrapped at a width; True reads it all the
             same.
         **reader: Arguments of every `FileReader`.
@@ -30,8 +34,16 @@ class TextLines(FileReader):
     entry = re.compile(rb"\n[ \t\r]*\n")
     file_names = re.compile(r"^[^.]+$|\.(txt|text|raw|tokens)$", re.IGNORECASE)
 
-    def __init__(self, *args: Any, sentence_per_line: bool | None = None, **reader: Any) -> None:
-        super().__init__(*args, **reader)
+    def __init__(
+        self,
+        name: str,
+        path: str | Path,
+        licence: str,
+        origin: str,
+        sentence_per_line: bool | None = None,
+        **reader: Any,
+    ) -> None:
+        super().__init__(name, path, licence, origin, **reader)
         if sentence_per_line not in (None, True):
             raise ValueError(f"corpus {self.name}: sentence_per_line must be null or true; got {sentence_per_line}")
         self.sentence_per_line = sentence_per_line

@@ -18,7 +18,8 @@ _FOOTNOTES = re.compile(
     r"|main$|see also)"
 )
 """Names of templates that show nothing, or nothing of the sentence."""
-_MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
+_MONTH_NAMES = "January February March April May June July August September October November December"
+_MONTHS = _MONTH_NAMES.split()
 _SIGNS = {
     "'s": "'s",
     "'": "'",

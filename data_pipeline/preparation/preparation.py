@@ -134,12 +134,16 @@ class Preparation:
         self._check_documents(reports)
         tokenizer = self._tokenizer(make_tokenizer, text, len(groups), stages["tokenizer"])
         names = [group.reader.name for group in groups]
-        tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names)
+        held_out_documents = [report.held_out for report in reports]
+        tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names, held_out_documents)
         stage = TokenStage(stages["shards"], stages["tokenizer"], self.shard_tokens, tasks)
-        *train, validation = stage.run(executor, self.validation_fraction)
-        splits = {"train": [entry for task in train for entry in task.entries], "validation": validation.entries}
-        entries = source_entries(groups, reports, [*train, validation])
-        health = corpus_figures(stages["shards"].output, splits, [*train, validation], groups, reports)
+        train, held_out = stage.run(executor, self.validation_fraction)
+        splits = {
+            split: [entry for task in of_split for entry in task.entries]
+            for split, of_split in (("train", train), ("validation", held_out))
+        }
+        entries = source_entries(groups, reports, [*train, *held_out])
+        health = corpus_figures(stages["shards"].output, splits, [*train, *held_out], groups, reports)
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
         counts = sum((report.counts for report in reports), Counter[str]())
         counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})

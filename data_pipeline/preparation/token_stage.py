@@ -11,6 +11,7 @@ from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.tokenization import (
     HELD_OUT_COPY,
     MIN_DOCUMENTS,
+    TRAIN,
     TextInput,
     Tokenized,
     tokenize_files,
@@ -28,7 +29,7 @@ class TokenStage:
         work: Folder of the stage.
         tokenizer: Folder of the stage that made the tokenizer.
         shard_tokens: Tokens of a shard.
-        tasks: Prefix of the shards' names and files of each task; the last task has all held-out text.
+        tasks: Prefix of the shards' names and files of each task; the last tasks have the held-out text.
     """
 
     work: WorkFolder
@@ -36,8 +37,8 @@ class TokenStage:
     shard_tokens: int
     tasks: Sequence[tuple[str, list[TextInput]]]
 
-    def run(self, executor: Executor, validation_fraction: float) -> list[Tokenized]:
-        """Return the result of each task.
+    def run(self, executor: Executor, validation_fraction: float) -> tuple[list[Tokenized], list[Tokenized]]:
+        """Return the results of the tasks of the training split, and of those of the held-out text.
 
         Args:
             executor: Executor of the tasks.
@@ -46,18 +47,24 @@ class TokenStage:
         Raises:
             ValueError: Fewer than two held-out documents are no copies of documents that are trained on.
         """
-        executor.run("tokenizing", self.tokenize, len(self.tasks) - 1, self.work.tasks("tokenize"))
-        executor.run("held out", self.tokenize_held_out, 1, self.work.tasks("tokenize-held-out"))
+        held_out_tasks = len(self.tasks) - self._num_train
+        executor.run("tokenizing", self.tokenize, self._num_train, self.work.tasks("tokenize"))
+        executor.run("held out", self.tokenize_held_out, held_out_tasks, self.work.tasks("tokenize-held-out"))
         done = [Tokenized.load(self.work.listing(number)) for number in range(len(self.tasks))]
-        copies = sum(counts[HELD_OUT_COPY] for counts in done[-1].dropped.values())
-        left = sum(entry.documents for entry in done[-1].entries)
+        train, held_out = done[: self._num_train], done[self._num_train :]
+        copies = sum(counts[HELD_OUT_COPY] for task in held_out for counts in task.dropped.values())
+        left = sum(entry.documents for task in held_out for entry in task.entries)
         if copies and left < MIN_DOCUMENTS:
             raise ValueError(
                 f"validation_fraction={validation_fraction} holds out {copies + left} documents, and {copies} of them "
                 "are copies of documents that are trained on; deduplication=minhash keeps one of each text, a larger "
                 "fraction holds out others, and 0 holds out none"
             )
-        return done
+        return train, held_out
+
+    @property
+    def _num_train(self) -> int:
+        return sum(prefix.startswith(TRAIN) for prefix, _ in self.tasks)
 
     def tokenize(self, number: int, trained: Hashes | None = None) -> None:
         """Run the task of a number; `trained` are the hashes of documents that are dropped."""
@@ -69,7 +76,7 @@ class TokenStage:
             )
 
     def tokenize_held_out(self, number: int) -> None:
-        """Tokenize the held-out text without copies of what the other tasks have tokenized."""
-        last = len(self.tasks) - 1
-        entries = [entry for task in range(last) for entry in Tokenized.load(self.work.listing(task)).entries]
-        self.tokenize(last, distinct_hashes(self.work.output, entries))
+        """Run a task of held-out text, without copies of what was tokenized for the training split."""
+        train = (Tokenized.load(self.work.listing(task)) for task in range(self._num_train))
+        entries = [entry for task in train for entry in task.entries]
+        self.tokenize(self._num_train + number, distinct_hashes(self.work.output, entries))

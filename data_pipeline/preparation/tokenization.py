@@ -21,6 +21,8 @@ from data_pipeline.untrusted.typed_fields import build
 
 CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
+TRAIN = "train/"
+"""Folder of the shards of the training split."""
 HELD_OUT_COPY = "held-out copy of a document that is trained on"
 """Reason for which a held-out document is dropped."""
 
@@ -96,9 +98,9 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
 
 
 def tokenization_tasks(
-    text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str]
+    text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str], held_out: Sequence[int] = ()
 ) -> list[tuple[str, list[TextInput]]]:
-    """Return for each task the prefix of its shards' names and its inputs; the last task has all held-out text.
+    """Return for each task the prefix of its shards' names and its inputs; the last tasks have the held-out text.
 
     Second copies come after all first copies, third copies after those, and so on. No task has two copies of a
     document, so no shard has.
@@ -107,6 +109,8 @@ def tokenization_tasks(
         text: The extracted text.
         passes: Numbers of training documents with at least one copy, at least two, ..., for each file.
         names: Name of the source of each file.
+        held_out: Number of held-out documents in each file. Every source with two of them has a task, so that its loss
+            can be told apart; without the numbers there is one task.
 
     Raises:
         ValueError: A document is to be repeated, but every group already holds a copy of it.
@@ -120,9 +124,28 @@ def tokenization_tasks(
         else:
             alone = next(text for text, count in zip(inputs, documents.values(), strict=True) if count)
             _group_without(groups, alone).append(alone)
-    held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
-    tasks = [(f"train/part-{number:05d}", group) for number, group in enumerate(groups)]
-    return [*tasks, ("validation/part", held_out)]
+    validation = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
+    tasks = [(f"{TRAIN}part-{number:05d}", group) for number, group in enumerate(groups)]
+    return [*tasks, *_held_out_tasks(validation, held_out)]
+
+
+def _held_out_tasks(inputs: Sequence[TextInput], documents: Sequence[int]) -> list[tuple[str, list[TextInput]]]:
+    """Return the tasks of held-out text, one for each source; one with fewer than two documents joins the next."""
+    groups: list[list[TextInput]] = [[]]
+    in_group = 0
+    last = inputs[0].source
+    for text, number in zip(inputs, documents or [0] * len(inputs), strict=True):
+        if text.source != last and in_group >= MIN_DOCUMENTS:
+            groups.append([])
+            in_group = 0
+        groups[-1].append(text)
+        in_group += number
+        last = text.source
+    if in_group < MIN_DOCUMENTS and len(groups) > 1:
+        groups[-2:] = [groups[-2] + groups[-1]]
+    if len(groups) == 1:
+        return [("validation/part", groups[0])]
+    return [(f"validation/part-{number:02d}", group) for number, group in enumerate(groups)]
 
 
 def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[TextInput]:

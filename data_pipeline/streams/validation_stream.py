@@ -1,6 +1,7 @@
 """The held-out split, once through, for every rank."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,28 @@ class ValidationStream:
         )
         for buffer in plain_errors(loader):
             yield unpack_buffers(buffer, self._rows.samples.target_names)
+
+
+class ValidationBySource:
+    """The passes over the held-out text of several sources, one after another.
+
+    Args:
+        streams: The stream of each source, by name.
+    """
+
+    def __init__(self, streams: Mapping[str, ValidationStream]) -> None:
+        self._streams = dict(streams)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._streams.values()))
+
+    def __iter__(self) -> Iterator[list[PackedBatch]]:
+        return chain.from_iterable(self._streams.values())
+
+    def source_of(self, item: int) -> str:
+        """Return the source of the examples of an item; all ranks have the same sources in the same order."""
+        ends = accumulate(map(len, self._streams.values()))
+        return next(name for name, end in zip(self._streams, ends, strict=True) if item < end)
 
 
 def evenly_spread(size: int, count: int) -> NDArray[np.int64]:
