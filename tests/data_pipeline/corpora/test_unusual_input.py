@@ -120,8 +120,9 @@ def test_text_of_another_encoding_is_read_if_it_is_named(tmp_path: Path, encodin
         make(TextLines, tmp_path, encoding="latin-99")
 
 
-def test_text_that_is_not_of_its_encoding_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xd8\x00" * 9)
+@pytest.mark.parametrize("content", [b"\xd8\x00" * 9, b"\x00a\x00"], ids=["half a pair", "half a letter"])
+def test_text_that_is_not_of_its_encoding_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.txt is not utf-16-be text"):
         read(TextLines, tmp_path, encoding="utf-16-be", sentence_per_line=True)
 
