@@ -114,8 +114,9 @@ def test_text_of_another_encoding_is_read_if_it_is_named(tmp_path: Path, encodin
         len(paragraphs(read(TextLines, tmp_path / name, 64, encoding=encoding))) for name in ("a.txt", "b.txt.gz")
     }
     assert expected == 51
-    documents = paragraphs(read(TextLines, tmp_path / "a.txt", 64, encoding=encoding))
-    assert documents[0] == [f"One {word}.", f"Two {word}."]
+    documents = read(TextLines, tmp_path / "a.txt", 64, encoding=encoding)
+    assert paragraphs(documents)[0] == [f"One {word}.", f"Two {word}."]
+    assert documents == read(TextLines, tmp_path / "a.txt", encoding=encoding)  # identifiers too
     with pytest.raises(ValueError, match="must be null or an encoding such as utf-16 or cp1252; got latin-99"):
         make(TextLines, tmp_path, encoding="latin-99")
 
