@@ -100,6 +100,6 @@ def wrapped_at(lines: Sequence[str]) -> int:
     if len(pairs) < _LEAST_PAIRS or 2 * len(going_on) < len(pairs):
         return 0
     widths = sorted(len(line) for line, _ in going_on)
-    width = widths[len(widths) * 98 // 100]
+    width = widths[len(widths) * 9 // 10]
     full = sum(len(line) + 1 + len(below.split()[0]) > width for line, below in going_on)
-    return width if width <= _WIDEST and full > 0.8 * len(going_on) else 0
+    return width if width <= _WIDEST and full > 0.6 * len(going_on) else 0
