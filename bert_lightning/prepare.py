@@ -40,8 +40,11 @@ def prepare(cfg: DictConfig) -> Manifest:
         The manifest of the prepared folder.
     """
     numbers = {name: cfg[name] for name in ("validation_fraction", "shard_tokens", "group_bytes", "sample_bytes")}
-    filter_settings = cast(dict[str, Any], OmegaConf.to_container(cfg.filters, resolve=True))
-    filters = DocumentFilters(instantiate(cfg.filters), filter_settings)
+    datatrove_settings = (
+        cast(dict[str, Any], OmegaConf.to_container(cfg[group], resolve=True)) for group in ("filters", "formatters")
+    )
+    chosen, formatters = ((instantiate(settings), settings) for settings in datatrove_settings)
+    filters = DocumentFilters(*chosen, *formatters)
     preparation = Preparation(
         Path(cfg.output_dir), **numbers, filters=filters, deduplication=instantiate(cfg.deduplication) or None
     )

@@ -1,5 +1,6 @@
 """The values that pass between the stages of preparation: Document -> TokenizedDocument -> shards."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,12 +20,14 @@ class Document:
         paragraphs: Blocks of running text, which may hold line feeds; a sentence never crosses two of them.
         title: What a person calls the document; kept for attribution.
         presplit: True if every paragraph already is one sentence (google-research/bert's text format).
+        removed: Numbers of pieces that cleaning took out of the kept text, by kind.
     """
 
     identifier: str
     paragraphs: list[str]
     title: str = ""
     presplit: bool = False
+    removed: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

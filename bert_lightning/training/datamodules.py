@@ -19,7 +19,7 @@ from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
-from data_pipeline.streams.validation_stream import ValidationStream
+from data_pipeline.streams.validation_stream import ValidationBySource, ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class PretrainingData(TrainingData):
         """Let one process of each node make the example index before the others read it."""
         _ = self._samples
         if self.has_validation:
-            _ = self._held_out_samples
+            _ = self._held_out_by_source
 
     @property
     def has_validation(self) -> bool:
@@ -122,9 +122,11 @@ class PretrainingData(TrainingData):
 
     @cached_property
     def _held_out_samples(self) -> PretrainingSamples:
+        return self._held_out_without([])
+
+    def _held_out_without(self, shards: Sequence[str]) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
-        settings = {name: self._source[name] for name in ("folder", "exclude_shards")}
         return PretrainingSamples(
             split="validation",
             shuffle=False,
@@ -132,7 +134,8 @@ class PretrainingData(TrainingData):
             masking=held_out.masking,
             seq_len=self.phases[-1].seq_len,
             seed=held_out.seed,
-            **settings,
+            folder=self._source["folder"],
+            exclude_shards=[*self._source["exclude_shards"], *shards],
         )
 
     def setup(self, stage: str) -> None:
@@ -177,15 +180,46 @@ class PretrainingData(TrainingData):
         self._loader = TimedLoader(stream, stream.count_ahead if trainer.local_rank == 0 else None)
         return self._loader
 
-    def val_dataloader(self) -> ValidationStream:
+    @cached_property
+    def _held_out_by_source(self) -> dict[str, PretrainingSamples]:
+        """The held-out examples of each source, or of the whole split under "" if its shards do not tell them apart."""
+        entries = self._held_out_samples.entries
+        sources = list(dict.fromkeys(entry.source for entry in entries))
+        if len(sources) < 2 or "" in sources:
+            return {"": self._held_out_samples}
+        by_source = {}
+        for source in sources:
+            others = [entry.name for entry in entries if entry.source != source]
+            try:
+                by_source[source] = self._held_out_without(others)
+            except ValueError:  # too little text for an example
+                return {"": self._held_out_samples}
+        return by_source
+
+    def val_dataloader(self) -> ValidationStream | ValidationBySource:
         """Return this rank's share of the held-out split."""
+        sizes = {source: samples.epoch_plan(0).size for source, samples in self._held_out_by_source.items()}
+        most = self._validation_samples
+        shares = {source: most and max(1, round(most * size / sum(sizes.values()))) for source, size in sizes.items()}
+        streams = {
+            source: self._held_out_stream(samples, shares[source])
+            for source, samples in self._held_out_by_source.items()
+        }
+        return streams[""] if "" in streams else ValidationBySource(streams)
+
+    def validation_source(self, batch_idx: int) -> str:
+        """Return the source of the examples of a held-out batch; "" if the shards do not tell sources apart."""
+        loader = self._require_trainer().val_dataloaders
+        return loader.source_of(batch_idx) if isinstance(loader, ValidationBySource) else ""
+
+    def _held_out_stream(self, samples: PretrainingSamples, max_samples: int | None) -> ValidationStream:
         trainer = self._require_trainer()
         return ValidationStream(
-            self._held_out_samples,
+            samples,
             self._validation_micro_batch_size,
             trainer.global_rank,
             trainer.world_size,
             min(self._num_workers, 1),
-            self._validation_samples,
+            max_samples,
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )

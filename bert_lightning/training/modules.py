@@ -98,6 +98,7 @@ class TrainingModule(L.LightningModule):
         self._keeps_gradients = keeps_gradients
         self._groups = groups
         self._settings: list[dict[str, Any]] = []
+        self._source_sums: dict[str, MetricSums] = {}
         self._restored: Mapping[str, Any] | None = None
 
     def configure_model(self) -> None:
@@ -226,12 +227,23 @@ class TrainingModule(L.LightningModule):
             counts = self.objective.counts(micro_batch)
             with torch.compiler.set_stance("force_eager"):
                 sums = self.objective(micro_batch)
-            self._val_sums.add(sums, self._on_device(list(counts.values())))
+            for kept in self._held_out_sums(self._training_data().validation_source(batch_idx)):
+                kept.add(sums, self._on_device(list(counts.values())))
+
+    def _held_out_sums(self, source: str) -> list[MetricSums]:
+        """Return the sums of the whole split and, if it has a name, of a source."""
+        if source and source not in self._source_sums:
+            self._source_sums[source] = MetricSums(self.objective.quantities, self.device)
+        return [self._val_sums, *([self._source_sums[source]] if source else [])]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the exact means over the held-out split."""
-        self.log_values({f"val/{name}": value for name, value in self._val_sums.means().items()})
+        """Log the exact means over the held-out split, and over each source of several."""
+        values = {f"val/{name}": value for name, value in self._val_sums.means().items()}
+        for source, sums in self._source_sums.items():
+            values |= {f"val/{name}/{source}": value for name, value in sums.means().items()}
+        self.log_values(values)
         self._val_sums.reset()
+        self._source_sums = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""

@@ -114,6 +114,10 @@ class TrainingData(L.LightningDataModule):
         waited, self._loader.wait_seconds = self._loader.wait_seconds, 0.0
         return waited
 
+    def validation_source(self, batch_idx: int) -> str:
+        """Return the source of the examples of a held-out batch; "" if sources are not told apart."""
+        return ""
+
     def epoch_of(self, samples: int) -> float:
         """Return how many passes over the training split the first samples of the run are."""
         return self._loader.stream.epochs_passed(samples) if self._loader is not None else 0.0

@@ -1,12 +1,14 @@
 """Folders of books, one plain text file each, without headings, captions, and Project Gutenberg's header and footer."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import filterfalse, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.corpora.front_matter import is_byline, is_contents, is_price_list, without_title_page
 from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.reader import FileReader, Part, paragraphs_of
 from data_pipeline.records import Document, Dropped
@@ -27,6 +29,9 @@ _NUMBERED = re.compile(rf"{_DIVISION}\s*([.:\]\u2014\u2013-][^\"]{{0,60}}|{_IN_C
 _TITLED = re.compile(rf"{_DIVISION}\W[^\"]{{0,60}}", re.IGNORECASE)
 _BARE = re.compile(r"\s*((?-i:[IVXLC]+)\.?|contents|(the )?end|finis)\.?\s*", re.IGNORECASE)
 _CAPTION = re.compile(r"\[Illustration[^\]]*\]", re.IGNORECASE)
+_CONTENTS = re.compile(r"\s*contents\.?\s*", re.IGNORECASE)
+_NO_BOOK = re.compile(r"\s*(?:(<doc id=)|(<\?xml|<mediawiki|<!doctype|<html|<tei)|(\{\s*\"))", re.IGNORECASE)
+_NO_BOOK_IS = ("an article of WikiExtractor; corpus=wikipedia_extracted reads it", "XML or HTML", "JSON")
 _EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
 
@@ -34,8 +39,8 @@ class Books(FileReader):
     """Reader that makes one document of every file, or one of every chapter.
 
     A heading is a line by itself: "CHAPTER IV. The Letter", "Book the First", or "XII." below a blank line. A heading
-    ends a paragraph and is dropped. So are `[Illustration ...]` and the underscores that mark italics in Project
-    Gutenberg's texts.
+    ends a paragraph and is dropped. So are title page and contents, a byline, entries of a list of prices,
+    `[Illustration ...]`, and the underscores that mark italics in Project Gutenberg's texts.
 
     Args:
         name: Name of the source in the manifest.
@@ -45,6 +50,8 @@ class Books(FileReader):
         chapters: True makes a document of every chapter, False of every book.
         **reader: Arguments of every `FileReader`.
     """
+
+    file_names = re.compile(r"^[^.]+$|\.(txt|text)$", re.IGNORECASE)
 
     def __init__(
         self, name: str, path: str | Path, licence: str, origin: str, chapters: bool = False, **reader: Any
@@ -56,14 +63,20 @@ class Books(FileReader):
         """Yield the book in a file."""
         file = Path(part.name)
         label = self.label(file)
-        chapters = [paragraphs for chapter in _split(_body(self.text_of(part))) if (paragraphs := _clean(chapter))]
+        text = self.text_of(part)
+        if no_book := _NO_BOOK.match(text):
+            raise ValueError(f"corpus {self.name}: {file} is no book but {_NO_BOOK_IS[(no_book.lastindex or 1) - 1]}")
+        removed = Counter[str]()
+        chapters = [paragraphs for paragraphs in _chapters(_body(text), removed) if paragraphs]
         if not chapters:
             yield Dropped("empty file")
         elif self.chapters:
             for number, paragraphs in enumerate(chapters, 1):
-                yield Document(f"{self.name}/{label}/{number}", paragraphs, f"{file.stem}, {number}")
+                counts = +removed if number == 1 else {}
+                yield Document(f"{self.name}/{label}/{number}", paragraphs, f"{file.stem}, {number}", removed=counts)
         else:
-            yield Document(f"{self.name}/{label}", [text for chapter in chapters for text in chapter], file.stem)
+            paragraphs = [text for chapter in chapters for text in chapter]
+            yield Document(f"{self.name}/{label}", paragraphs, file.stem, removed=+removed)
 
 
 def _body(text: str) -> str:
@@ -75,15 +88,39 @@ def _body(text: str) -> str:
     return text
 
 
-def _split(text: str) -> list[str]:
-    r"""Cut a book at its headings; the headings are left out.
+def _chapters(text: str, removed: Counter[str]) -> Iterator[list[str]]:
+    """Yield the paragraphs of each chapter, without what is no text, which is counted."""
+    blocks = list(_split(text))
+    for number, (heading, lines) in enumerate(blocks):
+        if heading and _CONTENTS.fullmatch(heading) and number + 1 < len(blocks) and is_contents(lines):
+            removed["line of contents"] += sum(1 for line in lines if line.strip())
+            continue
+        paragraphs = _clean("\n".join(lines))
+        kept = paragraphs
+        if not number and not heading and len(blocks) > 1:
+            kept = without_title_page(paragraphs, len(text))
+        elif not number or number == 1:
+            kept = [*filterfalse(is_byline, paragraphs[:2]), *paragraphs[2:]]
+        removed["paragraph of a title page"] += len(paragraphs) - len(kept)
+        prose = [paragraph for paragraph in kept if not is_price_list(paragraph)]
+        removed["entry of a list of prices"] += len(kept) - len(prose)
+        yield prose
 
-    >>> _split("CHAPTER I.\nIt was.\n\nII\nPart of it is so.")
-    ['It was.\n', 'Part of it is so.']
+
+def _split(text: str) -> Iterator[tuple[str, list[str]]]:
+    r"""Yield the last heading before each run of lines, "" if there is none, and the lines.
+
+    >>> list(_split("CHAPTER I.\nIt was.\n\nII\nPart of it is so."))
+    [('CHAPTER I.', ['It was.', '']), ('II', ['Part of it is so.'])]
     """
     lines = plain_line_ends(text).split("\n")
-    blocks = groupby(zip(lines, _headings(lines), strict=True), key=itemgetter(1))
-    return ["\n".join(line for line, _ in block) for is_heading, block in blocks if not is_heading]
+    heading = ""
+    for is_heading, block in groupby(zip(lines, _headings(lines), strict=True), key=itemgetter(1)):
+        in_block = [line for line, _ in block]
+        if is_heading:
+            heading = in_block[-1]
+        else:
+            yield heading, in_block
 
 
 def _headings(lines: Sequence[str]) -> Iterator[bool]:

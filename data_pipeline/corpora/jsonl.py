@@ -6,33 +6,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.corpora.reader import Part
+from data_pipeline.corpora.bad_lines import BadLines
+from data_pipeline.corpora.reader import Item, Part
 from data_pipeline.corpora.rows import RowReader
-from data_pipeline.records import Document, Dropped
 
 
 class JsonLines(RowReader):
     """Reader of one field of JSON objects; without `id_key`, documents are identified by byte offsets of lines."""
 
     entry = re.compile(rb"\n")
+    file_names = re.compile(r"\.(jsonl|jsonlines|ndjson|json)$", re.IGNORECASE)
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part, one line at a time."""
-        label = self.label(Path(part.name))
-        for offset, line in self.lines(part):
-            if line.strip():
-                yield self.fields.document(self._row(part, offset, line), self.name, f"{label}/{offset}")
+        return self.with_bad_lines(part, lambda bad: self._documents(part, bad))
 
-    def _row(self, part: Part, offset: int, line: str) -> dict[str, Any]:
+    def _documents(self, part: Part, bad: BadLines) -> Iterator[Item]:
+        label = self.label(Path(part.name))
+        for offset, line in self.lines(part, bad):
+            if line.strip() and (row := self._row(offset, line, bad)) is not None:
+                yield self.fields.document(row, self.name, f"{label}/{offset}")
+
+    def _row(self, offset: int, line: str, bad: BadLines) -> dict[str, Any] | None:
+        """Return the row of a line, None if it is noted as bad."""
         try:
-            row = json.loads(line)
+            row: dict[str, Any] = json.loads(line)
             if not isinstance(row[self.fields.text], str | None):
                 raise TypeError(f"it is {row[self.fields.text]!r:.40}")
             if self.fields.identifier:
                 row[self.fields.identifier]
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             needed = " and ".join(map(repr, self.fields.required()))
-            raise ValueError(
-                f"corpus {self.name}: {self.where(part, offset)} has no text under {needed}: {error!r}"
-            ) from error
+            bad.add(offset, f"has no text under {needed}: {error!r}")
+            return None
         return row

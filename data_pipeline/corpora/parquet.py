@@ -1,5 +1,6 @@
 """Parquet files with one document a row, as the Hugging Face Hub serves them, read one row group at a time."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ ROWS_AT_A_TIME = 256
 
 class Parquet(RowReader):
     """Reader of one column; without `id_key`, a document is identified by its row number."""
+
+    file_names = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file into ranges of row groups."""

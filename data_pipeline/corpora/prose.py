@@ -1,6 +1,7 @@
 """Tests for running prose, and removal of the last traces of markup, for the readers of Wikipedia."""
 
 import re
+from collections.abc import Sequence
 
 _TAG_NAMES = (
     "abbr|b|bdi|bdo|big|blockquote|br|caption|center|ce|chem|cite|code|dd|del|dfn|div|dl|dt|em|font|gallery|graph"
@@ -15,9 +16,10 @@ _LEFTOVER = re.compile(rf"{_TAG}|<!--|-->|\{{\{{|\}}\}}|\[\[|\]\]|'{{2,}}|__[A-Z
 _EMPTY_BRACKETS = re.compile(
     r"(?:^|\s+)\([\s,;:]*\)|(?<!\w)\([\s,;:]*\)|\([\s,;:]+\)|\uff08[\s\uff0c\u3001\uff1a\uff1b]*\uff09"
 )
+_LONE_BRACKET = re.compile(r"(?<=[\s(,;])\](?=[\s),;]|$)|\[\s+\]")
 _EMPTY_QUOTES = re.compile(r'\s*(?:""|\u201c\s*\u201d)(?=[\s,.;:)])')
 _REPEATED = re.compile(r"[,;](?:\s*[,;])+")
-_COMMA_AND_STOP = re.compile(r"[,;]\s*(?=\.(?!\w))")
+_COMMA_AND_STOP = re.compile(r"[,;]\s*(?=\.(?!\w))|[,;]\s+(?=\))")
 _CLOSING = "\"')]\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u3009\u300b\u300d\u300f\u3011\uff02\uff09\uff3d"
 # A mark directly before a word belongs to the word: .NET, .22, :wq.
 _SPACED = re.compile(rf"\s+(\)?[,.;:]|\))(?=[\s{re.escape(_CLOSING)}]|$)|(\()[\s,;]+")
@@ -52,10 +54,13 @@ def tidy(text: str) -> str:
     'Bern is the capital.'
     >>> tidy("It is called, , and; a vowel such as,. Then it goes on.")
     'It is called, and; a vowel such as. Then it goes on.'
+    >>> tidy("Aruba ( ] ) and Andorra (]; 1993, ]) are countries, [H+] is an ion.")
+    'Aruba and Andorra (1993) are countries, [H+] is an ion.'
     >>> tidy("<b>Where</b> x < 5 and y > 3 , .NET and main() hold .")
     'Where x < 5 and y > 3, .NET and main() hold.'
     """
-    text = _EMPTY_QUOTES.sub("", _EMPTY_BRACKETS.sub("", _LEFTOVER.sub("", text)))
+    text = _LONE_BRACKET.sub("", _LEFTOVER.sub("", text))
+    text = _EMPTY_QUOTES.sub("", _EMPTY_BRACKETS.sub("", text))
     text = _COMMA_AND_STOP.sub("", _REPEATED.sub(",", text))
     return " ".join(_SPACED.sub(r"\1\2", text).split())
 
@@ -69,3 +74,12 @@ def is_prose(text: str) -> bool:
     if _ENDING.match(text.rstrip(_CLOSING + " ")[-1:]):
         return len(text.split()) > 3 or len(_UNSPACED.findall(text)) > 9
     return len(_UNENDED.findall(text)) >= _UNENDED_LETTERS
+
+
+def only_announces(paragraphs: Sequence[str]) -> bool:
+    """Return whether a page only announces lists, which are dropped, as pages of disambiguation do.
+
+    >>> only_announces(["Cortex may refer to:"]), only_announces(["Bern has a river:", "It is the Aare."])
+    (True, False)
+    """
+    return all(text.endswith((":", "\uff1a")) for text in paragraphs)

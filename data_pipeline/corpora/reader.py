@@ -7,17 +7,26 @@ import math
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data_pipeline.corpora.bad_lines import BadLine, BadLines, TooManyBadLinesError
 from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets, open_range
 from data_pipeline.corpora.content_hashes import sha256_of_files
 from data_pipeline.corpora.line_ends import plain_line_ends
+from data_pipeline.corpora.recoding import as_utf8, check_encoding
+from data_pipeline.corpora.source_files import find_files, kinds_of
+from data_pipeline.corpora.temperature import repeats_of_sources
 from data_pipeline.records import Document, Dropped
+from data_pipeline.whole_numbers import check_whole_number
+
+Item = Document | Dropped | BadLine
+"""What a reader yields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,19 @@ class Reader(ABC):
         origin: Where the text comes from, in words.
         language: ISO 639-1 code, for sentence splitting.
         weight: Times a document is in the training split: 2 is twice, 0.5 is half of the documents.
+        max_bad_lines: Lines of the source that may be unreadable; they are left out and counted.
     """
 
-    def __init__(self, name: str, licence: str, origin: str, language: str = "en", weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        licence: str,
+        origin: str,
+        language: str = "en",
+        weight: float = 1.0,
+        max_bad_lines: int = 0,
+    ) -> None:
+        check_whole_number("corpus.max_bad_lines", max_bad_lines, 0)
         if not (isinstance(weight, float | int) and 0 < weight < math.inf):
             raise ValueError(f"corpus {name}: weight must be a number above 0; got {weight!r}")
         if not re.fullmatch("[a-z]{2,3}", language):
@@ -58,11 +77,26 @@ class Reader(ABC):
         self.origin = origin
         self.language = language
         self.weight = float(weight)
+        self.max_bad_lines = max_bad_lines
 
     @property
     def sources(self) -> list["Reader"]:
         """Readers of the corpus; a single reader is a corpus with one source."""
         return [self]
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Settings that decide the documents of an input; where it lies and what is allowed do not."""
+        unset = {"encoding"} if vars(self).get("encoding") is None else set()
+        return {name: value for name, value in vars(self).items() if name not in {"path", "max_bad_lines"} | unset}
+
+    def left_aside(self) -> Counter[str]:
+        """Return numbers of files that the reader does not take, by kind."""
+        return Counter()
+
+    def num_bytes(self) -> int | None:
+        """Return the size of the source, None if it is unknown."""
+        return None
 
     @abstractmethod
     def content_sha256(self) -> str:
@@ -77,8 +111,8 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield the documents of a part, and a `Dropped` for every text left out.
+    def read_part(self, part: Part) -> Iterator[Item]:
+        """Yield the documents of a part, a `Dropped` for every text left out, and a `BadLine` for every bad line.
 
         Raises:
             ValueError: The file is not in the format of the reader; the message names the file.
@@ -93,31 +127,42 @@ class FileReader(Reader):
         path: A file, a folder (all files below it), or a glob pattern.
         licence: License of the text.
         origin: Where the text comes from, in words.
+        encoding: Encoding of the text, for formats that do not say theirs; None is UTF-8. A file of another encoding
+            is one task.
         **reader: Arguments of every `Reader`.
 
     Attributes:
         entry: Pattern after whose matches a task may begin to read an uncompressed file; None if files are read whole.
+        file_names: Pattern found in the names of the files that a folder gives (`source_files`); None takes all.
     """
 
     entry: re.Pattern[bytes] | None = None
+    file_names: re.Pattern[str] | None = None
 
-    def __init__(self, name: str, path: str | Path, licence: str, origin: str, **reader: Any) -> None:
+    def __init__(
+        self, name: str, path: str | Path, licence: str, origin: str, encoding: str | None = None, **reader: Any
+    ) -> None:
         super().__init__(name, licence, origin, **reader)
+        check_encoding(f"corpus {name}: encoding", encoding)
         self.path = str(path)
+        self.encoding = encoding
 
     def files(self) -> list[Path]:
         """Return the input files in a fixed order; ValueError if there are none."""
-        path = Path(self.path)
-        if path.is_dir():
-            found = [file for file in path.rglob("*") if not _is_hidden(file.relative_to(path))]
-        elif path.is_file():
-            found = [path]
-        else:
-            found = [Path(match) for match in glob.glob(self.path, recursive=True)]
-        files = sorted(file for file in found if file.is_file())
+        files, aside = find_files(self.path, self.file_names)
         if not files:
-            raise ValueError(f"corpus {self.name}: path={self.path} names no file")
+            others = f" that this corpus reads; it has {', '.join(kinds_of(aside))}, which a pattern" if aside else ""
+            how = f" such as path={Path(self.path) / f'*{aside[0].suffix}'} would read" if aside else ""
+            raise ValueError(f"corpus {self.name}: path={self.path} names no file{others}{how}")
         return files
+
+    def left_aside(self) -> Counter[str]:
+        """Return numbers of files of the folder or pattern that the reader does not take, by kind."""
+        return kinds_of(find_files(self.path, self.file_names)[1])
+
+    def num_bytes(self) -> int:
+        """Return the size of all files, as they are compressed."""
+        return sum(file.stat().st_size for file in self.files())
 
     def content_sha256(self) -> str:
         """Return a hash of the names and contents of all files; it does not depend on the folder of the corpus."""
@@ -129,7 +174,7 @@ class FileReader(Reader):
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file at offsets where reading may begin."""
-        if self.entry is None or file.suffix in COMPRESSED:
+        if self.entry is None or file.suffix in COMPRESSED or self.encoding is not None:
             return cut_at(file, ())
         return cut_at(file, entry_offsets(file, part_bytes, self.entry))
 
@@ -143,13 +188,17 @@ class FileReader(Reader):
 
     @contextmanager
     def opened(self, part: Part) -> Iterator[BinaryIO]:
-        """Open a part of a plain, gz, bz2, xz or zst text file; ValueError if the file is truncated or not UTF-8."""
+        """Open a part of a plain, gz, bz2, xz or zst text file as UTF-8.
+
+        Raises:
+            ValueError: The file is truncated, or is not text of its encoding.
+        """
         file = Path(part.name)
         try:
             with open_range(file, part.begin, part.end) as content:
-                yield content
-        except UnicodeDecodeError as error:
-            raise ValueError(f"corpus {self.name}: {file} is not UTF-8 text: {error}") from error
+                yield content if self.encoding is None else as_utf8(content, self.encoding)
+        except UnicodeError as error:
+            raise ValueError(f"corpus {self.name}: {file} {self._not_text(error)}") from error
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if file.suffix not in COMPRESSED or not file.is_file():
                 raise
@@ -157,21 +206,41 @@ class FileReader(Reader):
                 f"corpus {self.name}: {file} is not a whole {COMPRESSED[file.suffix]} file: {error}"
             ) from error
 
-    def lines(self, part: Part) -> Iterator[tuple[int, str]]:
+    def lines(self, part: Part, bad: BadLines) -> Iterator[tuple[int, str]]:
         r"""Yield the byte offset of each line in the uncompressed text, and the line, without a byte-order mark.
 
-        Lines end with \n, \r\n or \r.
+        Lines end with \n, \r\n or \r. A line that is not UTF-8 is noted as bad.
         """
+        for offset, line in self._raw_lines(part):
+            try:
+                text = line.decode("utf-8" if offset else "utf-8-sig")
+            except UnicodeDecodeError as error:
+                bad.add(offset, self._not_text(error))
+            else:
+                yield offset, text
+
+    def _raw_lines(self, part: Part) -> Iterator[tuple[int, bytes]]:
         offset = part.begin
         with self.opened(part) as content:
             for line in (line for until_feed in content for line in until_feed.splitlines(keepends=True)):
-                yield offset, line.decode("utf-8" if offset else "utf-8-sig")
+                yield offset, line
                 offset += len(line)
 
-    def where(self, part: Part, offset: int) -> str:
-        """Return file name and line number of a byte offset in the uncompressed text, for error messages."""
-        before = takewhile(lambda line: line[0] <= offset, self.lines(Part(part.name, None)))
-        return f"{part.name}, line {sum(1 for _ in before)}"
+    def _not_text(self, error: UnicodeError) -> str:
+        advice = "; encoding names another encoding, such as utf-16 or cp1252" if self.encoding is None else ""
+        return f"is not {self.encoding or 'UTF-8'} text: {error}{advice}"
+
+    def with_bad_lines(self, part: Part, read: Callable[[BadLines], Iterator[Item]]) -> Iterator[Item]:
+        """Yield the items of a part, and at the end its bad lines with their numbers in the file."""
+        bad = BadLines(self.max_bad_lines)
+        with suppress(TooManyBadLinesError):
+            yield from read(bad)
+        problems = dict(bad)
+        for number, (offset, _) in enumerate(self._raw_lines(Part(part.name, None)) if problems else (), 1):
+            if offset in problems:
+                yield BadLine(f"{part.name}, line {number}", problems.pop(offset))
+            if not problems:
+                break
 
     def text_of(self, part: Part) -> str:
         """Return the whole text of a part, without a byte-order mark."""
@@ -180,13 +249,28 @@ class FileReader(Reader):
 
 
 class Mixture:
-    """Several corpora joined in the order given; the names of their sources must differ."""
+    """Several corpora joined in the order given; the names of their sources must differ.
 
-    def __init__(self, **corpora: "Reader | Mixture") -> None:
+    Args:
+        temperature: Number from 1 on by which small languages are repeated (`temperature`), on top of the
+            weights of the sources; None repeats none.
+        **corpora: The corpora, by any key.
+    """
+
+    def __init__(self, temperature: float | None = None, **corpora: "Reader | Mixture") -> None:
         self.sources: list[Reader] = [reader for corpus in corpora.values() for reader in corpus.sources]
         names = [reader.name for reader in self.sources]
+        if not names:
+            raise ValueError("a mixture needs a source, such as +corpus@corpus.books=books corpus.books.path=<path>")
         if len(set(names)) < len(names):
-            raise ValueError(f"the sources of a mixture need different names; got {', '.join(names)}")
+            raise ValueError(
+                f"the sources of a mixture need different names; got {', '.join(names)}; set corpus.<key>.name"
+            )
+        if temperature is not None:
+            sizes = {reader.name: (reader.language, reader.num_bytes()) for reader in self.sources}
+            factors = repeats_of_sources(sizes, temperature)
+            for reader in self.sources:
+                reader.weight *= factors[reader.name]
 
 
 def cut_at(file: Path, offsets: Iterable[int]) -> Iterator[Part]:
@@ -197,10 +281,6 @@ def cut_at(file: Path, offsets: Iterable[int]) -> Iterator[Part]:
             yield Part(str(file), offset - begin, begin, offset)
             begin = offset
     yield Part(str(file), size - begin, begin)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(name.startswith(".") for name in path.parts)
 
 
 def paragraphs_of(text: str) -> list[str]:

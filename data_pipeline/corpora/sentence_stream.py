@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.parquet import cut_at_row_groups, read_rows
-from data_pipeline.corpora.reader import FileReader, Part
+from data_pipeline.corpora.reader import FileReader, Item, Part
 from data_pipeline.records import Document, Dropped
 
 
@@ -36,6 +37,7 @@ class SentenceStream(FileReader):
     """
 
     entry = re.compile(rb"\n")
+    file_names = re.compile(r"^[^.]+$|\.(parquet|txt|text)$", re.IGNORECASE)
 
     def __init__(
         self,
@@ -67,12 +69,19 @@ class SentenceStream(FileReader):
             return cut_at_row_groups(self.name, file, part_bytes)
         return super().cut(file, part_bytes)
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part in order; empty sentences are left out."""
+        if Path(part.name).suffix == ".parquet":
+            return self._documents(part, self._rows(part))
+        if self.document_key is not None:
+            raise ValueError(f"corpus {self.name}: {part.name} is no parquet file: it has no {self.document_key!r}")
+        return self.with_bad_lines(part, lambda bad: self._documents(part, self._lines(part, bad)))
+
+    def _documents(self, part: Part, rows: Iterator[tuple[int, str, Any]]) -> Iterator[Item]:
         label, first = self.label(Path(part.name)), part.begin
         sentences: list[str] = []
         last = None
-        for position, sentence, document in self._rows(part):
+        for position, sentence, document in rows:
             if sentences and (document != last or self._ends(sentences, sentence)):
                 yield Document(f"{self.name}/{label}/{first}", sentences, presplit=True)
                 sentences = []
@@ -94,14 +103,13 @@ class SentenceStream(FileReader):
 
     def _rows(self, part: Part) -> Iterator[tuple[int, str, Any]]:
         """Yield (position, sentence, value of `document_key` or None) for every sentence that is not empty."""
-        if Path(part.name).suffix == ".parquet":
-            columns = [self.text_key] if self.document_key is None else [self.text_key, self.document_key]
-            for number, row in read_rows(self.name, part, columns):
-                if sentence := " ".join((row[self.text_key] or "").split()):
-                    yield number, sentence, row[self.document_key] if self.document_key else None
-        else:
-            if self.document_key is not None:
-                raise ValueError(f"corpus {self.name}: {part.name} is no parquet file: it has no {self.document_key!r}")
-            for offset, line in self.lines(part):
-                if sentence := " ".join(line.split()):
-                    yield offset, sentence, None
+        columns = [self.text_key] if self.document_key is None else [self.text_key, self.document_key]
+        for number, row in read_rows(self.name, part, columns):
+            if sentence := " ".join((row[self.text_key] or "").split()):
+                yield number, sentence, row[self.document_key] if self.document_key else None
+
+    def _lines(self, part: Part, bad: BadLines) -> Iterator[tuple[int, str, None]]:
+        """Yield the same of a text file."""
+        for offset, line in self.lines(part, bad):
+            if sentence := " ".join(line.split()):
+                yield offset, sentence, None

@@ -1,25 +1,105 @@
 """Input format of google-research/bert: one sentence a line, a blank line between documents."""
 
+import io
 import re
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
-from data_pipeline.corpora.reader import FileReader, Part
-from data_pipeline.records import Document, Dropped
+from data_pipeline.corpora.bad_lines import BadLines
+from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.records import Document
+
+HEAD_LETTERS = 1 << 16
+_LEAST_PAIRS = 40
+"""Fewest pairs of successive lines by which a file is judged."""
+_WIDEST = 160
+_END = re.compile(r"[.!?:;\u2026\u3002\uff01\uff1f][\"'\u2019\u201d)\]]*$")
 
 
 class TextLines(FileReader):
-    """Reader of documents with split sentences; a document is identified by the byte offset at which it begins."""
+    """Reader of documents with split sentences; a document is identified by the byte offset at which it begins.
+
+    Args:
+        name: Name of the source in the manifest.
+        path: A file, a folder (all files below it), or a glob pattern.
+        licence: License of the text.
+        origin: Where the text comes from, in words.
+        sentence_per_line: None refuses a file whose lines look like prose wrapped at a width; True reads it all the
+            same.
+        **reader: Arguments of every `FileReader`.
+    """
 
     entry = re.compile(rb"\n[ \t\r]*\n")
+    file_names = re.compile(r"^[^.]+$|\.(txt|text|raw|tokens)$", re.IGNORECASE)
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+    def __init__(
+        self,
+        name: str,
+        path: str | Path,
+        licence: str,
+        origin: str,
+        sentence_per_line: bool | None = None,
+        **reader: Any,
+    ) -> None:
+        super().__init__(name, path, licence, origin, **reader)
+        if sentence_per_line not in (None, True):
+            raise ValueError(f"corpus {self.name}: sentence_per_line must be null or true; got {sentence_per_line}")
+        self.sentence_per_line = sentence_per_line
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Settings that decide the documents; the check of the lines decides none."""
+        return {name: value for name, value in super().decisive.items() if name != "sentence_per_line"}
+
+    def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
+        """Cut a file between documents; ValueError if it is prose wrapped at a width."""
+        if self.sentence_per_line is None and (width := wrapped_at(self._head(file))):
+            raise ValueError(
+                f"corpus {self.name}: {file} looks like prose wrapped at {width} letters, not like one sentence a "
+                "line; corpus=books reads prose, corpus.sentence_per_line=true takes every line as a sentence"
+            )
+        return super().cut(file, part_bytes)
+
+    def _head(self, file: Path) -> list[str]:
+        try:
+            with self.opened(Part(str(file), None)) as content:
+                text = io.TextIOWrapper(content, encoding="utf-8", errors="replace").read(HEAD_LETTERS)
+        except ValueError:
+            return []  # a damaged file is reported when it is read
+        return text.splitlines()[:-1]
+
+    def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part, one line at a time."""
+        return self.with_bad_lines(part, lambda bad: self._documents(part, bad))
+
+    def _documents(self, part: Part, bad: BadLines) -> Iterator[Item]:
         label = self.label(Path(part.name))
-        split = ((offset, piece) for offset, line in self.lines(part) for piece in line.splitlines())
+        split = ((offset, piece) for offset, line in self.lines(part, bad) for piece in line.splitlines())
         stripped = ((offset, piece.strip()) for offset, piece in split)
         for has_text, block in groupby(stripped, key=lambda line: bool(line[1])):
             if has_text:
                 (first, *_), sentences = zip(*block, strict=True)
                 yield Document(f"{self.name}/{label}/{first}", list(sentences), presplit=True)
+
+
+def wrapped_at(lines: Sequence[str]) -> int:
+    """Return the width at which lines are wrapped, 0 if they are not.
+
+    Wrapped prose mostly goes on in the next line, and the first word of that line would not have fitted.
+
+    >>> wrapped_at(["the rain in Spain stays", "mainly in the plain and"] * 40)
+    23
+    >>> wrapped_at(["The rain stays in the plain.", "Here it hardly ever rains at all."] * 40)
+    0
+    """
+    stripped = [line.strip() for line in lines]
+    pairs = [(line, below) for line, below in pairwise(stripped) if line and below]
+    going_on = [(line, below) for line, below in pairs if not _END.search(line) and " " in line]
+    if len(pairs) < _LEAST_PAIRS or 2 * len(going_on) < len(pairs):
+        return 0
+    widths = sorted(len(line) for line, _ in going_on)
+    width = widths[len(widths) * 9 // 10]
+    full = sum(len(line) + 1 + len(below.split()[0]) > width for line, below in going_on)
+    return width if width <= _WIDEST and full > 0.6 * len(going_on) else 0

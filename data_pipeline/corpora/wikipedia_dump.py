@@ -1,11 +1,14 @@
 """Wikipedia XML dumps, plain or compressed (multistream bz2 too), read one page at a time.
 
-Running prose is kept, as for BERT. Templates, tables, references, headings, lists, captions and categories are dropped.
+Running prose is kept, as for BERT. Templates, tables, references, headings, lists, captions and categories are dropped;
+templates that carry numbers and dates keep their text (`wikitext_templates`). Of a page with its history, the newest
+revision is read.
 """
 
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +17,9 @@ from xml.etree import ElementTree
 
 import mwparserfromhell
 
+from data_pipeline.corpora import wikitext_templates
 from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, entry_offsets, open_range, open_whole
-from data_pipeline.corpora.prose import is_prose, tidy
+from data_pipeline.corpora.prose import is_prose, only_announces, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
@@ -56,6 +60,8 @@ _ENGLISH_LINKS = links_shown_apart()
 class WikipediaDump(FileReader):
     """Reader of a pages-articles XML dump; plain and multistream bz2 files are cut into parts."""
 
+    file_names = re.compile(r"\.xml", re.IGNORECASE)
+
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a plain file where a page begins, a bz2 file where a stream begins that starts with a page."""
         offsets: Iterable[int] = ()
@@ -78,6 +84,7 @@ class WikipediaDump(FileReader):
         self, parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes], file: str
     ) -> Iterator[Document | Dropped]:
         root, prefix, links = None, "", _ENGLISH_LINKS
+        newest: ElementTree.Element | None = None
         for event, element in _events(parser, chunks):
             if root is None:
                 root = element
@@ -87,21 +94,38 @@ class WikipediaDump(FileReader):
                 prefix = f"{namespace}}}" if namespace else ""
             elif event == "end" and element.tag == f"{prefix}namespaces":
                 links = links_shown_apart(e.text for e in element if e.text and e.get("key") in _SHOWN_APART)
+            elif event == "end" and element.tag == f"{prefix}revision":
+                newest = _newer(newest, element, f"{prefix}timestamp")
             elif event == "end" and element.tag == f"{prefix}page":
-                yield self._document(element, prefix, links)
+                yield self._document(element, newest, prefix, links)
+                newest = None
                 root.clear()
 
-    def _document(self, page: ElementTree.Element, prefix: str, links: re.Pattern[str]) -> Document | Dropped:
+    def _document(
+        self, page: ElementTree.Element, newest: ElementTree.Element | None, prefix: str, links: re.Pattern[str]
+    ) -> Document | Dropped:
         if page.find(f"{prefix}redirect") is not None:
             return Dropped("redirect")
         if page.findtext(f"{prefix}ns", ARTICLES) != ARTICLES:
             return Dropped("not an article")
-        wikitext = page.findtext(f"{prefix}revision/{prefix}text") or ""
-        paragraphs = plain_paragraphs(wikitext, links)
+        wikitext = "" if newest is None else newest.findtext(f"{prefix}text") or ""
+        removed = Counter[str]()
+        paragraphs = plain_paragraphs(wikitext, links, removed)
         if not paragraphs:
             return Dropped("no running text")
+        if only_announces(paragraphs):
+            return Dropped("only the beginnings of lists")
         identifier = f"{self.name}/{page.findtext(f'{prefix}id')}"
-        return Document(identifier, paragraphs, page.findtext(f"{prefix}title") or "")
+        return Document(identifier, paragraphs, page.findtext(f"{prefix}title") or "", removed=removed)
+
+
+def _newer(newest: ElementTree.Element | None, revision: ElementTree.Element, timestamp: str) -> ElementTree.Element:
+    """Return the newer of two revisions, the later one of the same age, and let the text of the other go."""
+    if newest is None:
+        return revision
+    older, newer = sorted((newest, revision), key=lambda each: each.findtext(timestamp) or "")
+    older.clear()
+    return newer
 
 
 def _events(
@@ -135,17 +159,34 @@ def _begins_page(file: Path, offset: int) -> bool:
         return False  # a damaged file is reported when it is read
 
 
-def plain_paragraphs(wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS) -> list[str]:
+def plain_paragraphs(
+    wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS, removed: Counter[str] | None = None
+) -> list[str]:
     r"""Return the running prose of a page, one string for each paragraph.
+
+    Args:
+        wikitext: Source text of the page.
+        dropped_links: Links that do not belong to the sentence around them.
+        removed: Counts, to which the templates are added that were removed from these paragraphs.
 
     >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\n* a list\n== H ==\n{{box}}")
     ['Bern is a town.']
     """
     lines = _without_blocks(wikitext, dropped_links).split("\n")
-    blocks = groupby(lines, key=lambda line: bool(line.strip()) and not _DROPPED_LINE.match(line))
-    wrapped = (" ".join(block) for is_text, block in blocks if is_text)  # a single line break does not end a paragraph
-    cleaned = (tidy(mwparserfromhell.parse(text).strip_code(normalize=True, collapse=True)) for text in wrapped)
-    return [text for text in cleaned if is_prose(text)]
+    blocks = groupby(lines, key=_is_text)
+    paragraphs = []
+    for wrapped in (" ".join(block) for is_text, block in blocks if is_text):  # a line break does not end a paragraph
+        parsed = mwparserfromhell.parse(wikitext_templates.MARK.sub("", wrapped))
+        text = tidy(parsed.strip_code(normalize=True, collapse=True))
+        if is_prose(text):
+            paragraphs.append(text)
+            if removed is not None:
+                removed.update(wikitext_templates.counted(wrapped))
+    return paragraphs
+
+
+def _is_text(line: str) -> bool:
+    return bool(wikitext_templates.MARK.sub("", line).strip()) and not _DROPPED_LINE.match(line)
 
 
 def _without_elements(text: str) -> str:
@@ -181,14 +222,19 @@ def _element_end(text: str, tag: re.Match[str], following: re.Match[str] | None)
     return end.start() if end else len(text)
 
 
+def _nothing(block: re.Match[str]) -> str:
+    return ""
+
+
 def _without_blocks(wikitext: str, dropped_links: re.Pattern[str]) -> str:
     """Remove nested blocks that span lines, from the inside out.
 
     The parser would be slow on them, and would keep the content of some.
     """
     text = _without_elements(_COMMENT.sub("", wikitext))
-    for pattern in (_TEMPLATE, _TABLE, dropped_links):
+    patterns = {_TEMPLATE: wikitext_templates.shown, _TABLE: _nothing, dropped_links: _nothing}
+    for pattern, shown in patterns.items():
         before = None
         while before != text:
-            before, text = text, pattern.sub("", text)
+            before, text = text, pattern.sub(shown, text)
     return _EXTERNAL_LINK.sub(r"\1", text)

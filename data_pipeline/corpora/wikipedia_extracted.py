@@ -8,61 +8,74 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets
-from data_pipeline.corpora.prose import is_prose, tidy
-from data_pipeline.corpora.reader import FileReader, Part, cut_at
+from data_pipeline.corpora.prose import is_prose, only_announces, tidy
+from data_pipeline.corpora.reader import FileReader, Item, Part, cut_at
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
 _HEAD_BYTES = 256
 _PLACEHOLDER = re.compile(r"\b(?:formula|codice)_\d+\b")
+_UPDATE = re.compile(r"\[ ?\[ ?update\b(?:\]\])?")
 _DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
+_HEADING_WORDS = 8
+"""Most words of a heading, which WikiExtractor writes as a paragraph with a full stop."""
+_VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will)\b")
+_STOP = re.compile(r"[.!?:;\u3002\uff01\uff1f]")
 
 
 class WikipediaExtracted(FileReader):
     """Reader of WikiExtractor's articles; each line is a paragraph, and the first line repeats the title.
 
     Headings, list entries and remains of templates are dropped, and so are the placeholders that WikiExtractor leaves
-    for formulas and code (formula_1, codice_2).
+    for formulas and code (formula_1, codice_2). Behind the first paragraph, one of a single sentence with at most 8
+    words and no usual verb is a heading.
     """
+
+    file_names = re.compile(r"^[^.]+$|\.(txt|xml|jsonl?)$", re.IGNORECASE)
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file where an article begins."""
         entry = re.compile(rb"\n(?=\{)" if _is_json(file) else rb"\n(?=<doc )")
-        return cut_at(file, () if file.suffix in COMPRESSED else entry_offsets(file, part_bytes, entry))
+        is_whole = file.suffix in COMPRESSED or self.encoding is not None
+        return cut_at(file, () if is_whole else entry_offsets(file, part_bytes, entry))
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
+    def read_part(self, part: Part) -> Iterator[Item]:
         """Yield every article of a part."""
-        lines = ((offset, line) for offset, line in self.lines(part) if line.strip())
+        return self.with_bad_lines(part, lambda bad: self._articles(part, bad))
+
+    def _articles(self, part: Part, bad: BadLines) -> Iterator[Item]:
+        lines = ((offset, line) for offset, line in self.lines(part, bad) if line.strip())
         first = next(lines, None)
         if first is None:
             yield Dropped("empty file")
         elif first[1].startswith("{"):
-            yield from self._from_json(chain([first], lines), part)
+            yield from self._from_json(chain([first], lines), bad)
         elif _BEGIN.match(first[1]):
-            yield from self._from_tags(chain([first], lines), part)
+            yield from self._from_tags(chain([first], lines), part, bad)
         else:
             raise ValueError(
                 f"corpus {self.name}: {part.name} is not WikiExtractor output: no <doc ...> in its first line"
             )
 
-    def _from_json(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
+    def _from_json(self, lines: Iterable[tuple[int, str]], bad: BadLines) -> Iterator[Item]:
         for offset, line in lines:
             try:
                 article = json.loads(line)
-                yield self._document(article["id"], article["title"], article["text"].split("\n"))
+                document = self._document(article["id"], article["title"], article["text"].split("\n"))
             except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"corpus {self.name}: {self.where(part, offset)} is not an article: {error!r}"
-                ) from error
+                bad.add(offset, f"is not an article: {error!r}")
+            else:
+                yield document
 
-    def _from_tags(self, lines: Iterable[tuple[int, str]], part: Part) -> Iterator[Document | Dropped]:
+    def _from_tags(self, lines: Iterable[tuple[int, str]], part: Part, bad: BadLines) -> Iterator[Item]:
         begin: re.Match[str] | None = None
         body: list[str] = []
         for offset, line in lines:
             match = _BEGIN.match(line)
             if match and begin:
-                raise ValueError(f"corpus {self.name}: {self.where(part, offset)}: no </doc> after {begin['title']!r}")
+                bad.add(offset, f"begins an article, but there is no </doc> after {begin['title']!r}")
             if match:
                 begin, body = match, []
             elif line.startswith("</doc>") and begin:
@@ -74,12 +87,33 @@ class WikipediaExtracted(FileReader):
             raise ValueError(f"corpus {self.name}: {part.name} ends inside the article {begin['title']!r}")
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
-        unescaped = (html.unescape(line) for line in lines)
-        cleaned = (tidy(_PLACEHOLDER.sub("", line)) for line in unescaped if not _DEBRIS.search(line))
-        paragraphs = [line for line in cleaned if line != title and is_prose(line)]
+        unescaped = [_UPDATE.sub("", html.unescape(line)) for line in lines]
+        whole = [line for line in unescaped if not _DEBRIS.search(line)]
+        cleaned = [tidy(_PLACEHOLDER.sub("", line)) for line in whole]
+        prose = [line for line in cleaned if line != title and is_prose(line)]
+        paragraphs = [*prose[:1], *(line for line in prose[1:] if not _is_heading(line))]
         if not paragraphs:
             return Dropped("no running text")
-        return Document(f"{self.name}/{identifier}", paragraphs, title)
+        if only_announces(paragraphs):
+            return Dropped("only the beginnings of lists")
+        removed = {
+            "line with remains of markup": len(unescaped) - len(whole),
+            "heading of several words": len(prose) - len(paragraphs),
+            "placeholder of a formula or of code": sum(len(_PLACEHOLDER.findall(line)) for line in whole),
+        }
+        return Document(f"{self.name}/{identifier}", paragraphs, title, removed=removed)
+
+
+def _is_heading(paragraph: str) -> bool:
+    """Return whether a paragraph is a heading; in scripts without spaces a full stop of ASCII gives it away.
+
+    >>> _is_heading("Campaigns against the Eastern Empire."), _is_heading("He was buried in Rome.")
+    (True, False)
+    """
+    is_short = len(paragraph.split()) <= _HEADING_WORDS and len(paragraph) < 100
+    ends = [match.start() for match in _STOP.finditer(paragraph)]
+    begins = not paragraph[0].islower()
+    return begins and is_short and paragraph[-1] == "." and ends == [len(paragraph) - 1] and not _VERB.search(paragraph)
 
 
 def _is_json(file: Path) -> bool:

@@ -7,7 +7,6 @@ sorted on disk. Only the pairs of near duplicates are in memory, for any size of
 """
 
 import resource
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr
 from functools import partial
@@ -30,7 +29,7 @@ from tokenizers import normalizers, pre_tokenizers
 
 from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Executor
-from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
+from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, record_line
 from data_pipeline.preparation.work_folder import WorkFolder
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -151,7 +150,7 @@ def _cluster(work: WorkFolder, text: ExtractedText, config: MinhashConfig, numbe
 def _drop(work: WorkFolder, text: ExtractedText, config: MinhashConfig, number: int) -> None:
     """Write the files of a task again, with only one document of each cluster."""
     before = text.report(number)
-    report = ExtractionReport(Counter({**before.counts, "documents": 0, "sentences": 0}))
+    report = before.without_documents()
     with work.delivered() as scratch, ExitStack() as stack:
         unique = scratch.text("unique")
         files = {s: stack.enter_context(unique.path(s, number).open("w", encoding="utf-8")) for s in SPLITS}

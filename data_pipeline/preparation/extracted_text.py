@@ -24,12 +24,22 @@ class ExtractionReport:
             weight above 1 have several entries.
         held_out: Number of documents in the validation split.
         titles: Titles of the first documents.
+        removed: Numbers of pieces that cleaning took out of the kept text, by kind.
+        bad_lines: What is wrong with each line that could not be read.
+        bad_files: What is wrong with each file that could not be read to its end.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     passes: list[int] = field(default_factory=list)
     held_out: int = 0
     titles: list[str] = field(default_factory=list)
+    removed: Counter[str] = field(default_factory=Counter)
+    bad_lines: list[str] = field(default_factory=list)
+    bad_files: list[str] = field(default_factory=list)
+
+    def without_documents(self) -> "ExtractionReport":
+        """Return a report of the same reading to which no document was added yet."""
+        return ExtractionReport(Counter({**self.counts, "documents": 0, "sentences": 0}), removed=self.removed)
 
     def add(self, title: str, sentences: int, copies: int) -> None:
         """Count a document; `copies` is the number of times it is trained on, 0 for a held-out document."""
@@ -70,7 +80,8 @@ class ExtractedText:
     def report(self, number: int) -> ExtractionReport:
         """Return the report of a task."""
         content = json.loads(self._report(number).read_text(encoding="utf-8"))
-        return ExtractionReport(**{**content, "counts": Counter(content["counts"])})
+        counters = {name: Counter(content.get(name, {})) for name in ("counts", "removed")}
+        return ExtractionReport(**{**content, **counters})
 
     def _report(self, number: int) -> Path:
         return self.folder / f"report-{number:05d}.json"

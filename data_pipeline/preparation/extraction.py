@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from data_pipeline.corpora.bad_lines import BadLine
 from data_pipeline.corpora.line_ends import plain_spaces
 from data_pipeline.corpora.reader import Part, Reader
 from data_pipeline.preparation.document_filters import DocumentFilters
@@ -80,13 +81,14 @@ def extract_group(
     report = ExtractionReport(Counter(bytes=sum(part.bytes or 0 for part in group.parts)))
     with ExitStack() as stack:
         files = {split: stack.enter_context(text.path(split, number).open("w", encoding="utf-8")) for split in SPLITS}
-        for document in _documents(group, filters, report.counts):
+        for document in _documents(group, filters, report):
             sentences = document.paragraphs
             if not document.presplit:
                 sentences = split_sentences(document.paragraphs, group.reader.language)
             if not sentences:
                 report.counts["dropped: no text"] += 1
                 continue
+            report.removed.update(document.removed)
             held_out = is_held_out(document.identifier, validation_fraction)
             copies = 1 if held_out else num_copies(document.identifier, group.reader.weight)
             record = {"identifier": document.identifier, "title": document.title, "copies": copies}
@@ -95,19 +97,33 @@ def extract_group(
     text.save_report(number, report)
 
 
-def _documents(group: InputGroup, filters: DocumentFilters, counts: Counter[str]) -> Iterator[Document]:
+def _documents(group: InputGroup, filters: DocumentFilters, report: ExtractionReport) -> Iterator[Document]:
     """Yield the documents to keep, and count the dropped ones by reason."""
     fresh = filters.fresh()
+    counts = report.counts
     for part in group.parts:
-        for item in map(_storable, group.reader.read_part(part)):
+        for item in map(_storable, _items(group.reader, part, report)):
             if isinstance(item, Dropped):
                 counts[f"dropped: {item.reason}"] += 1
             elif num_copies(item.identifier, group.reader.weight) == 0:
                 counts[f"dropped: weight {group.reader.weight:g}"] += 1
-            elif reason := fresh.reason_to_drop(item):
+            elif reason := fresh.reason_to_drop(formatted := fresh.formatted(item)):
                 counts[f"dropped: {reason}"] += 1
             else:
+                yield formatted
+
+
+def _items(reader: Reader, part: Part, report: ExtractionReport) -> Iterator[Document | Dropped]:
+    """Yield what a reader yields; bad lines and what is wrong with a file are noted, so that a pass finds them all."""
+    try:
+        for item in reader.read_part(part):
+            if isinstance(item, BadLine):
+                report.bad_lines.append(f"corpus {reader.name}: {item.where} {item.problem}")
+                yield Dropped("bad line")
+            else:
                 yield item
+    except ValueError as error:
+        report.bad_files.append(str(error))
 
 
 def _storable(item: Document | Dropped) -> Document | Dropped:

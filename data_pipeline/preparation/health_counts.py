@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ WORDS_SEARCHED = 2000
 """Sentences with an unknown token, of each task, in which the unknown word is looked for."""
 WORDS_LISTED = 10
 LONGEST_LISTED = 40
+_AROUND = (
+    string.punctuation + "\u2018\u2019\u201c\u201d\u00ab\u00bb\u2026\u2014\u3001\u3002\u300c\u300d\uff08\uff09\uff0c"
+)
+"""Marks that are left out around a listed word."""
 _JOINERS = "\u200c\u200d"
 _VOICING = "\u3099\u309a"
 _MARKS = re.compile(
@@ -83,7 +88,9 @@ class HealthCounts:
         if self.totals["searched"] <= WORDS_SEARCHED:
             pieces = sentence.split()
             found = zip(pieces, words.encode(pieces), strict=True)
-            self.unknown_words.update(word[:LONGEST_LISTED] for word, ids in found if unknown in ids)
+            self.unknown_words.update(
+                (word.strip(_AROUND) or word)[:LONGEST_LISTED] for word, ids in found if unknown in ids
+            )
 
     def _count_marks(self, text: str, tokenizer: Tokenizer) -> None:
         if text.isascii() or tokenizer.normalizer is None:

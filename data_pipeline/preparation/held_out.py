@@ -2,7 +2,6 @@
 
 import heapq
 import math
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -44,7 +43,7 @@ def fill_held_out(
 def _hold_out(work: WorkFolder, text: ExtractedText, fraction: float, number: int) -> None:
     """Write the files of a task again, with their documents in the splits of another fraction."""
     before = text.report(number)
-    report = ExtractionReport(Counter({**before.counts, "documents": 0, "sentences": 0}))
+    report = before.without_documents()
     with work.delivered() as scratch, ExitStack() as stack:
         filled = scratch.text("text")
         files = {s: stack.enter_context(filled.path(s, number).open("w", encoding="utf-8")) for s in SPLITS}

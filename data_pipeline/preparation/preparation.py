@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation import tokenization
+from data_pipeline.preparation.bad_input import check_input
 from data_pipeline.preparation.deduplication import MinHashDeduplication
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.executors import Executor
@@ -30,7 +31,7 @@ from data_pipeline.preparation.extraction import InputGroup, extract_group, grou
 from data_pipeline.preparation.held_out import fill_held_out
 from data_pipeline.preparation.interruptible import interruptible
 from data_pipeline.preparation.source_entries import corpus_figures, source_entries
-from data_pipeline.preparation.tokenization import TextInput, Tokenized
+from data_pipeline.preparation.token_stage import TokenStage
 from data_pipeline.preparation.work_folder import WorkFolder, sync
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
@@ -38,7 +39,7 @@ from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
 
 _SETTINGS_OF_STAGES = {
-    "read": ("input_sha256", "validation_fraction", "filters"),
+    "read": ("input_sha256", "validation_fraction", "filters", "formatters"),
     "unique": ("deduplication",),
     "held-out": (),
     "tokenizer": ("tokenizer", "sample_bytes"),
@@ -59,7 +60,7 @@ class Preparation:
         shard_tokens: Tokens of a shard; a token takes about two bytes.
         group_bytes: Bytes of input that one task reads.
         sample_bytes: Bytes of text on which the tokenizer is trained.
-        filters: Filters that drop documents.
+        filters: Formatters that change documents, and filters that drop them.
         deduplication: Method that finds near duplicates; None keeps them.
     """
 
@@ -133,16 +134,19 @@ class Preparation:
         self._check_documents(reports)
         tokenizer = self._tokenizer(make_tokenizer, text, len(groups), stages["tokenizer"])
         names = [group.reader.name for group in groups]
-        tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names)
-        shards = stages["shards"]
-        tokenize = partial(_tokenize, shards, stages["tokenizer"], self.shard_tokens, tasks)
-        executor.run("tokenizing", tokenize, len(tasks), shards.tasks("tokenize"))
-        *train, validation = (Tokenized.load(shards.listing(number)) for number in range(len(tasks)))
-        splits = {"train": [entry for task in train for entry in task.entries], "validation": validation.entries}
-        entries = source_entries(groups, reports, [*train, validation])
-        health = corpus_figures(shards.output, splits, [*train, validation], groups, reports)
+        held_out_documents = [report.held_out for report in reports]
+        tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names, held_out_documents)
+        stage = TokenStage(stages["shards"], stages["tokenizer"], self.shard_tokens, tasks)
+        train, held_out = stage.run(executor, self.validation_fraction)
+        splits = {
+            split: [entry for task in of_split for entry in task.entries]
+            for split, of_split in (("train", train), ("validation", held_out))
+        }
+        entries = source_entries(groups, reports, [*train, *held_out])
+        health = corpus_figures(stages["shards"].output, splits, [*train, *held_out], groups, reports)
         manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
-        counts = sum((report.counts for report in reports), Counter())
+        counts = sum((report.counts for report in reports), Counter[str]())
+        counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})
         for entry in entries:
             counts.update({f"dropped: {reason}": number for reason, number in entry.dropped.items()})
         return manifest, counts
@@ -151,6 +155,8 @@ class Preparation:
         extract = partial(_extract, groups, stages["read"], self.validation_fraction, self.filters)
         executor.run("reading", extract, len(groups), stages["read"].tasks("extract"))
         text = stages["read"].text("text")
+        reports = [text.report(number) for number in range(len(groups))]
+        check_input(groups, reports, stages["read"], self.output_dir.with_name(f"{self.output_dir.name}.bad-input.txt"))
         if self.deduplication is not None:
             text = self.deduplication.run(stages["unique"], text, len(groups), executor)
         reports = [text.report(number) for number in range(len(groups))]
@@ -183,14 +189,15 @@ class Preparation:
             raise ValueError(f"{error}; {kept}") from error
         self.work.remove()
         for parent in new_parents:
-            parent.rmdir()
+            if not any(parent.iterdir()):
+                parent.rmdir()
         raise error
 
     def _stages(self, settings: Mapping[str, Any]) -> dict[str, WorkFolder]:
         """Return the folder of each stage; its name is a hash of all settings that decide the stage's result."""
         stages, decisive = {}, {}
         for stage, names in _SETTINGS_OF_STAGES.items():
-            decisive.update({name: settings[name] for name in names})
+            decisive.update({name: settings[name] for name in names if name in settings})
             stages[stage] = self.work.stage(stage, decisive)
         self.work.keep(stages.values())
         return stages
@@ -199,7 +206,7 @@ class Preparation:
         self, sources: Sequence[Reader], groups: list[InputGroup], tokenizer_settings: dict[str, Any]
     ) -> dict[str, Any]:
         contents = [reader.content_sha256() for reader in sources]
-        readers = [{name: value for name, value in vars(reader).items() if name != "path"} for reader in sources]
+        readers = [reader.decisive for reader in sources]
         parts = [[group.reader.name, *((p.bytes, p.begin, p.end) for p in group.parts)] for group in groups]
         content = json.dumps([contents, readers, parts], default=str)
         settings = {
@@ -211,6 +218,8 @@ class Preparation:
             "deduplication": self.deduplication and self.deduplication.settings,
             "tokenizer": tokenizer_settings,
         }
+        if self.filters.formatters:
+            settings["formatters"] = dict(self.filters.formatter_settings)
         return dict(json.loads(json.dumps(settings, default=str)))
 
     def _existing(self, settings: dict[str, Any]) -> Manifest | None:
@@ -222,7 +231,8 @@ class Preparation:
         manifest = Manifest.load(self.output_dir)
         self.work.remove()
         if manifest.settings != settings:
-            differing = [name for name in settings if manifest.settings.get(name) != settings[name]]
+            before = manifest.settings
+            differing = [name for name in {**settings, **before} if before.get(name) != settings.get(name)]
             raise ValueError(
                 f"output_dir={self.output_dir} holds another preparation, with another {', '.join(differing)}; "
                 "choose another folder or remove it"
@@ -264,13 +274,3 @@ def _extract(
 ) -> None:
     with work.delivered() as scratch:
         extract_group(groups[number], number, scratch.text("text"), validation_fraction, filters)
-
-
-def _tokenize(
-    work: WorkFolder, trained: WorkFolder, shard_tokens: int, tasks: list[tuple[str, list[TextInput]]], number: int
-) -> None:
-    prefix, inputs = tasks[number]
-    with work.delivered() as scratch:
-        words = tokenization.word_cache(trained.folder("tokenizer"))
-        done = tokenization.tokenize_files(inputs, prefix, scratch.output, words, shard_tokens)
-        done.save(scratch.listing(number))

@@ -10,9 +10,12 @@ import numpy as np
 from data_pipeline.preparation.extracted_text import TITLES_LISTED, ExtractionReport
 from data_pipeline.preparation.extraction import InputGroup
 from data_pipeline.preparation.health_counts import HealthCounts
-from data_pipeline.preparation.tokenization import Tokenized
-from data_pipeline.prepared.document_hashes import Hashes, parse_hashes
-from data_pipeline.prepared.manifest import ShardEntry, SourceEntry, side_name
+from data_pipeline.preparation.tokenization import HELD_OUT_COPY, Tokenized
+from data_pipeline.prepared.document_hashes import distinct_hashes
+from data_pipeline.prepared.manifest import ShardEntry, SourceEntry
+
+REMOVED_LISTED = 10
+"""Kinds of removed pieces in the health table, the commonest first."""
 
 
 def source_entries(
@@ -24,6 +27,7 @@ def source_entries(
         of_source = [report for group, report in zip(groups, reports, strict=True) if group.reader.name == reader.name]
         counts = sum((report.counts for report in of_source), Counter())
         dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
+        dropped.update({f"file left aside: {kind}": number for kind, number in reader.left_aside().items()})
         for task in tokenized:
             dropped.update(task.dropped.get(reader.name, {}))
         titles = list(islice(chain.from_iterable(report.titles for report in of_source), TITLES_LISTED))
@@ -51,25 +55,21 @@ def corpus_figures(
     counts = HealthCounts()
     for task in tokenized:
         counts.merge(task.health)
-    train, held_out = (_hashes(folder, splits[split]) for split in ("train", "validation"))
-    distinct = np.unique(train)
-    repeats = sum(sum(report.passes[1:]) for report in reports)  # of sources with a weight above 1
+    distinct, held_out = (distinct_hashes(folder, splits[split]) for split in ("train", "validation"))
+    train = sum(entry.documents for entry in splits["train"])
+    once = train - sum(sum(report.passes[1:]) for report in reports)  # without the repeats of a weight above 1
     documents, held_out_documents = Counter[str](), Counter[str]()
+    removed = sum((report.removed for report in reports), Counter[str]())
     for group, report in zip(groups, reports, strict=True):
         documents[group.reader.name] += report.counts["documents"]
         held_out_documents[group.reader.name] += report.held_out
+    for task in tokenized:
+        held_out_documents.subtract({name: counts[HELD_OUT_COPY] for name, counts in task.dropped.items()})
     return {
         **counts.figures(),
-        "copy_share": max(0, len(train) - repeats - len(distinct)) / max(len(train) - repeats, 1),
+        "copy_share": max(0, once - len(distinct)) / max(once, 1),
+        "removed": dict(removed.most_common(REMOVED_LISTED)),
         "distinct_documents": len(np.union1d(distinct, held_out)),
         "held_out_in_training": int(np.isin(held_out, distinct).sum()),
         "held_out_share": {name: held_out_documents[name] / max(number, 1) for name, number in documents.items()},
     }
-
-
-def _hashes(folder: Path, entries: Sequence[ShardEntry]) -> Hashes:
-    hashes = [np.zeros(0, dtype=np.uint64)]
-    for entry in entries:
-        name = side_name(entry.name, "hashes")
-        hashes.append(parse_hashes((folder / name).read_bytes(), name, entry))
-    return np.concatenate(hashes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records
 from data_pipeline.preparation.health_counts import HealthCounts
+from data_pipeline.prepared.document_hashes import Hashes, document_hash, is_among
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
 from data_pipeline.records import TokenizedDocument
@@ -20,6 +21,10 @@ from data_pipeline.untrusted.typed_fields import build
 
 CHARACTERS_AT_A_TIME = 1_000_000
 MIN_DOCUMENTS = 2
+TRAIN = "train/"
+"""Folder of the shards of the training split."""
+HELD_OUT_COPY = "held-out copy of a document that is trained on"
+"""Reason for which a held-out document is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,9 @@ def tokenization_groups(documents: Sequence[int]) -> list[range]:
 
 
 def tokenization_tasks(
-    text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str]
+    text: ExtractedText, passes: Sequence[Sequence[int]], names: Sequence[str], held_out: Sequence[int] = ()
 ) -> list[tuple[str, list[TextInput]]]:
-    """Return for each task the prefix of its shards' names and its inputs; the last task has all held-out text.
+    """Return for each task the prefix of its shards' names and its inputs; the last tasks have the held-out text.
 
     Second copies come after all first copies, third copies after those, and so on. No task has two copies of a
     document, so no shard has.
@@ -104,6 +109,8 @@ def tokenization_tasks(
         text: The extracted text.
         passes: Numbers of training documents with at least one copy, at least two, ..., for each file.
         names: Name of the source of each file.
+        held_out: Number of held-out documents in each file. Every source with two of them has a task, so that its loss
+            can be told apart; without the numbers there is one task.
 
     Raises:
         ValueError: A document is to be repeated, but every group already holds a copy of it.
@@ -117,9 +124,28 @@ def tokenization_tasks(
         else:
             alone = next(text for text, count in zip(inputs, documents.values(), strict=True) if count)
             _group_without(groups, alone).append(alone)
-    held_out = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
-    tasks = [(f"train/part-{number:05d}", group) for number, group in enumerate(groups)]
-    return [*tasks, ("validation/part", held_out)]
+    validation = [TextInput(text.path("validation", file), name) for file, name in enumerate(names)]
+    tasks = [(f"{TRAIN}part-{number:05d}", group) for number, group in enumerate(groups)]
+    return [*tasks, *_held_out_tasks(validation, held_out)]
+
+
+def _held_out_tasks(inputs: Sequence[TextInput], documents: Sequence[int]) -> list[tuple[str, list[TextInput]]]:
+    """Return the tasks of held-out text, one for each source; one with fewer than two documents joins the next."""
+    groups: list[list[TextInput]] = [[]]
+    in_group = 0
+    last = inputs[0].source
+    for text, number in zip(inputs, documents or [0] * len(inputs), strict=True):
+        if text.source != last and in_group >= MIN_DOCUMENTS:
+            groups.append([])
+            in_group = 0
+        groups[-1].append(text)
+        in_group += number
+        last = text.source
+    if in_group < MIN_DOCUMENTS and len(groups) > 1:
+        groups[-2:] = [groups[-2] + groups[-1]]
+    if len(groups) == 1:
+        return [("validation/part", groups[0])]
+    return [(f"validation/part-{number:02d}", group) for number, group in enumerate(groups)]
 
 
 def _group_without(groups: Sequence[list[TextInput]], alone: TextInput) -> list[TextInput]:
@@ -140,7 +166,12 @@ def word_cache(tokenizer: Path) -> WordCache:
 
 
 def tokenize_files(
-    inputs: Sequence[TextInput], prefix: str, folder: Path, words: WordCache, shard_tokens: int
+    inputs: Sequence[TextInput],
+    prefix: str,
+    folder: Path,
+    words: WordCache,
+    shard_tokens: int,
+    trained: Hashes | None = None,
 ) -> Tokenized:
     """Tokenize extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
@@ -153,10 +184,14 @@ def tokenize_files(
         folder: Folder of the shards.
         words: Encoder of the sentences.
         shard_tokens: Tokens of a shard.
+        trained: Hashes of the documents of the training split, ascending, if the files are held-out text: copies of
+            these documents are dropped.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
     health = HealthCounts()
-    documents = (document for text in inputs for document in _tokenized(text, words, dropped[text.source], health))
+    documents = (
+        document for text in inputs for document in _tokenized(text, words, dropped[text.source], health, trained)
+    )
     source = inputs[0].source if len(dropped) == 1 else ""
     vocab_size = words.tokenizer.get_vocab_size()
     entries = [
@@ -167,7 +202,7 @@ def tokenize_files(
 
 
 def _tokenized(
-    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts
+    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts, trained: Hashes | None
 ) -> Iterator[TokenizedDocument]:
     """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
     special = special_tokens(words.tokenizer)
@@ -181,13 +216,17 @@ def _tokenized(
             # Some published vocabularies turn the names of special tokens in text into special tokens.
             sentences = [s if never.isdisjoint(s) else [token for token in s if token not in never] for s in encoded]
             kept = [sentence for sentence in sentences if sentence]
+            document = TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
+            if trained is not None and is_among(document_hash(document), trained):
+                dropped[HELD_OUT_COPY] += 1
+                continue
             if text.number == 0:
                 dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
                 dropped["sentence without a token"] += len(sentences) - len(kept)
                 dropped["document without a token"] += not kept
                 health.add(record["sentences"], sentences, words, special.unk)
             if kept:
-                yield TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
+                yield document
 
 
 def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -7,11 +7,12 @@ same hash, wherever their sentences end.
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.prepared.manifest import ShardEntry
+from data_pipeline.prepared.manifest import ShardEntry, side_name
 from data_pipeline.prepared.npy import Unsigned, npy, parse_npy
 from data_pipeline.records import TokenizedDocument
 
@@ -64,6 +65,25 @@ def parse_hashes(content: bytes, where: str, entry: ShardEntry) -> Hashes:
     if len(hashes) != entry.documents:
         raise ValueError(f"file {where} has {len(hashes)} documents, the manifest says {entry.documents}")
     return hashes.astype(np.uint64)
+
+
+def distinct_hashes(folder: Path, entries: Sequence[ShardEntry]) -> Hashes:
+    """Return the different hashes of the documents of shards on this machine, ascending."""
+    hashes = [np.zeros(0, dtype=np.uint64)]
+    for entry in entries:
+        name = side_name(entry.name, "hashes")
+        hashes.append(np.unique(parse_hashes((folder / name).read_bytes(), name, entry)))
+    return np.unique(np.concatenate(hashes))
+
+
+def is_among(document: int, hashes: Hashes) -> bool:
+    """Return whether a hash is one of ascending hashes.
+
+    >>> is_among(5, np.array([2, 5], dtype=np.uint64)), is_among(9, np.array([2, 5], dtype=np.uint64))
+    (True, False)
+    """
+    found = int(np.searchsorted(hashes, np.uint64(document)))
+    return found < len(hashes) and int(hashes[found]) == document
 
 
 def _hash(ids: NDArray[np.uint32]) -> int:

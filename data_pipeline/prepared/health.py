@@ -75,7 +75,7 @@ _FIGURES = {
         "held-out documents that are also trained on",
         _number,
         0,
-        "deduplication=minhash compares both splits; until then the held-out loss is too low",
+        "preparing again: bert-prepare now drops held-out copies; with them the held-out loss is too low",
     ),
     "marks_removed_share": _Figure(
         "vowel signs, voicing marks and joiners that the tokenizer removes",
@@ -96,6 +96,9 @@ def health_rows(figures: Figures) -> list[HealthRow]:
     words = figures.get("unknown_words")
     if isinstance(words, Mapping) and words:
         rows.append(HealthRow("commonest unknown words", ", ".join(f"{word} ({words[word]})" for word in words)))
+    removed = figures.get("removed")
+    if isinstance(removed, Mapping) and removed:
+        rows.append(HealthRow("removed from kept text", ", ".join(f"{kind} ({removed[kind]})" for kind in removed)))
     held_out = figures.get("held_out_share")
     if isinstance(held_out, Mapping):
         for source, share in held_out.items():

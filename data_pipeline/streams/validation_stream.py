@@ -1,8 +1,10 @@
 """The held-out split, once through, for every rank."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import accumulate, chain
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,7 +25,8 @@ class ValidationStream:
         rank: Rank of this process.
         world_size: Processes of the run.
         num_workers: Loader processes.
-        max_samples: Examples to stop after; None for the whole split.
+        max_samples: Most examples; fewer than the split has are taken at even distances from all of it. None takes
+            the whole split.
         pin_memory: As for `PretrainingStream`.
     """
 
@@ -39,7 +42,8 @@ class ValidationStream:
     ) -> None:
         size = samples.epoch_plan(0).size
         self.num_samples = size if max_samples is None else min(size, max_samples)
-        self._rows = _ValidationBuffers(samples, micro_batch_size, self.num_samples, rank, world_size)
+        numbers = evenly_spread(size, self.num_samples)
+        self._rows = _ValidationBuffers(samples, micro_batch_size, numbers, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 
@@ -59,26 +63,63 @@ class ValidationStream:
             yield unpack_buffers(buffer, self._rows.samples.target_names)
 
 
+class ValidationBySource:
+    """The passes over the held-out text of several sources, one after another.
+
+    Args:
+        streams: The stream of each source, by name.
+    """
+
+    def __init__(self, streams: Mapping[str, ValidationStream]) -> None:
+        self._streams = dict(streams)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._streams.values()))
+
+    def __iter__(self) -> Iterator[list[PackedBatch]]:
+        return chain.from_iterable(self._streams.values())
+
+    def source_of(self, item: int) -> str:
+        """Return the source of the examples of an item; all ranks have the same sources in the same order."""
+        ends = accumulate(map(len, self._streams.values()))
+        return next(name for name, end in zip(self._streams, ends, strict=True) if item < end)
+
+
+def evenly_spread(size: int, count: int) -> NDArray[np.int64]:
+    """Return `count` of the numbers below `size`, at even distances.
+
+    >>> evenly_spread(10, 3).tolist(), evenly_spread(3, 3).tolist()
+    ([1, 5, 8], [0, 1, 2])
+    """
+    return (2 * np.arange(count, dtype=np.int64) + 1) * size // (2 * count)
+
+
 class _ValidationBuffers(Dataset[Tensor]):
     """Map an index to this rank's micro-batch of that item; ranks beyond the end get filler only."""
 
     def __init__(
-        self, samples: PretrainingSamples, micro_batch_size: int, num_samples: int, rank: int, world_size: int
+        self,
+        samples: PretrainingSamples,
+        micro_batch_size: int,
+        numbers: NDArray[np.int64],
+        rank: int,
+        world_size: int,
     ) -> None:
         self.samples = samples
         self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
-        self.num_samples = num_samples
+        self.numbers = numbers
         self.rank = rank
         self.world_size = world_size
 
     def __len__(self) -> int:
-        return -(-self.num_samples // (self.shape.num_examples * self.world_size))
+        return -(-len(self.numbers) // (self.shape.num_examples * self.world_size))
 
     def __getitem__(self, item: int) -> Tensor:
         begin = (item * self.world_size + self.rank) * self.shape.num_examples
-        numbers = np.arange(begin, min(begin + self.shape.num_examples, self.num_samples))
+        numbers = self.numbers[begin : begin + self.shape.num_examples]
         location = self.samples.locate(numbers) if len(numbers) else np.empty((3, 0), dtype=np.int64)
         examples = self.samples.find(numbers, location)
         every = np.arange(len(examples))
         samples = self.samples
-        return pack(examples, [every], self.shape, samples.masking, samples.vocabulary, begin, samples.target_names)
+        first = int(numbers[0]) if len(numbers) else 0
+        return pack(examples, [every], self.shape, samples.masking, samples.vocabulary, first, samples.target_names)

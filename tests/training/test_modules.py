@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,14 @@ import torch
 
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.training import modules
+from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.preparation.executors import LocalExecutor
+from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.validation_stream import ValidationBySource
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.parity import losses
+from tests.support.texts import tiny_texts
 from tests.support.training import Breaking, fit, make_module, make_objective
 
 
@@ -81,6 +88,50 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(prepared: Path, tmp_path: 
     module = make_module(objective, 20, max_skipped_steps=4, log_every_n_steps=4)
     with pytest.raises(ValueError, match=r"not finite in steps 3 to 8 \(max_skipped_steps=4\)"):
         fit(module, prepared, tmp_path, 20, 32, limit_val_batches=0)
+
+
+def prepare_two_sources(folder: Path) -> Path:
+    """Prepare a source of many documents and one of few."""
+    sources = []
+    for name, seed, documents in (("many", 0, 120), ("few", 1, 40)):
+        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=seed))
+        (folder / f"{name}.txt").write_text(text)
+        sources.append(TextLines(name, folder / f"{name}.txt", "", ""))
+    preparation = Preparation(folder / "prepared", validation_fraction=0.3)
+    preparation.run(sources, lambda texts: train_wordpiece(texts(), 120), {}, LocalExecutor(1))
+    return folder / "prepared"
+
+
+def test_the_held_out_losses_of_each_source_are_told_apart(tmp_path: Path) -> None:
+    """The losses of the sources, weighted with their predictions, are that of the split; a sample has both sources."""
+    folder = prepare_two_sources(tmp_path)
+    objective = make_objective(folder)
+    module = make_module(objective, 2, partial(torch.optim.SGD, lr=0.0), log_every_n_steps=1)
+    trainer = fit(module, folder, tmp_path, 2, 8)
+    loader = trainer.datamodule.val_dataloader()
+    assert isinstance(loader, ValidationBySource)
+    objective.eval()
+    losses_of: dict[str, list[float]] = {"many": [0.0, 0], "few": [0.0, 0]}
+    examples = Counter[str]()
+    for item, batches in enumerate(loader):
+        for part in batches:
+            sums = losses_of[loader.source_of(item)]
+            sums[0] += losses(objective, part)["mlm_loss"].item()
+            sums[1] += objective.counts(part)["mlm_loss"]
+            examples[loader.source_of(item)] += part.num_examples
+    columns = read_columns(tmp_path / "metrics.csv")
+    for source, (total, count) in losses_of.items():
+        assert columns[f"val/mlm_loss/{source}"] == ([2], [pytest.approx(total / count, rel=1e-5)])
+    total, count = (sum(each) for each in zip(*losses_of.values(), strict=True))
+    assert columns["val/mlm_loss"] == ([2], [pytest.approx(total / count, rel=1e-5)])
+    assert examples["many"] > 2 * examples["few"] > 0
+    trainer.datamodule._validation_samples = 6
+    some = trainer.datamodule.val_dataloader()
+    seen = Counter({some.source_of(item): 0 for item in range(len(some))})
+    for item, batches in enumerate(some):
+        seen[some.source_of(item)] += sum(part.num_examples for part in batches)
+    assert seen["many"] > seen["few"] > 0
+    assert 5 <= sum(seen.values()) <= 7
 
 
 def test_windows_and_validation_are_exact_means(prepared: Path, tmp_path: Path) -> None:

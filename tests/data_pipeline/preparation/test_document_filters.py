@@ -6,13 +6,16 @@ from typing import Any, cast
 import pytest
 from datatrove.pipeline.filters import LambdaFilter, RegexFilter, SamplerFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.formatters import PIIFormatter
 
+from data_pipeline.corpora.books import Books
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.executors import LocalExecutor
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.prepared.prepared_folder import open_folder
 from data_pipeline.records import Document
-from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, train_wordpiece
 from tests.support.checkout import run_command
 from tests.support.corpora import contents, reader, write_corpus
 
@@ -75,3 +78,35 @@ def test_groups_of_filters_are_keys_of_the_command(tmp_path: Path) -> None:
     assert "nothing to do" in run_command("prepare", *arguments, "output_dir=out", cwd=tmp_path).stdout
     other = run_command("prepare", *arguments[:-2], "executor.workers=1", "output_dir=out", cwd=tmp_path)
     assert "holds another preparation, with another filters" in other.stderr
+
+
+def test_mail_and_public_addresses_are_masked_by_a_key(tmp_path: Path) -> None:
+    """The default keeps them; private addresses name nobody."""
+    (tmp_path / "in").mkdir()
+    for number in range(9):
+        text = f"Write to jo{number}@acme.org now.\n\nIt runs at 8.8.8.{number} and 192.168.0.1 here.\n\n"
+        text += "word " * number
+        (tmp_path / "in" / f"{number}.txt").write_text(text)
+    formatters = {"pii": PIIFormatter()}
+    read = Books("c", tmp_path / "in", "", "")
+    texts = {}
+    for name, filters in {"plain": DocumentFilters(), "masked": DocumentFilters(formatters=formatters)}.items():
+        out = Preparation(tmp_path / name, 0.3, filters=filters)
+        manifest, _ = out.run([read], lambda texts: train_wordpiece(texts(), 90), {}, LocalExecutor(1))
+        folder = open_folder(tmp_path / name)
+        tokens = [token for shard in folder.read(manifest.splits["train"]) for token in shard.tokens.tolist()]
+        texts[name] = load_tokenizer(tmp_path / name / "tokenizer").decode(tokens).replace(" ", "")
+        assert manifest.health.get("removed", {}) == ({"paragraph changed by pii": 18} if filters.formatters else {})
+    assert "@acme.org" in texts["plain"]
+    assert "8.8.8." in texts["plain"]
+    assert "acme" not in texts["masked"]
+    assert "8.8.8." not in texts["masked"]
+    assert "@example." in texts["masked"]
+    assert "192.168.0.1" in texts["masked"]
+
+
+def test_formatters_must_be_those_of_datatrove() -> None:
+    with pytest.raises(ValueError, match=r"formatters\.mine must be a formatter of datatrove; got str"):
+        DocumentFilters(formatters={"mine": cast(Any, "x")})
+    unchanged = Document("d", ["a"])
+    assert DocumentFilters().formatted(unchanged) is unchanged

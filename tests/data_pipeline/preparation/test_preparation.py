@@ -132,7 +132,7 @@ def few(folder: Path) -> None:
         (empty, {}, "the corpus is empty"),
         (single, {}, "a single document"),
         (few, {"validation_fraction": 0.001}, r"validation_fraction=0\.001 of 7 documents leaves 0"),
-        (lambda folder: (folder / "3.txt").write_bytes(b"\xff\xfe\xff"), {}, r"3\.txt is not UTF-8"),
+        (lambda folder: (folder / "3.txt").write_bytes(b"\xff\xfe\xff"), {}, r"3\.txt, line 1 is not UTF-8"),
     ],
 )
 def test_wrong_input_is_named_and_writes_no_output(
@@ -438,10 +438,10 @@ def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(tmp_path: Path, s
 
 
 def test_folders_made_for_the_output_go_again_where_the_input_is_wrong(tmp_path: Path) -> None:
-    source = write_corpus(tmp_path / "text")
+    source = write_corpus(tmp_path / "text", files=2)
     for file in source.iterdir():
         file.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match=r"is not UTF-8[^;]*$"):
+    with pytest.raises(ValueError, match=r"0\.txt, line 1 is not UTF-8.*1\.txt, line 1 is not UTF-8.* may be larger$"):
         prepare(source, tmp_path / "new" / "deep" / "out", group_bytes=1 << 30)
     with pytest.raises(ValueError, match=r"0\.txt is not empty and not a prepared folder"):
         prepare(source, source / "0.txt")
@@ -484,6 +484,20 @@ def test_another_vocabulary_under_the_same_name_is_another_preparation(tmp_path:
     assert "holds another preparation, with another tokenizer" in shown
 
 
+def test_a_mixture_is_made_on_the_command_line(tmp_path: Path, command: Command) -> None:
+    for name, files in (("text", 6), ("more", 2)):
+        write_corpus(tmp_path / name, files)
+    sources = ["+corpus@corpus.a=text", "corpus.a.path=text", "+corpus@corpus.b=text", "corpus.b.path=more"]
+    settings = ["corpus.b.name=small", "corpus.b.language=de", "corpus.temperature=2", "formatters=pii"]
+    settings += ["validation_fraction=0.2"]
+    command("corpus=mixture", *sources, *settings, "output_dir=out", "tokenizer.vocab_size=120", "executor.workers=1")
+    manifest = Manifest.load(tmp_path / "out")
+    assert [source.name for source in manifest.sources] == ["text", "small"]
+    assert manifest.sources[0].weight == 1
+    assert 1.5 < manifest.sources[1].weight < 2
+    assert "pii" in dict(manifest.settings["formatters"])
+
+
 def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: Command) -> None:
     source = write_corpus(tmp_path / "text")
     vocabulary = tmp_path / "vocab.txt"
@@ -491,7 +505,7 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: 
     output = f"output_dir={tmp_path / 'out'}"
     for arguments, said in [
         (["corpus=text", "corpus.path=/nowhere"], "path=/nowhere names no file"),
-        (["corpus=wikipedia_dump", f"corpus.path={source}"], "is not a MediaWiki XML dump"),
+        (["corpus=wikipedia_dump", f"corpus.path={source}"], "names no file that this corpus reads; it has *.txt"),
         (["corpus=text", f"corpus.path={source}", f"tokenizer.path={vocabulary}"], "the vocabulary has no [MASK]"),
         (["corpus=text", f"corpus.path={source}", "corpus.pth=1"], "corpus.pth"),
         (["corpus=nothing"], "corpus/nothing"),

@@ -88,6 +88,24 @@ def test_copies_come_after_all_that_is_there_once() -> None:
     assert described(tasks) == ["a0", "b0", "c0", "a1", "c1", "a2", "c2"]
 
 
+def test_every_source_has_a_task_of_held_out_text_if_it_has_two_documents() -> None:
+    text, names = ExtractedText(Path("text")), ["a", "a", "b", "c"]
+
+    def held_out(*documents: int) -> dict[str, list[str]]:
+        tasks = tokenization_tasks(text, [[5]] * 4, names, documents)
+        return {prefix: [each.path.stem for each in inputs] for prefix, inputs in tasks if "validation" in prefix}
+
+    v = [f"validation-{number:05d}" for number in range(4)]
+    assert held_out(1, 1, 2, 5) == {
+        "validation/part-00": v[:2],
+        "validation/part-01": v[2:3],
+        "validation/part-02": v[3:],
+    }
+    assert held_out(2, 0, 1, 2) == {"validation/part-00": v[:2], "validation/part-01": v[2:]}
+    assert held_out(2, 2, 2, 1) == {"validation/part-00": v[:2], "validation/part-01": v[2:]}
+    assert held_out(1, 0, 1, 0) == held_out(0, 0, 0, 0) == {"validation/part": v}
+
+
 def write_text(path: Path, documents: list[list[str]]) -> Path:
     about = {"title": "", "copies": 1}
     records = ({"identifier": f"d{i}", **about, "sentences": sentences} for i, sentences in enumerate(documents))

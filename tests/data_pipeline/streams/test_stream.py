@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -383,6 +383,28 @@ def test_validation_is_the_same_every_time_and_can_be_cut_short(prepared: Path) 
     for (a,), (b,) in zip(first, second, strict=True):
         assert torch.equal(a.tokens.input_ids, b.tokens.input_ids)
         assert torch.equal(a.targets["mlm"].labels, b.targets["mlm"].labels)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_shorter_validation_is_a_sample_of_the_whole_split(prepared: Path, world_size: int) -> None:
+    """The examples are those that a whole pass gives, masks included, at even distances from begin to end."""
+    samples = make_samples(prepared, "validation", shuffle=False)
+
+    def examples(max_samples: int | None) -> list[list[int]]:
+        streams = [
+            ValidationStream(samples, 4, rank, world_size, max_samples=max_samples) for rank in range(world_size)
+        ]
+        found = []
+        for batches in zip(*streams, strict=True):
+            for batch in (each for (each,) in batches):
+                ends = batch.tokens.cu_seqlens[: batch.num_examples + 1].tolist()
+                found += [batch.tokens.input_ids[a:b].tolist() for a, b in pairwise(ends)]
+        return found
+
+    every, some = examples(None), examples(10)
+    assert len(some) == 10 < len(every)
+    assert some == [every[(2 * n + 1) * len(every) // 20] for n in range(10)]
+    assert examples(len(every)) == examples(10 * len(every)) == every
 
 
 @pytest.mark.parametrize("pairs", FORMATS, ids=lambda pairs: type(pairs).__name__)

@@ -1,0 +1,84 @@
+"""Bad input: a pass finds all of it, says it once, and the next run reads only those files again."""
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from data_pipeline.corpora.books import Books
+from data_pipeline.corpora.jsonl import JsonLines
+from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.preparation.executors import LocalExecutor
+from data_pipeline.preparation.preparation import Preparation
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from tests.support.texts import tiny_texts
+
+
+def write(folder: Path, bad: dict[int, str]) -> Path:
+    """Write six files of ten documents; in some, another line stands before the documents."""
+    folder.mkdir(exist_ok=True)
+    for number in range(6):
+        lines = [json.dumps({"text": " ".join(document)}) for document in tiny_texts(10, seed=number)]
+        before = [bad[number]] if number in bad else []
+        (folder / f"{number}.jsonl").write_text("\n".join([*before, *lines]) + "\n")
+    return folder
+
+
+def run(source: FileReader, output: Path) -> Manifest:
+    preparation = Preparation(output, validation_fraction=0.2, group_bytes=100)
+    return preparation.run([source], lambda texts: train_wordpiece(texts(), 120), {}, LocalExecutor(1))[0]
+
+
+def lines_of(folder: Path, allowed: int = 0) -> JsonLines:
+    return JsonLines(name="notes", path=folder, licence="", origin="", max_bad_lines=allowed)
+
+
+def test_all_bad_lines_of_a_pass_are_in_one_report(tmp_path: Path) -> None:
+    bad = dict.fromkeys(range(5), "{}")
+    source = write(tmp_path / "in", bad)
+    listing = tmp_path / "out.bad-input.txt"
+    with pytest.raises(
+        ValueError, match=r"^5 bad lines and files, all listed in .*bad-input\.txt: .*0\.jsonl, line 1 "
+    ):
+        run(lines_of(source), tmp_path / "out")
+    listed = listing.read_text().splitlines()
+    assert [line.split(" has no text")[0].rpartition("/")[2] for line in listed] == [f"{n}.jsonl, line 1" for n in bad]
+    with pytest.raises(ValueError, match=r"max_bad_lines=4 of corpus notes may be larger"):
+        run(lines_of(source, 4), tmp_path / "out")
+    manifest = run(lines_of(source, 5), tmp_path / "out")
+    assert manifest.sources[0].dropped["bad line"] == 5
+    assert not listing.exists()
+    run(lines_of(write(tmp_path / "in2", {})), tmp_path / "clean")
+    assert Manifest.load(tmp_path / "clean").splits == manifest.splits or manifest.totals("train")["documents"] > 40
+
+
+class Fragile(Books):
+    """Reader of books that cannot read some of them, and notes what it reads."""
+
+    broken: ClassVar[tuple[str, ...]] = ()
+    seen: ClassVar[list[str]] = []
+
+    def read_part(self, part: Part) -> "list[Item]":  # type: ignore[override]
+        self.seen.append(Path(part.name).stem)
+        if Path(part.name).stem in self.broken:
+            raise ValueError(f"{part.name} is damaged")
+        return list(super().read_part(part))
+
+
+def test_bad_files_do_not_hide_each_other_and_are_read_again_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(9):
+        text = " ".join(" ".join(document) for document in tiny_texts(5, seed=number))
+        (tmp_path / "in" / f"{number}.txt").write_text(text)
+    books = Fragile("books", tmp_path / "in", "", "")
+    seen = Fragile.seen
+    Fragile.broken = ("1", "4")
+    with pytest.raises(ValueError, match=r"1\.txt is damaged; .*4\.txt is damaged; finished work is kept"):
+        run(books, tmp_path / "out")
+    assert seen == [*"012345678"]
+    seen.clear()
+    Fragile.broken = ()
+    run(books, tmp_path / "out")
+    assert seen == ["1", "4"]
