@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.models.attention import choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers

@@ -13,7 +13,7 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.models.attention import PackedAttention, choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.layer_reading import LayerReading, layer_reading
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision

@@ -227,7 +227,7 @@ def test_new_weights_have_the_published_distribution() -> None:
     ("change", "said"),
     [
         ({"num_attention_heads": 5}, "hidden_size=32.*num_attention_heads=5"),
-        ({"hidden_act": "swish"}, "hidden_act=swish"),
+        ({"hidden_act": "swish"}, "hidden_act must be one of .*; got swish"),
         ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob=1\.0"),
         ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number, at least 1; got 0"),
         ({"num_attention_heads": 0}, "num_attention_heads must be a whole number, at least 1; got 0"),
