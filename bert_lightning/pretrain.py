@@ -164,9 +164,9 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
 def _attention(plan: RunPlan) -> PackedAttention:
     """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
     model = instantiate(plan.settings.model)
-    head_dim = model.hidden_size // model.num_attention_heads
     is_half_precision = plan.precision != "32-true"
-    return choose_attention(plan.device_type, model.attention_probs_dropout_prob, is_half_precision, head_dim)
+    dropout_p = model.attention_probs_dropout_prob
+    return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:

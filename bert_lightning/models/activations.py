@@ -11,3 +11,13 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
 }
+
+
+def gated(activation: Activation) -> Activation:
+    """Return the activation of a gated network (Shazeer, 2020): one half of the input, activated, times the other."""
+
+    def apply(x: Tensor) -> Tensor:
+        value, gate = x.chunk(2, -1)
+        return activation(value) * gate
+
+    return apply

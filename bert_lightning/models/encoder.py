@@ -5,17 +5,20 @@ knows no loss, no device and no framework; how sequences see only themselves is 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.models.activations import ACTIVATIONS
+from bert_lightning.models.activations import ACTIVATIONS, gated
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
-from bert_lightning.models.embeddings import Embeddings
+from bert_lightning.models.embeddings import Embeddings, computing_dtype
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.neighbors import look_at_neighbors
+from bert_lightning.models.rotary import rotate
+from bert_lightning.models.windows import EVERYTHING
 from data_pipeline.streams.packing import PackedTokens
 
 _HALVES = {
@@ -26,47 +29,77 @@ _HALVES = {
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of every sequence to itself; query, key and value in one projection."""
+    """Multi-head attention of every sequence to itself; query, key and value in one projection.
 
-    def __init__(self, config: EncoderConfig, attention: PackedAttention) -> None:
+    Args:
+        config: The encoder's sizes.
+        attention: How packed sequences attend to themselves.
+        number: The layer, from 0, which decides how far a token sees.
+    """
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention, number: int) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.dropout_p = config.attention_probs_dropout_prob
-        self.attention = attention
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        window = config.window_of(number)
+        self.attention = attention if window == EVERYTHING else partial(attention, window=window)
+        self.theta = config.theta_of(number)
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.use_bias)
 
     def forward(self, hidden: Tensor, tokens: PackedTokens) -> Tensor:
         """Return the context of every token, (tokens, hidden)."""
         qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))  # (tokens, 3, heads, head_dim)
+        if self.theta is not None:
+            qkv = rotate(qkv, tokens.position_ids, self.theta)
         dropout_p = self.dropout_p if self.training else 0.0
         return self.attention(qkv, tokens.cu_seqlens, tokens.max_seqlen, dropout_p).flatten(1)
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then a feed-forward network; a residual connection and LayerNorm after each."""
+    """Attention, then a feed-forward network; a residual connection around each, LayerNorm after or before each.
 
-    def __init__(self, config: EncoderConfig, attention: PackedAttention) -> None:
+    Args:
+        config: The encoder's sizes.
+        attention: How packed sequences attend to themselves.
+        number: The layer, from 0.
+    """
+
+    def __init__(self, config: EncoderConfig, attention: PackedAttention, number: int) -> None:
         super().__init__()
-        self.attention = SelfAttention(config, attention)
-        self.attention_output = nn.Linear(config.hidden_size, config.hidden_size)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        hidden_size, bias = config.hidden_size, config.use_bias
+        is_gated = config.feed_forward == "gated"
+        norm = partial(nn.LayerNorm, hidden_size, eps=config.layer_norm_eps, bias=bias)
+        self.is_pre = config.norm == "pre"
+        self.attention = SelfAttention(config, attention, number)
+        self.attention_output = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.attention_norm = nn.Identity() if config.reads_normalized(number) else norm()
+        self.intermediate = nn.Linear(hidden_size, config.intermediate_size * (2 if is_gated else 1), bias=bias)
+        self.output = nn.Linear(config.intermediate_size, hidden_size, bias=bias)
+        self.output_norm = norm()
+        activation = ACTIVATIONS[config.hidden_act]
+        self.activation = gated(activation) if is_gated else activation
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return (tokens, hidden), or only some rows of it; all tokens are attended to either way."""
-        context = self.attention(hidden, tokens)
+        context = self.attention(self._read(self.attention_norm, hidden), tokens)
         if rows is not None:
             context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
         hidden = self._add(self.attention_norm, self.attention_output(context), hidden)
-        return self._add(self.output_norm, self.output(self.activation(self.intermediate(hidden))), hidden)
+        inner = self.activation(self.intermediate(self._read(self.output_norm, hidden)))  # (rows, intermediate)
+        return self._add(self.output_norm, self.output(inner), hidden)
 
-    def _add(self, norm: nn.LayerNorm, update: Tensor, hidden: Tensor) -> Tensor:
-        """Add to the residual stream, which is bf16 under autocast, and normalize; LayerNorm computes in fp32."""
-        return norm(self.dropout(update, hidden)).to(update.dtype)
+    def _read(self, norm: nn.Module, hidden: Tensor) -> Tensor:
+        """Return what a half of the layer reads: the residual stream, normalized if LayerNorm comes before."""
+        return norm(hidden) if self.is_pre else hidden
+
+    def _add(self, norm: nn.Module, update: Tensor, hidden: Tensor) -> Tensor:
+        """Add to the residual stream and normalize if LayerNorm comes after; it computes in fp32.
+
+        Under autocast a stream that is normalized is bf16, and one that only grows is fp32.
+        """
+        added = self.dropout(update, hidden)
+        return added if self.is_pre else norm(added).to(update.dtype)
 
 
 class Encoder(nn.Module):
@@ -82,10 +115,14 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(make_layers(config, attention))
+        norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=config.use_bias)
+        self.norm = norm if config.norm == "pre" else None
         initialize(self, config)
+        if config.initialization == "scaled_residual":
+            scale_residuals(self.path())
         if config.initialization == "neighbors":
             look_at_neighbors(
-                self.embeddings.position.weight,
+                cast(nn.Embedding, self.embeddings.position).weight,
                 [layer.attention.qkv.weight for layer in self.path()],
                 config.num_attention_heads,
                 config.initializer_range,
@@ -114,15 +151,21 @@ class Encoder(nn.Module):
         *earlier, last = self.path()
         for layer in earlier:
             hidden = layer(hidden, tokens)
-        return last(hidden, tokens, rows)
+        return self._finish(last(hidden, tokens, rows))
 
     def hidden_states(self, tokens: PackedTokens) -> Iterator[Tensor]:
         """Yield the hidden states of packed tokens, (tokens, hidden): those of the embeddings, then of each layer."""
         hidden = self.embeddings(tokens)
         yield hidden
-        for layer in self.path():
+        *earlier, last = self.path()
+        for layer in earlier:
             hidden = layer(hidden, tokens)
             yield hidden
+        yield self._finish(last(hidden, tokens))
+
+    def _finish(self, hidden: Tensor) -> Tensor:
+        """Normalize the end of a residual stream that no layer has normalized."""
+        return hidden if self.norm is None else self.norm(hidden).to(computing_dtype(hidden))
 
     def path(self) -> list[EncoderLayer]:
         """Return the layers in the order in which tokens pass through them; a shared one is there several times."""
@@ -138,14 +181,22 @@ def make_layers(config: EncoderConfig, attention: PackedAttention) -> list[Encod
     If groups share one half of a layer, the others of a group have that half of the first one.
     """
     if config.shared_parameters == "all":
-        return [EncoderLayer(config, attention) for _ in range(config.num_hidden_groups)]
-    layers = [EncoderLayer(config, attention) for _ in range(config.num_hidden_layers)]
+        return [EncoderLayer(config, attention, number) for number in range(config.num_hidden_groups)]
+    layers = [EncoderLayer(config, attention, number) for number in range(config.num_hidden_layers)]
     firsts: dict[int, EncoderLayer] = {}
     for number, layer in enumerate(layers):
         first = firsts.setdefault(config.group_of(number), layer)
         for name in _HALVES.get(config.shared_parameters, ()):
             setattr(layer, name, getattr(first, name))
     return layers
+
+
+@torch.no_grad()
+def scale_residuals(layers: list[EncoderLayer]) -> None:
+    """Divide the matrices that add to the residual stream by sqrt(2 layers), each once (Radford et al., 2019)."""
+    weights = {weight for layer in layers for weight in (layer.attention_output.weight, layer.output.weight)}
+    for weight in weights:
+        weight.div_((2 * len(layers)) ** 0.5)
 
 
 def initialize(module: nn.Module, config: EncoderConfig) -> None:

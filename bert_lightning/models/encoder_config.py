@@ -1,7 +1,8 @@
 """What an encoder looks like: sizes, probabilities, and the choices that tell BERT from its relatives.
 
 The defaults are BERT's. A RoBERTa has a position_offset, an ALBERT shared layers and a small embedding_size, an
-ELECTRA's discriminator the latter alone.
+ELECTRA's discriminator the latter alone. A ModernBERT has rotary positions, norm=pre, gated networks, no biases and
+local attention; a GPT-2 has norm=pre, no embedding_norm, and is causal.
 """
 
 from dataclasses import dataclass, fields
@@ -24,12 +25,17 @@ _SIZES = {
     "embedding_size": (1, 1 << 16),
     "position_offset": (0, 1 << 16),
     "num_hidden_groups": (1, 1 << 10),
+    "local_attention": (2, 1 << 20),
+    "global_attn_every_n_layers": (1, 1 << 10),
 }
 """The least value, and one far above any BERT, so that a size that makes no sense is an error before it is memory."""
-_OPTIONAL = ("embedding_size",)
+_OPTIONAL = ("embedding_size", "local_attention")
 _CHOICES = {
     "hidden_act": tuple(ACTIVATIONS),
-    "initialization": ("bert", "neighbors"),
+    "initialization": ("bert", "neighbors", "scaled_residual"),
+    "positions": ("learned", "rotary"),
+    "norm": ("post", "pre"),
+    "feed_forward": ("plain", "gated"),
     "shared_parameters": ("none", "attention", "feed_forward", "all"),
 }
 _PUBLISHED = (
@@ -67,13 +73,25 @@ class EncoderConfig:
         initializer_range: Standard deviation of new weights.
         layer_norm_eps: What LayerNorm adds to the variance.
         pad_token_id: The token whose embedding begins at zero.
-        initialization: How the weights begin: as BERT's, or as `look_at_neighbors` changes them.
+        initialization: How the weights begin: as BERT's; as `look_at_neighbors` changes them; or with the matrices that
+            add to the residual stream divided by sqrt(2 layers) (Radford et al., 2019).
         embedding_size: Width of the embeddings (Lan et al., 2019, section 3.1); None for `hidden_size`. If the two
             differ, a linear layer stands between embeddings and layers.
         position_offset: Row of the position table that the first token of a sequence takes, 2 in RoBERTa. The table
             has as many rows more than `max_position_embeddings`.
         shared_parameters: Weights that the layers of a group share (Lan et al., 2019, table 4).
         num_hidden_groups: Groups of successive layers that share weights.
+        positions: A table of learned positions, or rotary ones, which turn queries and keys in every layer.
+        rope_theta: Base of the frequencies of rotary positions.
+        local_rope_theta: The same in layers with local attention; None for `rope_theta`.
+        norm: Whether LayerNorm follows each half of a layer, or precedes it; then one more follows the last layer.
+        embedding_norm: Whether embeddings are normalized. With norm=pre the first layer's attention then reads them as
+            they are, if it is not shared.
+        use_bias: Whether linear layers and LayerNorms have biases.
+        feed_forward: A network of two matrices, or a gated one of three.
+        is_causal: Whether a token sees itself and earlier tokens alone.
+        local_attention: Width of local attention: a token sees half of it on either side. None for no local layers.
+        global_attn_every_n_layers: Distance between layers without local attention; the first layer is one of them.
     """
 
     vocab_size: int
@@ -94,6 +112,16 @@ class EncoderConfig:
     position_offset: int = 0
     shared_parameters: str = "none"
     num_hidden_groups: int = 1
+    positions: str = "learned"
+    rope_theta: float = 10_000.0
+    local_rope_theta: float | None = None
+    norm: str = "post"
+    embedding_norm: bool = True
+    use_bias: bool = True
+    feed_forward: str = "plain"
+    is_causal: bool = False
+    local_attention: int | None = None
+    global_attn_every_n_layers: int = 3
 
     def __post_init__(self) -> None:
         if self.vocab_size is None:
@@ -107,13 +135,13 @@ class EncoderConfig:
         if not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"model.pad_token_id={self.pad_token_id} is not below model.vocab_size={self.vocab_size}")
         self._check_sharing()
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ValueError(
+                "model.positions=rotary needs an even model.hidden_size / model.num_attention_heads; "
+                f"got {self.head_dim}"
+            )
         if self.initialization == "neighbors":
-            check_sizes(self.hidden_size, self.num_attention_heads)
-            if self.embedding_width != self.hidden_size:
-                raise ValueError(
-                    f"model.initialization=neighbors needs model.embedding_size={self.hidden_size}, which is "
-                    f"model.hidden_size; got {self.embedding_size}"
-                )
+            self._check_neighbors()
 
     def _check_each(self) -> None:
         """Raise a ValueError if a value makes no sense whatever the others are."""
@@ -128,8 +156,8 @@ class EncoderConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not a probability below 1")
-        for name in ("initializer_range", "layer_norm_eps"):
-            if getattr(self, name) <= 0:
+        for name in ("initializer_range", "layer_norm_eps", "rope_theta", "local_rope_theta"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
 
     def _check_sharing(self) -> None:
@@ -144,6 +172,25 @@ class EncoderConfig:
                 f"model.num_hidden_groups={self.num_hidden_groups} does nothing with model.shared_parameters=none; "
                 "take all, attention or feed_forward"
             )
+        if self.local_attention is not None and self.shares_attention:
+            raise ValueError(
+                f"model.local_attention={self.local_attention} makes layers attend differently, so they cannot have "
+                f"model.shared_parameters={self.shared_parameters}; take none or feed_forward"
+            )
+
+    def _check_neighbors(self) -> None:
+        """Raise a ValueError if heads cannot begin by looking at tokens on both sides through learned positions."""
+        check_sizes(self.hidden_size, self.num_attention_heads)
+        if self.embedding_width != self.hidden_size:
+            raise ValueError(
+                f"model.initialization=neighbors needs model.embedding_size={self.hidden_size}, which is "
+                f"model.hidden_size; got {self.embedding_size}"
+            )
+        for name, wanted in (("positions", "learned"), ("is_causal", False)):
+            if getattr(self, name) != wanted:
+                raise ValueError(
+                    f"model.initialization=neighbors needs model.{name}={wanted}; got {getattr(self, name)}"
+                )
 
     @property
     def padded_vocab_size(self) -> int:
@@ -159,6 +206,36 @@ class EncoderConfig:
     def head_dim(self) -> int:
         """Width of an attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def shares_attention(self) -> bool:
+        """Whether layers of a group have the same attention."""
+        return self.shared_parameters in ("attention", "all")
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether there are tokens that do not see the whole of their sequence."""
+        return self.is_causal or self.local_attention is not None
+
+    def is_local(self, layer: int) -> bool:
+        """Return whether a layer, counted from 0, has local attention."""
+        return self.local_attention is not None and layer % self.global_attn_every_n_layers != 0
+
+    def window_of(self, layer: int) -> tuple[int, int]:
+        """Return how many tokens a token of a layer sees before and after itself, -1 for all of them."""
+        side = self.local_attention // 2 if self.local_attention is not None and self.is_local(layer) else -1
+        return side, 0 if self.is_causal else side
+
+    def theta_of(self, layer: int) -> float | None:
+        """Return the base of the rotary positions of a layer, None if positions are learned."""
+        if self.positions == "learned":
+            return None
+        has_own = self.local_rope_theta is not None and self.is_local(layer)
+        return self.local_rope_theta if has_own else self.rope_theta
+
+    def reads_normalized(self, layer: int) -> bool:
+        """Return whether what a layer's attention reads is normalized already, as ModernBERT's first layer has it."""
+        return layer == 0 and self.norm == "pre" and self.embedding_norm and not self.shares_attention
 
     def group_of(self, layer: int) -> int:
         """Return the group of a layer, from 0; layers of a group share `shared_parameters`."""

@@ -32,9 +32,9 @@ class MaskedLMHead(nn.Module):
         super().__init__()
         check_whole_number("objective.chunk_rows", chunk_rows, or_null=True)
         self.chunk_rows = chunk_rows
-        self.transform = nn.Linear(config.hidden_size, config.embedding_width)
+        self.transform = nn.Linear(config.hidden_size, config.embedding_width, bias=config.use_bias)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.norm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
+        self.norm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps, bias=config.use_bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         num_padded = config.padded_vocab_size - config.vocab_size
         self.register_buffer("padding_bias", torch.full((num_padded,), -torch.inf), persistent=False)

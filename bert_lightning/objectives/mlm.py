@@ -31,6 +31,8 @@ class MaskedLM(Objective):
         chunk_rows: int | None = None,
     ) -> None:
         super().__init__()
+        if config.is_causal:
+            raise ValueError("model.is_causal=true sees nothing after a mask, which objectives with masked tokens need")
         self.encoder = Encoder(config, attention)
         self.mlm_head = MaskedLMHead(config, chunk_rows)
         self.quantities = mlm_quantities(mlm_weight)

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
-from transformers import AlbertConfig, AlbertModel, BertConfig, BertForPreTraining, RobertaConfig, RobertaModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForPreTraining,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -31,6 +40,7 @@ RELATIVES = {
     "albert_base": lambda: AlbertModel(
         AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072), False
     ),
+    "modernbert_base": lambda: ModernBertModel(ModernBertConfig()),
 }
 
 
@@ -53,7 +63,7 @@ def test_a_relative_has_as_many_parameters_as_the_reference(name: str) -> None:
         ours = Encoder(config)
     number, expected = (sum(p.numel() for p in model.parameters()) for model in (ours, theirs))
     padding = (config.padded_vocab_size - config.vocab_size) * config.embedding_width
-    segments = (theirs.config.type_vocab_size - config.type_vocab_size) * config.embedding_width
+    segments = (getattr(theirs.config, "type_vocab_size", 0) - config.type_vocab_size) * config.embedding_width
     assert number - padding == expected - segments
 
 
