@@ -192,11 +192,6 @@ def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenize
         log.info("init_from has %s, which this objective does not use", _modules(loaded.unexpected_keys))
 
 
-def _is_free(name: str) -> bool:
-    """Return whether a field of the encoder's sizes may differ from that of the weights."""
-    return name.endswith(("_prob", "_range"))
-
-
 def _modules(tensors: list[str]) -> str:
     """Return the modules of tensors, as text."""
     return ", ".join(sorted({name.rpartition(".")[0] for name in tensors}))
