@@ -19,7 +19,7 @@ from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
-from bert_lightning.execution.sharding import blocks_of, recompute_activations
+from bert_lightning.execution.sharding import recompute_activations, units_of
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
@@ -144,7 +144,7 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     if settings.activation_checkpointing:
         recompute_activations(objective)
     if is_sharded:
-        blocks_of(objective)  # an objective that cannot be sharded says so now
+        units_of(objective)  # an objective that cannot be sharded says so now
     return TrainingModule(
         objective,
         instantiate(settings.optimizer),
@@ -164,9 +164,9 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
 def _attention(plan: RunPlan) -> PackedAttention:
     """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
     model = instantiate(plan.settings.model)
-    head_dim = model.hidden_size // model.num_attention_heads
     is_half_precision = plan.precision != "32-true"
-    return choose_attention(plan.device_type, model.attention_probs_dropout_prob, is_half_precision, head_dim)
+    dropout_p = model.attention_probs_dropout_prob
+    return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:

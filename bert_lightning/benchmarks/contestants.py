@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.models.attention import choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
@@ -165,8 +165,8 @@ def ours(setting: Setting) -> Ours:
     torch.manual_seed(setting.seed)
     is_half = setting.dtype == torch.bfloat16
     config = setting.config
-    head_dim = config.hidden_size // config.num_attention_heads
-    attention = choose_attention(setting.device.type, config.attention_probs_dropout_prob, is_half, head_dim)
+    dropout_p = config.attention_probs_dropout_prob
+    attention = choose_attention(setting.device.type, dropout_p, is_half, config.head_dim, config.has_windows)
     model = setting.make_objective(config=setting.config, attention=attention).to(setting.device)
     if setting.precision == "fp8":
         to_float8(model)

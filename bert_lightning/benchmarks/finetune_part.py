@@ -99,9 +99,9 @@ class FinetunePart:
 
     def _objective(self) -> TaskObjective:
         config = self.pretrained.config
-        head_dim = config.hidden_size // config.num_attention_heads
         dropout = config.attention_probs_dropout_prob
-        return self.task.objective(config, choose_attention(self.device.type, dropout, self.is_half, head_dim), None)
+        attention = choose_attention(self.device.type, dropout, self.is_half, config.head_dim, config.has_windows)
+        return self.task.objective(config, attention, None)
 
     def _ours(self) -> Ours:
         torch.manual_seed(self.seed)

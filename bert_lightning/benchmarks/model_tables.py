@@ -7,7 +7,7 @@ from pathlib import Path
 from bert_lightning.benchmarks.chart import write_chart
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.step_speed import Runner, median
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.useful_flops import FORMULA, step_flops
 from data_pipeline.streams.packing import MLM, PackedBatch
 

@@ -10,7 +10,7 @@ from transformers import BertConfig
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, MakeOptimizer
 from bert_lightning.checkpoints.huggingface import from_huggingface, to_config_json, to_huggingface
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TaskHead
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.tasks.answer_windows import END, START
 from data_pipeline.tasks.encoded import LABELS

@@ -20,7 +20,7 @@ from bert_lightning.checkpoints.plain_pickle import load_plain
 from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_names import HEADS
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer

@@ -20,12 +20,12 @@ from torch import Tensor
 from bert_lightning.checkpoints.task_head import KINDS, POOLER, TaskHead, find_head
 from bert_lightning.checkpoints.tensor_checks import OUR_TOKEN_TABLE, check_names, check_tensor, shapes
 from bert_lightning.checkpoints.tensor_names import HEADS, THEIR_POOLER, architecture, has_any, names, without
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG, write_tokenizer_files
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.plain_files import has_file, plain_file, read_plain
-from data_pipeline.untrusted.typed_fields import build, checked, shown
+from data_pipeline.untrusted.typed_fields import build, checked, listed, shown
 
 _TOKEN_TABLE = "bert.embeddings.word_embeddings.weight"
 _COPIES = {"cls.predictions.decoder.weight": _TOKEN_TABLE, "cls.predictions.decoder.bias": "cls.predictions.bias"}
@@ -48,8 +48,9 @@ def to_huggingface(
         head: The head of a fine-tuned model, None for a pre-trained one.
 
     Raises:
-        ValueError: naming the tensors that are missing or have no counterpart.
+        ValueError: naming the tensors that are missing or have no counterpart, or what makes the encoder no BERT.
     """
+    _check_is_bert(config)
     extra = _extra(state, head)
     state = {
         name.replace(_SOP_POOLER, f"{HEADS[1]}."): tensor
@@ -151,10 +152,16 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
     ours = {_as_nsp(name): tensor for name, tensor in state.items()}
-    check_names(where, set(ours) - _extra(ours, head), set(_wanted(ours, config, head)), _model(head))
     expected = shapes(config, head)
+    check_names(where, set(ours) - _extra(ours, head), _own_names(expected, ours, head), _model(head))
     for name, tensor in state.items():
         check_tensor(name, tensor, expected[_as_nsp(name)], f"the configuration in {where}")
+
+
+def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
+    """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
+    modules = [each for each in HEADS if has_any(found, each)] if head is None else KINDS[head.kind].modules
+    return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 
 def _as_nsp(name: str) -> str:
@@ -165,7 +172,12 @@ def _as_nsp(name: str) -> str:
 def to_config_json(
     config: EncoderConfig, architecture: str = "BertForPreTraining", head: TaskHead | None = None
 ) -> dict[str, Any]:
-    """Return config.json of transformers for our sizes, one of its classes, and the labels of a head."""
+    """Return config.json of transformers for our sizes, one of its classes, and the labels of a head.
+
+    Raises:
+        ValueError: if the encoder is no BERT.
+    """
+    _check_is_bert(config)
     return {
         "architectures": [architecture],
         "model_type": "bert",
@@ -173,6 +185,15 @@ def to_config_json(
         **config.as_dict(),
         **(head.config_fields() if head is not None else {}),
     }
+
+
+def _check_is_bert(config: EncoderConfig) -> None:
+    """Raise a ValueError naming what the BERT of transformers does not have."""
+    others = [f"model.{name}={value}" for name, value in config.beyond_bert().items()]
+    if not config.type_vocab_size:
+        others.append("model.type_vocab_size=0")
+    if others:
+        raise ValueError(f"the encoder has {listed(others)}, which BERT's classes in transformers do not have")
 
 
 def from_config_json(content: Mapping[str, Any], where: str = CONFIG) -> EncoderConfig:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bert_lightning.checkpoints.known_sources import licence_of
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.typed_fields import checked, entry
 

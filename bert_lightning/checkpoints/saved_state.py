@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tokenizers.tokenizer_files import check_tokenizer_files
 from data_pipeline.untrusted.typed_fields import build, checked, entry, shown, whole_number
 

@@ -1,20 +1,27 @@
 """Whether tensors that others wrote are those of a model: their names, kinds and shapes, before a model is built."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.models.encoder import EncoderConfig
-from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.heads import MaskedLMHead, SentencePairHead
 from data_pipeline.untrusted.typed_fields import listed
 
 OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
 
 
 def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of MaskedLMWithNSP, and of a head, by name, without memory for any."""
+    """Return the shape of every tensor of an encoder, of all heads of pre-training, and of a head, by name.
+
+    No memory is taken for any.
+    """
     with torch.device("meta"):
-        pretraining = {name: tuple(tensor.shape) for name, tensor in MaskedLMWithNSP(config).state_dict().items()}
+        model = nn.ModuleDict(
+            {"encoder": Encoder(config), "mlm_head": MaskedLMHead(config), "nsp_head": SentencePairHead(config)}
+        )
+        pretraining = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return pretraining | (head.shapes(config.hidden_size) if head is not None else {})
 
 

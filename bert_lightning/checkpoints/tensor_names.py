@@ -6,7 +6,7 @@ Query, key and value are one matrix here and three there; everything else has on
 from collections.abc import Collection, Iterable
 
 from bert_lightning.checkpoints.task_head import KINDS, POOLER, TaskHead
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 
 HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier")
 """Heads of pre-training; a published encoder may come without them."""

@@ -43,6 +43,22 @@ def blocks_of(objective: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(blocks))
 
 
+def units_of(objective: nn.Module) -> list[nn.Module]:
+    """Return the blocks as the units that are sharded.
+
+    Raises:
+        ValueError: if there are none, or if two of them share weights, which FSDP2 does not take.
+    """
+    blocks = blocks_of(objective)
+    weights = [parameter for block in blocks for parameter in block.parameters()]
+    if len(set(weights)) < len(weights):
+        raise ValueError(
+            "the layers share a part of their weights, which strategy=fsdp does not take; take "
+            "model.shared_parameters=all or none, or strategy=ddp"
+        )
+    return blocks
+
+
 def recompute_activations(objective: nn.Module) -> None:
     """Keep only the inputs of every block for the backward pass and compute the rest anew there (Chen et al., 2016).
 
@@ -67,7 +83,7 @@ def shard(objective: nn.Module, mesh: DeviceMesh, options: ShardingOptions | Non
     """
     options = options or ShardingOptions()
     policy = MixedPrecisionPolicy(param_dtype=options.param_dtype, reduce_dtype=torch.float32)
-    blocks = blocks_of(objective)
+    blocks = units_of(objective)
     is_first = dist.get_rank() == 0
     values: dict[str, Any] = objective.state_dict() if is_first else {}
     buffers = [buffer for _, buffer in objective.named_buffers()] if is_first else []

@@ -15,7 +15,7 @@ from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_v1, me
 from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering, QuestionAnswering
 from data_pipeline.tasks.answer_windows import AnswerWindows, encode_questions
 from data_pipeline.tasks.squad import read_squad

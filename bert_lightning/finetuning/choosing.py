@@ -15,7 +15,7 @@ from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.multiple_choice import MultipleChoice
 from data_pipeline.tasks.choice_pairs import encode_choices
 from data_pipeline.tasks.choices import read_choices, read_codah, read_swag

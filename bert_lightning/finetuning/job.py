@@ -13,7 +13,7 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.models.attention import PackedAttention, choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.layer_reading import LayerReading, layer_reading
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision
@@ -84,8 +84,10 @@ def prepare_job(cfg: DictConfig) -> Job:
     if not reading.is_last and not cfg.freeze:
         raise ValueError(f"layers={list(cfg.layers)} needs freeze=true: other layers are features of a frozen encoder")
     device_type = "cuda" if processes.accelerator == "gpu" else "cpu"
-    head_dim, is_half = config.hidden_size // config.num_attention_heads, precision != "32-true"
-    attention = choose_attention(device_type, config.attention_probs_dropout_prob, is_half, head_dim)
+    is_half = precision != "32-true"
+    attention = choose_attention(
+        device_type, config.attention_probs_dropout_prob, is_half, config.head_dim, config.has_windows
+    )
     splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len)
     train = splits[TRAIN]
     splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))

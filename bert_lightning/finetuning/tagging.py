@@ -15,7 +15,7 @@ from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.token_classification import TokenClassification
 from data_pipeline.tasks.tables import TABLE_SUFFIXES
 from data_pipeline.tasks.tagged import read_conll, read_conllu, read_tagged_table

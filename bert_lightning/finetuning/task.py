@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import EncodedExamples
 

@@ -18,7 +18,7 @@ from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
 from bert_lightning.finetuning.text_sources import TableTexts, TextSource
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import LABELS
 from data_pipeline.tasks.tables import Row

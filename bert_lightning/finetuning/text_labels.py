@@ -12,7 +12,7 @@ from torch.nn import functional
 from bert_lightning.checkpoints.task_head import PROBLEM_TYPES, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.text_metrics import CLASS_METRICS, NUMBER_METRICS, SET_METRICS, Metric
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.sequence_classification import (
     MultiLabelClassification,
     SequenceClassification,

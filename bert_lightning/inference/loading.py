@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
 from bert_lightning.checkpoints.task_head import KINDS, POOLER
 from bert_lightning.models.attention import choose_attention
-from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead, Pooler
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.settings.config import find_accelerator

@@ -15,13 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bert_lightning.models.dropout import dropout_mask, rounded
+from bert_lightning.models.windows import EVERYTHING, Window, visible
 from data_pipeline.internals import check_internal
 
 check_internal(torch, "_softmax_backward_data", "torch 2.11 and 2.13")
 check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 
-PackedAttention = Callable[[Tensor, Tensor, int, float], Tensor]
-"""(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim)."""
+PackedAttention = Callable[..., Tensor]
+"""(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim).
+
+A model in which tokens do not see all of their sequence gives a `window` besides.
+"""
 FLASH_MULTIPLE, FLASH_MOST = 8, 256
 """Head dimensions that flash attention takes: multiples of the first up to the second."""
 GROUP_WEIGHTS = 1 << 19
@@ -30,17 +34,21 @@ FUSED_HEAD_DIMS = (16, 32, 64)
 """Head dimensions of `fused_attention`."""
 
 
-def looped_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
+def looped_attention(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, window: Window = EVERYTHING
+) -> Tensor:
     """Attend with plain matrix products, to sequences of equal length at once: every device and precision.
 
     Reading the offsets waits for the device, so GPUs take another function. On CPUs these products take a third of the
     time of scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
     """
-    return _attend_each(qkv, cu_seqlens, max_seqlen, dropout_p)[0]
+    return _attend_each(qkv, cu_seqlens, max_seqlen, dropout_p, *window)[0]
 
 
 @torch.library.custom_op("bert_lightning::attend_each", mutates_args=())
-def _attend_each(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
+def _attend_each(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, before: int = -1, after: int = -1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the context, and for the backward pass the attention weights and the mask of dropout.
 
     It is one operation for the compiler, which cannot follow a loop over lengths. Weights and mask are flat:
@@ -54,6 +62,8 @@ def _attend_each(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: fl
         query, key, value = group.gather(qkv)  # each (sequences * heads, length, head_dim)
         weights = group.squares(flat_weights)  # (sequences * heads, length, length)
         torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=weights)
+        if (before, after) != EVERYTHING:
+            weights.masked_fill_(~visible(group.length, (before, after), qkv.device), -torch.inf)
         torch.softmax(weights, -1, out=weights)
         if dropout_p:
             weights = weights * dropout_mask(weights, dropout_p, out=group.squares(flat_mask))
@@ -161,7 +171,9 @@ def _positions(begins: list[int], length: int) -> slice | Tensor:
 
 
 @_attend_each.register_fake
-def _(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, before: int = -1, after: int = -1
+) -> tuple[Tensor, Tensor, Tensor]:
     return qkv.new_empty(qkv.shape[0], *qkv.shape[2:]), *_flat_squares(qkv, max_seqlen, dropout_p)
 
 
@@ -173,21 +185,25 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    qkv, cu_seqlens, _, ctx.dropout_p = inputs
+    qkv, cu_seqlens, _, ctx.dropout_p, *_window = inputs
     _, weights, mask = output
     ctx.mark_non_differentiable(weights, mask)
     ctx.save_for_backward(qkv, cu_seqlens, weights, mask)
 
 
-def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor, None, None, None]:
+def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradient of `qkv`; keys out of the window have weights of zero, so they get none."""
     qkv, cu_seqlens, weights, mask = ctx.saved_tensors
-    return _attend_each_backward(gradient, qkv, cu_seqlens, weights, mask, ctx.dropout_p), None, None, None
+    of_qkv = _attend_each_backward(gradient, qkv, cu_seqlens, weights, mask, ctx.dropout_p)
+    return of_qkv, None, None, None, None, None
 
 
 _attend_each.register_autograd(_backward, setup_context=_keep)
 
 
-def padded_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
+def padded_attention(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, window: Window = EVERYTHING
+) -> Tensor:
     """Attend to sequences padded to `max_seqlen`, with torch's kernels: any GPU, any precision, nothing is waited for.
 
     Padding costs memory and time: batches that are half full take about twice of both in this function. Sequences of
@@ -202,42 +218,58 @@ def padded_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p
     query, key, value = padded.permute(2, 0, 3, 1, 4)  # each (sequences, heads, max_seqlen, head_dim)
     lengths = cu_seqlens.diff().clamp(min=1)  # an empty sequence attends to a row of zeros, not to nothing
     is_real = torch.arange(max_seqlen, device=qkv.device) < lengths[:, None]  # (sequences, max_seqlen)
-    context = F.scaled_dot_product_attention(query, key, value, is_real[:, None, None], dropout_p)
+    mask = is_real[:, None]  # (sequences, 1, keys), for all queries
+    if window != EVERYTHING:
+        itself = torch.eye(max_seqlen, dtype=torch.bool, device=qkv.device)  # a row of padding must see something
+        mask = (mask & visible(max_seqlen, window, qkv.device)) | itself  # (sequences, queries, keys)
+    context = F.scaled_dot_product_attention(query, key, value, mask[:, None], dropout_p)
     return context.transpose(1, 2).flatten(0, 1).index_select(0, row)  # (tokens, heads, head_dim)
 
 
-def varlen_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
+def varlen_attention(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, window: Window = EVERYTHING
+) -> Tensor:
     """Attend to all sequences in one flash-attention kernel; CUDA only, half precision only, no dropout.
 
-    The seven arguments are given by position: what follows them differs between torch 2.11 and 2.13.
+    Seven arguments are given by position: what follows them differs between torch 2.11 and 2.13, but for `window_size`.
     """
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = qkv.unbind(1)  # each (tokens, heads, head_dim)
-    context = varlen_attn(query, key, value, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
-    return cast(Tensor, context)  # a tuple only if more than the context is asked for
+    offsets = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
+    return cast(Tensor, varlen_attn(query, key, value, *offsets, window_size=window))  # no tuple, unless asked for
 
 
-def flash_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
+def flash_attention(
+    qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float, window: Window = EVERYTHING
+) -> Tensor:
     """Attend with the operation beneath `varlen_attn`, which has dropout; CUDA only, half precision only."""
     query, key, value = qkv.unbind(1)  # each (tokens, heads, head_dim)
-    return flash_context(query, key, value, cu_seqlens, max_seqlen, dropout_p)
+    return flash_context(query, key, value, cu_seqlens, max_seqlen, dropout_p, window)
 
 
 def flash_context(
-    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float,
+    window: Window = EVERYTHING,
+) -> Tensor:  # fmt: skip
     """Return the context of queries, keys and values that are apart, each (tokens, heads, head_dim), as the context is.
 
     The operation has no public name.
     """
     offsets = (cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
-    outputs = torch.ops.aten._flash_attention_forward(query, key, value, *offsets, dropout_p, False, False)
+    is_causal, (before, after) = window == (-1, 0), window
+    outputs = torch.ops.aten._flash_attention_forward(
+        query, key, value, *offsets, dropout_p, is_causal, False, window_size_left=before, window_size_right=after
+    )
     return cast(Tensor, outputs[0])
 
 
 def choose_attention(
-    device_type: str, dropout_p: float, is_half_precision: bool, head_dim: int = FLASH_MULTIPLE
+    device_type: str,
+    dropout_p: float,
+    is_half_precision: bool,
+    head_dim: int = FLASH_MULTIPLE,
+    has_windows: bool = False,
 ) -> PackedAttention:
     """Return the fastest attention that a device has; docs/benchmarks/README.md has the measurements.
 
@@ -246,6 +278,7 @@ def choose_attention(
         dropout_p: Attention dropout of the model; the documented one-kernel attention has none.
         is_half_precision: Whether queries arrive as bfloat16 or float16, as they do under autocast.
         head_dim: hidden_size / num_attention_heads.
+        has_windows: Whether a `window` will be given, which the fused kernels do not take.
 
     Raises:
         ValueError: if the flash kernels, which half precision on a GPU needs, do not take the head dimension.
@@ -259,7 +292,7 @@ def choose_attention(
             f"model.hidden_size / model.num_attention_heads = {head_dim}, but the attention kernels of GPUs take "
             f"multiples of {FLASH_MULTIPLE} up to {FLASH_MOST}; change one of them, or take trainer.precision=32-true"
         )
-    if head_dim in FUSED_HEAD_DIMS and find_spec("triton") is not None:
+    if head_dim in FUSED_HEAD_DIMS and not has_windows and find_spec("triton") is not None:
         from bert_lightning.models.fused_attention import fused_attention
 
         return fused_attention

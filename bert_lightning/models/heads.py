@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bert_lightning.models.encoder import ACTIVATIONS, EncoderConfig, computing_dtype, initialize
+from bert_lightning.models.activations import ACTIVATIONS
+from bert_lightning.models.embeddings import computing_dtype
+from bert_lightning.models.encoder import initialize
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.linear_cross_entropy import chunked_cross_entropy
 from data_pipeline.records import NO_LABEL
 from data_pipeline.whole_numbers import check_whole_number
@@ -29,9 +32,9 @@ class MaskedLMHead(nn.Module):
         super().__init__()
         check_whole_number("objective.chunk_rows", chunk_rows, or_null=True)
         self.chunk_rows = chunk_rows
-        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
+        self.transform = nn.Linear(config.hidden_size, config.embedding_width, bias=config.use_bias)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps, bias=config.use_bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         num_padded = config.padded_vocab_size - config.vocab_size
         self.register_buffer("padding_bias", torch.full((num_padded,), -torch.inf), persistent=False)
@@ -42,7 +45,7 @@ class MaskedLMHead(nn.Module):
 
         Args:
             hidden: Hidden states of the masked positions, (rows, hidden).
-            token_table: (padded vocabulary, hidden).
+            token_table: (padded vocabulary, embedding).
             labels: The tokens that were there, `NO_LABEL` for filler, (rows,).
         """
         if self.chunk_rows is None and hidden.device.type != "cpu":

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packing import PackedTokens
 
 COMBINATIONS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {

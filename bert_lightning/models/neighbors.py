@@ -61,7 +61,7 @@ def num_neighbor_heads(layer: int, num_heads: int) -> int:
 
 @torch.no_grad()
 def look_at_neighbors(
-    positions: Tensor, projections: Sequence[Tensor], num_heads: int, initializer_range: float
+    positions: Tensor, projections: Sequence[Tensor], num_heads: int, initializer_range: float, num_tables: int = 3
 ) -> None:
     """Overwrite position embeddings, and query and key weights of heads, in place; no random number is drawn.
 
@@ -71,6 +71,7 @@ def look_at_neighbors(
             than waves keep the rows that are left over.
         num_heads: Heads of a layer.
         initializer_range: Standard deviation of BERT's draws.
+        num_tables: Tables whose rows are added up in the embeddings: 2 if there are no segments.
     """
     hidden_size = positions.shape[1]
     head_dim, count = hidden_size // num_heads, num_frequencies(hidden_size, num_heads)
@@ -80,7 +81,7 @@ def look_at_neighbors(
     waves = torch.cat([angles.sin(), angles.cos()], 1).repeat(1, 2 * copies)  # (positions, 2 * copies * rows)
     positions[:, : waves.shape[1]] = math.sqrt(2) * initializer_range * waves
 
-    gain = math.sqrt(PEAK_SCORE * math.sqrt(head_dim) * 3 / 2 / count) / copies
+    gain = math.sqrt(PEAK_SCORE * math.sqrt(head_dim) * num_tables / 2 / count) / copies
     for layer, projection in enumerate(projections):
         query, key, _ = projection.unflatten(0, (3, num_heads, head_dim))  # each (heads, head_dim, hidden)
         for head in range(num_neighbor_heads(layer, num_heads)):

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
-from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective, Quantity
@@ -30,6 +31,8 @@ class MaskedLM(Objective):
         chunk_rows: int | None = None,
     ) -> None:
         super().__init__()
+        if config.is_causal:
+            raise ValueError("model.is_causal=true sees nothing after a mask, which objectives with masked tokens need")
         self.encoder = Encoder(config, attention)
         self.mlm_head = MaskedLMHead(config, chunk_rows)
         self.quantities = mlm_quantities(mlm_weight)

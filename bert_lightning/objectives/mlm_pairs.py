@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import SentencePairHead
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.objective import Quantity

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.sequence_classification import SequenceHead

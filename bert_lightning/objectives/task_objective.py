@@ -35,6 +35,8 @@ class TaskObjective(Objective):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
+        if encoder.config.is_causal:
+            raise ValueError("model.is_causal=true sees nothing after [CLS], and no task reads a later token yet")
         self.encoder = encoder
         self._reading = LayerReading()
         self._is_frozen = False

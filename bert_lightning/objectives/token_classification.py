@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from bert_lightning.models.attention import PackedAttention, looped_attention
 from bert_lightning.models.dropout import Dropout
-from bert_lightning.models.encoder import Encoder, EncoderConfig, initialize
+from bert_lightning.models.encoder import Encoder, initialize
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective

@@ -13,7 +13,7 @@ from bert_lightning.objectives.objective import Objective
 from bert_lightning.training.optim import parameter_groups
 
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
-_EMBEDDINGS = "encoder.embeddings."
+_EMBEDDINGS, _LAST_NORM = "encoder.embeddings.", "encoder.norm."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,17 @@ class LayerRates:
 
         Args:
             objective: Has one encoder, named `encoder`.
+
+        Raises:
+            ValueError: if layers share weights, which cannot have the rates of several layers.
         """
-        num_layers = objective.main_encoder().config.num_hidden_layers
+        config = objective.main_encoder().config
+        if self.layer_decay < 1 and config.shared_parameters != "none":
+            raise ValueError(
+                f"layer_decay={self.layer_decay} gives every layer its rate, but the encoder has "
+                f"model.shared_parameters={config.shared_parameters}; take layer_decay=1"
+            )
+        num_layers = config.num_hidden_layers
         rates = {id(each): self.rate(name, num_layers) for name, each in objective.named_parameters()}
         if len(set(rates.values())) == 1:
             return parameter_groups(objective)
@@ -69,4 +78,6 @@ class LayerRates:
         layer = _LAYER.match(name)
         if layer is not None:
             return self.lr * self.layer_decay ** (num_layers - int(layer[1]))
+        if name.startswith(_LAST_NORM):
+            return self.lr * self.layer_decay
         return self.lr if self.head_lr is None else self.head_lr

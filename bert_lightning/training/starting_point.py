@@ -20,13 +20,14 @@ from bert_lightning.checkpoints.checkpoint import (
     stream_position,
 )
 from bert_lightning.checkpoints.saved_state import check_progress
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.training_data import TrainingData
 from bert_lightning.training.vocabulary_rows import with_rows_of
-from data_pipeline.untrusted.typed_fields import checked
+from data_pipeline.untrusted.typed_fields import build, checked
 
 log = logging.getLogger(__name__)
 OF_TOKENIZER = ("pad_token_id",)
@@ -125,10 +126,13 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
     where = f"checkpoint={checkpoint}"
     about = read_about(checkpoint)
     check_progress(about, where)
-    model = about[PAYLOAD_KEY]["model"]
-    for name, value in objective.main_encoder().config.as_dict().items():
-        if name not in OF_TOKENIZER and not _is_free(name) and value != model[name]:
-            raise ValueError(f"{checkpoint} has model.{name}={model[name]}, the settings say {value}")
+    config = objective.main_encoder().config
+    model = build(EncoderConfig, about[PAYLOAD_KEY]["model"], where, "model")
+    for name in config.differences(model):
+        if name not in OF_TOKENIZER:
+            raise ValueError(
+                f"{checkpoint} has model.{name}={getattr(model, name)}, the settings say {getattr(config, name)}"
+            )
     trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.target_names())
     if trained != wanted:
         raise ValueError(
@@ -176,21 +180,16 @@ def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenize
     Raises:
         ValueError: if sizes differ, or the vocabularies have little in common.
     """
-    wanted, given = objective.main_encoder().config.as_dict(), pretrained.config.as_dict()
-    for name in wanted:
-        if name not in ("vocab_size", *OF_TOKENIZER) and not _is_free(name) and wanted[name] != given[name]:
-            raise ValueError(f"model.{name}={wanted[name]}, but init_from has {given[name]}")
+    config, given = objective.main_encoder().config, pretrained.config
+    for name in config.differences(given):
+        if name not in ("vocab_size", *OF_TOKENIZER):
+            raise ValueError(f"model.{name}={getattr(config, name)}, but init_from has {getattr(given, name)}")
     state = with_rows_of(pretrained.state, objective.state_dict(), tokenizer, pretrained.tokenizer())
     loaded = objective.load_state_dict(state, strict=False)
     if loaded.missing_keys:
         log.info("init_from has no %s; they begin anew", _modules(loaded.missing_keys))
     if loaded.unexpected_keys:
         log.info("init_from has %s, which this objective does not use", _modules(loaded.unexpected_keys))
-
-
-def _is_free(name: str) -> bool:
-    """Return whether a field of the encoder's sizes may differ from that of the weights."""
-    return name.endswith(("_prob", "_range"))
 
 
 def _modules(tensors: list[str]) -> str:

@@ -16,7 +16,7 @@ from bert_lightning.benchmarks.model_tables import Work, batch_flops, losses, ra
 from bert_lightning.benchmarks.padding_free import padding_free
 from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.benchmarks.transformers_berts import huggingface
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP

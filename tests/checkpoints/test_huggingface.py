@@ -127,7 +127,7 @@ def test_sizes_survive_config_json_and_other_models_are_refused() -> None:
     for change, said in [
         ({"model_type": "roberta"}, "model_type='roberta'"),
         ({"position_embedding_type": "relative_key"}, "relative positions"),
-        ({"hidden_act": "swish"}, "hidden_act=swish"),
+        ({"hidden_act": "swish"}, "hidden_act must be one of .*; got swish"),
         ({"vocab_size": None}, "does not say vocab_size"),
     ]:
         with pytest.raises(ValueError, match=said):

@@ -18,7 +18,8 @@ from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload
 from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingface, write_folder
 from bert_lightning.checkpoints.task_head import KINDS, TaskHead
 from bert_lightning.checkpoints.tensor_names import architecture
-from bert_lightning.models.encoder import Encoder, EncoderConfig
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkpoints import assert_same, config_for
 from tests.support.parity import CONFIG, packed_examples, padded, reference_model

@@ -14,11 +14,13 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from bert_lightning.checkpoints.sharded_checkpoint import parameter_names
-from bert_lightning.execution.sharding import recompute_activations, shard
+from bert_lightning.execution.sharding import recompute_activations, shard, units_of
 from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
 from tests.support.models import tiny_encoder
+from tests.support.parity import packed_examples
 
 CONFIG = tiny_encoder(dropout=0.1)
 
@@ -83,6 +85,29 @@ def test_an_optimizer_that_is_not_fused_clips_shards(mesh: DeviceMesh) -> None:
 def test_a_model_without_layers_is_refused(mesh: DeviceMesh) -> None:
     with pytest.raises(ValueError, match=r"Linear has no layers \(no nn.ModuleList\) to shard or recompute"):
         shard(nn.Linear(2, 2), mesh)
+
+
+def test_shared_layers_are_one_unit_and_get_the_same_gradients(mesh: DeviceMesh) -> None:
+    """Tokens pass the one unit three times, and it is gathered each time."""
+    found = []
+    for is_sharded in (False, True):
+        torch.manual_seed(0)
+        encoder = Encoder(tiny_encoder(101, num_hidden_layers=3, max_position_embeddings=40, shared_parameters="all"))
+        if is_sharded:
+            shard(encoder, mesh)
+        assert len(units_of(encoder)) == 1
+        encoder(packed_examples().tokens).square().sum().backward()
+        grads = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+        found.append({name: g.full_tensor() if is_sharded else g for name, g in grads.items()})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-4, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_layers_that_share_a_half_are_refused(mesh: DeviceMesh) -> None:
+    encoder = Encoder(tiny_encoder(num_hidden_layers=2, shared_parameters="attention"))
+    with pytest.raises(ValueError, match="share a part of their weights, which strategy=fsdp does not take"):
+        shard(encoder, mesh)
 
 
 def test_a_sharded_model_can_keep_its_gradients_to_itself(mesh: DeviceMesh) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from bert_lightning.metrics.flops import datasheet_peak_flops, measured_peak_flops, parameter_count, peak_flops
 from bert_lightning.models import useful_flops
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.useful_flops import step_flops
 
 BASE = EncoderConfig(

@@ -26,11 +26,20 @@ from bert_lightning.models.attention import (
 RAGGED = [[0, 7], [0, 3, 4, 11], [0, 5, 5, 9, 9], [0, 0, 6], [0, 4, 9, 12, 12, 12]]
 
 
-def by_hand(qkv: Tensor, ends: list[int]) -> Tensor:
+# Causal, local, local and causal, narrow, and wider than any sequence.
+WINDOWS = [(-1, 0), (2, 2), (3, 0), (0, 1), (20, 20)]
+
+
+def by_hand(qkv: Tensor, ends: list[int], window: tuple[int, int] = (-1, -1)) -> Tensor:
     parts = []
+    before, after = (side if side >= 0 else 10**6 for side in window)
     for begin, end in itertools.pairwise(ends):
         q, k, v = qkv[begin:end].permute(1, 2, 0, 3)
-        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        hidden = [[not -before <= key - query <= after for key in range(end - begin)] for query in range(end - begin)]
+        weights = scores.masked_fill(torch.tensor(hidden, dtype=torch.bool).view(scores.shape[1:]), -torch.inf).softmax(
+            -1
+        )
         parts.append((weights @ v).transpose(0, 1))
     return torch.cat(parts)
 
@@ -53,6 +62,48 @@ def test_values_and_gradients_are_those_of_attention_by_hand(ends: list[int], at
         results.append([out, qkv.grad])
     for own, expected in zip(*results, strict=True):
         torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", [looped_attention, padded_attention])
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("ends", RAGGED)
+def test_windows_are_exact_on_packed_sequences(
+    ends: list[int], window: tuple[int, int], attention: PackedAttention
+) -> None:
+    """Also where a whole sequence is shorter than its window, and no gradient is lost to rows of padding."""
+    offsets = torch.tensor(ends, dtype=torch.int32)
+    results = []
+    for attend in (lambda qkv: attention(qkv, offsets, 8, 0.0, window), lambda qkv: by_hand(qkv, ends, window)):
+        qkv = random_heads(ends[-1])
+        out = attend(qkv)
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        results.append([out, qkv.grad])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_windows_are_never_given_to_the_fused_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bert_lightning.models.attention.find_spec", lambda name: name == "triton" or None)
+    assert choose_attention("cuda", 0.0, True, 64, has_windows=True) is varlen_attention
+    assert choose_attention("cuda", 0.1, True, 64, has_windows=True) is flash_attention
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_operation_with_dropout_gets_the_window(window: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    signature = torch.ops.aten._flash_attention_forward.default._schema
+    seen: dict[str, Any] = {}
+
+    def operation(*args: Any, **kwargs: Any) -> tuple[Tensor]:
+        names = [argument.name for argument in signature.arguments]
+        seen.update(dict(zip(names, args, strict=False)) | kwargs)
+        assert set(seen) <= set(names)
+        return (args[0],)
+
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", operation)
+    flash_attention(random_heads(11), torch.tensor([0, 3, 11], dtype=torch.int32), 8, 0.1, window)
+    assert (seen["window_size_left"], seen["window_size_right"]) == window
+    assert seen["is_causal"] == (window == (-1, 0))
+    assert seen["dropout_p"] == 0.1
 
 
 @pytest.mark.parametrize("most", [1, 2 * 9 * 2, 1 << 19])
@@ -163,8 +214,9 @@ def test_the_kernel_gets_its_arguments_in_its_order(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     qkv = random_heads(11).detach()
     offsets = torch.tensor([0, 3, 4, 11], dtype=torch.int32)
-    varlen_attention(qkv, offsets, 8, 0.0)
-    assert list(seen) == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+    varlen_attention(qkv, offsets, 8, 0.0, (3, 0))
+    assert list(seen) == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k", "window_size"]
+    assert seen["window_size"] == (3, 0)
     assert [seen[name].data_ptr() for name in ("query", "key", "value")] == [
         qkv[:, part].data_ptr() for part in range(3)
     ]
@@ -203,6 +255,25 @@ def test_one_kernel_equals_the_loop_on_a_gpu(name: str) -> None:
     for attend in (attention, looped_attention):
         leaf = qkv.clone().requires_grad_()
         out = attend(leaf, offsets, 32, 0.0)
+        out.float().square().sum().backward()
+        results.append((out, leaf.grad))
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("window", [(-1, 0), (4, 4), (4, 0), (100, 100)])
+@pytest.mark.parametrize("name", ["varlen", "flash", "padded"])
+def test_windows_of_one_kernel_equal_those_of_the_loop_on_a_gpu(name: str, window: tuple[int, int]) -> None:
+    attention = on_gpu(name)
+    torch.manual_seed(0)
+    offsets = torch.tensor([0, 20, 21, 50, 64, 64, 64], dtype=torch.int32, device="cuda")
+    qkv = torch.randn(64, 3, 4, 64, device="cuda", dtype=torch.bfloat16)
+    results = []
+    for attend in (attention, looped_attention):
+        leaf = qkv.clone().requires_grad_()
+        out = attend(leaf, offsets, 32, 0.0, window)
         out.float().square().sum().backward()
         results.append((out, leaf.grad))
     for own, expected in zip(*results, strict=True):

@@ -15,7 +15,7 @@ from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.execution.sharding import recompute_activations
 from bert_lightning.models.attention import choose_attention
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import allocate_gradients
 from data_pipeline.masking.masking import TokenMasking

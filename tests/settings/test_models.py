@@ -5,9 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
-from transformers import BertConfig, BertForPreTraining
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForPreTraining,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
@@ -25,14 +35,36 @@ PUBLISHED = {
 }
 
 
-def read(name: str) -> EncoderConfig:
+RELATIVES = {
+    "roberta_base": lambda: RobertaModel(RobertaConfig(max_position_embeddings=514, type_vocab_size=1), False),
+    "albert_base": lambda: AlbertModel(
+        AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072), False
+    ),
+    "modernbert_base": lambda: ModernBertModel(ModernBertConfig()),
+}
+
+
+def read(name: str, vocab_size: int = 30_522) -> EncoderConfig:
     """Compose a model file as bert-pretrain does, for BERT's vocabulary."""
     cfg = compose_config(f"model/{name}")
-    return instantiate(cfg.model, vocab_size=30_522)
+    return instantiate(cfg.model, vocab_size=vocab_size)
 
 
 def test_every_model_file_is_tested() -> None:
-    assert {path.stem for path in (Path(CONF_DIR) / "model").glob("*.yaml")} == set(PUBLISHED)
+    assert {path.stem for path in (Path(CONF_DIR) / "model").glob("*.yaml")} == {*PUBLISHED, *RELATIVES}
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_relative_has_as_many_parameters_as_the_reference(name: str) -> None:
+    """A RoBERTa of the reference adds the one row of its segment table to every token; ours has none."""
+    with torch.device("meta"):
+        theirs = RELATIVES[name]()
+        config = read(name, theirs.config.vocab_size)
+        ours = Encoder(config)
+    number, expected = (sum(p.numel() for p in model.parameters()) for model in (ours, theirs))
+    padding = (config.padded_vocab_size - config.vocab_size) * config.embedding_width
+    segments = (getattr(theirs.config, "type_vocab_size", 0) - config.type_vocab_size) * config.embedding_width
+    assert number - padding == expected - segments
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

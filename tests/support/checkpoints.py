@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed import checkpoint as sharded_checkpoint
 
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from tests.support.settings import SIZES
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining
 
 from bert_lightning.checkpoints.huggingface import from_huggingface
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline import rng

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from bert_lightning.checkpoints.huggingface import HEADS, from_huggingface
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.task_packing import TaskPacker

@@ -25,6 +25,17 @@ def test_rates_fall_from_the_head_to_the_embeddings() -> None:
     assert groups[0]["lr"] == 1e-2
 
 
+def test_a_last_norm_belongs_to_the_last_layer() -> None:
+    assert LayerRates(1.0, head_lr=2.0, layer_decay=0.5).rate("encoder.norm.weight", num_layers=2) == 0.5
+
+
+def test_shared_layers_have_one_rate_only() -> None:
+    model = SequenceClassification(tiny_encoder(60, shared_parameters="all"), 2)
+    with pytest.raises(ValueError, match=r"layer_decay=0\.5 gives every layer its rate, .*shared_parameters=all"):
+        LayerRates(1e-3, layer_decay=0.5)(model)
+    assert LayerRates(1e-3, head_lr=1e-2)(model)[0]["lr"] == 1e-2
+
+
 def test_every_parameter_is_in_one_group_with_its_weight_decay() -> None:
     model = objective()
     groups = LayerRates(1e-3, layer_decay=0.9)(model)

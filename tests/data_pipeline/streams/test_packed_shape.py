@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 from bert_lightning.execution.compilation import FIXED_SHAPES, Compilation
-from bert_lightning.models.encoder import EncoderConfig
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import Masking, TokenMasking
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
