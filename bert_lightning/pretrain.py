@@ -34,7 +34,7 @@ from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
 from bert_lightning.settings.run_facts import run_facts
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
-from bert_lightning.settings.setting_types import check_types
+from bert_lightning.settings.setting_types import OURS, check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import TrainingModule
@@ -168,7 +168,10 @@ def _attention(plan: RunPlan) -> PackedAttention:
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer of a run."""
-    make = partial(instantiate, plan.settings.trainer)
+    group = plan.settings.trainer
+    make = partial(
+        instantiate, OmegaConf.masked_copy(group, [name for name in map(str, group) if name != "max_tokens"])
+    )
     callbacks, loggers = (_instances(group) for group in (plan.settings.callbacks, plan.settings.logger))
     keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)
     return make_trainer(make, strategy, plan.processes, plan.precision, callbacks, loggers, keeps_time)

@@ -23,11 +23,11 @@ class NotedStudy:
     """Where a study is kept.
 
     Attributes:
-        storage: Path of a journal, or the URL of a database.
+        storage: Path of a journal, or the URL of a database; None for the journal in the folder of the search.
         name: Name of the study.
     """
 
-    storage: str
+    storage: str | None
     name: str
 
 
@@ -56,6 +56,10 @@ class SweepFolder:
     def trial(self, number: int) -> Path:
         """Return the folder of the run of a trial."""
         return self.path / trial_name(number)
+
+    def storage(self, noted: NotedStudy) -> str:
+        """Return the address of the storage of a study."""
+        return noted.storage or str(self.journal)
 
     def write_study(self, noted: NotedStudy) -> None:
         """Note where the study is kept."""

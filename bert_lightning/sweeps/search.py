@@ -28,7 +28,7 @@ from bert_lightning.sweeps.point_process import shown_program
 from bert_lightning.sweeps.search_settings import read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
 from bert_lightning.sweeps.study import SearchStudy, load_study
-from bert_lightning.sweeps.sweep_files import write_report, write_trials
+from bert_lightning.sweeps.sweep_files import write_search_report, write_trials
 from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows, trials_table
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
 from bert_lightning.sweeps.winner import as_config
@@ -97,7 +97,7 @@ class Search:
             self._folder.stop.unlink(missing_ok=True)
             with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
                 self._search()
-            rows = self._write()
+        rows = self._write()  # a trial that has not ended is stopped, now that the search does not hold the folder
         self._show(rows)
         if self._status or not any(row.state == COMPLETE for row in rows):
             sys.exit(self._status or 1)
@@ -171,9 +171,14 @@ class Search:
 
     def _overrides(self, number: int, values: Values) -> list[str]:
         """Return all overrides of a trial: its values, its folder, and what makes the run a trial."""
-        noted, seed = self._study.noted, self._base.seed
+        seed = self._base.seed
         pruner = _in_hydras_words(self._settings.pruner)
-        report = {"sweep_dir": str(self._folder.path), "storage": noted.storage, "study": noted.name, "number": number}
+        report = {
+            "sweep_dir": str(self._folder.path),
+            "storage": self._study.address,
+            "study": self._study.noted.name,
+            "number": number,
+        }
         words = ",".join(f"{key}:{_in_hydras_words(value)}" for key, value in report.items())
         return [
             *self._space.overrides(values),
@@ -256,7 +261,7 @@ class Search:
             name, overrides = str(self._config.hydra.job.config_name), self._space.overrides(best.values)
             text = as_config(best, self._goal.metric, name, overrides, self._loader, self._folder.path)
             write_whole(self._folder.best, text)
-        write_report(self._folder, load_study(self._study.noted), rows)
+        write_search_report(self._folder, load_study(self._folder, self._study.noted), rows)
         if self._settings.keep_weights == "best":
             self._remove_weights(rows, best)
         return rows

@@ -1,7 +1,7 @@
 """The study of a search: its trials in their order, kept so that another start of the command goes on with them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -33,11 +33,12 @@ class SearchStudy:
     """
 
     def __init__(self, folder: SweepFolder, name: str, settings: SearchSettings) -> None:
-        self.noted = NotedStudy(settings.storage or str(folder.journal), name)
+        self.noted = NotedStudy(settings.storage, name)
+        self.address = folder.storage(self.noted)
         self._settings = settings
         if settings.storage is None:
             cut_torn_line(folder.journal)
-        self._storage = open_storage(self.noted.storage)
+        self._storage = open_storage(self.address)
 
     def begin(self, goal: Goal, space: SearchSpace, fixed: Mapping[str, str], program: Sequence[str]) -> None:
         """Begin the study, or go on with it.
@@ -134,13 +135,17 @@ class SearchStudy:
         return bool(self.trial(number).user_attrs.get(PRUNED))
 
 
-def load_study(noted: NotedStudy) -> optuna.Study:
-    """Return a study to look at.
+def load_study(folder: SweepFolder, noted: NotedStudy) -> optuna.Study:
+    """Return the study of a search to look at.
 
     Raises:
         ValueError: if it is not in its storage.
     """
+    address = folder.storage(noted)
+    missing = f"{address} has no study named {noted.name}"
+    if "://" not in address and not Path(address).exists():
+        raise ValueError(missing)
     try:
-        return optuna.load_study(study_name=noted.name, storage=open_storage(noted.storage))
+        return optuna.load_study(study_name=noted.name, storage=open_storage(address))
     except KeyError:
-        raise ValueError(f"{noted.storage} has no study {json.dumps(noted.name)}") from None
+        raise ValueError(missing) from None

@@ -43,7 +43,7 @@ def page_of(folder: SweepFolder, study: optuna.Study, rows: Sequence[TrialRow]) 
     return SweepPage(*args, page.importance, line, fixed)
 
 
-def write_report(folder: SweepFolder, study: optuna.Study, rows: Sequence[TrialRow]) -> None:
+def write_search_report(folder: SweepFolder, study: optuna.Study, rows: Sequence[TrialRow]) -> None:
     """Write report.html."""
     write_whole(folder.report, sweep_page(page_of(folder, study, rows)))
 

@@ -69,13 +69,14 @@ def end_value(trial: FrozenTrial, run_dir: Path, goal: Goal, is_finetuning: bool
 
 def trial_rows(trials: Sequence[FrozenTrial], folder: SweepFolder) -> list[TrialRow]:
     """Return a row for each trial of a study."""
-    return [_row(trial, folder.trial(trial.number)) for trial in trials]
+    goes_on = RunFolder(folder.path).is_held()
+    return [_row(trial, folder.trial(trial.number), goes_on) for trial in trials]
 
 
-def _row(trial: FrozenTrial, run_dir: Path) -> TrialRow:
-    state = STATES.get(trial.state) or (
-        RUNNING if any(RunFolder(run).is_held() for run in runs_of(run_dir)) else STOPPED
-    )
+def _row(trial: FrozenTrial, run_dir: Path, goes_on: bool) -> TrialRow:
+    state = STATES.get(trial.state)
+    if state is None:
+        state = RUNNING if goes_on or any(RunFolder(run).is_held() for run in runs_of(run_dir)) else STOPPED
     curve = sorted(trial.intermediate_values.items())
     last = curve[-1][1] if curve else None
     values = trial.params or trial.system_attrs.get("fixed_params", {})
