@@ -168,10 +168,8 @@ def _attention(plan: RunPlan) -> PackedAttention:
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer of a run."""
-    group = plan.settings.trainer
-    make = partial(
-        instantiate, OmegaConf.masked_copy(group, [name for name in map(str, group) if name != "max_tokens"])
-    )
+    options = [name for name in map(str, plan.settings.trainer) if f"trainer.{name}" not in OURS]
+    make = partial(instantiate, OmegaConf.masked_copy(plan.settings.trainer, options))
     callbacks, loggers = (_instances(group) for group in (plan.settings.callbacks, plan.settings.logger))
     keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)
     return make_trainer(make, strategy, plan.processes, plan.precision, callbacks, loggers, keeps_time)

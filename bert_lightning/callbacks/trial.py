@@ -16,6 +16,8 @@ from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, ope
 log = logging.getLogger(__name__)
 PRUNED, SECONDS, MAX_STEPS = "pruned", "seconds", "max_steps"
 """Names under which a trial keeps in the study: that it was pruned, how long it has trained, its planned steps."""
+LOOK_SECONDS = 2.0
+"""Seconds between two looks whether the trials are to end."""
 
 
 class TrialReport(L.Callback):
@@ -71,8 +73,8 @@ class TrialReport(L.Callback):
         self._note(MAX_STEPS, trainer.max_steps)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Look every two seconds whether the trials are to end; if so, end as after SIGTERM."""
-        if not trainer.is_global_zero or self._told_to_stop or self._clock() - self._looked < 2.0:
+        """Look now and then whether the trials are to end; if so, end as after SIGTERM."""
+        if not trainer.is_global_zero or self._told_to_stop or self._clock() - self._looked < LOOK_SECONDS:
             return
         self._looked = self._clock()
         if self.folder.stop.exists():

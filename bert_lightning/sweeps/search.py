@@ -67,6 +67,8 @@ class Search:
             )
         self._slots: Slots = OneByOne() if in_turn else SideBySide(self._settings.n_jobs)
         self._left: set[int] = set()
+        self._errors: dict[tuple[Any, ...], str | None] = {}
+        self._best_number = -1
         self._ends = False
         self._status = 0
 
@@ -153,14 +155,12 @@ class Search:
     def _begin(self, number: int, values: Values) -> None:
         """Begin or continue a trial; settings that cannot work are its failure."""
         overrides = self._overrides(number, values)
-        try:
-            compose(self._loader, self._config, number, overrides)
-        except (ValueError, HydraException, OmegaConfBaseException) as error:
-            self._study.fail(number, " ".join(str(error).split()))
+        if error := self._error_of(number, values, overrides):
+            self._study.fail(number, error)
             return
         chosen = " ".join(f"{key}={shown(value)}" for key, value in values.items())
         log.info("trial %d of %d: %s in %s", number, self._settings.n_trials, chosen, self._folder.trial(number))
-        self._write()
+        write_trials(self._folder, trial_rows(self._study.trials, self._folder))
 
         def job() -> Any:
             if self._is_held(number):
@@ -168,6 +168,17 @@ class Search:
             return self._launcher.launch([overrides], number)[0]
 
         self._slots.start(number, job)
+
+    def _error_of(self, number: int, values: Values, overrides: Sequence[str]) -> str | None:
+        """Return why the settings of a trial cannot be composed; numbers make no difference to that."""
+        words = tuple(value for value in values.values() if not isinstance(value, float))
+        if words not in self._errors:
+            try:
+                compose(self._loader, self._config, number, overrides)
+                self._errors[words] = None
+            except (ValueError, HydraException, OmegaConfBaseException) as error:
+                self._errors[words] = " ".join(str(error).split())
+        return self._errors[words]
 
     def _overrides(self, number: int, values: Values) -> list[str]:
         """Return all overrides of a trial: its values, its folder, and what makes the run a trial."""
@@ -257,7 +268,8 @@ class Search:
         rows = trial_rows(self._study.trials, self._folder)
         write_trials(self._folder, rows)
         best = next((row for row in best_first(rows, self._goal.direction) if row.state == COMPLETE), None)
-        if best is not None:
+        if best is not None and best.number != self._best_number:
+            self._best_number = best.number
             name, overrides = str(self._config.hydra.job.config_name), self._space.overrides(best.values)
             text = as_config(best, self._goal.metric, name, overrides, self._loader, self._folder.path)
             write_whole(self._folder.best, text)

@@ -100,7 +100,7 @@ def _check_parts(settings: SearchSettings) -> None:
             raise ValueError(f"hydra.sweeper.{name} must be a group with a _target_ of Optuna; got {config}")
         try:
             settings.make_sampler(0) if name == "sampler" else instantiate(config)
-        except (HydraException, TypeError, ValueError) as error:
+        except (HydraException, ImportError, TypeError, ValueError) as error:
             cause = error.__cause__ or error
             raise ValueError(f"hydra.sweeper.{name}={config}: {' '.join(str(cause).split())}") from None
 

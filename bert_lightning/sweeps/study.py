@@ -75,7 +75,7 @@ class SearchStudy:
         was = {"sweep.metric": attributes[METRIC], "sweep.direction": directions[self._study.direction]}
         pairs = [({"sweep.metric": goal.metric, "sweep.direction": goal.direction}, was), (now, before)]
         for current, former in [*pairs, (dict(fixed), attributes[FIXED])]:
-            for key in sorted({*current, *former}):
+            for key in dict.fromkeys([*current, *former]):
                 if current.get(key) != former.get(key) and not key.lstrip("+~").startswith(MAY_CHANGE):
                     raise ValueError(
                         f"{key} was {former.get(key, 'not set')} when the search {self.noted.name} began, is "

@@ -13,7 +13,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bert_lightning.sweeps.composing import check_started_once, compose
-from bert_lightning.sweeps.outcomes import Outcome, has_come_to_its_end, is_finished, outcomes_table, results
+from bert_lightning.sweeps.outcomes import (
+    Outcome,
+    has_come_to_its_end,
+    is_finished,
+    outcomes_table,
+    planned_steps,
+    results,
+)
 from bert_lightning.sweeps.points import Point, plan_points
 from data_pipeline.untrusted.escaping import printable
 
@@ -101,7 +108,7 @@ class Sweep:
         step = results(point.run_dir).step
         if returned is None and not step:
             return Outcome(point, "not started")
-        return Outcome(point, "finished" if step >= point.settings.trainer.max_steps else "stopped")
+        return Outcome(point, "finished" if step >= planned_steps(point.settings) else "stopped")
 
     def _show(self, outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
