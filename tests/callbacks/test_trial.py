@@ -83,5 +83,5 @@ def test_a_run_ends_when_the_trials_are_to_end(
 def test_a_metric_that_is_not_measured_is_named(base: Settings, sweep: SweepFolder) -> None:
     settings = as_trial(base, sweep, NEVER)
     settings["+callbacks.trial"] = str(settings["+callbacks.trial"]).replace("val/loss", "val/luck")
-    with pytest.raises(ValueError, match="sweep.metric=val/luck is none of val/loss, "):
+    with pytest.raises(ValueError, match=r"sweep\.metric=val/luck is none of val/loss, "):
         run_here(settings)

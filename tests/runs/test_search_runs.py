@@ -56,7 +56,7 @@ def trials(folder: Path) -> list[dict[str, str]]:
 def training(folder: Path) -> list[Path]:
     """Folders of trials that have saved in the middle."""
     running = (Path(row["run_dir"]) for row in trials(folder) if row["state"] == "running")
-    return [path for path in running if 0 < len(RunFolder(path).saved()) and not (path / "report.html").exists()]
+    return [path for path in running if RunFolder(path).saved() and not (path / "report.html").exists()]
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2])
