@@ -23,7 +23,7 @@ def space(*words: str) -> SearchSpace:
         ("a=range(5,1,-2)", IntDistribution(3, 5, step=2)),
         ("a=range(0.1,0.5,0.1)", FloatDistribution(0.1, 0.4, step=0.1)),
         ("a=1,2,x", CategoricalDistribution([1, 2, "x"])),
-        ("a=choice(true,null)", CategoricalDistribution([True, None])),
+        ("a=true,null", CategoricalDistribution([True, None])),
         ("a=[0.9,0.98],[0.9,0.999]", CategoricalDistribution(["[0.9,0.98]", "[0.9,0.999]"])),
         ("+a=1,2", CategoricalDistribution([1, 2])),
     ],
