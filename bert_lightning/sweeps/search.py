@@ -22,13 +22,14 @@ from rich.console import Console
 from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.reports.trial_row import COMPLETE, FAILED, RUNNING, STOPPED, TrialRow, best_first, shown
 from bert_lightning.settings.run_folder import RunFolder, write_whole
-from bert_lightning.settings.sweep_folder import SweepFolder, trial_name
+from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.point_process import shown_program
 from bert_lightning.sweeps.search_settings import read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
 from bert_lightning.sweeps.study import SearchStudy, load_study
 from bert_lightning.sweeps.sweep_files import write_search_report, write_trials
+from bert_lightning.sweeps.trial_overrides import as_trial, by_key
 from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows, trials_table
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
 from bert_lightning.sweeps.winner import as_config
@@ -94,7 +95,7 @@ class Search:
             raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
         self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
         with RunFolder(self._folder.path).locked(wait_seconds=2.0):
-            self._study.begin(self._goal, self._space, _by_key(self._space.fixed), shown_program())
+            self._study.begin(self._goal, self._space, by_key(self._space.fixed), shown_program())
             self._folder.write_study(self._study.noted)
             self._folder.stop.unlink(missing_ok=True)
             with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
@@ -181,23 +182,11 @@ class Search:
         return self._errors[words]
 
     def _overrides(self, number: int, values: Values) -> list[str]:
-        """Return all overrides of a trial: its values, its folder, and what makes the run a trial."""
-        seed = self._base.seed
-        pruner = _in_hydras_words(self._settings.pruner)
-        report = {
-            "sweep_dir": str(self._folder.path),
-            "storage": self._study.address,
-            "study": self._study.noted.name,
-            "number": number,
-        }
-        words = ",".join(f"{key}:{_in_hydras_words(value)}" for key, value in report.items())
-        return [
-            *self._space.overrides(values),
-            f"run_name='{self._base.run_name}/{trial_name(number)}'",
-            "resume=auto",
-            f"+callbacks.trial={{_target_:bert_lightning.callbacks.trial.TrialReport,{words},"
-            f"metric:{_in_hydras_words(self._goal.metric)},seed:${{seed}},first_seed:{seed},pruner:{pruner}}}",
-        ]
+        """Return all overrides of a trial."""
+        report: Values = {"storage": self._study.address, "study": self._study.noted.name, "metric": self._goal.metric}
+        report |= {"pruner": self._settings.pruner}
+        name, seed = str(self._base.run_name), self._base.seed
+        return [*self._space.overrides(values), *as_trial(self._folder, report, name, number, seed)]
 
     def _is_held(self, number: int) -> bool:
         return any(RunFolder(run).is_held() for run in runs_of(self._folder.trial(number)))
@@ -294,25 +283,3 @@ class Search:
             if row.state == FAILED:
                 console.print(printable(f"trial {row.number} failed: {row.error}"), soft_wrap=True)
         console.print(f"{self._folder.report}: the report; {self._folder.best}: the best trial as a config to run")
-
-
-def _by_key(overrides: Sequence[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (each.partition("=") for each in overrides)}
-
-
-def _in_hydras_words(value: Any) -> str:
-    r"""Return a plain value as the grammar of Hydra's overrides has it.
-
-    >>> _in_hydras_words({"a": [1, None, True], "b": "it's"})
-    "{a:[1,null,true],b:'it\\'s'}"
-    """
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_in_hydras_words(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_in_hydras_words, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return str(value)

@@ -71,6 +71,9 @@ def read_settings(given: Mapping[str, Any]) -> SearchSettings:
     """
     plain: Any = OmegaConf.to_container(OmegaConf.create(dict(given)), resolve=True)
     plain["enqueue"] = plain["enqueue"] or []
+    for name in ("sampler", "pruner"):
+        if isinstance(plain[name], str):
+            plain[name] = {"_target_": plain[name]}  # the name alone stands for the class with its defaults
     if not isinstance(plain["enqueue"], list) or not all(isinstance(each, dict) for each in plain["enqueue"]):
         raise ValueError(
             f"hydra.sweeper.enqueue must be a list such as [{{optimizer.lr: 1e-3}}]; got {plain['enqueue']}"

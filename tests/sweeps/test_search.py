@@ -97,6 +97,17 @@ def test_a_trial_that_ended_while_nobody_looked_is_not_run_again(tmp_path: Path)
     assert {row.state for row in rows} == {COMPLETE, PRUNED}
 
 
+def test_a_sampler_and_a_pruner_may_be_given_by_their_names(tmp_path: Path) -> None:
+    """Without a pruner every trial makes all its steps; a seed draws the same values again."""
+    names = {"sampler": "optuna.samplers.RandomSampler", "pruner": "optuna.pruners.NopPruner"}
+    first = search(FormulaLauncher(tmp_path / "a"), n_trials=3, **names)
+    again = search(FormulaLauncher(tmp_path / "b"), n_trials=3, **names)
+    other = search(FormulaLauncher(tmp_path / "c"), n_trials=3, seed=1, **names)
+    assert chosen(first) == chosen(again)
+    assert chosen(first) != chosen(other)
+    assert len({row.values["optimizer.lr"] for row in first}) == 3
+
+
 def test_a_larger_number_of_trials_is_the_total(tmp_path: Path) -> None:
     launcher = FormulaLauncher(tmp_path / "lr")
     search(launcher, n_trials=3)
@@ -132,6 +143,7 @@ def test_another_search_is_not_mixed_into_one(tmp_path: Path, words: list[str], 
         ({"enqueue": [{"seed": 1}]}, "hydra.sweeper.enqueue names seed, which is not searched: optimizer.lr"),
         ({"enqueue": [{"optimizer.lr": 3}]}, "optimizer.lr=3, but the search is over 1e-05 to 0.1 on a log scale"),
         ({"sampler._target_": "optuna.samplers.Nobody"}, "hydra.sweeper.sampler"),
+        ({"pruner": "optuna.pruners.Nobody"}, "hydra.sweeper.pruner=.*Nobody"),
         ({"pruner._target_": "optuna.pruners.NopPruner"}, "hydra.sweeper.pruner"),
     ],
 )
