@@ -26,7 +26,7 @@ from bert_lightning.training.trainers import quieten
 
 
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
-    """Train all seeds and return the metrics over them, None if the run was told to stop before its end.
+    """Train all seeds and return the metrics over them, None if the run was told to stop before its end or was pruned.
 
     With task=glue it is the metrics of every task, with variants those of every variant.
 

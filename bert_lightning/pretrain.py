@@ -34,7 +34,7 @@ from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
 from bert_lightning.settings.run_facts import corpus_facts, run_facts
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
-from bert_lightning.settings.setting_types import check_types
+from bert_lightning.settings.setting_types import OURS, check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import TrainingModule
@@ -171,7 +171,8 @@ def _attention(plan: RunPlan) -> PackedAttention:
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:
     """Build the trainer of a run."""
-    make = partial(instantiate, plan.settings.trainer)
+    options = [name for name in map(str, plan.settings.trainer) if f"trainer.{name}" not in OURS]
+    make = partial(instantiate, OmegaConf.masked_copy(plan.settings.trainer, options))
     callbacks, loggers = (_instances(group) for group in (plan.settings.callbacks, plan.settings.logger))
     keeps_time = any(isinstance(callback, Preemption) for callback in callbacks)
     return make_trainer(make, strategy, plan.processes, plan.precision, callbacks, loggers, keeps_time)

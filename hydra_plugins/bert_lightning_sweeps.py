@@ -1,4 +1,4 @@
-"""Sweeper and launcher of bert-pretrain. Hydra looks for plugins in this folder only, and imports it for any command.
+"""Sweepers and a launcher. Hydra looks for plugins in this folder only, and imports it for any command.
 
 So nothing else of the project is imported before a sweep begins. `bert_lightning.sweeps` has the code.
 """
@@ -42,6 +42,42 @@ class PointSweeper(Sweeper):
         one_by_one = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
         sweep = Sweep(self.hydra_context, self.config, self.launcher, one_by_one)
         return sweep.run([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+
+
+class OptunaSweeper(Sweeper):
+    """Trials that Optuna suggests, until there are enough of them; conf/hydra/sweeper/optuna.yaml has the settings.
+
+    Args:
+        params: Overrides by key, beside those of the command line.
+        settings: The other settings.
+    """
+
+    def __init__(self, params: Mapping[str, Any] | None = None, **settings: Any) -> None:
+        self.params = dict(params or {})
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over what Hydra gives a sweeper."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the search."""
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        from bert_lightning.settings.sweep_folder import import_optuna
+
+        import_optuna()
+        from bert_lightning.sweeps.search import Search
+
+        in_turn = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
+        search = Search(self.hydra_context, self.config, self.launcher, in_turn, self.settings)
+        return search.run([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
 
 
 class ProcessLauncher(Launcher):

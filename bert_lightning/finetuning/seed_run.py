@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.callbacks.preemption import Preemption, hand_over
+from bert_lightning.callbacks.trial import TrialReport
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint, load_pretrained
 from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.finetuning.job import Job
@@ -32,7 +33,7 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
     """Train a seed to its end and score it; one that is finished is left alone.
 
     Returns:
-        What it has reached, None if it was told to stop before its end.
+        What it has reached, None if it was told to stop before its end, or pruned as a trial of a search.
     """
     settings = run.settings
     if run.scores is not None:
@@ -44,6 +45,8 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         if any(each.preempted for each in callbacks if isinstance(each, Preemption)):
             hand_over(trainer)
+            return None
+        if any(each.pruned for each in callbacks if isinstance(each, TrialReport)):
             return None
         device = trainer.strategy.root_device
     return _score(job, run, device)

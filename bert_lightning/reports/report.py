@@ -127,13 +127,21 @@ def chart(title: str, unit: str, series: dict[str, tuple[list[int], list[float]]
     for number, (label, (steps, values)) in enumerate(series.items()):
         line_color = COLORS.get(label, DEFAULT_COLORS[number % 2])
         axes.plot(steps, values, color=line_color, lw=1.8, label=label, marker="o" if len(steps) < 25 else "", ms=3)
-    _decorate(axes, title, unit, list(series))
+    decorate(axes, title, unit, list(series))
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def _decorate(axes: Axes, title: str, unit: str, labels: Sequence[str]) -> None:
+def decorate(axes: Axes, title: str, unit: str, labels: Sequence[str]) -> None:
+    """Give a chart the looks of the reports.
+
+    Args:
+        axes: The chart.
+        title: Its title.
+        unit: Unit of its y axis.
+        labels: Names of its series; several have a legend.
+    """
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel("step", fontsize=9, color=INK)
     axes.set_ylabel(unit, fontsize=9, color=INK)

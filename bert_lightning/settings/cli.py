@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -61,6 +61,21 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
             _restore()
 
     return guarded
+
+
+def plain_entry_point(run: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+    """Return the main function of a command that takes words instead of key=value; its errors are as above.
+
+    Args:
+        run: The command; it is called with the words of the command line.
+    """
+
+    def main() -> None:
+        _write_every_letter()
+        with _messages():
+            run(sys.argv[1:])
+
+    return main
 
 
 def _write_every_letter() -> None:

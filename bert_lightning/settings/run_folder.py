@@ -162,6 +162,21 @@ class RunFolder:
             logging.getLogger(name).removeHandler(handler)
             handler.close()
 
+    def is_held(self) -> bool:
+        """Return whether another process trains here."""
+        path = self.path / ".lock"
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):
+            return False
+        lock.release()
+        return False
+
     @contextmanager
     def locked(self, wait_seconds: float = 30.0) -> Iterator[bool]:
         """Hold the folder, so that no second run overwrites its checkpoints and metrics.

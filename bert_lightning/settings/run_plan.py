@@ -15,6 +15,7 @@ from bert_lightning.settings.config import (
 )
 from bert_lightning.settings.phase_settings import FROM_DATA, check_phases, complete_phases
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.token_budget import with_steps
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
@@ -45,9 +46,11 @@ class RunPlan:
     def steps_in_words(self) -> str:
         """The number of steps, and the size of the batches or the number of phases."""
         max_steps, phases = self.settings.trainer.max_steps, self.settings.phases
+        max_tokens = self.settings.trainer.max_tokens
+        budget = f" for {max_tokens:,} tokens" if max_tokens is not None else ""
         if phases:
-            return f"{max_steps} steps in {len(phases)} phases"
-        return f"{max_steps} steps of {self.settings.data.global_batch_size} examples"
+            return f"{max_steps} steps in {len(phases)} phases{budget}"
+        return f"{max_steps} steps of {self.settings.data.global_batch_size} examples{budget}"
 
 
 def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
@@ -66,6 +69,7 @@ def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     manifest = folder.manifest
     has_validation = manifest.without(list(cfg.data.exclude_shards)).splits.get("validation")
     trainer = {} if has_validation else {"limit_val_batches": 0}
+    cfg = with_steps(cfg)
     phases = complete_phases(cfg)
     tokenizer = load_tokenizer(folder.tokenizer_dir)
     settings = filled_in(

@@ -19,6 +19,8 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 FILLED_IN = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision"}
 """Settings with words that Lightning does not know, such as fp8; `config` checks them."""
+OURS = {"trainer.max_tokens"}
+"""Settings that the target of their group does not have; they are taken out before it is made."""
 COLLECTIONS = ("callbacks", "logger")
 """Groups of which every member is a group itself, or null, which leaves it out."""
 
@@ -69,7 +71,8 @@ def _check_names(cfg: DictConfig, key: str) -> None:
         return  # the target does not exist, or does not say what it takes
     if not parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
         return
-    if unknown := sorted(name for name in map(str, cfg) if name[0] != "_" and name not in parameters):
+    known_here = {*parameters, *(path.rpartition(".")[2] for path in OURS if path.rpartition(".")[0] == key)}
+    if unknown := sorted(name for name in map(str, cfg) if name[0] != "_" and name not in known_here):
         known = ", ".join(name for name in parameters if name in cfg)
         raise ValueError(f"{key}.{unknown[0]}={cfg[unknown[0]]} is no setting of {target}; those that are set: {known}")
 

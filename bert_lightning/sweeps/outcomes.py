@@ -1,5 +1,6 @@
 """What has become of the points of a sweep: read from their folders, and shown as a table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from data_pipeline.untrusted.escaping import printable
 
 FILLED_IN = ("resume", "model.vocab_size", "model.pad_token_id", "trainer.limit_val_batches")
 """Keys that a run may have otherwise in its config.yaml than on the command line and still be the same run."""
+
+STEPS = ("trainer.max_steps", "schedule.max_steps")
+"""Keys that follow from trainer.max_tokens if it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,21 @@ def results(run_dir: Path) -> Results:
     return Results(max(steps, default=0), losses[-1] if losses else None, min(losses, default=None))
 
 
+def planned_steps(settings: DictConfig) -> float:
+    """Return the steps of a run; if they follow from trainer.max_tokens, the run itself has noted them in its folder.
+
+    Infinitely many if it has not begun.
+    """
+    if settings.trainer.get("max_tokens") is None:
+        return float(settings.trainer.max_steps)
+    noted = RunFolder(settings.run_dir).config
+    return float(OmegaConf.load(noted).trainer.max_steps) if noted.exists() else math.inf
+
+
 def has_come_to_its_end(settings: DictConfig) -> bool:
     """Return whether the run in the folder of these settings, whatever its own, has made all their steps and saved."""
     newest = latest_checkpoint(RunFolder(settings.run_dir).path)
-    return newest is not None and step_of(newest) >= settings.trainer.max_steps
+    return newest is not None and step_of(newest) >= planned_steps(settings)
 
 
 def is_finished(settings: DictConfig) -> bool:
@@ -70,7 +85,8 @@ def is_finished(settings: DictConfig) -> bool:
     if not has_come_to_its_end(settings) or not folder.config.exists():
         return False
     before, now = (_flat(OmegaConf.to_container(each)) for each in (OmegaConf.load(folder.config), settings))
-    return all(before.get(key) == now.get(key) for key in {*before, *now} - {*FILLED_IN})
+    filled_in = {*FILLED_IN, *(STEPS if settings.trainer.get("max_tokens") is not None else ())}
+    return all(before.get(key) == now.get(key) for key in {*before, *now} - filled_in)
 
 
 def _flat(group: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -27,6 +28,10 @@ class PointFailedError(Exception):
     """A point has failed; the message is the reason in one line."""
 
 
+class PointKilledError(PointFailedError):
+    """The process of a point was killed; the point can go on."""
+
+
 def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
     """Run one point and wait for its end.
 
@@ -37,7 +42,7 @@ def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
         overrides: Overrides of the point.
 
     Raises:
-        PointFailedError: if the process ends with another status than 0.
+        PointFailedError: if the process ends with another status than 0; a `PointKilledError` if a signal ended it.
         KeyboardInterrupt: after SIGINT.
         SystemExit: after another signal, with the status that a shell gives it.
     """
@@ -52,7 +57,14 @@ def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
     if received:
         sys.exit(128 + received[0])
     if status:
-        raise PointFailedError(_reason(status, list(lines())))
+        error = PointKilledError if status < 0 else PointFailedError
+        raise error(_reason(status, list(lines())))
+
+
+def shown_program() -> list[str]:
+    """Return how a user starts this command: by the name of its console script, or with python -m."""
+    script, spec = Path(sys.argv[0]).name, sys.modules["__main__"].__spec__
+    return ["python", "-m", spec.name] if spec else [script]
 
 
 def _program() -> list[str]:

@@ -1,22 +1,26 @@
 """A sweep from its overrides to its table: every point in a folder of its own, whatever becomes of the others."""
 
 import logging
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from rich.console import Console
 
-from bert_lightning.settings.slurm_step import has_terminal, tasks_of_srun
-from bert_lightning.sweeps.outcomes import Outcome, has_come_to_its_end, is_finished, outcomes_table, results
+from bert_lightning.sweeps.composing import check_started_once, compose
+from bert_lightning.sweeps.outcomes import (
+    Outcome,
+    has_come_to_its_end,
+    is_finished,
+    outcomes_table,
+    planned_steps,
+    results,
+)
 from bert_lightning.sweeps.points import Point, plan_points
 from data_pipeline.untrusted.escaping import printable
 
@@ -52,11 +56,7 @@ class Sweep:
             SystemExit: with status 1 if a point failed, or with that of a shell for a signal that ended the sweep.
             ValueError: if the points cannot be told apart, or several processes were started to run the same sweep.
         """
-        if "TORCHELASTIC_RUN_ID" in os.environ or tasks_of_srun(os.environ, has_terminal()):
-            raise ValueError(
-                "--multirun was started by torchrun or srun, so every process would run it all; start it once: "
-                "strategy=ddp starts the processes of every point, hydra/launcher=submitit_slurm makes it a job"
-            )
+        check_started_once()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         parser = OverridesParser.create(config_loader=self._loader)
         points = plan_points(parser.parse_overrides(list(arguments)), self._compose)
@@ -68,15 +68,7 @@ class Sweep:
         return list(self._returns.values())
 
     def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
-        """Return the settings of a point, all of them resolved, as in its job."""
-        whole = self._loader.load_sweep_config(self._config, list(overrides))
-        with open_dict(whole.hydra.job):
-            whole.hydra.job.num, whole.hydra.job.id = number, str(number)
-        with _current(whole):
-            settings = whole.copy()
-            with open_dict(settings):
-                del settings["hydra"]
-            return settings
+        return compose(self._loader, self._config, number, overrides)
 
     def _launch(self, points: Sequence[Point]) -> int:
         """Run the points that are not finished; returns the exit status that a signal asks for, else 0."""
@@ -116,7 +108,7 @@ class Sweep:
         step = results(point.run_dir).step
         if returned is None and not step:
             return Outcome(point, "not started")
-        return Outcome(point, "finished" if step >= point.settings.trainer.max_steps else "stopped")
+        return Outcome(point, "finished" if step >= planned_steps(point.settings) else "stopped")
 
     def _show(self, outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
@@ -124,15 +116,3 @@ class Sweep:
         for outcome in outcomes:
             if outcome.error is not None:
                 console.print(printable(f"{outcome.point.swept} failed: {outcome.error}"), soft_wrap=True)
-
-
-@contextmanager
-def _current(config: DictConfig) -> Iterator[None]:
-    """Make a config the one that ${hydra:...} reads."""
-    holder = HydraConfig.instance()
-    before = holder.cfg
-    holder.set_config(config)
-    try:
-        yield
-    finally:
-        holder.cfg = before

@@ -91,6 +91,30 @@ def test_a_sweep_runs_as_jobs_over_two_nodes(base: Settings, tmp_path: Path, slu
         assert "2 x cpu" in (run_dir / "run.log").read_text()
 
 
+def test_a_search_runs_as_jobs(base: Settings, tmp_path: Path, slurm: dict[str, str]) -> None:
+    """Four trials, two jobs at a time."""
+    pytest.importorskip("submitit")
+    launcher = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "timeout_min": 5}
+    settings = base | {"trainer.max_steps": 6, "optimizer.lr": "tag(log,interval(1e-4,1e-2))", "run_name": "lr"}
+    settings |= {"hydra/sweeper": "optuna", "hydra.sweeper.n_trials": 4, "hydra.sweeper.n_jobs": 2}
+    settings |= {"hydra/launcher": "submitit_slurm"} | {f"hydra.launcher.{key}": each for key, each in launcher.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "bert_lightning.pretrain", "--multirun", *overrides(settings)],
+        cwd=tmp_path,
+        env=slurm | checkout_environment() | {"SLURM_CONF": slurm["SLURM_CONF"], "PATH": slurm["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "runs" / "lr" / "trials.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [[str(number), "complete"] for number in range(4)]
+    for number in range(4):
+        assert (tmp_path / "runs" / "lr" / f"trial-{number:04d}" / "checkpoints" / "step-0000006.ckpt").is_file()
+    jobs = subprocess.run(["scontrol", "show", "jobs"], env=slurm, capture_output=True, text=True).stdout
+    assert jobs.count("JobState=COMPLETED") >= 4
+
+
 def test_a_preparation_runs_as_array_jobs(
     tmp_path: Path, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

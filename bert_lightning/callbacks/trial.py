@@ -1,0 +1,121 @@
+"""A run as a trial of a search: it reports a metric of every validation, and ends early if the search says so."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from bert_lightning.distributed.collectives import gather_objects
+from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage
+
+log = logging.getLogger(__name__)
+PRUNED, SECONDS, MAX_STEPS = "pruned", "seconds", "max_steps"
+"""Names under which a trial keeps in the study: that it was pruned, how long it has trained, its planned steps."""
+LOOK_SECONDS = 2.0
+"""Seconds between two looks whether the trials are to end."""
+
+
+class TrialReport(L.Callback):
+    """Report a metric to the study after every validation, and stop the run if the pruner says so.
+
+    The run then ends as at its last step: with a checkpoint, its curves and its report. The first rank speaks with the
+    study. A trial that goes on from a checkpoint reports nothing twice.
+
+    Args:
+        sweep_dir: Folder of the search.
+        storage: Path of the journal, or the URL of the database.
+        study: Name of the study.
+        number: Number of the trial.
+        metric: Metric of the validation, such as val/loss.
+        seed: Seed of this run.
+        first_seed: Seed of the first run of the trial; each further seed is a run after it.
+        pruner: The pruner of Optuna; None stops no trial.
+        clock: Seconds since any moment.
+    """
+
+    def __init__(
+        self,
+        sweep_dir: str | Path,
+        storage: str,
+        study: str,
+        number: int,
+        metric: str,
+        seed: int = 0,
+        first_seed: int = 0,
+        pruner: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = SweepFolder(sweep_dir)
+        self.metric = metric
+        self.pruned = False
+        self._address, self._name, self._number = storage, study, number
+        self._earlier_runs = seed - first_seed
+        self._pruner = pruner
+        self._clock = clock
+        self._counted_until = self._looked = clock()
+        self._told_to_stop = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find the trial in the study."""
+        self._counted_until = self._looked = self._clock()
+        if not trainer.is_global_zero:
+            return
+        optuna = import_optuna()
+        self._storage = open_storage(self._address)
+        self._study = optuna.load_study(study_name=self._name, storage=self._storage, pruner=self._pruner)
+        study_id = self._storage.get_study_id_from_name(self._name)
+        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, self._number)
+        self._note(MAX_STEPS, trainer.max_steps)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Look now and then whether the trials are to end; if so, end as after SIGTERM."""
+        if not trainer.is_global_zero or self._told_to_stop or self._clock() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = self._clock()
+        if self.folder.stop.exists():
+            self._told_to_stop = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Report, and stop on all ranks if the first one learns that the trial is pruned."""
+        if self.metric not in pl_module.latest:
+            known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
+            raise ValueError(f"sweep.metric={self.metric} is none of {known}")
+        is_pruned = trainer.is_global_zero and self._report(trainer, pl_module.latest[self.metric])
+        if gather_objects(is_pruned)[0]:
+            self.pruned = True
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note how long the trial has trained."""
+        if trainer.is_global_zero:
+            self._count_seconds()
+
+    def _report(self, trainer: L.Trainer, value: float) -> bool:
+        """Report the metric of a step; returns whether the trial is to end."""
+        step = self._earlier_runs * trainer.max_steps + trainer.global_step
+        if step not in self._storage.get_trial(self._trial_id).intermediate_values:
+            self._storage.set_trial_intermediate_value(self._trial_id, step, float(value))
+        self._count_seconds()
+        trial = self._storage.get_trial(self._trial_id)
+        if trainer.global_step >= trainer.max_steps or self._pruner is None:
+            return False
+        if not self._pruner.prune(self._study, trial):
+            return False
+        self._note(PRUNED, True)
+        log.info("trial %d is pruned at step %d: %s=%.4f", self._number, step, self.metric, value)
+        return True
+
+    def _count_seconds(self) -> None:
+        now = self._clock()
+        before = self._storage.get_trial(self._trial_id).user_attrs.get(SECONDS, 0.0)
+        self._note(SECONDS, round(before + now - self._counted_until, 2))
+        self._counted_until = now
+
+    def _note(self, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._trial_id, name, value)

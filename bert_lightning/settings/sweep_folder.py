@@ -1,0 +1,136 @@
+"""The folder of a search: the names of its files, the folders of its trials, and the storage of its study."""
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bert_lightning.settings.run_folder import write_whole
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.typed_fields import build
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+_STUDY = "study.json"
+_MOST_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class NotedStudy:
+    """Where a study is kept.
+
+    Attributes:
+        storage: Path of a journal, or the URL of a database; None for the journal in the folder of the search.
+        name: Name of the study.
+    """
+
+    storage: str | None
+    name: str
+
+
+class SweepFolder:
+    """What lies in the folder of a search.
+
+    Args:
+        path: The folder, which need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.journal = self.path / "study.journal"
+        """The study, unless it is kept elsewhere: one line for everything that happened."""
+        self.study = self.path / _STUDY
+        """Where the study is kept, and its name."""
+        self.trials = self.path / "trials.csv"
+        """One row a trial."""
+        self.best = self.path / "best.yaml"
+        """The settings of the best trial, a config to run."""
+        self.report = self.path / "report.html"
+        """The page about the search."""
+        self.stop = self.path / ".stop"
+        """While this file is there, trials save and end."""
+
+    def trial(self, number: int) -> Path:
+        """Return the folder of the run of a trial."""
+        return self.path / trial_name(number)
+
+    def storage(self, noted: NotedStudy) -> str:
+        """Return the address of the storage of a study."""
+        return noted.storage or str(self.journal)
+
+    def write_study(self, noted: NotedStudy) -> None:
+        """Note where the study is kept."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.study, json.dumps(asdict(noted)) + "\n")
+
+    def read_study(self) -> NotedStudy | None:
+        """Return where the study is kept, None if the folder is of no search.
+
+        Raises:
+            ValueError: if the note is damaged.
+        """
+        if not has_file(self.path, _STUDY):
+            return None
+        content = parse_object(read_plain_text(self.path, _STUDY, _MOST_BYTES), str(self.study))
+        return build(NotedStudy, content, str(self.study))
+
+
+def trial_name(number: int) -> str:
+    """Return the name of the folder of a trial.
+
+    >>> trial_name(7)
+    'trial-0007'
+    """
+    return f"trial-{number:04d}"
+
+
+def import_optuna() -> Any:
+    """Return the package optuna, which then says only what is wrong.
+
+    Raises:
+        ValueError: if it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise ValueError("hydra/sweeper=optuna needs optuna: pip install 'bert-lightning[sweep]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+def open_storage(address: str) -> "BaseStorage":
+    """Return the storage of a study.
+
+    The lock of a journal is a file of its own that only one process can make, which works on NFS too; a process that
+    dies with the lock holds up the others for half a minute.
+
+    Args:
+        address: Path of a journal, or the URL of a database.
+
+    Raises:
+        ValueError: if the database cannot be opened.
+    """
+    optuna = import_optuna()
+    if "://" in address:
+        try:
+            return optuna.storages.RDBStorage(address)
+        except Exception as error:
+            raise ValueError(f"hydra.sweeper.storage={address} cannot be opened: {error}") from None
+    from optuna.storages import journal
+
+    path = Path(address).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path))))
+
+
+def cut_torn_line(journal: Path) -> None:
+    """Remove a last line that was cut short, as by a full disk; a line after it would be lost with it."""
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,285 @@
+"""A search: trials that Optuna suggests, each a run in a folder of its own, until there are enough of them."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import configure_log
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from bert_lightning.callbacks.checkpointing import remove_checkpoint
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, RUNNING, STOPPED, TrialRow, best_first, shown
+from bert_lightning.settings.run_folder import RunFolder, write_whole
+from bert_lightning.settings.sweep_folder import SweepFolder
+from bert_lightning.sweeps.composing import check_started_once, compose
+from bert_lightning.sweeps.point_process import shown_program
+from bert_lightning.sweeps.search_settings import read_goal, read_settings
+from bert_lightning.sweeps.search_space import search_space
+from bert_lightning.sweeps.study import SearchStudy, load_study
+from bert_lightning.sweeps.sweep_files import write_search_report, write_trials
+from bert_lightning.sweeps.trial_overrides import as_trial, by_key
+from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows, trials_table
+from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
+from bert_lightning.sweeps.winner import as_config
+from data_pipeline.untrusted.escaping import printable
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 30.0
+"""How long a search that ends waits for jobs that have not begun to train."""
+Values = dict[str, Any]
+
+
+class Search:
+    """A search from its overrides to its table.
+
+    Args:
+        context: Hydra's loader of configs.
+        config: The config of the search, without the overrides that are searched.
+        launcher: Runs trials.
+        in_turn: Whether the launcher runs one job after another, in this thread.
+        given: The settings of the sweeper.
+    """
+
+    def __init__(
+        self, context: HydraContext, config: DictConfig, launcher: Launcher, in_turn: bool, given: Mapping[str, Any]
+    ) -> None:
+        self._loader = context.config_loader
+        self._config = config
+        self._launcher = launcher
+        self._in_turn = in_turn
+        self._settings = read_settings(given)
+        if in_turn and self._settings.n_jobs > 1:
+            raise ValueError(
+                f"hydra.sweeper.n_jobs={self._settings.n_jobs} needs a launcher that makes jobs, such as "
+                f"hydra/launcher=submitit_local; {type(launcher).__name__} runs one after another"
+            )
+        self._slots: Slots = OneByOne() if in_turn else SideBySide(self._settings.n_jobs)
+        self._left: set[int] = set()
+        self._errors: dict[tuple[Any, ...], str | None] = {}
+        self._best_number = -1
+        self._ends = False
+        self._status = 0
+
+    def run(self, arguments: Sequence[str]) -> list[TrialRow]:
+        """Search, show the table and return the trials.
+
+        Args:
+            arguments: Overrides, those that are searched among them.
+
+        Raises:
+            SystemExit: with status 1 if no trial is complete, or with that of a shell for a signal that ended the
+                search.
+            ValueError: if the search cannot begin, or is not the one that has begun in its folder.
+        """
+        check_started_once()
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        overrides = OverridesParser.create(config_loader=self._loader).parse_overrides(list(arguments))
+        self._space = search_space(overrides)
+        self._base = compose(self._loader, self._config, 0, self._space.fixed)
+        self._goal = read_goal(self._base)
+        self._folder = SweepFolder(self._base.run_dir)
+        if RunFolder(self._folder.path).holds_a_run():
+            raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
+        self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
+        with RunFolder(self._folder.path).locked(wait_seconds=2.0):
+            self._study.begin(self._goal, self._space, by_key(self._space.fixed), shown_program())
+            self._folder.write_study(self._study.noted)
+            self._folder.stop.unlink(missing_ok=True)
+            with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
+                self._search()
+        rows = self._write()  # a trial that has not ended is stopped, now that the search does not hold the folder
+        self._show(rows)
+        if self._status or not any(row.state == COMPLETE for row in rows):
+            sys.exit(self._status or 1)
+        return rows
+
+    @contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Have the trials save and end when the time is over."""
+        if self._settings.seconds is None:
+            yield
+            return
+        timer = threading.Timer(self._settings.seconds, self._folder.stop.touch)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _search(self) -> None:
+        """Run trials until there are enough, or the search is told to end."""
+        try:
+            while True:
+                self._fill_slots()
+                if not self._slots.running():
+                    return
+                done = self._slots.wait()
+                if done is not None:
+                    self._judge(done)
+        except KeyboardInterrupt:
+            self._status = 128 + signal.SIGINT
+        except SystemExit as stop:
+            self._status = stop.code if isinstance(stop.code, int) else 1
+        self._ends = True
+        self._wait_for_the_running()
+
+    def _fill_slots(self) -> None:
+        while self._slots.is_free() and not self._is_ending():
+            chosen = next(self._to_go_on(), None) or self._study.next_trial()
+            if chosen is None:
+                return
+            self._begin(*chosen)
+
+    def _to_go_on(self) -> Iterator[tuple[int, Values]]:
+        """Yield the trials of earlier starts that have not ended; those that have are taken note of."""
+        for number, values in list(self._study.unfinished()):
+            if number not in self._slots.running() | self._left and not self._settle(number):
+                yield number, values
+
+    def _is_ending(self) -> bool:
+        return self._ends or self._folder.stop.exists()
+
+    def _begin(self, number: int, values: Values) -> None:
+        """Begin or continue a trial; settings that cannot work are its failure."""
+        overrides = self._overrides(number, values)
+        if error := self._error_of(number, values, overrides):
+            self._study.fail(number, error)
+            return
+        chosen = " ".join(f"{key}={shown(value)}" for key, value in values.items())
+        log.info("trial %d of %d: %s in %s", number, self._settings.n_trials, chosen, self._folder.trial(number))
+        write_trials(self._folder, trial_rows(self._study.trials, self._folder))
+
+        def job() -> Any:
+            if self._is_held(number):
+                return self._outlast(number)
+            return self._launcher.launch([overrides], number)[0]
+
+        self._slots.start(number, job)
+
+    def _error_of(self, number: int, values: Values, overrides: Sequence[str]) -> str | None:
+        """Return why the settings of a trial cannot be composed; numbers make no difference to that."""
+        words = tuple(value for value in values.values() if not isinstance(value, float))
+        if words not in self._errors:
+            try:
+                compose(self._loader, self._config, number, overrides)
+                self._errors[words] = None
+            except (ValueError, HydraException, OmegaConfBaseException) as error:
+                self._errors[words] = " ".join(str(error).split())
+        return self._errors[words]
+
+    def _overrides(self, number: int, values: Values) -> list[str]:
+        """Return all overrides of a trial."""
+        report: Values = {"storage": self._study.address, "study": self._study.noted.name, "metric": self._goal.metric}
+        report |= {"pruner": self._settings.pruner}
+        name, seed = str(self._base.run_name), self._base.seed
+        return [*self._space.overrides(values), *as_trial(self._folder, report, name, number, seed)]
+
+    def _is_held(self, number: int) -> bool:
+        return any(RunFolder(run).is_held() for run in runs_of(self._folder.trial(number)))
+
+    def _outlast(self, number: int) -> None:
+        """Wait for the process of a trial that an earlier start of the search has left behind."""
+        log.info("trial %d still trains in a process of an earlier start; waiting for its end", number)
+        while self._is_held(number):
+            time.sleep(POLL_SECONDS)
+
+    def _judge(self, done: Ended) -> None:
+        """Note what has become of a trial; one that is neither ended nor failed goes on later."""
+        number = done.number
+        if self._settle(number) or self._is_held(number):
+            pass
+        elif done.error is not None and not done.was_killed:
+            self._study.fail(number, done.error)
+            log.info("trial %d failed: %s", number, printable(done.error))
+        else:
+            self._set_aside(done)
+        self._write()
+
+    def _settle(self, number: int) -> bool:
+        """Take note of a trial that was pruned or has come to its end; returns whether it was."""
+        if self._study.is_pruned(number):
+            self._study.prune(number)
+            return True
+        try:
+            value = end_value(self._study.trial(number), self._folder.trial(number), self._goal, "task" in self._base)
+        except ValueError as error:
+            self._study.fail(number, str(error))
+            return True
+        if value is not None:
+            self._study.tell(number, value)
+        return value is not None
+
+    def _set_aside(self, done: Ended) -> None:
+        """Leave a trial that was stopped or killed to the next start; one that was told to stop ends the search.
+
+        A trial that was waited for, because an earlier start had left its process behind, goes on at once.
+        """
+        if done.waited:
+            return
+        self._left.add(done.number)
+        reason = f"was lost: {printable(done.error)}" if done.error else "was told to stop"
+        log.info("trial %d %s; the same line with the same run_name goes on with it", done.number, reason)
+        self._ends = self._ends or (self._in_turn and done.error is None)
+
+    def _wait_for_the_running(self) -> None:
+        """After a signal: have the trials that train save and end."""
+        if not self._slots.running() or self._in_turn:
+            return
+        log.info("the search ends: its trials save; Ctrl-C again does not wait for them")
+        self._folder.stop.touch()
+        idle_since = time.monotonic()
+        try:
+            while (running := self._slots.running()) and time.monotonic() - idle_since < PATIENCE_SECONDS:
+                if any(map(self._is_held, running)):
+                    idle_since = time.monotonic()
+                done = self._slots.wait(POLL_SECONDS)
+                if done is not None:
+                    self._judge(done)
+        except KeyboardInterrupt:
+            pass
+
+    def _write(self) -> list[TrialRow]:
+        """Write what the search has reached so far."""
+        rows = trial_rows(self._study.trials, self._folder)
+        write_trials(self._folder, rows)
+        best = next((row for row in best_first(rows, self._goal.direction) if row.state == COMPLETE), None)
+        if best is not None and best.number != self._best_number:
+            self._best_number = best.number
+            name, overrides = str(self._config.hydra.job.config_name), self._space.overrides(best.values)
+            text = as_config(best, self._goal.metric, name, overrides, self._loader, self._folder.path)
+            write_whole(self._folder.best, text)
+        write_search_report(self._folder, load_study(self._folder, self._study.noted), rows)
+        if self._settings.keep_weights == "best":
+            self._remove_weights(rows, best)
+        return rows
+
+    @staticmethod
+    def _remove_weights(rows: Sequence[TrialRow], best: TrialRow | None) -> None:
+        for row in rows:
+            if row is not best and row.state not in (RUNNING, STOPPED):
+                for checkpoint in (
+                    path for run in runs_of(Path(row.run_dir)) for path in RunFolder(run).newer_than(-1)
+                ):
+                    remove_checkpoint(checkpoint)
+
+    def _show(self, rows: Sequence[TrialRow]) -> None:
+        console = Console(markup=False, emoji=False, highlight=False)
+        console.print(trials_table(rows, self._goal.metric, self._goal.direction))
+        for row in rows:
+            if row.state == FAILED:
+                console.print(printable(f"trial {row.number} failed: {row.error}"), soft_wrap=True)
+        console.print(f"{self._folder.report}: the report; {self._folder.best}: the best trial as a config to run")

@@ -1,0 +1,155 @@
+"""The settings of a search, those of `hydra.sweeper` and those of `sweep`, checked."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from bert_lightning.settings.task_settings import known_settings
+from bert_lightning.training.time_limit import seconds_of
+from data_pipeline.whole_numbers import check_whole_number
+
+DIRECTIONS = ("minimize", "maximize")
+LOW_IS_GOOD, HIGH_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte"), ("accuracy", "f1", "exact_match")
+"""Endings of metrics whose direction needs no setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """The settings of the sweeper.
+
+    Attributes:
+        n_trials: Trials of the whole search, over all starts.
+        n_jobs: Trials at a time.
+        max_time: How long this start may take, as DD:HH:MM:SS; None for no limit.
+        seed: Seed of the suggestions.
+        sampler: Config of Optuna's sampler.
+        pruner: Config of Optuna's pruner; None prunes nothing.
+        enqueue: Values to try first.
+        keep_weights: "all" or "best": whose checkpoints stay.
+        storage: Path of a journal or URL of a database; None keeps the study in the folder of the search.
+    """
+
+    n_trials: int
+    n_jobs: int
+    max_time: Any
+    seed: int
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any] | None
+    enqueue: tuple[Mapping[str, Any], ...]
+    keep_weights: str
+    storage: str | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long this start may take."""
+        return None if self.max_time is None else seconds_of(self.max_time)
+
+    def make_sampler(self, number: int) -> Any:
+        """Return the sampler for a trial.
+
+        Its seed follows from the number of the trial, so a search that was killed suggests what it would have
+        suggested. A sampler that is given a seed, or takes none, is left alone.
+        """
+        takes_seed = "seed" in inspect.signature(get_class(str(self.sampler["_target_"]))).parameters
+        seed = {"seed": self.seed * 1_000_003 + number} if takes_seed and "seed" not in self.sampler else {}
+        return instantiate(dict(self.sampler), **seed, _convert_="all")
+
+
+def read_settings(given: Mapping[str, Any]) -> SearchSettings:
+    """Return the settings of the sweeper.
+
+    Args:
+        given: The group hydra.sweeper, without what is only Hydra's.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    plain: Any = OmegaConf.to_container(OmegaConf.create(dict(given)), resolve=True)
+    plain["enqueue"] = plain["enqueue"] or []
+    for name in ("sampler", "pruner"):
+        if isinstance(plain[name], str):
+            plain[name] = {"_target_": plain[name]}  # the name alone stands for the class with its defaults
+    if not isinstance(plain["enqueue"], list) or not all(isinstance(each, dict) for each in plain["enqueue"]):
+        raise ValueError(
+            f"hydra.sweeper.enqueue must be a list such as [{{optimizer.lr: 1e-3}}]; got {plain['enqueue']}"
+        )
+    settings = SearchSettings(**plain | {"enqueue": tuple(plain["enqueue"])})
+    check_whole_number("hydra.sweeper.n_trials", settings.n_trials)
+    check_whole_number("hydra.sweeper.n_jobs", settings.n_jobs)
+    check_whole_number("hydra.sweeper.seed", settings.seed, least=0)
+    if settings.keep_weights not in ("all", "best"):
+        raise ValueError(f"hydra.sweeper.keep_weights must be one of all, best; got {settings.keep_weights}")
+    try:
+        _ = settings.seconds
+    except ValueError:
+        raise ValueError(
+            f"hydra.sweeper.max_time must be DD:HH:MM:SS, such as 00:08:00:00, or null; got {settings.max_time}"
+        ) from None
+    _check_parts(settings)
+    return settings
+
+
+def _check_parts(settings: SearchSettings) -> None:
+    """Make the sampler and the pruner once, so that a wrong setting of them is said now."""
+    for name, config in (("sampler", settings.sampler), ("pruner", settings.pruner)):
+        if name == "pruner" and config is None:
+            continue
+        if not isinstance(config, dict) or "_target_" not in config:
+            raise ValueError(f"hydra.sweeper.{name} must be a group with a _target_ of Optuna; got {config}")
+        try:
+            settings.make_sampler(0) if name == "sampler" else instantiate(config)
+        except (HydraException, ImportError, TypeError, ValueError) as error:
+            cause = error.__cause__ or error
+            raise ValueError(f"hydra.sweeper.{name}={config}: {' '.join(str(cause).split())}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a search is for.
+
+    Attributes:
+        metric: A metric of the validation, such as val/loss.
+        direction: "minimize" or "maximize".
+    """
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+    @property
+    def in_scores(self) -> str:
+        """The name of the metric in the scores of a fine-tuning."""
+        return f"validation/{self.metric.removeprefix('val/')}"
+
+
+def read_goal(settings: DictConfig) -> Goal:
+    """Return the metric of a search and its direction.
+
+    Args:
+        settings: The settings of the runs.
+
+    Raises:
+        ValueError: if the direction is needed and not given, or a fine-tuning is of a kind that has no one value.
+    """
+    metric, direction = settings.sweep.metric, settings.sweep.direction
+    if not isinstance(metric, str) or not metric.startswith("val/"):
+        raise ValueError(f"sweep.metric must be a metric of the validation, such as val/loss; got {metric}")
+    if direction not in (None, *DIRECTIONS):
+        raise ValueError(f"sweep.direction must be one of null, minimize, maximize; got {direction}")
+    if "task" in settings and settings.task is not None:
+        if settings.grid:
+            raise ValueError("grid=true is a search of its own; hydra/sweeper=optuna searches without it")
+        if settings.task.get("tasks") is not None:
+            raise ValueError("hydra/sweeper=optuna searches on one task; task=glue is several")
+        if direction is None and metric == f"val/{settings.task.chosen_by}":
+            is_high = instantiate(known_settings(settings.task), _convert_="all").highest_is_best
+            return Goal(metric, "maximize" if is_high else "minimize")
+    if direction is None:
+        if metric.endswith((*LOW_IS_GOOD, *HIGH_IS_GOOD)):
+            return Goal(metric, "minimize" if metric.endswith(LOW_IS_GOOD) else "maximize")
+        raise ValueError(f"sweep.direction must be minimize or maximize for sweep.metric={metric}; got null")
+    return Goal(metric, direction)

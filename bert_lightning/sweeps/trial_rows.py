@@ -1,0 +1,134 @@
+"""The trials of a study as rows, and where they stand: read from the study and from the folders of their runs."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from bert_lightning.callbacks.trial import MAX_STEPS, SECONDS
+from bert_lightning.reports.trial_row import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    TrialRow,
+    best_first,
+    shown,
+)
+from bert_lightning.settings.finetuned_folder import FinetunedFolder
+from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.sweep_folder import SweepFolder
+from bert_lightning.sweeps.outcomes import results
+from bert_lightning.sweeps.search_settings import Goal
+from bert_lightning.sweeps.search_space import as_text
+from bert_lightning.sweeps.study import ERROR
+from data_pipeline.untrusted.escaping import printable
+from data_pipeline.untrusted.typed_fields import checked
+
+STATES = {
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+    TrialState.WAITING: WAITING,
+}
+
+
+def runs_of(run_dir: Path) -> list[Path]:
+    """Return the folders of the runs of a trial: its own, or those of its seeds."""
+    return [run_dir, *sorted(run_dir.glob("seed-*"))]
+
+
+def end_value(trial: FrozenTrial, run_dir: Path, goal: Goal, is_finetuning: bool) -> float | None:
+    """Return the metric of a trial that has come to its end, None if it has not.
+
+    A pre-training has its last validation. A fine-tuning has the mean over its seeds of their best checkpoints.
+
+    Raises:
+        ValueError: if the scores of a fine-tuning lack the metric.
+    """
+    if is_finetuning:
+        scores = FinetunedFolder(run_dir).read_scores()
+        if scores is None:
+            return None
+        where = str(FinetunedFolder(run_dir).scores)
+        metrics = checked(scores.get("metrics", {}), dict[str, dict[str, object]], where, "metrics")
+        if goal.in_scores not in metrics:
+            raise ValueError(f"sweep.metric={goal.metric} is none of the metrics of the task: {', '.join(metrics)}")
+        return float(checked(metrics[goal.in_scores].get("mean"), float, where, "mean"))
+    last, max_steps = trial.last_step, trial.user_attrs.get(MAX_STEPS, math.inf)
+    saved = RunFolder(run_dir).checkpoint(max_steps).exists() if math.isfinite(max_steps) else False
+    return trial.intermediate_values[last] if last is not None and (last >= max_steps or saved) else None
+
+
+def trial_rows(trials: Sequence[FrozenTrial], folder: SweepFolder) -> list[TrialRow]:
+    """Return a row for each trial of a study."""
+    goes_on = RunFolder(folder.path).is_held()
+    return [_row(trial, folder.trial(trial.number), goes_on) for trial in trials]
+
+
+def _row(trial: FrozenTrial, run_dir: Path, goes_on: bool) -> TrialRow:
+    state = STATES.get(trial.state)
+    if state is None:
+        state = RUNNING if goes_on or any(RunFolder(run).is_held() for run in runs_of(run_dir)) else STOPPED
+    curve = sorted(trial.intermediate_values.items())
+    last = curve[-1][1] if curve else None
+    values = trial.params or trial.system_attrs.get("fixed_params", {})
+    return TrialRow(
+        number=trial.number,
+        state=state,
+        value=trial.value if trial.value is not None else last,
+        values=values,
+        run_dir=str(run_dir),
+        steps=sum(results(run).step for run in runs_of(run_dir)),
+        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
+        curve=([step for step, _ in curve], [value for _, value in curve]),
+        error=trial.user_attrs.get(ERROR),
+    )
+
+
+def keys_of(rows: Sequence[TrialRow]) -> list[str]:
+    """Return the keys that are searched, in their order."""
+    return list(dict.fromkeys(key for row in rows for key in row.values))
+
+
+def as_csv(rows: Sequence[TrialRow]) -> str:
+    """Return the trials as the content of trials.csv."""
+    text, keys = io.StringIO(), keys_of(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "state", "value", *keys, "run_dir", "steps", "seconds"])
+    for row in rows:
+        chosen = [as_text(row.values[key]) if key in row.values else "" for key in keys]
+        value = "" if row.value is None else repr(row.value)
+        writer.writerow([row.number, row.state, value, *chosen, row.run_dir, row.steps, f"{row.seconds:.1f}"])
+    return text.getvalue()
+
+
+def trials_table(rows: Sequence[TrialRow], metric: str, direction: str) -> Table:
+    """Return the trials as a table, the best first."""
+    table = Table("trial", "state", metric, "step", "chosen", "folder")
+    for row in best_first(rows, direction):
+        chosen = " ".join(f"{key}={shown(value)}" for key, value in row.values.items())
+        value = "-" if row.value is None else f"{row.value:.4f}"
+        table.add_row(*map(printable, (str(row.number), row.state, value, str(row.steps), chosen, row.run_dir)))
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Return how much each key decides the metric, as shares of one, the largest first; nothing if it is not known."""
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+        return {}
+    try:
+        shares = optuna.importance.get_param_importances(study)
+    except (ValueError, RuntimeError, ZeroDivisionError):
+        return {}
+    return {key: share for key, share in shares.items() if math.isfinite(share)}

@@ -1,0 +1,87 @@
+"""A run as a trial: what it reports, how it ends when it is pruned, and how it goes on."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from bert_lightning.callbacks.trial import MAX_STEPS, PRUNED, SECONDS
+from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
+from tests.support.runs import run_here
+from tests.support.settings import Settings
+
+NEVER = "{_target_:optuna.pruners.NopPruner}"
+AT_ONCE = "{_target_:optuna.pruners.ThresholdPruner,upper:0.0}"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepFolder:
+    """A search with one trial that has begun."""
+    folder = SweepFolder(tmp_path / "runs" / "sweep")
+    study = optuna.create_study(study_name="sweep", storage=open_storage(str(folder.journal)))
+    study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)})
+    return folder
+
+
+def as_trial(base: Settings, folder: SweepFolder, pruner: str) -> Settings:
+    trial = (
+        f"{{_target_:bert_lightning.callbacks.trial.TrialReport,sweep_dir:'{folder.path}',"
+        f"storage:'{folder.journal}',study:sweep,number:0,metric:val/loss,pruner:{pruner}}}"
+    )
+    named = {"run_name": "sweep/trial-0000", "resume": "auto", "+callbacks.trial": trial, "callbacks.guesses": None}
+    return base | named
+
+
+def stored(folder: SweepFolder) -> optuna.trial.FrozenTrial:
+    (trial,) = optuna.load_study(study_name="sweep", storage=open_storage(str(folder.journal))).trials
+    return trial
+
+
+def test_every_validation_is_reported_once(base: Settings, sweep: SweepFolder) -> None:
+    """A run that goes on from a checkpoint, and validates a step again, reports nothing twice."""
+    settings = as_trial(base, sweep, NEVER)
+    run_here(settings)
+    reported = stored(sweep).intermediate_values
+    steps, losses = read_columns(sweep.trial(0) / "metrics.csv")["val/loss"]
+    assert reported == pytest.approx(dict(zip(steps, losses, strict=True)))
+    assert stored(sweep).user_attrs[MAX_STEPS] == 14
+    seconds = stored(sweep).user_attrs[SECONDS]
+    for checkpoint in RunFolder(sweep.trial(0)).newer_than(5):
+        checkpoint.unlink()
+    run_here(settings)
+    assert stored(sweep).intermediate_values == reported
+    assert stored(sweep).user_attrs[SECONDS] > seconds
+
+
+def test_a_pruned_run_ends_with_its_checkpoint_and_curves(base: Settings, sweep: SweepFolder) -> None:
+    settings = as_trial(base, sweep, AT_ONCE) | {"callbacks.checkpoint.every_n_steps": 1000}
+    trainer = run_here(settings)
+    assert trainer.global_step == 5
+    folder = RunFolder(sweep.trial(0))
+    assert [path.name for path in folder.saved()] == ["step-0000005.ckpt"]
+    assert read_columns(folder.metrics)["val/loss"][0] == [5]
+    assert folder.report.exists()
+    assert stored(sweep).user_attrs[PRUNED] is True
+    assert list(stored(sweep).intermediate_values) == [5]
+
+
+def test_a_run_ends_when_the_trials_are_to_end(
+    base: Settings, sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saves and ends as after SIGTERM, without a further validation."""
+    monkeypatch.setattr("bert_lightning.callbacks.trial.LOOK_SECONDS", 0.0)
+    sweep.stop.touch()
+    settings = as_trial(base, sweep, NEVER)
+    trainer = run_here(settings)
+    assert trainer.global_step < 5
+    assert len(RunFolder(sweep.trial(0)).saved()) == 1
+    assert stored(sweep).intermediate_values == {}
+
+
+def test_a_metric_that_is_not_measured_is_named(base: Settings, sweep: SweepFolder) -> None:
+    settings = as_trial(base, sweep, NEVER)
+    settings["+callbacks.trial"] = str(settings["+callbacks.trial"]).replace("val/loss", "val/luck")
+    with pytest.raises(ValueError, match=r"sweep\.metric=val/luck is none of val/loss, "):
+        run_here(settings)

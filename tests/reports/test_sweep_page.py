@@ -1,0 +1,62 @@
+"""The page about a search shows its trials, the best first, and nothing that its texts say as markup."""
+
+import re
+
+import pytest
+
+from bert_lightning.reports.sweep_charts import Dimension
+from bert_lightning.reports.sweep_page import SweepPage, sweep_page
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow, best_first
+
+EVIL = "<script>alert('x')</script>"
+DIMENSIONS = (Dimension("optimizer.lr", (), 1e-4, 1e-2, True), Dimension("model", ("bert_mini", EVIL)))
+
+
+def row(number: int, state: str, value: float | None, lr: float, error: str | None = None) -> TrialRow:
+    curve = ([5, 10], [9.0, value]) if value is not None else ([], [])
+    values = {"optimizer.lr": lr, "model": EVIL if number else "bert_mini"}
+    return TrialRow(number, state, value, values, f"out/trial-{number:04d}", 10, 60.0, curve, error)
+
+
+ROWS = (
+    row(0, COMPLETE, 7.5, 1e-3),
+    row(1, FAILED, None, 1e-2, EVIL),
+    row(2, COMPLETE, 7.25, 2e-3),
+    row(3, PRUNED, 8.0, 5e-4),
+    row(4, RUNNING, None, 5e-3),
+)
+
+
+@pytest.mark.parametrize(("direction", "order"), [("minimize", [2, 0, 1, 3, 4]), ("maximize", [0, 2, 1, 3, 4])])
+def test_trials_are_sorted_by_what_is_better(direction: str, order: list[int]) -> None:
+    assert [each.number for each in best_first(ROWS, direction)] == order
+    page = sweep_page(SweepPage("lr", "val/loss", direction, ROWS, DIMENSIONS, {}, "the line", {}))
+    assert re.findall(r"<tr(?: class=\"best\")?><td>(\d)</td>", page) == [str(number) for number in order]
+    assert f'<tr class="best"><td>{order[0]}</td>' in page
+
+
+def test_the_page_has_charts_that_name_their_trials_and_the_line_of_the_winner() -> None:
+    shares = {"optimizer.lr": 0.9, "model": 0.1}
+    line = "bert-pretrain 'a=[1,2]' run_name=lr-best"
+    page = sweep_page(SweepPage("lr", "val/loss", "minimize", ROWS, DIMENSIONS, shares, line, {"seed": "0"}))
+    assert page.count("<svg") == 4
+    assert "trial 2: complete, val/loss 7.2500, optimizer.lr=0.002" in page
+    assert "bert-pretrain &#x27;a=[1,2]&#x27; run_name=lr-best" in page
+    assert "<script" not in page
+    assert "5 trials: 2 complete, 1 failed, 1 pruned, 1 running" in page
+    assert not re.search(r"(src|href)=\"http", page)
+
+
+def test_a_search_without_a_complete_trial_has_a_page() -> None:
+    page = sweep_page(SweepPage(EVIL, "val/loss", "minimize", ROWS[3:], DIMENSIONS, {}, None, {}))
+    assert "no trial is complete yet" in page
+    assert "<script" not in page
+
+
+def test_values_lie_on_their_axes() -> None:
+    """Evenly on a logarithmic scale; listed values in the middle of their shares."""
+    log, listed = Dimension("a", (), 1e-4, 1e-2, True), Dimension("b", ("x", "y"))
+    assert [log.height(each) for each in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
+    assert [listed.height(each) for each in ("x", "y")] == [0.25, 0.75]
+    assert [name for _, name in log.ticks()] == ["0.0001", "0.001", "0.01"]
+    assert Dimension("c", (), 2.0, 2.0).height(2.0) == 0.5

@@ -1,0 +1,42 @@
+"""The folder of a search: what is noted there, and a journal that was cut short."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage
+
+
+def test_where_the_study_is_kept_is_noted(tmp_path: Path) -> None:
+    """A folder that is moved takes its journal along."""
+    folder = SweepFolder(tmp_path / "lr")
+    assert folder.read_study() is None
+    folder.write_study(NotedStudy(None, "lr"))
+    folder.path.rename(tmp_path / "moved")
+    moved = SweepFolder(tmp_path / "moved")
+    noted = moved.read_study()
+    assert noted == NotedStudy(None, "lr")
+    assert moved.storage(noted) == str(tmp_path / "moved" / "study.journal")
+    moved.study.write_text('{"storage": 3}')
+    with pytest.raises(ValueError, match=r"study\.json"):
+        moved.read_study()
+
+
+def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
+    """What is written after half a line would be lost with it."""
+    journal = tmp_path / "study.journal"
+    cut_torn_line(journal)
+    optuna.create_study(study_name="a", storage=open_storage(str(journal)))
+    whole = journal.read_bytes()
+    with journal.open("ab") as file:
+        file.write(whole[: len(whole) // 2].rstrip(b"\n"))
+    cut_torn_line(journal)
+    assert journal.read_bytes() == whole
+    optuna.create_study(study_name="b", storage=open_storage(str(journal)))
+    assert {each.study_name for each in open_storage(str(journal)).get_all_studies()} == {"a", "b"}
+
+
+def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"hydra\.sweeper\.storage=nothing://x cannot be opened"):
+        open_storage("nothing://x")

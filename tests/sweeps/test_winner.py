@@ -1,0 +1,52 @@
+"""The best trial as a config: run, it has the settings of the trial."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from bert_lightning.reports.trial_row import COMPLETE, TrialRow
+from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.sweeps.winner import as_config, command
+
+OVERRIDES = [
+    "model=bert_mini",
+    "data.path='a folder'",
+    "experiment=bert_two_phases",
+    "masking@validation.masking=span",
+    "~callbacks.guesses",
+    "+logger.wandb.tags=[a,b]",
+    "optimizer.betas=[0.9,0.98]",
+    "trainer.max_steps=5000",
+    "run_name=lr",
+    "resume=auto",
+    "optimizer.lr=0.00123456789",
+    "schedule=cosine",
+]
+
+
+def test_the_config_of_the_winner_is_that_of_its_trial(tmp_path: Path) -> None:
+    row = TrialRow(3, COMPLETE, 7.5, {}, "out/lr/trial-0003")
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        trial = compose("pretrain", [each for each in OVERRIDES if "run_name" not in each and "resume" not in each])
+        loader = GlobalHydra.instance().config_loader()
+        text = as_config(row, "val/loss", "pretrain", OVERRIDES, loader, tmp_path / "lr")
+    assert text.splitlines()[0] == f"# Trial 3 of the search {tmp_path / 'lr'}: val/loss=7.5, trained in {row.run_dir}"
+    (tmp_path / "best.yaml").write_text(text)
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        again = compose("best", [f"hydra.searchpath=[file://{CONF_DIR}]"])
+    assert again.run_name == "lr-best"
+    found, expected = (OmegaConf.to_container(each) for each in (again, trial))
+    assert isinstance(found, dict)
+    assert isinstance(expected, dict)
+    assert found["callbacks"].pop("guesses") is None
+    assert found | {"run_name": expected["run_name"]} == expected
+
+
+def test_the_line_of_the_winner_is_the_runs_alone() -> None:
+    line = command(["bert-pretrain"], OVERRIDES, "lr-best")
+    assert line.startswith("bert-pretrain model=bert_mini ")
+    assert line.endswith(" schedule=cosine run_name=lr-best")
+    assert "resume" not in line
+    assert "run_name=lr " not in line
