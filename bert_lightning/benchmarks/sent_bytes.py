@@ -8,11 +8,11 @@ from pathlib import Path
 _DESCRIPTORS = Path("/proc/self/fd")
 _TCP_INFO_SIZE = 256
 _BYTES_SENT = 200
-"""Offset of `tcpi_bytes_sent` in Linux's `struct tcp_info`, since 4.19."""
+"""Offset of `tcpi_bytes_sent` in Linux's `struct tcp_info`, since 4.19; `tcpi_bytes_retrans` follows."""
 
 
 def sent_bytes() -> int:
-    """Return the payload bytes sent on the TCP connections that are open, retransmissions included.
+    """Return the payload bytes sent on the TCP connections that are open, each byte once.
 
     Raises:
         OSError: if the system is no Linux that counts them.
@@ -36,6 +36,7 @@ def _sent_by(number: int) -> int:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
     except OSError:  # closed meanwhile
         return 0
-    if len(info) < _BYTES_SENT + 8:
+    if len(info) < _BYTES_SENT + 16:
         raise OSError("this kernel does not count the bytes that a connection has sent; Linux 4.19 does")
-    return int(struct.unpack_from("Q", info, _BYTES_SENT)[0])
+    sent, sent_again = struct.unpack_from("QQ", info, _BYTES_SENT)
+    return int(sent - sent_again)

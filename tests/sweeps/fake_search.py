@@ -121,7 +121,7 @@ def search(launcher: FormulaLauncher, words: Sequence[str] = (), in_turn: bool |
     config = OmegaConf.create(
         {
             "hydra": {
-                "hydra_logging": {"version": 1, "root": {"level": "INFO"}},
+                "hydra_logging": {"version": 1, "disable_existing_loggers": False, "root": {"level": "INFO"}},
                 "verbose": False,
                 "job": {"config_name": "pretrain"},
             }
