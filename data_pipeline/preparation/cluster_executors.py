@@ -86,7 +86,7 @@ class SlurmExecutor:
         job = _SlurmJob(
             [Step(task, self.cpus_per_task, folder / "errors")],
             tasks=num_tasks,
-            job_name=f"bert-prepare-{name}",
+            job_name=f"bert-prepare-{name.replace(' ', '-')}",
             logging_dir=str(folder),
             **self.settings,
         )
