@@ -15,6 +15,15 @@ from tests.support.settings import TINY, Settings
 from tests.support.texts import tiny_texts, write_prepared
 
 
+@pytest.fixture(autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """Environment variables that a test or its libraries set end with the test: later commands would inherit them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     """A WordPiece tokenizer of about 120 pieces."""
