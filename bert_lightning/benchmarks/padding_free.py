@@ -16,7 +16,8 @@ from transformers import AttentionInterface, BertConfig, BertForMaskedLM, DataCo
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import flat_labels
 from bert_lightning.checkpoints.huggingface import to_huggingface
-from bert_lightning.models.attention import flash_context, looped_attention
+from bert_lightning.models.attention import flash_context
+from bert_lightning.models.looped_attention import looped_attention
 from data_pipeline.streams.packing import PackedBatch
 
 ATTENTION = "bert_lightning_packed"

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bert_lightning.models.activations import ACTIVATIONS, gated
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.embeddings import Embeddings, computing_dtype
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.neighbors import look_at_neighbors
 from bert_lightning.models.rotary import rotate
 from bert_lightning.models.windows import EVERYTHING

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective, Quantity
 from data_pipeline.streams.packing import MLM, PackedBatch, Targets

@@ -1,7 +1,8 @@
 """BERT's joint objective: masked tokens and next-sentence prediction (Devlin et al., 2019, section 3.1)."""
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.mlm_pairs import MaskedLMWithPairs
 
 

@@ -1,7 +1,8 @@
 """ALBERT's joint objective: masked tokens and sentence-order prediction (Lan et al., 2020, section 3.1)."""
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.mlm_pairs import MaskedLMWithPairs
 
 

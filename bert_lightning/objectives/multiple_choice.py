@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.sequence_classification import SequenceHead
 from data_pipeline.streams.packing import PackedBatch

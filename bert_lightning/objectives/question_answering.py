@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.records import NO_LABEL

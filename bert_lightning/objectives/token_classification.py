@@ -2,11 +2,12 @@
 
 from torch import Tensor, nn
 
-from bert_lightning.models.attention import PackedAttention, looped_attention
+from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.streams.packing import PackedBatch

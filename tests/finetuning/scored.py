@@ -16,7 +16,7 @@ from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
-from bert_lightning.models.attention import looped_attention
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.tokenizers.transformers_files import tokenizer_files

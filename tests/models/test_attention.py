@@ -14,13 +14,12 @@ from torch.nn.attention import varlen
 
 from bert_lightning.models.attention import (
     PackedAttention,
-    _groups,
     choose_attention,
     flash_attention,
-    looped_attention,
     padded_attention,
     varlen_attention,
 )
+from bert_lightning.models.looped_attention import _groups, looped_attention
 
 # Offsets of ragged sequences, of empty ones in between, and of the filler and the empty ones that end a batch.
 RAGGED = [[0, 7], [0, 3, 4, 11], [0, 5, 5, 9, 9], [0, 0, 6], [0, 4, 9, 12, 12, 12]]
@@ -106,17 +105,39 @@ def test_the_operation_with_dropout_gets_the_window(window: tuple[int, int], mon
     assert seen["dropout_p"] == 0.1
 
 
-@pytest.mark.parametrize("most", [1, 2 * 9 * 2, 1 << 19])
-def test_sequences_of_equal_length_attend_at_once_wherever_they_stand(
-    most: int, monkeypatch: pytest.MonkeyPatch
+LOOPED = "bert_lightning.models.looped_attention"
+
+
+@pytest.mark.parametrize(("most", "padding", "lengths"), [
+    (1, 0, [3, 3, 3, 3, 2, 2]),
+    (36, 0, [3, 3, 2]),
+    (1 << 19, 0, [3, 2]),
+    (1 << 19, 2 * 5, [3, 2]),
+    (1 << 19, 2 * 2 * 5, [3]),
+    (72, 2 * 5, [3, 2]),
+])  # fmt: skip
+@pytest.mark.parametrize("window", [(-1, -1), *WINDOWS])
+def test_sequences_of_about_equal_length_attend_at_once_wherever_they_stand(
+    most: int, padding: int, lengths: list[int], window: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Side by side or apart, in one group or in several: values and gradients are those of each sequence alone."""
-    monkeypatch.setattr("bert_lightning.models.attention.GROUP_WEIGHTS", most)
+    """Side by side or apart, with and without padding: values and gradients are those of each sequence alone."""
+    monkeypatch.setattr(f"{LOOPED}.GROUP_WEIGHTS", most)
+    monkeypatch.setattr(f"{LOOPED}.PADDING_WEIGHTS", padding)
+    _groups.cache_clear()
     ends = [0, 3, 6, 8, 11, 11, 13, 16]  # lengths 3, 3, 2, 3, 0, 2, 3
-    groups = [(group.length, group.entries) for group in _groups(torch.tensor(ends), 2)]
-    assert len(groups) == {1: 6, 36: 3, 1 << 19: 2}[most]
-    assert groups[-1][1].stop == sum(2 * length**2 for length in (3, 3, 2, 3, 2, 3))
-    test_values_and_gradients_are_those_of_attention_by_hand(ends, looped_attention)
+    assert [group.length for group in _groups(tuple(ends), 2)] == lengths
+    test_windows_are_exact_on_packed_sequences(ends, window, looped_attention)
+    _groups.cache_clear()
+
+
+@pytest.mark.parametrize("ends", [[0, 8, 9], [0, 1, 9, 10], [0, 4, 12], [0, 3, 11, 14], [0, 40, 70, 71, 75, 80]])
+def test_at_most_half_of_a_group_is_padding(ends: list[int]) -> None:
+    """So the flat memory, which is given before the lengths are known, holds all weights."""
+    groups = _groups(tuple(ends), 2)
+    assert groups[-1].entries.stop <= 2 * ends[-1] * 2 * groups[0].length
+    assert sum(len(group.slots) for group in groups) == ends[-1]
+    for group in groups:
+        assert group.is_real is None or group.is_real.numel() <= 2 * len(group.slots)
 
 
 @pytest.mark.parametrize("attention", [looped_attention, padded_attention])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bert_lightning.models.attention import looped_attention
 from bert_lightning.models.dropout import rounded
+from bert_lightning.models.looped_attention import looped_attention
 from tests.support.checkout import ROOT
 
 pytest.importorskip("triton", reason="the kernels are Triton's")

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import AutoModelForPreTraining
 
 from bert_lightning.checkpoints.huggingface import from_config_json, read_folder, to_config_json, write_folder
-from bert_lightning.models.attention import looped_attention
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.neighbors import num_frequencies
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedTokens
