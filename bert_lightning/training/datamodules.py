@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.objectives.objective import Objective
@@ -19,7 +21,7 @@ from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
-from data_pipeline.streams.validation_stream import ValidationBySource, ValidationStream
+from data_pipeline.streams.validation_stream import ValidationBySource, ValidationStream, samples_by_source
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -122,9 +124,6 @@ class PretrainingData(TrainingData):
 
     @cached_property
     def _held_out_samples(self) -> PretrainingSamples:
-        return self._held_out_without([])
-
-    def _held_out_without(self, shards: Sequence[str]) -> PretrainingSamples:
         held_out = self._validation
         pairs = held_out.pairs or self._source["pairs"]
         return PretrainingSamples(
@@ -135,7 +134,7 @@ class PretrainingData(TrainingData):
             seq_len=self.phases[-1].seq_len,
             seed=held_out.seed,
             folder=self._source["folder"],
-            exclude_shards=[*self._source["exclude_shards"], *shards],
+            exclude_shards=self._source["exclude_shards"],
         )
 
     def setup(self, stage: str) -> None:
@@ -181,29 +180,20 @@ class PretrainingData(TrainingData):
         return self._loader
 
     @cached_property
-    def _held_out_by_source(self) -> dict[str, PretrainingSamples]:
-        """The held-out examples of each source, or of the whole split under "" if its shards do not tell them apart."""
-        entries = self._held_out_samples.entries
-        sources = list(dict.fromkeys(entry.source for entry in entries))
-        if len(sources) < 2 or "" in sources:
-            return {"": self._held_out_samples}
-        by_source = {}
-        for source in sources:
-            others = [entry.name for entry in entries if entry.source != source]
-            try:
-                by_source[source] = self._held_out_without(others)
-            except ValueError:  # too little text for an example
-                return {"": self._held_out_samples}
+    def _held_out_by_source(self) -> dict[str, NDArray[np.int64]]:
+        """The held-out examples of each source, or all of them under "" if the shards do not tell sources apart."""
+        by_source = samples_by_source(self._held_out_samples)
+        if len(by_source) < 2 or "" in by_source:
+            return {"": np.arange(self._held_out_samples.epoch_plan(0).size)}
         return by_source
 
     def val_dataloader(self) -> ValidationStream | ValidationBySource:
         """Return this rank's share of the held-out split."""
-        sizes = {source: samples.epoch_plan(0).size for source, samples in self._held_out_by_source.items()}
+        total = sum(map(len, self._held_out_by_source.values()))
         most = self._validation_samples
-        shares = {source: most and max(1, round(most * size / sum(sizes.values()))) for source, size in sizes.items()}
         streams = {
-            source: self._held_out_stream(samples, shares[source])
-            for source, samples in self._held_out_by_source.items()
+            source: self._held_out_stream(numbers, most and max(1, round(most * len(numbers) / total)))
+            for source, numbers in self._held_out_by_source.items()
         }
         return streams[""] if "" in streams else ValidationBySource(streams)
 
@@ -212,14 +202,15 @@ class PretrainingData(TrainingData):
         loader = self._require_trainer().val_dataloaders
         return loader.source_of(batch_idx) if isinstance(loader, ValidationBySource) else ""
 
-    def _held_out_stream(self, samples: PretrainingSamples, max_samples: int | None) -> ValidationStream:
+    def _held_out_stream(self, numbers: NDArray[np.int64], max_samples: int | None) -> ValidationStream:
         trainer = self._require_trainer()
         return ValidationStream(
-            samples,
+            self._held_out_samples,
             self._validation_micro_batch_size,
             trainer.global_rank,
             trainer.world_size,
             min(self._num_workers, 1),
             max_samples,
             pin_memory=trainer.strategy.root_device.type == "cuda",
+            among=numbers,
         )

@@ -47,6 +47,7 @@ class EpochPlan:
     ) -> None:
         self._key = rng.fold(seed, epoch)
         self._shuffle = shuffle
+        self._counts = counts
         shards = np.arange(len(counts))
         if shuffle:
             shards = rng.permutation(rng.fold(self._key, Purpose.SHARD_ORDER), len(counts))
@@ -85,6 +86,15 @@ class EpochPlan:
             left = np.flatnonzero(self._lane_sizes > first_rounds[current])  # (active lanes,)
             lanes[rows] = left[offset[rows]]
         return lanes, first_rounds[stage] + rounds
+
+    def shards_of(self, lanes: Indices, positions: Indices) -> Indices:
+        """Return the shard of each example at these positions in the lanes, (samples,), if nothing is shuffled."""
+        found = np.empty_like(positions)
+        for lane in np.unique(lanes).tolist():
+            rows = lanes == lane  # (samples,)
+            shards = np.concatenate([window.shards for window in self.windows[lane]])  # (shards of the lane,)
+            found[rows] = shards[np.searchsorted(np.cumsum(self._counts[shards]), positions[rows], side="right")]
+        return found
 
     def window_of(self, lane: int, positions: Indices) -> tuple[Indices, Indices]:
         """Return the window and the example of that window for positions in one lane, both (positions,)."""

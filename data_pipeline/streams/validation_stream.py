@@ -25,9 +25,9 @@ class ValidationStream:
         rank: Rank of this process.
         world_size: Processes of the run.
         num_workers: Loader processes.
-        max_samples: Most examples; fewer than the split has are taken at even distances from all of it. None takes
-            the whole split.
+        max_samples: Most examples; fewer than there are are taken at even distances from all of them. None takes all.
         pin_memory: As for `PretrainingStream`.
+        among: Numbers of the examples to take from, ascending; None for the whole split.
     """
 
     def __init__(
@@ -39,10 +39,11 @@ class ValidationStream:
         num_workers: int = 0,
         max_samples: int | None = None,
         pin_memory: bool = False,
+        among: NDArray[np.int64] | None = None,
     ) -> None:
-        size = samples.epoch_plan(0).size
-        self.num_samples = size if max_samples is None else min(size, max_samples)
-        numbers = evenly_spread(size, self.num_samples)
+        every = np.arange(samples.epoch_plan(0).size) if among is None else among
+        self.num_samples = len(every) if max_samples is None else min(len(every), max_samples)
+        numbers = every[evenly_spread(len(every), self.num_samples)]
         self._rows = _ValidationBuffers(samples, micro_batch_size, numbers, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory
@@ -83,6 +84,19 @@ class ValidationBySource:
         """Return the source of the examples of an item; all ranks have the same sources in the same order."""
         ends = accumulate(map(len, self._streams.values()))
         return next(name for name, end in zip(self._streams, ends, strict=True) if item < end)
+
+
+def samples_by_source(samples: PretrainingSamples) -> dict[str, NDArray[np.int64]]:
+    """Return the numbers of the examples of each source of a split that is not shuffled.
+
+    An example is of the source of its first segment. The second segment of a random pair may be of any source, as in
+    training.
+    """
+    plan = samples.epoch_plan(0)
+    numbers = np.arange(plan.size)
+    sources = np.array([entry.source for entry in samples.entries])  # (shards,)
+    source_of = sources[plan.shards_of(*plan.locate(numbers))]  # (examples,)
+    return {source: numbers[source_of == source] for source in dict.fromkeys(sources.tolist()) if source in source_of}
 
 
 def evenly_spread(size: int, count: int) -> NDArray[np.int64]:

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.training import modules
 from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.preparation.executors import LocalExecutor
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.streams.packing import PackedBatch
-from data_pipeline.streams.validation_stream import ValidationBySource
+from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.validation_stream import ValidationBySource, samples_by_source
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.parity import losses
 from tests.support.texts import tiny_texts
@@ -132,6 +136,22 @@ def test_the_held_out_losses_of_each_source_are_told_apart(tmp_path: Path) -> No
         seen[some.source_of(item)] += sum(part.num_examples for part in batches)
     assert seen["many"] > seen["few"] > 0
     assert 5 <= sum(seen.values()) <= 7
+
+
+def test_random_second_segments_come_from_all_sources(tmp_path: Path) -> None:
+    """As in training; and the examples of all sources are those of the split, so bert-evaluate measures the same."""
+    folder = prepare_two_sources(tmp_path)
+    pairs = SegmentPairs(random_next_prob=0.9)
+    samples = PretrainingSamples(folder, "validation", pairs, TokenMasking(), 32, 0, shuffle=False)
+    by_source = samples_by_source(samples)
+    assert np.array_equal(np.sort(np.concatenate(list(by_source.values()))), np.arange(samples.epoch_plan(0).size))
+    first_source, second_source = by_source
+    boundary = sum(entry.tokens for entry in samples.entries if entry.source == first_source)
+    for source, numbers in by_source.items():
+        spans = samples.find(numbers, samples.locate(numbers)).spans
+        is_second = spans.start >= boundary  # (examples, 2)
+        assert (is_second[:, 0] == (source == second_source)).all()
+        assert len(set(is_second[spans.labels == 1, 1].tolist())) == 2
 
 
 def test_windows_and_validation_are_exact_means(prepared: Path, tmp_path: Path) -> None:

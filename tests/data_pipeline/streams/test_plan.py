@@ -39,6 +39,22 @@ def test_every_example_comes_exactly_once(counts: list[int], num_lanes: int, win
 
 @settings(max_examples=60, deadline=None)
 @given(
+    counts=st.lists(st.integers(0, 30), min_size=1, max_size=25),
+    num_lanes=st.integers(1, 9),
+    window_shards=st.integers(1, 6),
+)
+def test_the_shards_of_examples_in_stored_order(counts: list[int], num_lanes: int, window_shards: int) -> None:
+    plan = EpochPlan(np.array(counts), 5, 0, num_lanes, window_shards, shuffle=False)
+    lanes, positions = plan.locate(np.arange(plan.size))
+    found = plan.shards_of(lanes, positions)
+    assert np.bincount(found, minlength=len(counts)).tolist() == counts
+    for lane, position, shard in zip(lanes.tolist(), positions.tolist(), found.tolist(), strict=True):
+        window, _ = plan.window_of(lane, np.array([position]))
+        assert shard in plan.windows[lane][int(window[0])].shards
+
+
+@settings(max_examples=60, deadline=None)
+@given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any),
     seed=st.integers(0, 3),
 )
