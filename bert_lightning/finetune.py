@@ -20,7 +20,8 @@ from bert_lightning.finetuning.seed_plan import SeedRun, plan_seed
 from bert_lightning.finetuning.seed_run import run_seed
 from bert_lightning.finetuning.variants import variant_settings, write_variants
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.config import CONF_DIR, filled_in, is_first_process
+from bert_lightning.settings.conf_files import CONF_DIR
+from bert_lightning.settings.config import filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.training.trainers import quieten
 

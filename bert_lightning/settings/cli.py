@@ -19,7 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bert_lightning.settings.config import CONF_DIR, is_first_process
+from bert_lightning.settings.conf_files import CONF_DIR
+from bert_lightning.settings.config import is_first_process
+from bert_lightning.settings.doors import answer
+from bert_lightning.settings.suggestions import in_our_words
 from data_pipeline.processes.child_processes import lost_process, pass_over_losses_at_the_end
 from data_pipeline.untrusted.escaping import printable
 
@@ -44,7 +47,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
 
     @functools.wraps(run)
     def job(cfg: DictConfig) -> Any:
-        with _failure_of_a_point() if is_point() else _messages(), as_asked():
+        with _failure_of_a_point(config_name) if is_point() else _messages(config_name), as_asked():
             return run(cfg)
 
     main = hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(job)
@@ -52,10 +55,13 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     def guarded() -> None:
         # Hydra prints several lines about an error in a config and exits; asked for the full error it raises instead.
         os.environ[_VARIABLE] = "1"
+        if (said := answer(config_name, sys.argv[1:])) is not None:
+            print(said)
+            return
         _write_every_letter()
         pass_over_losses_at_the_end()
         try:
-            with _messages():
+            with _messages(config_name):
                 main()
         finally:
             _restore()
@@ -72,7 +78,7 @@ def plain_entry_point(run: Callable[[Sequence[str]], None]) -> Callable[[], None
 
     def main() -> None:
         _write_every_letter()
-        with _messages():
+        with _messages(""):
             run(sys.argv[1:])
 
     return main
@@ -91,12 +97,12 @@ def is_point() -> bool:
 
 
 @contextmanager
-def _failure_of_a_point() -> Iterator[None]:
+def _failure_of_a_point(command: str) -> Iterator[None]:
     """Turn an error into one that any launcher can hand on: a message. A bug shows its traceback here."""
     try:
         yield
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-        raise ValueError(_one_line(error)) from None
+        raise ValueError(_one_line(error, command)) from None
     except Exception as error:
         traceback.print_exc()
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
@@ -121,13 +127,13 @@ def as_asked() -> Iterator[None]:
 
 
 @contextmanager
-def _messages() -> Iterator[None]:
+def _messages(command: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if _ASKED not in (None, "", "0"):
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {_one_line(error, command)}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         if (lost := lost_process(error)) is None:
@@ -148,10 +154,12 @@ def _end_interrupted(error: KeyboardInterrupt) -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, command: str) -> str:
     """Return an error in one line; hydra.utils.instantiate wraps errors, so their cause says what is wrong."""
     while isinstance(error, HydraException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
     text = " ".join(str(error).split())
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return printable(text)
     renamed = (f"{old} is now {new}" for old, new in RENAMED.items() if f"'{old}'" in text)
-    return printable(next(renamed, text))
+    return printable(next(renamed, "") or in_our_words(text, command, sys.argv[1:]))

@@ -1,7 +1,4 @@
-"""Where the Hydra configs are, and the checks across settings that are made before any process starts.
-
-CONF_DIR is inside the package once installed, beside it in a checkout.
-"""
+"""The checks across settings that are made before any process starts."""
 
 import logging
 import os
@@ -20,8 +17,6 @@ from bert_lightning.settings.slurm_step import has_own_gpus, has_terminal, tasks
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.whole_numbers import check_whole_number
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-CONF_DIR = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
 log = logging.getLogger(__name__)
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")

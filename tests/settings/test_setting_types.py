@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bert_lightning.settings import setting_types
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.setting_types import check_types
 from tests.support.configs import compose_config
 from tests.support.runs import run_here

@@ -1,0 +1,94 @@
+"""What to type instead: messages of Hydra about keys and options that do not exist, in words that help."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from bert_lightning.settings.conf_files import CONF_DIR, ConfFile, Group, Setting
+from bert_lightning.settings.help_page import chosen_groups
+
+NO_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct full_key: (\S+)")
+NO_OPTION = re.compile(r"Could not find '([^']+)/([^'/]+)'")
+NO_VALUE = re.compile(r"Missing mandatory value: (\S+)")
+NO_CHOICE = re.compile(r"You must specify '([^']+)'")
+
+
+def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
+    """Return a message of Hydra as one that names what exists, or the message itself if it says nothing of the kind.
+
+    Args:
+        message: The message in one line.
+        command: Name of the command's config, such as "pretrain".
+        words: Words of the command line.
+    """
+    file = ConfFile(Path(CONF_DIR) / f"{command}.yaml")
+    groups = chosen_groups(file, words)
+    help_of = f"bert-{command.replace('_', '-')} --help"
+    if match := NO_OPTION.search(message):
+        return _no_option(match[1], match[2], groups)
+    if match := NO_CHOICE.search(message):
+        return _no_choice(match[1], groups, help_of)
+    if match := NO_KEY.search(message):
+        return _no_key(match[1] or match[2], file, groups, help_of)
+    if match := NO_VALUE.search(message):
+        return _no_value(match[1], file, groups)
+    return message
+
+
+def _no_value(key: str, file: ConfFile, groups: Iterable[Group]) -> str:
+    known = {each.name: each for settings in (file.settings(), *map(_settings, groups)) for each in settings}
+    about = known[key].comment if key in known else ""
+    return f"{key} must be given{f': {about}' if about else ''}"
+
+
+def _no_option(name: str, option: str, groups: Iterable[Group]) -> str:
+    options = next((group.options for group in groups if group.name == name), [])
+    return f"there is no {name}={option}{_did_you_mean(option, options, f'{name}=')}; there are {', '.join(options)}"
+
+
+def _no_choice(name: str, groups: Iterable[Group], help_of: str) -> str:
+    group = next(group for group in groups if group.name == name)
+    return f"{name} must be given: {name}=<option> with one of {', '.join(group.options)}; {help_of} tells them apart"
+
+
+def _no_key(key: str, file: ConfFile, groups: Sequence[Group], help_of: str) -> str:
+    """Return which option has the key, or which key is nearest."""
+    for group in groups:
+        if key.startswith(f"{group.package}."):
+            having = [option for option in group.options if key in _names(replace(group, option=option))]
+            if having and group.option not in having:
+                taken = (
+                    f"{group.key}={group.option} has no setting {key}" if group.option else f"{key} needs {group.key}"
+                )
+                return f"{taken}; it is a setting of {', '.join(f'{group.key}={option}' for option in having)}"
+    known = {each.name for each in file.settings()} | {group.key for group in groups}
+    known |= {each.name for group in groups for each in _settings(group) if "${" not in (each.value or "")}
+    return f"there is no setting {key}{_did_you_mean(key, known)}; {help_of} shows all"
+
+
+def _settings(group: Group) -> list[Setting]:
+    """Return the settings of the option that is taken."""
+    file = group.file(group.option) if group.option in group.options else None
+    return [] if file is None or file.is_global else file.settings(group.package)
+
+
+def _names(group: Group) -> set[str]:
+    return {each.name for each in _settings(group)}
+
+
+def _did_you_mean(typed: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the name that is nearest to what was typed, as a question; nothing if none is near."""
+    near = _nearest(typed, sorted(known))
+    return f": did you mean {prefix}{near}?" if near else ""
+
+
+def _nearest(typed: str, known: Sequence[str]) -> str | None:
+    """Return a name with the same end, else one like the typed one beside it, else one like it anywhere."""
+    head, _, last = typed.rpartition(".")
+    beside = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == head}
+    same_end = [name for name in known if name.rpartition(".")[2] == last]
+    candidates = [*same_end, *(beside[name] for name in get_close_matches(last, beside, 1, 0.6))]
+    candidates += get_close_matches(typed, known, 1, 0.8)
+    return candidates[0] if candidates else None

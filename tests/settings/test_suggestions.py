@@ -1,0 +1,64 @@
+"""A wrong key or option is answered with what exists; the messages are those that Hydra gives."""
+
+from collections.abc import Sequence
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from bert_lightning.settings.conf_files import CONF_DIR
+from bert_lightning.settings.suggestions import in_our_words
+
+
+def composed(command: str, words: Sequence[str], missing: str | None) -> None:
+    """Compose a config and read a value of it."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        config = compose(command, list(words))
+        for name in (missing or "").split("."):
+            config = config[name]
+
+
+def said(command: str, *words: str, missing: str | None = None) -> str:
+    """What is said about a command line that Hydra refuses, or about a value that is missing."""
+    with pytest.raises((HydraException, OmegaConfBaseException)) as refused:
+        composed(command, words, missing)
+    return in_our_words(" ".join(str(refused.value).split()), command, words)
+
+
+@pytest.mark.parametrize(("words", "meant"), [
+    (["data.pth=x"], "data.pth: did you mean data.path?"),
+    (["modle=bert_base"], "modle: did you mean model?"),
+    (["lr=3"], "lr: did you mean optimizer.lr?"),
+    (["max_steps=3"], "max_steps: did you mean trainer.max_steps?"),
+    (["trainer.xyz=3"], "trainer.xyz; bert-pretrain --help shows all"),
+    (["optimizer=muon", "optimizer.wieght_decay=3"], "optimizer.wieght_decay: did you mean optimizer.weight_decay?"),
+])  # fmt: skip
+def test_the_nearest_key_is_named(words: list[str], meant: str) -> None:
+    assert f"there is no setting {meant}" in said("pretrain", *words)
+
+
+def test_options_that_have_a_key_are_named() -> None:
+    assert said("pretrain", "optimizer=muon", "optimizer.betas=[0,0]") == (
+        "optimizer=muon has no setting optimizer.betas; it is a setting of optimizer=adamw"
+    )
+    assert said("finetune", "task.text=x").startswith("task.text needs task; it is a setting of task=classification, ")
+
+
+def test_the_nearest_option_is_named() -> None:
+    message = said("pretrain", "model=bert_bse")
+    assert message.startswith(
+        "there is no model=bert_bse: did you mean model=bert_base?; there are albert_base, bert_base"
+    )
+
+
+def test_a_corpus_is_asked_for() -> None:
+    assert said("prepare", "corpus.path=x").startswith("corpus must be given: corpus=<option> with one of bookcorpus, ")
+
+
+def test_what_is_missing_is_explained() -> None:
+    assert said("pretrain", missing="data.path").startswith("data.path must be given: folder written by bert-prepare")
+
+
+def test_other_messages_stay() -> None:
+    assert in_our_words("something else", "pretrain", []) == "something else"
