@@ -16,7 +16,6 @@ from bert_lightning.comparisons.kept_predictions import KeptPredictions, check_s
 from bert_lightning.comparisons.paired_bootstrap import Difference, paired_bootstrap
 from bert_lightning.comparisons.resampled_metrics import checked_metrics
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.free_text import quoted
 from bert_lightning.settings.run_folder import write_whole
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.whole_numbers import check_whole_number
@@ -90,15 +89,15 @@ def named_folders(arguments: Sequence[str]) -> list[str]:
     """Return arguments of the command line in which the first two that are no settings are named.
 
     >>> named_folders(["outputs/a", "outputs/b", "split=test"])
-    ['first="outputs/a"', 'second="outputs/b"', 'split=test']
+    ['first=outputs/a', 'second=outputs/b', 'split=test']
     """
     names = iter(FOLDERS)
     named = []
     for argument in arguments:
-        is_setting = "=" in argument or argument.startswith("-")
+        is_setting = argument.startswith("-") or ("=" in argument and not Path(argument).exists())
         name = None if is_setting else next(names, None)
         named.append(argument if name is None else f"{name}={argument}")
-    return [quoted(argument, FOLDERS) for argument in named]
+    return named
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from bert_lightning.inference.loading import load_model
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
 from bert_lightning.inference.vector_files import check_output, open_vectors
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.free_text import quote_texts
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -48,11 +47,7 @@ def embed(cfg: DictConfig) -> Path:
     return output
 
 
-def main() -> None:
-    """Run the command."""
-    quote_texts()
-    entry_point("embed", embed)()
-
+main = entry_point("embed", embed)
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,6 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.free_text import quote_texts
 from data_pipeline.streams.packed_texts import pack_sequences
 from data_pipeline.tokenizers.special_tokens import special_names, special_tokens, with_mask
 from data_pipeline.untrusted.escaping import printable
@@ -96,11 +95,7 @@ def fill_mask(cfg: DictConfig) -> list[list[Guess]]:
     return guesses
 
 
-def main() -> None:
-    """Run the command."""
-    quote_texts()
-    entry_point("fill_mask", fill_mask)()
-
+main = entry_point("fill_mask", fill_mask)
 
 if __name__ == "__main__":
     main()

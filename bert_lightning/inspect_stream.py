@@ -22,7 +22,6 @@ from bert_lightning.reports.health_table import print_health
 from bert_lightning.reports.tokenizer_table import encoded_text, print_encoded, print_tokenizer, tokenizer_facts
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
-from bert_lightning.settings.free_text import quote_texts
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
@@ -169,7 +168,6 @@ def _print_table(statistics: dict[str, Any], console: Console) -> None:
 
 def main() -> None:
     """Run the command."""
-    quote_texts()
     # Hydra takes `tokenizer=` for the choice of a file in conf/tokenizer.
     sys.argv[1:] = [re.sub(r"^tokenizer=", "tokenizer.path=", argument) for argument in sys.argv[1:]]
     entry_point("inspect", inspect)()

@@ -20,7 +20,6 @@ from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.predictors import Prediction, find_predictor
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.free_text import quote_texts
 from bert_lightning.settings.run_folder import partial_path
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
@@ -100,11 +99,7 @@ def _of_texts(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
             number += 1
 
 
-def main() -> None:
-    """Run the command."""
-    quote_texts()
-    entry_point("predict", predict)()
-
+main = entry_point("predict", predict)
 
 if __name__ == "__main__":
     main()

@@ -23,6 +23,7 @@ from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.doors import answer
 from bert_lightning.settings.suggestions import in_our_words
+from bert_lightning.settings.typed_words import quote_arguments
 from data_pipeline.processes.child_processes import lost_process, pass_over_losses_at_the_end
 from data_pipeline.untrusted.escaping import printable
 
@@ -58,6 +59,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
         if (said := answer(config_name, sys.argv[1:])) is not None:
             print(said)
             return
+        quote_arguments()
         _write_every_letter()
         pass_over_losses_at_the_end()
         try:

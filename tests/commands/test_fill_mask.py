@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -13,7 +12,6 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.fill_mask import MaskFiller, fill_mask
-from bert_lightning.settings.free_text import quoted
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from data_pipeline.untrusted.escaping import printable
@@ -84,29 +82,6 @@ def test_a_model_without_the_head_is_refused(folder: Path) -> None:
     save_file({k: v for k, v in tensors.items() if "predictions" not in k}, folder / "model.safetensors")
     with pytest.raises(ValueError, match="has no MLM head"):
         MaskFiller(folder)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "the capital of france is [MASK].",
-        "it's [MASK], isn't it?",
-        '"so [MASK]", he said: (yes) = {no}',
-        "'a' or 'b' [MASK]",
-        "[MASK] c:\\",
-        r'a \"[MASK]\\" b\n',
-    ],
-)
-def test_a_text_is_taken_as_the_user_wrote_it(text: str) -> None:
-    """The shell has removed the quotes around text="..."; Hydra's grammar would trip over brackets and commas."""
-    assert OverridesParser.create().parse_override(quoted(f"text={text}")).value() == text
-
-
-@pytest.mark.parametrize(
-    "argument", ["text='the [MASK].'", 'text="it\'s [MASK]"', "top_k=3", "checkpoint=a=b", "--help"]
-)
-def test_what_hydra_understands_by_itself_is_left_alone(argument: str) -> None:
-    assert quoted(argument) == argument
 
 
 def test_the_command_works_and_says_what_is_wrong_in_a_line(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bert_lightning.finetune import finetune
 from bert_lightning.predict import predict
 from bert_lightning.prepare import prepare
 from bert_lightning.pretrain import pretrain
-from bert_lightning.settings.free_text import quoted
+from bert_lightning.settings.typed_words import quoted
 from tests.support.checkout import ROOT
 from tests.support.configs import compose_config
 from tests.support.texts import tiny_texts

@@ -18,7 +18,7 @@ from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.embed import embed
 from bert_lightning.evaluate import evaluate
 from bert_lightning.predict import predict
-from bert_lightning.settings.free_text import quoted
+from bert_lightning.settings.typed_words import quoted
 from data_pipeline.tokenizers.transformers_files import save_tokenizer, tokenizer_files
 from tests.support.checkout import ROOT
 from tests.support.checkpoints import config_for, write_checkpoint

@@ -31,7 +31,7 @@ print("after it:", os.environ.get("HYDRA_FULL_ERROR"))
 
 def end_of(output_dir: str, tmp_path: Path, *more: str, full: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, f"output_dir={output_dir}", *more],
+        [sys.executable, "-c", PROGRAM, "corpus=demo", f"output_dir={output_dir}", *more],
         cwd=tmp_path,
         env=checkout_environment(**({"HYDRA_FULL_ERROR": full} if full is not None else {})),
         capture_output=True,
@@ -85,6 +85,6 @@ def test_processes_that_a_command_starts_see_what_the_user_asked_for(tmp_path: P
 
 def test_letters_that_the_locale_cannot_write_are_escapes(tmp_path: Path) -> None:
     environment = checkout_environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    command = [sys.executable, "-c", PROGRAM, "output_dir=letters"]
+    command = [sys.executable, "-c", PROGRAM, "corpus=demo", "output_dir=letters"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"na\\xefve \\u4e2d\\u6587\n")

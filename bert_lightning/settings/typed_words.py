@@ -1,0 +1,64 @@
+"""Texts, paths and names on a command line: Hydra's grammar gives meaning to brackets, commas and digits in them."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+TEXTS = ("text", "text_pair", "question")
+"""Keys whose values are texts."""
+PATHS = (
+    "path", "output_dir", "cache_dir", "checkpoint", "init_from", "resume", "input", "output", "digests", "chart",
+    "minimal_pairs", "cloze", "train", "validation", "test", "first", "second",
+)  # fmt: skip
+"""Last parts of keys whose values are paths."""
+NAMES = ("run_name", "name", "project", "group")
+"""Last parts of keys whose values are names, also if they look like numbers."""
+IN_QUOTES = re.compile(r"""(["'])((?!\1).)*\1""", re.DOTALL)
+MULTIRUN = ("-m", "--multirun")
+
+
+def quoted(argument: str, is_multirun: bool = False) -> str:
+    r"""Return a text, path or name in the quotes that Hydra's grammar asks for; other arguments as they are.
+
+    The shell takes away the quotes that a user writes. What is still in quotes, what is escaped for Hydra, lists and
+    null are left alone; so is what a multirun may read as several values. A leading ~ is the home directory.
+
+    >>> quoted("text=it's [MASK], no?")
+    'text="it\'s [MASK], no?"'
+    >>> quoted("corpus.path=books (1)"), quoted("run_name=2026_11_21"), quoted("data.seq_len=128")
+    ('corpus.path="books (1)"', 'run_name="2026_11_21"', 'data.seq_len=128')
+
+    Args:
+        argument: An argument of the command line, such as `text=...`.
+        is_multirun: Whether the commas and functions of a value choose the points of a sweep.
+    """
+    name, _, value = argument.partition("=")
+    if IN_QUOTES.fullmatch(value) or not value:
+        return argument
+    last = name.lstrip("+").rpartition(".")[2]
+    if name not in TEXTS and (last not in (*PATHS, *NAMES) or _is_hydras(value, is_multirun)):
+        return argument
+    if last in PATHS and value.startswith("~"):
+        value = os.path.expanduser(value)
+    escaped = re.sub(r'(\\*)"', r"\1\1\"", value)  # Hydra reads a backslash as one unless a quote follows
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f'{name}="{escaped}{escaped[len(escaped) - trailing :]}"'
+
+
+def _is_hydras(value: str, is_multirun: bool) -> bool:
+    """Return whether a path or a name is written in Hydra's grammar."""
+    is_list = value[0] == "[" and value[-1] == "]"
+    is_sweep = is_multirun and ("," in value or re.fullmatch(r"\w+\(.*\)", value) is not None)
+    return is_list or is_sweep or value in ("null", "???") or re.search(r"\\[\\()\[\]{}:=, \t]", value) is not None
+
+
+def quoted_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with texts, paths and names in quotes."""
+    is_multirun = any(word in MULTIRUN for word in words)
+    return [quoted(word, is_multirun) for word in words]
+
+
+def quote_arguments() -> None:
+    """Quote the texts, paths and names among the arguments of this process."""
+    sys.argv[1:] = quoted_words(sys.argv[1:])
