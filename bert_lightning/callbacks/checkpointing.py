@@ -16,6 +16,7 @@ from bert_lightning.checkpoints.disk_space import expected_bytes, missing_space,
 from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from bert_lightning.training.validation_turns import validation_follows
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ class PeriodicCheckpoint(Checkpoint):
     validation pass follows the step, the checkpoint is saved before it, and a run that goes on from there makes up for
     the validation. If the disk is full, the run goes on without the checkpoint, and ends with an error if it is the
     last one.
+
+    Loggers are told of every checkpoint; `saved_step` is its step, and `owes_validation` whether a run that goes on from
+    it begins with the validation of that step.
 
     Args:
         run_dir: Folder of the run.
@@ -65,6 +69,7 @@ class PeriodicCheckpoint(Checkpoint):
         self.keep_best = keep_best
         self.every_minutes = every_minutes
         self.saved_step = -1
+        self.owes_validation = False
         self._best: dict[str, Any] = {}
         self._clock = clock
         self._saved_at = clock()
@@ -164,6 +169,9 @@ class PeriodicCheckpoint(Checkpoint):
             log.warning("step %d is not saved, the run goes on: %s", trainer.global_step, error)
             return
         self.saved_step = trainer.global_step
+        self.owes_validation = validation_follows(trainer)
+        for logger in trainer.loggers:
+            logger.after_save_checkpoint(self)  # type: ignore[arg-type]
         self._saved_at = self._clock()
         if trainer.is_global_zero:
             self._remove_old()

@@ -1,96 +1,84 @@
 """Weights & Biases: one run for each folder, kept offline if W&B cannot be used; training never waits for it.
 
-The optimizer step is the only axis. Lightning's WandbLogger counts calls, which an offline resume begins again at 0.
+The optimizer step is the step of W&B. Lightning's WandbLogger counts calls, which an offline resume begins again at 0.
 """
 
 import logging
-import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import requests
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from bert_lightning.metrics.wandb_account import refusal, wandb_key, wandb_server
+from bert_lightning.metrics.wandb_checkpoints import check_uploads, upload_checkpoints
+from bert_lightning.metrics.wandb_files import last_step, mark_uploaded, mend, wandb_parts
+from bert_lightning.metrics.wandb_rows import STEP_AXIS, TOKEN_AXIS, WandbRows
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.sweep_folder import group_of
 from data_pipeline.internals import check_internal
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
-ANSWER_SECONDS = 5.0
-"""Longest time that the server may take for its first answer."""
-INIT_SECONDS = 30.0
+INIT_SECONDS = 15.0
 """Longest time that the server may take to open a run."""
 FINISH_SECONDS = 300.0
 """Longest time that the end of a run waits for its upload; the rest stays on disk for `wandb sync`."""
-
-
-def wandb_server() -> str:
-    """Return the address of the server that W&B talks to."""
-    import wandb
-
-    return os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url
-
-
-def wandb_key() -> str | None:
-    """Return the key that W&B finds: in the environment, or in the file that `wandb login` writes; None without one."""
-    if key := os.environ.get("WANDB_API_KEY"):
-        return key
-    # Older versions of wandb wrote the key of the public server under another name.
-    public = [] if os.environ.get("WANDB_BASE_URL") else ["api.wandb.ai"]
-    try:
-        kept = netrc.netrc(os.environ.get("NETRC"))
-    except (OSError, netrc.NetrcParseError):
-        return None
-    found = (kept.authenticators(host) for host in (urlparse(wandb_server()).netloc, *public))
-    return next((entry[2] for entry in found if entry), None)
-
-
-def refusal(address: str, key: str, seconds: float = ANSWER_SECONDS) -> str | None:
-    """Return why a server cannot be used: it does not answer, or not to this key. None if it may be tried.
-
-    Args:
-        address: The server's URL.
-        key: The key of an account.
-        seconds: Longest time to connect, and to wait for the answer.
-    """
-    question = {"query": "{ viewer { id } }"}
-    try:
-        answer = requests.post(f"{address}/graphql", json=question, auth=("api", key), timeout=seconds)
-    except requests.RequestException as error:
-        return f"{address} does not answer ({type(error).__name__})"
-    return f"{address} does not take the key" if answer.status_code in (401, 403) else None
+_TITLE = 64
+"""Characters of the title of an alert, at most."""
 
 
 class WandbMetrics(WandbLogger):
     """Weights & Biases, online if somebody is logged in, else offline; WANDB_MODE decides if it is set.
 
     Args:
-        run_name: Name of the run. If it has a folder, as the points of a sweep have, the folder names its group.
+        run_name: Name of the run.
         project: Name of the project.
         run_dir: Folder of the run, in which W&B keeps its files. It also keeps the id of the W&B run, so a resumed run
             continues its curves, and another folder never does.
-        **options: For `wandb.init`, such as entity, group or tags.
+        group: Name of the group; None for that of the sweep, or the fine-tuning, that the run belongs to.
+        job_type: What the run is for, such as a phase of a project; None for nothing.
+        tags: Words to find the run by.
+        checkpoints: Which checkpoints are uploaded as artifacts when the run ends: "last", "best", "both"; None for
+            none of them.
+        **options: For `wandb.init`, such as entity or notes.
     """
 
-    def __init__(self, run_name: str, project: str, run_dir: str | Path, **options: Any) -> None:
-        options = {"group": run_name.rpartition("/")[0] or None} | options
+    def __init__(
+        self,
+        run_name: str,
+        project: str,
+        run_dir: str | Path,
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: Sequence[str] = (),
+        checkpoints: str | None = None,
+        **options: Any,
+    ) -> None:
+        check_uploads(checkpoints)
+        if isinstance(tags, str):
+            raise ValueError(f"logger.wandb.tags must be a list of words, such as [{tags}]; got {tags}")
+        options |= {"group": group or group_of(run_name), "job_type": job_type, "tags": list(tags)}
         super().__init__(name=run_name, project=project, save_dir=run_dir, **options)
         for internal in ("_wandb_init", "_experiment"):
             check_internal(self, internal, "lightning 2.6.6")
         self._wandb_init.pop("anonymous", None)  # W&B warns about it even if it is None
         self._folder = RunFolder(run_dir)
+        self._uploads = checkpoints
+        self._rows: WandbRows | None = None
+        self._awaited_step = -1
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run; if W&B cannot be used, an offline one, which `wandb sync` uploads later."""
         if self._experiment is None:
+            parts = wandb_parts(self._folder.wandb, self._folder.wandb_run())
             self._experiment = self._begin()
+            self._rows = WandbRows(self._experiment, self._folder.metrics, self._continue(parts))
         return self._experiment
 
     def _begin(self) -> Any:
@@ -134,10 +122,60 @@ class WandbMetrics(WandbLogger):
         settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS)
         return wandb.init(settings=settings, **(self._wandb_init | {"id": self._folder.wandb_run(), "mode": mode}))
 
+    def _continue(self, parts: Sequence[Path]) -> int:
+        """Define the axes, and return the last step that W&B has from earlier parts of the run, -1 without any.
+
+        A server knows what it has. What it lacks, because a part was kept offline, comes from metrics.csv, so that part
+        is not to be uploaded any more.
+        """
+        run = self._experiment
+        if run.disabled:
+            return -1
+        run.define_metric(STEP_AXIS, hidden=True)
+        run.define_metric(TOKEN_AXIS)
+        run.define_metric("*", step_metric=STEP_AXIS)
+        try:
+            for part in parts:
+                mend(part)
+            if run.offline:
+                return last_step(parts)
+            if self._folder.metrics.exists():
+                mark_uploaded(parts)
+        except OSError as error:
+            log.warning("earlier files of W&B cannot be read or written: %s", error)
+        return run.starting_step - 1 if run.resumed else -1
+
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log values at a step."""
-        self.experiment.log(dict(metrics), step=step)
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add values, numbers or tables, to the row of a step.
+
+        Raises:
+            ValueError: if there is no step.
+        """
+        if step is None:
+            raise ValueError("W&B needs the step of every value")
+        _ = self.experiment
+        assert self._rows is not None
+        self._rows.add(metrics, step)
+
+    @rank_zero_only
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Have W&B send a message to who asked for it in its settings.
+
+        Args:
+            title: A few words.
+            text: What has happened.
+            level: "INFO", "WARN" or "ERROR".
+        """
+        self.experiment.alert(title[:_TITLE], text, level)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Note the step of a checkpoint that the run would go on from with a validation of the same step.
+
+        Args:
+            checkpoint_callback: The callback that has saved it.
+        """
+        self._awaited_step = checkpoint_callback.saved_step if checkpoint_callback.owes_validation else -1
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -146,9 +184,14 @@ class WandbMetrics(WandbLogger):
         Args:
             status: "success", or how else the run ended.
         """
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
-            self._experiment = None
+        if self._experiment is None:
+            return
+        if self._rows is not None:
+            self._rows.finish(self._awaited_step)
+        if self._uploads is not None and not self._experiment.disabled:
+            upload_checkpoints(self._experiment, self._folder, self._uploads)
+        self._experiment.finish(exit_code=0 if status == "success" else 1)
+        self._experiment = self._rows = None
 
 
 def _shown(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The folder of a search: the names of its files, the folders of its trials, and the storage of its study."""
 
 import json
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,23 @@ def trial_name(number: int) -> str:
     'trial-0007'
     """
     return f"trial-{number:04d}"
+
+
+def group_of(run_name: str) -> str | None:
+    """Return the name of the sweep, or of the fine-tuning, that a run belongs to; None for a run by itself.
+
+    >>> group_of("lr/trial-0003"), group_of("lr/optimizer.lr=0.1"), group_of("cola/seed-0"), group_of("bert")
+    ('lr', 'lr', 'cola', None)
+
+    The seeds of a trial belong to the search.
+
+    >>> group_of("lr/trial-0003/seed-1")
+    'lr'
+    """
+    names = run_name.split("/")[:-1]
+    while len(names) > 1 and (re.fullmatch(r"trial-\d+", names[-1]) or "=" in names[-1]):
+        names.pop()
+    return "/".join(names) or None
 
 
 def import_optuna() -> Any:

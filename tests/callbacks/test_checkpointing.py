@@ -18,6 +18,7 @@ class FakeTrainer(SimpleNamespace):
     strategy = None
     ckpt_path = None
     should_stop = False
+    loggers = ()
 
     def save_checkpoint(self, path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)

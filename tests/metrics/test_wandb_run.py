@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.metrics.wandb_run import WandbMetrics, refusal, wandb_key
+from bert_lightning.metrics.wandb_account import refusal, wandb_key
+from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import wandb_config
 
