@@ -30,8 +30,8 @@ class PeriodicCheckpoint(Checkpoint):
     the validation. If the disk is full, the run goes on without the checkpoint, and ends with an error if it is the
     last one.
 
-    Loggers are told of every checkpoint; `saved_step` is its step, and `owes_validation` whether a run that goes on from
-    it begins with the validation of that step.
+    Loggers are told of every checkpoint; `saved_step` is its step, and `owes_validation` says whether a run that goes
+    on from it begins with the validation of that step.
 
     Args:
         run_dir: Folder of the run.

@@ -1,27 +1,25 @@
-"""Masked sentences of the held-out split with the model's guesses: the same sentences at every validation."""
+"""Held-out examples with the model's guesses: the same examples at every validation."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
-import torch
-from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bert_lightning.models.heads import MaskedLMHead
+from bert_lightning.metrics.guess_tables import PAIR_COLUMNS, TOKEN_COLUMNS, GuessedSentence, GuessTables
 from data_pipeline.streams.packing import MLM, PackedBatch
-from data_pipeline.tokenizers.special_tokens import special_tokens
-from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
-COLUMNS = ["step", "sentence", "truth", "guesses"]
 
 
 class Guesses(L.Callback):
-    """Log what the MLM head says about the first held-out examples, as text and as a table if a logger takes one.
+    """Log what the heads say about the first held-out examples: masked tokens as text, and tables if a logger has them.
 
-    It listens to the head during the validation pass, so it costs no other pass and works on sharded models.
+    The table `guesses` has a row for each masked token, sorted by the kind of the token, and the table `pairs` one for
+    each pair. The callback listens to the heads during the validation pass, so it costs no other pass and works on
+    sharded models.
 
     Args:
         num_examples: Examples to show.
@@ -35,18 +33,25 @@ class Guesses(L.Callback):
         self.top_k = top_k
         self.num_masks = num_masks
         self.head = head
-        self._scores: Tensor | None = None
-        self._listener: RemovableHandle | None = None
+        self._scores: dict[str, Tensor] = {}
+        self._listeners: list[RemovableHandle] = []
 
-    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *args: Any) -> None:
-        """Listen to the head during the first batch, if the objective has it."""
-        head = getattr(pl_module.objective, self.head, None)
-        if batch_idx == 0 and trainer.is_global_zero and head is not None:
-            self._listener = head.register_forward_hook(self._keep)
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: list[PackedBatch], batch_idx: int, *args: Any
+    ) -> None:
+        """Listen to the heads that the objective has during the first batch."""
+        if batch_idx != 0 or not trainer.is_global_zero:
+            return
+        for name in batch[-1].targets:
+            head = getattr(pl_module.objective, self.head if name == MLM else f"{name}_head", None)
+            if isinstance(head, nn.Module):
+                self._listen(name, head)
 
-    def _keep(self, module: MaskedLMHead, inputs: tuple[Tensor, ...], output: object) -> None:
-        hidden, token_table, _ = inputs
-        self._scores = module.scores(hidden, token_table)
+    def _listen(self, name: str, head: Any) -> None:
+        def keep(module: Any, inputs: tuple[Tensor, ...], output: object) -> None:
+            self._scores[name] = module.scores(*inputs[:-1])  # the labels come last
+
+        self._listeners.append(head.register_forward_hook(keep))
 
     def on_validation_batch_end(
         self,
@@ -57,46 +62,41 @@ class Guesses(L.Callback):
         batch_idx: int,
         *args: Any,
     ) -> None:
-        """Write the table of the first batch."""
-        if self._listener is None:
+        """Write the tables of the first batch."""
+        if not self._listeners:
             return
-        self._listener.remove()
-        scores, self._listener, self._scores = self._scores, None, None
-        assert scores is not None
-        rows = self._rows(trainer.global_step, batch[-1], scores.float(), trainer.datamodule.tokenizer)
-        for _, sentence, truth, guesses in rows:
-            log.info("%s\n    truth: %s\n    model: %s", sentence, truth, guesses)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_table"):
-                logger.log_table("guesses", columns=COLUMNS, data=rows, step=trainer.global_step)
-
-    def _rows(self, step: int, batch: PackedBatch, scores: Tensor, tokenizer: Tokenizer) -> list[list[Any]]:
-        """Return one row per example; positions and scores are in the order of the batch."""
-        mlm = batch.targets[MLM]
-        ends, positions = batch.tokens.cu_seqlens.tolist(), mlm.positions.tolist()
-        ids, labels = batch.tokens.input_ids.tolist(), mlm.labels.tolist()
-        mask = special_tokens(tokenizer).mask  # predictions that show a random or the true token are left out
-        rows: list[list[Any]] = []
-        for example in range(min(self.num_examples, batch.num_examples)):
-            begin, end = ends[example], ends[example + 1]
-            masked = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
-            shown = masked[: self.num_masks]
-            truth = ", ".join(_token(labels[i], tokenizer) for i in shown)
-            guesses = "; ".join(self._best(scores[i], tokenizer) for i in shown)
-            rows.append([step, sentence(ids[begin:end], tokenizer), truth, guesses])
-        return rows
-
-    def _best(self, scores: Tensor, tokenizer: Tokenizer) -> str:
-        probabilities, ids = torch.softmax(scores, dim=-1).topk(self.top_k)
-        pairs = zip(ids.tolist(), probabilities.tolist(), strict=True)
-        return " ".join(f"{_token(i, tokenizer)} {probability:.0%}" for i, probability in pairs)
+        for listener in self._listeners:
+            listener.remove()
+        scores = {name: kept.float() for name, kept in self._scores.items()}
+        self._listeners, self._scores = [], {}
+        tables = GuessTables(trainer.datamodule.tokenizer, self.num_examples, self.num_masks, self.top_k)
+        step, examples = trainer.global_step, batch[-1]
+        if MLM in scores:
+            sentences = tables.sentences(examples, scores.pop(MLM))
+            _say(sentences)
+            _log_table(trainer, "guesses", TOKEN_COLUMNS, _by_kind(step, sentences))
+        for name, kept in scores.items():
+            _log_table(trainer, "pairs", PAIR_COLUMNS, [[step, *row] for row in tables.pairs(examples, name, kept)])
 
 
-def sentence(ids: list[int], tokenizer: Tokenizer) -> str:
-    """Return token ids as readable text: pieces joined to words, special tokens kept."""
-    text = " ".join(_token(i, tokenizer) for i in ids)
-    return text.replace(" ##", "")
+def _say(sentences: Sequence[GuessedSentence]) -> None:
+    for each in sentences:
+        truth = ", ".join(token.truth for token in each.tokens)
+        guesses = "; ".join(token.guesses for token in each.tokens)
+        log.info("%s\n    truth: %s\n    model: %s", each.text, truth, guesses)
 
 
-def _token(number: int, tokenizer: Tokenizer) -> str:
-    return printable(tokenizer.id_to_token(number) or "?")
+def _by_kind(step: int, sentences: Sequence[GuessedSentence]) -> list[list[Any]]:
+    """Return a row for each masked token, sorted by its kind."""
+    rows = [
+        [step, token.kind, each.text, token.truth, token.guesses, token.probability]
+        for each in sentences
+        for token in each.tokens
+    ]
+    return sorted(rows, key=lambda row: row[1])
+
+
+def _log_table(trainer: Any, name: str, columns: Sequence[str], rows: list[list[Any]]) -> None:
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_table"):
+            logger.log_table(name, columns=list(columns), data=rows, step=trainer.global_step)

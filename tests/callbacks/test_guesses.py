@@ -1,13 +1,16 @@
-"""The table shows held-out sentences, what was masked, and what the head scores highest."""
+"""The tables show held-out examples, what was asked, and what the heads score highest."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
 from tokenizers import Tokenizer
 
-from bert_lightning.callbacks.guesses import Guesses, sentence
+from bert_lightning.callbacks.guesses import Guesses
+from bert_lightning.metrics.guess_tables import PAIR_COLUMNS, TOKEN_COLUMNS, GuessTables, sentence
 from tests.support.training import make_data
 
 
@@ -16,15 +19,37 @@ def test_rows_name_the_truth_that_the_scores_point_to(prepared: Path, tmp_path: 
     mlm = batch.targets["mlm"]
     scores = torch.full((len(mlm.labels), tokenizer.get_vocab_size()), -50.0)
     scores[torch.arange(mlm.count), mlm.labels[: mlm.count].long()] = 50.0
-    rows = Guesses(num_examples=3, top_k=1, num_masks=2)._rows(7, batch, scores, tokenizer)
-    assert len(rows) == 3
-    for step, text, truth, guesses in rows:
-        assert step == 7
-        assert text.startswith("[CLS]")
-        assert text.endswith("[SEP]")
-        pieces = truth.split(", ")
-        assert len(pieces) == min(2, text.count("[MASK]"))
-        assert guesses == "; ".join(f"{piece} 100%" for piece in pieces)
+    shown = GuessTables(tokenizer, num_examples=3, num_masks=2, top_k=1).sentences(batch, scores)
+    assert len(shown) == 3
+    for each in shown:
+        assert each.text.startswith("[CLS]")
+        assert each.text.endswith("[SEP]")
+        assert len(each.tokens) == min(2, each.text.count("[MASK]"))
+        for token in each.tokens:
+            assert token.guesses == f"{token.truth} 100%"
+            assert token.probability == pytest.approx(1.0)
+
+
+def test_pairs_are_told_by_their_segments_and_labels(prepared: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    batch = next(iter(make_data(prepared, tmp_path).val_dataloader()))[0]
+    labels = batch.targets["nsp"].labels[: batch.num_examples].tolist()
+    scores = torch.tensor([[0.0, 50.0]]).repeat(len(batch.targets["nsp"].labels), 1)
+    rows = list(GuessTables(tokenizer, batch.num_examples, 2, 1).pairs(batch, "nsp", scores))
+    assert [row[2] for row in rows] == [("next", "random")[label] for label in labels]
+    assert {row[3] for row in rows} == {"random"}
+    assert [round(row[4]) for row in rows] == labels
+    for (first, second, *_), (begin, end) in zip(rows, GuessTables(tokenizer, 99, 2, 1)._spans(batch), strict=True):
+        whole = sentence(batch.tokens.input_ids[begin:end].tolist(), tokenizer)
+        assert whole == f"[CLS] {first} [SEP] {second} [SEP]".replace(" ##", "")
+
+
+def test_a_token_is_of_one_kind(tokenizer: Tokenizer) -> None:
+    tables = GuessTables(tokenizer, 1, 1, 1)
+    kinds = {token: tables.kind(number) for token, number in tokenizer.get_vocab().items()}
+    assert kinds["unhappily"] == "word"
+    assert kinds["##s"] == "piece"
+    assert kinds["."] == "punctuation"
+    assert kinds["[MASK]"] == "special"
 
 
 def test_pieces_are_joined(tokenizer: Tokenizer) -> None:
@@ -32,9 +57,31 @@ def test_pieces_are_joined(tokenizer: Tokenizer) -> None:
     assert sentence(ids, tokenizer) == "king unhappily"
 
 
-def test_a_run_writes_them_to_its_log(caplog: pytest.LogCaptureFixture, prepared: Path, tmp_path: Path) -> None:
+class Tables(DummyLogger):
+    """A logger that keeps tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
+
+    def log_table(self, name: str, columns: list[str], data: list[list[Any]], step: int) -> None:
+        assert all(row[0] == step for row in data)
+        self.tables[name] = columns, data
+
+
+def test_a_run_writes_them_to_its_log_and_its_tables(
+    caplog: pytest.LogCaptureFixture, prepared: Path, tmp_path: Path
+) -> None:
     from tests.support.training import fit, make_module, make_objective
 
+    logger = Tables()
     with caplog.at_level(logging.INFO, "bert_lightning"):
-        fit(make_module(make_objective(prepared), 2), prepared, tmp_path, 2, callbacks=[Guesses(num_examples=2)])
+        module = make_module(make_objective(prepared), 2)
+        fit(module, prepared, tmp_path, 2, callbacks=[Guesses(num_examples=2)], logger=logger)
     assert caplog.text.count("truth:") == 2
+    columns, rows = logger.tables["guesses"]
+    assert columns == list(TOKEN_COLUMNS)
+    assert [row[1] for row in rows] == sorted(row[1] for row in rows)
+    columns, rows = logger.tables["pairs"]
+    assert columns == list(PAIR_COLUMNS)
+    assert len(rows) == 2

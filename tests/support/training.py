@@ -49,13 +49,12 @@ def fit(
         accelerator="cpu",
         max_steps=max_steps,
         max_epochs=-1,
-        logger=[MetricsCsv(folder)],
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **({"val_check_interval": 1000} | changes),
+        **({"val_check_interval": 1000, "logger": [MetricsCsv(folder)]} | changes),
     )
     trainer.fit(module, datamodule=data)
     return trainer

@@ -89,8 +89,12 @@ class WandbServer(ThreadingHTTPServer):
         run = self.runs[name]
         started = json.dumps({"t": 1})
         bucket = {"id": name, "name": name, "summaryMetrics": run.summary, "displayName": name, "logLineCount": 0}
-        bucket |= {"historyLineCount": len(run.history), "eventsLineCount": 0, "historyTail": json.dumps(run.history[-1:])}
-        bucket |= {"eventsTail": "[]", "config": run.config, "tags": [], "wandbConfig": started}
+        bucket |= {
+            "historyLineCount": len(run.history),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps(run.history[-1:]),
+        }
+        bucket |= {"eventsLineCount": 0, "eventsTail": "[]", "config": run.config, "tags": [], "wandbConfig": started}
         return {"model": {"id": "p", "name": variables["project"], "entity": project["entity"], "bucket": bucket}}
 
     def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
