@@ -46,6 +46,7 @@ class WandbServer(ThreadingHTTPServer):
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
         self.alerts: list[dict[str, Any]] = []
+        self.artifacts: list[dict[str, Any]] = []
         self.asked: list[str] = []
 
     @property
@@ -60,8 +61,9 @@ class WandbServer(ThreadingHTTPServer):
             "UpsertBucket": self._upsert_run,
             "RunResumeStatus": self._resume_status,
             "UpsertView2": self._upsert_view,
-            "Views": self._list_views,
+            "View": self._find_view,
             "CreateRunFiles": self._create_files,
+            "CreateArtifact": self._create_artifact,
             "NotifyScriptableRunAlert": self._alert,
         }
         if operation in known:
@@ -102,13 +104,21 @@ class WandbServer(ThreadingHTTPServer):
         self.views[variables["name"]] = variables
         return {"upsertView": {"view": {"id": variables["name"], "name": variables["name"]}, "inserted": inserted}}
 
-    def _list_views(self, variables: dict[str, Any]) -> dict[str, Any]:
-        nodes = [{"id": name, "name": name, "displayName": view["displayName"]} for name, view in self.views.items()]
+    def _find_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        found = [self.views[name] for name in self.views if name == variables["viewName"]]
+        nodes = [{"id": view["name"], "displayName": view["displayName"], "spec": view["spec"]} for view in found]
         return {"project": {"allViews": {"edges": [{"node": node} for node in nodes]}}}
 
     def _create_files(self, variables: dict[str, Any]) -> dict[str, Any]:
         files = [{"name": name, "uploadUrl": f"{self.address}/upload"} for name in variables["files"]]
         return {"createRunFiles": {"runID": variables.get("run"), "uploadHeaders": [], "files": files}}
+
+    def _create_artifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Say that the server has the artifact already, so that nothing of it is sent."""
+        self.artifacts.append(variables)
+        sequence = {"id": "s", "name": "s", "latestArtifact": None}
+        artifact = {"id": str(len(self.artifacts)), "state": "COMMITTED", "artifactSequence": sequence}
+        return {"createArtifact": {"artifact": artifact}}
 
     def _alert(self, variables: dict[str, Any]) -> dict[str, Any]:
         self.alerts.append(variables)
