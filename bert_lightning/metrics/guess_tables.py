@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ class GuessTables:
     def _spans(self, batch: PackedBatch) -> list[tuple[int, int]]:
         """Return the begin and the end of the first examples."""
         ends = batch.tokens.cu_seqlens.tolist()
-        return list(zip(ends, ends[1:], strict=False))[: min(self._num_examples, batch.num_examples)]
+        return list(pairwise(ends))[: min(self._num_examples, batch.num_examples)]
 
     def _guessed(self, label: int, scores: Tensor) -> GuessedToken:
         probabilities = torch.softmax(scores, dim=-1)

@@ -4,7 +4,7 @@ wandb 0.31 has no reader of its own that Python can call. A part that was killed
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ def wandb_records(path: Path) -> Iterator[Any]:
         path: The file.
     """
     from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2
     for _, content in _contents(path.read_bytes()):
-        record = Record()
+        record = messages.Record()
         try:
             record.ParseFromString(content)
         except DecodeError:
@@ -63,7 +64,7 @@ def wandb_parts(folder: Path, run_id: str) -> list[Path]:
     return sorted(parts, key=lambda path: path.parent.name.removeprefix("offline-"))
 
 
-def last_step(parts: list[Path]) -> int:
+def last_step(parts: Sequence[Path]) -> int:
     """Return the last step with values in the files of a run, -1 without any."""
     steps = (
         record.history.step.num
@@ -74,7 +75,7 @@ def last_step(parts: list[Path]) -> int:
     return max(steps, default=-1)
 
 
-def mark_uploaded(parts: list[Path]) -> None:
+def mark_uploaded(parts: Sequence[Path]) -> None:
     """Have `wandb sync` leave files out, as it does with those that it has uploaded itself."""
     for part in parts:
         part.with_suffix(".wandb.synced").touch()

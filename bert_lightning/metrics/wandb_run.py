@@ -77,8 +77,8 @@ class WandbMetrics(WandbLogger):
         """The run; if W&B cannot be used, an offline one, which `wandb sync` uploads later."""
         if self._experiment is None:
             parts = wandb_parts(self._folder.wandb, self._folder.wandb_run())
-            self._experiment = self._begin()
-            self._rows = WandbRows(self._experiment, self._folder.metrics, self._continue(parts))
+            self._experiment = run = self._begin()
+            self._rows = WandbRows(run, self._folder.metrics, self._continue(run, parts))
         return self._experiment
 
     def _begin(self) -> Any:
@@ -122,13 +122,12 @@ class WandbMetrics(WandbLogger):
         settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS)
         return wandb.init(settings=settings, **(self._wandb_init | {"id": self._folder.wandb_run(), "mode": mode}))
 
-    def _continue(self, parts: Sequence[Path]) -> int:
+    def _continue(self, run: Any, parts: Sequence[Path]) -> int:
         """Define the axes, and return the last step that W&B has from earlier parts of the run, -1 without any.
 
         A server knows what it has. What it lacks, because a part was kept offline, comes from metrics.csv, so that part
         is not to be uploaded any more.
         """
-        run = self._experiment
         if run.disabled:
             return -1
         run.define_metric(STEP_AXIS, hidden=True)

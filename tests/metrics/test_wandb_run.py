@@ -1,17 +1,21 @@
 """W&B: a folder has one run, with its settings; whatever W&B cannot do, the run trains on and says so once."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.metrics.wandb_account import refusal, wandb_key
 from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import wandb_config
+from tests.support.wandb_server import wandb_server
 
 KEY = "0" * 40
 
@@ -142,6 +146,85 @@ def test_a_folder_that_w_and_b_cannot_use_costs_the_curves_there_only(
 def test_a_server_is_asked_whether_it_takes_the_key(refusing_server: str) -> None:
     assert refusal(refusing_server, KEY) == f"{refusing_server} does not take the key"
     assert "http://127.0.0.1:9 does not answer" in str(refusal("http://127.0.0.1:9", KEY))
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
+    """A connection that nobody accepts, as behind a firewall that drops what comes."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        assert "does not answer" in str(refusal(address, KEY, seconds=0.2))
+        assert time.monotonic() - began < 5
+
+
+def test_the_name_of_a_server_is_not_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr("requests.post", lambda *arguments, **options: asked.wait(60))
+    assert refusal("http://nowhere", KEY, seconds=0.1) == "http://nowhere does not answer in 0 s"
+    asked.set()
+
+
+@pytest.mark.usefixtures("no_account")
+def test_a_run_online_sends_what_the_server_lacks_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps 1 to 3 are kept offline, 4 and 5 online, of which the server loses the last as in a kill; then 6."""
+    folder = RunFolder(tmp_path)
+    uploaded = list[int]()
+
+    def part(steps: list[int]) -> None:
+        file, metrics = MetricsCsv(tmp_path), WandbMetrics("a", "tests", tmp_path, tags=["first"], job_type="test")
+        for step in steps:
+            file.log_metrics({"val/loss": 10.0 / step}, step)
+            metrics.log_metrics({"val/loss": 10.0 / step}, step)
+        metrics.finalize("success")
+
+    part([1, 2, 3])
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        part([4, 5])
+        run = server.runs[folder.wandb_run()]
+        assert [row["_step"] for row in run.rows()] == [1, 2, 3, 4, 5]
+        del run.history[-1]
+        summary = json.loads(run.summary)
+        run.summary = json.dumps(summary | {"_step": 4, "trainer/step": 4})
+        part([4, 5, 6])
+        uploaded += [row["_step"] for row in run.rows()]
+        assert [row["val/loss"] for row in run.rows()] == [10.0 / step for step in uploaded]
+        assert json.loads(run.summary)["best_step/val/loss"] == 6
+        assert (run.values["jobType"], run.values["tags"]) == ("test", ["first"])
+    assert uploaded == [1, 2, 3, 4, 5, 6]
+    (offline,) = folder.wandb.glob("offline-run-*")
+    assert list(offline.glob("*.wandb.synced"))
+
+
+@pytest.mark.usefixtures("no_account")
+def test_checkpoints_are_versions_of_an_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for step in (5, 10):
+        folder.checkpoint(step).write_text(f"weights of {step}")
+    folder.best.write_text(json.dumps({"checkpoint": folder.checkpoint(5).name}))
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        metrics = WandbMetrics("a", "tests", tmp_path, checkpoints="both")
+        metrics.log_metrics({"val/loss": 1.0}, 10)
+        metrics.finalize("success")
+    models = (each.get("input", each) for each in server.artifacts)
+    models = [each for each in models if each["artifactTypeName"] == "model"]
+    named = {tuple(alias["alias"] for alias in each["aliases"]) for each in models}
+    assert named >= {("last", "step-0000010"), ("best", "step-0000005")}
+
+
+def test_settings_that_w_and_b_would_misread_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"logger\.wandb\.checkpoints must be one of null, last, best, both; got all"):
+        WandbMetrics("a", "tests", tmp_path, checkpoints="all")
+    with pytest.raises(ValueError, match=r"logger\.wandb\.tags must be a list of words, such as \[first\]; got first"):
+        WandbMetrics("a", "tests", tmp_path, tags="first")
 
 
 def test_the_points_of_a_sweep_are_a_group(tmp_path: Path) -> None:
