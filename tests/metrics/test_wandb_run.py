@@ -9,13 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.metrics.wandb_account import refusal, wandb_key
 from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import wandb_config
-from tests.support.wandb_server import wandb_server
+from tests.support.wandb_server import WandbServer, wandb_server
 
 KEY = "0" * 40
 
@@ -161,18 +162,34 @@ def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
 
 def test_the_name_of_a_server_is_not_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Event()
-    monkeypatch.setattr("requests.post", lambda *arguments, **options: asked.wait(60))
+
+    def post(*arguments: object, **options: object) -> None:
+        asked.wait(60)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "post", post)
     assert refusal("http://nowhere", KEY, seconds=0.1) == "http://nowhere does not answer in 0 s"
     asked.set()
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.fixture
+def server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A server that this process is logged in to; W&B keeps the address it has begun with until it is torn down."""
+    import wandb
+
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        wandb.teardown()
+        yield server
+        wandb.teardown()
+
+
 def test_a_run_online_sends_what_the_server_lacks_and_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer
 ) -> None:
     """Steps 1 to 3 are kept offline, 4 and 5 online, of which the server loses the last as in a kill; then 6."""
     folder = RunFolder(tmp_path)
-    uploaded = list[int]()
 
     def part(steps: list[int]) -> None:
         file, metrics = MetricsCsv(tmp_path), WandbMetrics("a", "tests", tmp_path, tags=["first"], job_type="test")
@@ -181,41 +198,34 @@ def test_a_run_online_sends_what_the_server_lacks_and_nothing_twice(
             metrics.log_metrics({"val/loss": 10.0 / step}, step)
         metrics.finalize("success")
 
+    monkeypatch.setenv("WANDB_MODE", "offline")
     part([1, 2, 3])
-    with wandb_server() as server:
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("WANDB_BASE_URL", server.address)
-        part([4, 5])
-        run = server.runs[folder.wandb_run()]
-        assert [row["_step"] for row in run.rows()] == [1, 2, 3, 4, 5]
-        del run.history[-1]
-        summary = json.loads(run.summary)
-        run.summary = json.dumps(summary | {"_step": 4, "trainer/step": 4})
-        part([4, 5, 6])
-        uploaded += [row["_step"] for row in run.rows()]
-        assert [row["val/loss"] for row in run.rows()] == [10.0 / step for step in uploaded]
-        assert json.loads(run.summary)["best_step/val/loss"] == 6
-        assert (run.values["jobType"], run.values["tags"]) == ("test", ["first"])
-    assert uploaded == [1, 2, 3, 4, 5, 6]
+    monkeypatch.delenv("WANDB_MODE")
+    part([4, 5])
+    run = server.runs[folder.wandb_run()]
+    assert [row["_step"] for row in run.rows()] == [1, 2, 3, 4, 5]
+    del run.history[-1]
+    run.summary = json.dumps(json.loads(run.summary) | {"_step": 4, "trainer/step": 4})
+    part([4, 5, 6])
+    assert [row["_step"] for row in run.rows()] == [1, 2, 3, 4, 5, 6]
+    assert [row["val/loss"] for row in run.rows()] == [10.0 / step for step in range(1, 7)]
+    assert json.loads(run.summary)["best_step/val/loss"] == 6
+    assert (run.values["jobType"], run.values["tags"]) == ("test", ["first"])
     (offline,) = folder.wandb.glob("offline-run-*")
     assert list(offline.glob("*.wandb.synced"))
 
 
-@pytest.mark.usefixtures("no_account")
-def test_checkpoints_are_versions_of_an_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_versions_of_an_artifact(tmp_path: Path, server: WandbServer) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
     for step in (5, 10):
         folder.checkpoint(step).write_text(f"weights of {step}")
     folder.best.write_text(json.dumps({"checkpoint": folder.checkpoint(5).name}))
-    with wandb_server() as server:
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("WANDB_BASE_URL", server.address)
-        metrics = WandbMetrics("a", "tests", tmp_path, checkpoints="both")
-        metrics.log_metrics({"val/loss": 1.0}, 10)
-        metrics.finalize("success")
-    models = (each.get("input", each) for each in server.artifacts)
-    models = [each for each in models if each["artifactTypeName"] == "model"]
+    metrics = WandbMetrics("a", "tests", tmp_path, checkpoints="both")
+    metrics.log_metrics({"val/loss": 1.0}, 10)
+    metrics.finalize("success")
+    sent = (each.get("input", each) for each in server.artifacts)
+    models = [each for each in sent if each["artifactTypeName"] == "model"]
     named = {tuple(alias["alias"] for alias in each["aliases"]) for each in models}
     assert named >= {("last", "step-0000010"), ("best", "step-0000005")}
 
