@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.settings.run_folder import RunFolder, step_of
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 LAST, BEST, BOTH = "last", "best", "both"
@@ -34,10 +35,9 @@ def upload_checkpoints(run: Any, folder: RunFolder, which: str) -> None:
                 artifact.add_dir(str(path), name=path.name)
             else:
                 artifact.add_file(str(path), name=path.name)
-        except OSError as error:
-            log.warning("W&B does not get %s: %s", path, error)
-            continue
-        run.log_artifact(artifact, aliases=[*names, path.stem])
+            run.log_artifact(artifact, aliases=[*names, path.stem])
+        except Exception as error:  # whatever W&B raises, the run has ended well
+            log.warning("W&B does not get %s: %s", path, printable(str(error)))
 
 
 def chosen(folder: RunFolder, which: str) -> dict[Path, list[str]]:

@@ -13,6 +13,7 @@ import requests
 
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.metrics.wandb_account import refusal, wandb_key
+from bert_lightning.metrics.wandb_checkpoints import chosen
 from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import wandb_config
@@ -215,19 +216,15 @@ def test_a_run_online_sends_what_the_server_lacks_and_nothing_twice(
     assert list(offline.glob("*.wandb.synced"))
 
 
-def test_checkpoints_are_versions_of_an_artifact(tmp_path: Path, server: WandbServer) -> None:
+def test_the_last_and_the_best_checkpoint_are_chosen_for_upload(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
+    assert chosen(folder, "both") == {}
     folder.checkpoints.mkdir()
     for step in (5, 10):
         folder.checkpoint(step).write_text(f"weights of {step}")
     folder.best.write_text(json.dumps({"checkpoint": folder.checkpoint(5).name}))
-    metrics = WandbMetrics("a", "tests", tmp_path, checkpoints="both")
-    metrics.log_metrics({"val/loss": 1.0}, 10)
-    metrics.finalize("success")
-    sent = (each.get("input", each) for each in server.artifacts)
-    models = [each for each in sent if each["artifactTypeName"] == "model"]
-    named = {tuple(alias["alias"] for alias in each["aliases"]) for each in models}
-    assert named >= {("last", "step-0000010"), ("best", "step-0000005")}
+    assert chosen(folder, "last") == {folder.checkpoint(10): ["last"]}
+    assert chosen(folder, "both") == {folder.checkpoint(10): ["last"], folder.checkpoint(5): ["best"]}
 
 
 def test_settings_that_w_and_b_would_misread_are_refused(tmp_path: Path) -> None:
