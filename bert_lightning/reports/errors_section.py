@@ -1,5 +1,6 @@
 """The part of a report about errors: which label is taken for which, and the worst examples."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
@@ -27,4 +28,10 @@ def errors_section(path: Path) -> Markup:
     confusion = checked(content.get("confusion", []), list[list[int]], where, "confusion")
     worst = checked(content.get("worst", []), list[dict[str, object]], where, "worst")
     rows = list(zip(labels, confusion, strict=False)) if len(labels) <= MOST_LABELS else []
-    return render("errors.html.j2", labels=labels, rows=rows, worst=worst)
+    return render("errors.html.j2", labels=labels, rows=rows, worst=[_cells(error) for error in worst])
+
+
+def _cells(error: Mapping[str, object]) -> list[str]:
+    loss = error.get("loss")
+    shown = f"{loss:.3f}" if isinstance(loss, float) else str(loss)
+    return [*(str(error.get(name)) for name in ("id", "text", "label", "prediction")), shown]

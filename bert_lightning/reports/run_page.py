@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.metrics.metrics_log import STEP, read_columns
 from bert_lightning.reports.charts import BLUE, ORANGE, PALE_BLUE, RED, Chart, Curve, line_chart, stacked_bars
 from bert_lightning.reports.guessing import Beside, beside_guessing
 from bert_lightning.reports.shown_quantities import ShownQuantity, read_shown
@@ -170,7 +170,9 @@ def _table(path: Path) -> ExampleTable:
     columns = checked(entry(content, "columns", where=where), list[str], where, "columns")
     rows = checked(entry(content, "rows", where=where), list[list[object]], where, "rows")
     step = checked(content.get("step", 0), int, where, "step")
-    return ExampleTable(path.stem.replace("_", " "), step, columns, rows[:MOST_ROWS])
+    kept = [number for number, column in enumerate(columns) if column != STEP]  # the page says it once
+    cells = [[row[number] for number in kept if number < len(row)] for row in rows[:MOST_ROWS]]
+    return ExampleTable(path.stem.replace("_", " "), step, [columns[number] for number in kept], cells)
 
 
 def _profile(path: Path) -> Profile | None:

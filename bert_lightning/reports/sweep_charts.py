@@ -161,8 +161,15 @@ def _axis(drawing: figure, position: int, dimension: Dimension) -> None:
             "text": [label(name, 12) for _, name in ticks],
         }
     )
-    looks = {"text_font_size": "11px", "text_color": INK, "background_fill_color": "white"}
-    labels = LabelSet(source=source, x_offset=4, text_baseline="middle", background_fill_alpha=0.75, **looks)
+    labels = LabelSet(
+        source=source,
+        x_offset=4,
+        text_baseline="middle",
+        text_font_size="11px",
+        text_color=INK,
+        background_fill_color="white",
+        background_fill_alpha=0.75,
+    )
     drawing.add_layout(labels)
 
 

@@ -9,7 +9,7 @@ from bokeh.resources import Resources
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "br"}
-ATTRIBUTES = {"lang", "charset", "name", "content", "class", "type", "style"}
+ATTRIBUTES = {"lang", "charset", "name", "content", "class", "type", "style", "data-name"}
 """All attributes that the templates write: none of them loads or runs anything."""
 
 
