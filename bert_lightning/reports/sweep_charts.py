@@ -148,7 +148,8 @@ def parallel_coordinates(
         line = drawing.line("x", "y", source=source, line_color=color, line_width=width)
         drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[line], line_policy="interp"))
     _name_axes(drawing, [axis.key for axis in axes])
-    return Chart("Parallel coordinates", "dark lines are the best", "setting", [], as_json(drawing), is_wide=True)
+    across = "a line is a trial; the darker, the better"
+    return Chart("Parallel coordinates", "", across, [], as_json(drawing), is_wide=True)
 
 
 def _axis(drawing: figure, position: int, dimension: Dimension) -> None:
