@@ -31,6 +31,7 @@ from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
+from bert_lightning.settings.progress_bars import say_end, stage
 from bert_lightning.settings.run_folder import write_whole
 from bert_lightning.settings.setting_types import check_types, check_values
 from data_pipeline.streams.samples import PretrainingSamples
@@ -71,11 +72,13 @@ def evaluate(cfg: DictConfig) -> Scores:
     asked = [name for key, name in keys.items() if OmegaConf.select(cfg, key) is not None]
     if not asked:
         raise ValueError(f"nothing to evaluate: give one of {', '.join(keys)}")
-    model = load_model(cfg.checkpoint, cfg.accelerator)
+    with stage("reading the checkpoint"):
+        model = load_model(cfg.checkpoint, cfg.accelerator)
     scores = {name: questions[name](model) for name in asked}
     _print(scores)
     if cfg.output:
         write_whole(Path(cfg.output), json.dumps({"checkpoint": str(cfg.checkpoint), **scores}, indent=2) + "\n")
+        say_end([("scores", cfg.output)], [])
     return scores
 
 

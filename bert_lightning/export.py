@@ -3,6 +3,7 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+import shlex
 import shutil
 from bisect import bisect_right
 from dataclasses import replace
@@ -19,6 +20,7 @@ from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
+from bert_lightning.settings.progress_bars import say_end, stage
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
@@ -35,7 +37,8 @@ def export(cfg: DictConfig) -> Path:
     output = Path(cfg.output_dir).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
-    pretrained = load_pretrained(cfg.checkpoint)
+    with stage("reading the checkpoint"):
+        pretrained = load_pretrained(cfg.checkpoint)
     config, tokenizer_text, folds_case = pretrained.config, {}, None
     if pretrained.tokenizer_files:
         tokenizer = pretrained.tokenizer()
@@ -53,7 +56,8 @@ def export(cfg: DictConfig) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write_folder(partial, config, pretrained.state, tokenizer_text, pretrained.head)
+        with stage("writing the weights"):
+            write_folder(partial, config, pretrained.state, tokenizer_text, pretrained.head)
         (partial / CARD).write_text(card, encoding="utf-8")
         if output.exists():
             output.rmdir()
@@ -63,6 +67,8 @@ def export(cfg: DictConfig) -> Path:
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
+    folder = shlex.quote(str(cfg.output_dir))
+    say_end([("card", output / CARD)], [f"bert-evaluate checkpoint={folder} data.path=<prepared folder>"])
     return output
 
 

@@ -3,6 +3,7 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
+from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.training.trainers import quieten
 
 
@@ -60,6 +62,7 @@ def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
             results[point][folder] = scores
     if is_first_process():
         _conclude(FinetunedFolder(cfg.run_dir), results)
+        _say_end(cfg, FinetunedFolder(cfg.run_dir).scores)
     return summary(list(results[winner(results)].values()))
 
 
@@ -76,6 +79,7 @@ def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
     results = _finetune_all(planned)
     if results is not None and is_first_process():
         Console(markup=False, emoji=False).print(write_suite(Path(cfg.run_dir) / "glue.json", results))
+        _say_end(cfg, Path(cfg.run_dir) / "glue.json")
     return results
 
 
@@ -87,6 +91,7 @@ def _finetune_variants(cfg: DictConfig) -> dict[str, Any] | None:
     if results is not None and is_first_process():
         table = write_variants(Path(cfg.run_dir) / "variants.json", results, cfg.task.chosen_by)
         Console(markup=False, emoji=False).print(table)
+        _say_end(cfg, Path(cfg.run_dir) / "variants.json")
     return results
 
 
@@ -146,6 +151,18 @@ def _conclude(folder: FinetunedFolder, results: Results) -> None:
     seeds = list(results[best].values())
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
     print(f"{folder.scores}: mean, standard deviation and the values of all seeds")
+
+
+def _say_end(cfg: DictConfig, scores: Path) -> None:
+    """Write the report of all seeds, and print where everything is and what to do with it."""
+    places: list[tuple[str, object]] = [("run", cfg.run_dir), ("scores", scores)]
+    if cfg.callbacks.get("report") is not None:
+        from bert_lightning.reports.finetuning_page import write_finetuning_report  # the charts take a second to load
+
+        places.append(("report", write_finetuning_report(Path(cfg.run_dir))))
+    run = f"checkpoint={shlex.quote(str(cfg.run_dir))}"
+    lines = [f"bert-predict {run} text=<text>", f"bert-export {run} output_dir=<folder>"]
+    say_end(places, lines if (Path(cfg.run_dir) / "scores.json").exists() else [])
 
 
 main = entry_point("finetune", finetune)

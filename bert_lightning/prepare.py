@@ -4,6 +4,7 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.setting_types import check_value
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
@@ -65,6 +67,9 @@ def prepare(cfg: DictConfig) -> Manifest:
         instantiate(cfg.executor),
     )
     _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)
+    data = f"data.path={shlex.quote(str(cfg.output_dir))}"
+    next_lines = [f"bert-inspect {data}", f"bert-pretrain {data} model=bert_mini run_name=<name>"]
+    say_end([("prepared", preparation.output_dir)], next_lines)
     return manifest
 
 

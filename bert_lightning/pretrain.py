@@ -4,6 +4,7 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
+import shlex
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from bert_lightning.settings.config import (
     prepared_folder,
 )
 from bert_lightning.settings.phase_settings import FROM_DATA, build_phases
+from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_facts import corpus_facts, run_facts
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
@@ -93,7 +95,22 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
             raise ValueError(f"{error}: {advice(error, plan.folder, data.phases)}") from error
     shut_down()
     hand_over(trainer)
+    if trainer.is_global_zero and trainer.global_step >= max_steps:
+        _say_end(plan.folder)
     return trainer
+
+
+def _say_end(folder: RunFolder) -> None:
+    """Print where everything of a finished run is, and what to do with it."""
+    reports = [("report", folder.report)] if folder.report.exists() else []
+    checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
+    run = f"checkpoint={shlex.quote(str(folder.path))}"
+    next_lines = [
+        f"bert-fill-mask {run} text='... [MASK] ...'",
+        f"bert-finetune {run} task=<name> task.path=<folder>",
+        f"bert-export {run} output_dir=<folder>",
+    ]
+    say_end([("run", folder.path), *checkpoints, *reports], next_lines if checkpoints else [])
 
 
 def build_data(plan: RunPlan) -> PretrainingData:

@@ -1,6 +1,7 @@
-"""bert-report: write the pages about runs and searches anew, also while they run, and say how a search stands.
+"""bert-report: write the pages about runs, searches and fine-tunings anew, also while they run; compare several runs.
 
-bert-report outputs/first outputs/lr
+bert-report outputs/first                   the page about a run, a search or a fine-tuning, in its folder
+bert-report outputs/first outputs/second    and a page that lays the runs over each other
 """
 
 import argparse
@@ -9,33 +10,58 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bert_lightning.reports.comparison_page import common_folder, write_comparison
+from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuning_report
 from bert_lightning.reports.report import write_report
 from bert_lightning.settings.cli import plain_entry_point
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, import_optuna
 
+COMPARISON = "comparison.html"
+
 
 def report(arguments: Sequence[str]) -> None:
-    """Write the report of every folder, and print where it is; of a search also its trials.
+    """Write the report of every folder and print where it is; for a search its trials, for several runs a page of all.
 
     Args:
-        arguments: Folders of runs and searches.
+        arguments: Folders of runs, searches and fine-tunings.
 
     Raises:
-        ValueError: for a folder that is neither, before any file is written.
+        ValueError: for a folder that is none of them, before any file is written.
     """
+    folders, output = _parsed(arguments)
+    studies = {folder: SweepFolder(folder).read_study() for folder in folders}
+    tuned = {folder for folder, noted in studies.items() if noted is None and is_finetuning(folder)}
+    runs = [folder for folder, noted in studies.items() if noted is None and folder not in tuned]
+    for folder in runs:
+        if not RunFolder(folder).metrics.exists():
+            raise ValueError(
+                f"{folder} is no run, search or fine-tuning: it has no metrics.csv, study.json or scores.json"
+            )
+    if output is not None and len(runs) < 2:
+        raise ValueError(f"--output={output} is for the comparison of several runs; got {len(runs)}")
+    for folder, noted in studies.items():
+        print(_write(folder, noted, folder in tuned))
+    if len(runs) > 1:
+        print(write_comparison(runs, output or common_folder(runs) / COMPARISON))
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[list[Path], Path | None]:
     parser = argparse.ArgumentParser(
         prog="bert-report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="+", type=Path, help="folder of a run, or of a search with its trials")
-    folders: list[Path] = parser.parse_args(arguments).folder
-    studies = {folder: SweepFolder(folder).read_study() for folder in folders}
-    for folder, noted in studies.items():
-        if noted is None and not RunFolder(folder).metrics.exists():
-            raise ValueError(f"{folder} is neither a run nor a search: it has no metrics.csv and no study.json")
-    for folder, noted in studies.items():
-        path = write_report(folder) if noted is None else _report_search(SweepFolder(folder), noted)
-        print(path)
+    parser.add_argument("folder", nargs="+", type=Path, help="folder of a run, a search or a fine-tuning")
+    parser.add_argument(
+        "--output", type=Path, help=f"page about several runs; else {COMPARISON} in their common folder"
+    )
+    parsed = parser.parse_args(arguments)
+    return list(dict.fromkeys(parsed.folder)), parsed.output
+
+
+def _write(folder: Path, noted: NotedStudy | None, is_tuned: bool) -> Path:
+    if noted is not None:
+        return _report_search(SweepFolder(folder), noted)
+    return write_finetuning_report(folder) if is_tuned else write_report(folder)
 
 
 def _report_search(folder: SweepFolder, noted: NotedStudy) -> Path:

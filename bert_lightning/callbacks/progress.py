@@ -4,14 +4,14 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
+from rich.progress import TaskID
 
 from bert_lightning.objectives.objective import Quantity
+from bert_lightning.settings.progress_bars import GAP, Bars, error_console, open_bars
 from data_pipeline.streams.phases import Phases
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def summary(values: Mapping[str, float], quantities: Mapping[str, Quantity]) -> 
     """
     named = {f"train/{name}": f"{one.short_name} {{:.1%}}" for name, one in quantities.items() if one.short_name}
     forms = LOSS | named | RUN
-    return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)
+    return GAP.join(form.format(values[name]) for name, form in forms.items() if name in values)
 
 
 def phase_line(phases: Phases, number: int) -> str:
@@ -59,28 +59,25 @@ class ProgressReport(L.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._open = ExitStack()
+        self._bars: Bars | None = None
+        self._task, self._held_out = TaskID(0), TaskID(0)
         self._begin, self._first_step = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Open the bar if there is a terminal."""
         self._begin, self._first_step = time.monotonic(), trainer.global_step
-        console = Console(stderr=True)
+        console = error_console()
         if trainer.is_global_zero and console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, Remaining(), TextColumn("{task.fields[metrics]}"), console=console)
-            self._bar.start()
-            self._task = self._bar.add_task(
-                "training", total=trainer.max_steps, completed=trainer.global_step, metrics=""
-            )
+            self._bars = self._open.enter_context(open_bars(console))
+            self._task = self._bars.add_task("training", total=trainer.max_steps, completed=trainer.global_step)
         self._say_phase(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Advance the bar, or write a line."""
         step = trainer.global_step
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, metrics=self._summary(pl_module))
+        if self._bars is not None:
+            self._bars.update(self._task, completed=step, figures=self._summary(pl_module))
         elif trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
             left = self._seconds_left(trainer)
             log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, self._summary(pl_module), left)
@@ -108,20 +105,32 @@ class ProgressReport(L.Callback):
     def _summary(pl_module: Any) -> str:
         return summary(pl_module.latest, pl_module.objective.quantities)
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Open a bar for the held-out split below that of the training."""
+        if self._bars is not None:
+            total = sum(trainer.num_val_batches)
+            self._held_out = self._bars.add_task("held-out", total=total if math.isfinite(total) else None)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        """Advance the bar for the held-out split."""
+        if self._bars is not None:
+            self._bars.advance(self._held_out)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the metrics of the held-out split."""
-        if trainer.is_global_zero and self._bar is None:
+        if self._bars is not None:
+            self._bars.remove_task(self._held_out)
+        if trainer.is_global_zero:
             latest = pl_module.latest.items()
             held_out = {name: value for name, value in latest if name.startswith("val/") and not math.isnan(value)}
             text = "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
             log.info("step %d  held-out: %s", trainer.global_step, text)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """Close the bars."""
+        self._open.close()
+        self._bars = None
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Close the bar, so that the message is not painted over."""
+        """Close the bars, so that the message is not painted over."""
         self.on_train_end(trainer, pl_module)

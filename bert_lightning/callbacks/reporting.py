@@ -1,4 +1,4 @@
-"""Write the report when a run ends."""
+"""Keep what the report of a run shows, and write the report when the run ends."""
 
 import logging
 from pathlib import Path
@@ -6,11 +6,15 @@ from typing import Any
 
 import lightning as L
 
-from bert_lightning.reports.report import write_report
+from bert_lightning.reports.guessing import guess_by_frequency
 from bert_lightning.reports.shown_quantities import write_shown
+from bert_lightning.settings.run_about import About, command_line, data_of, environment_of, write_about
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.training.datamodules import PretrainingData
 
 log = logging.getLogger(__name__)
+TOKENS_TO_GUESS_BY = 4_000_000
+"""Tokens whose frequencies are counted when a run begins, to say what guessing by them reaches."""
 
 
 class Report(L.Callback):
@@ -24,11 +28,23 @@ class Report(L.Callback):
         self.folder = RunFolder(run_dir)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Note how the quantities of the objective are shown."""
+        """Note how the quantities of the objective are shown, and what the run is."""
         if trainer.is_global_zero:
             write_shown(self.folder.quantities, pl_module.objective.quantities)
+            write_about(self.folder.about, _about(trainer, pl_module))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the page if there is something to show: a run may be told to stop before its first metrics."""
         if trainer.is_global_zero and self.folder.metrics.exists():
+            from bert_lightning.reports.report import write_report  # the charts take a second to load
+
             log.info("report: %s", write_report(self.folder.path))
+
+
+def _about(trainer: Any, pl_module: Any) -> About:
+    environment = environment_of(trainer.world_size, pl_module.device, str(trainer.precision))
+    data = trainer.datamodule
+    if not isinstance(data, PretrainingData):
+        return About(command_line(), environment)
+    guessing = guess_by_frequency(data.token_counts(TOKENS_TO_GUESS_BY), pl_module.objective.quantities)
+    return About(command_line(), environment, data_of(data.folder.path, data.folder.manifest), guessing)

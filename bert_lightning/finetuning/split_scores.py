@@ -5,6 +5,7 @@ import torch
 from bert_lightning.distributed.collectives import rank, world_size
 from bert_lightning.metrics.collected_scores import CollectedScores, ExampleScores
 from bert_lightning.objectives.task_objective import TaskObjective
+from bert_lightning.settings.progress_bars import counted
 from data_pipeline.streams.task_stream import ScoringStream
 from data_pipeline.tasks.encoded import EncodedExamples
 
@@ -25,7 +26,8 @@ def score_examples(
     collected = CollectedScores(examples, objective.score_rows)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
     with torch.no_grad(), autocast:
-        for batches in ScoringStream(examples, micro_batch_size, rank(), world_size(), device.type == "cuda"):
+        stream = ScoringStream(examples, micro_batch_size, rank(), world_size(), device.type == "cuda")
+        for batches in counted(stream, "scoring", len(stream)):
             for batch in batches:
                 moved = batch if device.type == "cpu" else batch.to(device, non_blocking=True)
                 collected.add(moved, objective.scores(moved))

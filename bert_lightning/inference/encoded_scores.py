@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from bert_lightning.inference.loading import LoadedModel
+from bert_lightning.settings.progress_bars import counted
 from data_pipeline.streams.packed_texts import batches_by_length, pack_sequences
 from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets
 
@@ -29,7 +30,8 @@ def score_encoded(
     if target is not None:
         positions = [target.positions[begin:end] for begin, end in pairwise(target.cu_rows)]
     scores: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(lengths)
-    for rows in batches_by_length(lengths.tolist(), batch_tokens):
+    batches = list(batches_by_length(lengths.tolist(), batch_tokens))
+    for rows in counted(batches, "scoring", len(batches)):
         spans = [slice(*examples.cu_seqlens[row : row + 2]) for row in rows]
         tokens = pack_sequences(
             [examples.input_ids[span] for span in spans], [examples.token_type_ids[span] for span in spans]

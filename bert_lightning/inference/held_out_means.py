@@ -7,6 +7,7 @@ from bert_lightning.metrics.metric_sums import MetricSums
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.settings.progress_bars import counted
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.validation_stream import ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
@@ -48,7 +49,7 @@ def held_out_means(
     stream = ValidationStream(samples, micro_batch_size, num_workers=num_workers, max_samples=max_samples)
     sums = MetricSums(objective.quantities, model.device)
     with torch.inference_mode():
-        for batches in stream:
+        for batches in counted(stream, "held-out", len(stream)):
             for batch in (each.to(model.device) for each in batches):
                 counts = torch.tensor(list(objective.counts(batch).values()), device=model.device)
                 sums.add(objective(batch), counts)

@@ -1,10 +1,11 @@
-"""A metrics.csv that survives resumes; its only axis is the optimizer step.
+"""A metrics.csv that survives resumes; its only axis is the optimizer step. The newest tables lie beside it.
 
 Lightning's CSVLogger deletes the file of an earlier part of the run.
 """
 
 import csv
 import io
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from bert_lightning.settings.run_folder import RunFolder, partial_path
+from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
 
 log = logging.getLogger(__name__)
 STEP = "step"
@@ -36,7 +37,8 @@ class MetricsCsv(Logger):
 
     def __init__(self, run_dir: str | Path) -> None:
         super().__init__()
-        self.path = RunFolder(run_dir).metrics
+        self.folder = RunFolder(run_dir)
+        self.path = self.folder.metrics
         self._columns: list[str] | None = None
         # Every call may write the row of the current step again. The rows before it are finished.
         self._finished_bytes, self._finished_step = 0, -1
@@ -79,6 +81,23 @@ class MetricsCsv(Logger):
                 self._rewrite()
         except OSError as error:
             log.warning("%s is not up to date: %s", self.path, error)
+
+    @rank_zero_only
+    def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]], step: int) -> None:
+        """Write a table, which takes the place of an older one with the same name, for the report of the run.
+
+        Args:
+            key: Name of the table.
+            columns: Names of its columns.
+            data: Its rows.
+            step: Step that it was made at.
+        """
+        path = self.folder.tables / f"{key}.json"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps({"step": step, "columns": columns, "rows": data}, default=str) + "\n")
+        except OSError as error:
+            log.warning("%s is not up to date: %s", path, error)
 
     def _continue_at(self, step: int) -> None:
         """Find the end of the rows before `step`, and take over the row of `step`."""

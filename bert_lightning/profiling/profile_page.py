@@ -1,8 +1,10 @@
 """The page that says where the time of a step goes: summary.md, and the same as a chart."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -36,9 +38,10 @@ class Profiled:
 
 
 def write_profile(profiled: Profiled, folder: Path) -> Path:
-    """Write summary.md and summary.png and return the page."""
+    """Write summary.md, summary.png and summary.json, and return the page."""
     page = folder / "summary.md"
     page.write_text(as_markdown(profiled), encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps(as_figures(profiled), indent=1) + "\n", encoding="utf-8")
     _draw(profiled, folder / "summary.png")
     return page
 
@@ -72,6 +75,20 @@ def as_markdown(profiled: Profiled) -> str:
         HOW_TO_READ,
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def as_figures(profiled: Profiled) -> dict[str, Any]:
+    """Return seconds a step, by kind of work and phase, and by part of the model; the report of the run shows them."""
+    steps = profiled.num_steps
+    kinds = by_kind_and_phase(profiled.slices)
+    return {
+        "settings": dict(profiled.settings),
+        "first_step": profiled.first_step,
+        "num_steps": steps,
+        "step_seconds": profiled.seconds / steps,
+        "kinds": {kind: {name: value / steps for name, value in phases.items()} for kind, phases in kinds.items()},
+        "modules": {name: value / steps for name, value in by_module(profiled.slices).items()},
+    }
 
 
 def _kinds(profiled: Profiled, busy: float) -> str:

@@ -1,23 +1,33 @@
 """The charts of a search. Each trial says what it is when it is pointed at."""
 
-import html
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter, Range1d
+from bokeh.models.annotations.labels import LabelSet
+from bokeh.palettes import Viridis256
+from bokeh.plotting import figure
 
-from bert_lightning.reports.report import INK, PAPER, RULE, decorate
+from bert_lightning.reports.charts import (
+    GRID,
+    INK,
+    PALE,
+    PALE_BLUE,
+    RED,
+    SAYS,
+    Chart,
+    as_json,
+    bar_chart,
+    label,
+    new_drawing,
+)
 from bert_lightning.reports.trial_row import COMPLETE, TrialRow, shown
 
-GOOD, OTHER = "#c8553d", "#9db4d3"
-PALE = "#c9d1d8"
+_HIGH = 300
+_DARKEST, _LIGHTEST = 20, 220
+"""Colors of the best and of the worst trial in Viridis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,121 +70,113 @@ def said(row: TrialRow, metric: str) -> str:
     return f"trial {row.number}: {row.state}{value}, {chosen}"
 
 
-def as_svg(figure: Figure, titles: Mapping[str, str]) -> str:
-    """Return a figure as an SVG element in which some elements, by their names, say a text when pointed at."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
-    svg = buffer.getvalue()[buffer.getvalue().index("<svg") :]
-    return re.sub(
-        r'<g id="(trial-\d+)">',
-        lambda found: f"<g><title>{html.escape(titles.get(found[1], found[1]))}</title>",
-        svg,
-    )
-
-
-def history(rows: Sequence[TrialRow], metric: str, direction: str) -> str:
+def history(rows: Sequence[TrialRow], metric: str, direction: str) -> Chart | None:
     """Return the chart of the metric of every trial, in their order, and of the best so far."""
-    figure, axes = _figure(4.6, 2.9)
+    valued = [(row, row.value) for row in rows if row.value is not None and math.isfinite(row.value)]
     best: list[tuple[int, float]] = []
-    for row in rows:
-        if row.value is None or not math.isfinite(row.value):
-            continue
-        is_complete = row.state == COMPLETE
-        color, size = (GOOD, 22) if is_complete else (PALE, 14)
-        axes.scatter([row.number], [row.value], s=size, color=color, zorder=3).set_gid(f"trial-{row.number}")
-        if is_complete:
+    for row, value in valued:
+        if row.state == COMPLETE:
             pick = min if direction == "minimize" else max
-            best.append((row.number, pick(row.value, best[-1][1]) if best else row.value))
+            best.append((row.number, pick(value, best[-1][1]) if best else value))
     if not best:
-        return ""
-    axes.step([number for number, _ in best], [value for _, value in best], where="post", color=INK, lw=1.4)
-    decorate(axes, "Trials, and the best so far", metric, [])
-    axes.set_xlabel("trial", fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return as_svg(figure, {f"trial-{row.number}": said(row, metric) for row in rows})
+        return None
+    drawing = new_drawing()
+    drawing.step([number for number, _ in best], [value for _, value in best], mode="after", line_color=INK)
+    source = ColumnDataSource(
+        {
+            "x": [row.number for row, _ in valued],
+            "y": [value for _, value in valued],
+            "color": [RED if row.state == COMPLETE else PALE for row, _ in valued],
+            "said": [said(row, metric) for row, _ in valued],
+        }
+    )
+    dots = drawing.scatter("x", "y", source=source, color="color", size=8)
+    drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[dots]))
+    drawing.xaxis.formatter = NumeralTickFormatter(format="0")
+    drawing.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=4)
+    legend = [("complete", RED), ("other", PALE), ("best so far", INK)]
+    return Chart("Trials, and the best so far", metric, "trial", legend, as_json(drawing))
 
 
-def curves(rows: Sequence[TrialRow], best: TrialRow | None, metric: str) -> str:
+def curves(rows: Sequence[TrialRow], best: TrialRow | None, metric: str) -> Chart | None:
     """Return the chart of the metric of every trial over its steps; the winner stands out."""
-    figure, axes = _figure(4.6, 2.9)
     drawn = [row for row in rows if len(row.curve[0])]
     if not drawn:
-        return ""
-    for row in drawn:
-        color, width = (GOOD, 2.2) if row is best else (OTHER if row.state == COMPLETE else PALE, 1.1)
-        order = 4 if row is best else 2
-        marker = "o" if len(row.curve[0]) < 2 or row is best else ""
-        (line,) = axes.plot(*row.curve, color=color, lw=width, zorder=order, marker=marker, ms=3)
-        line.set_gid(f"trial-{row.number}")
-    decorate(axes, "Validations", metric, [])
-    return as_svg(figure, {f"trial-{row.number}": said(row, metric) for row in rows})
+        return None
+    drawing = new_drawing()
+    for row in sorted(drawn, key=lambda row: row is best):  # the winner is drawn last
+        color, width = (RED, 2.4) if row is best else (PALE_BLUE if row.state == COMPLETE else PALE, 1.4)
+        steps, values = map(list, row.curve)
+        source = ColumnDataSource({"x": steps, "y": values, "said": [said(row, metric)] * len(steps)})
+        line = drawing.line("x", "y", source=source, line_color=color, line_width=width)
+        dots = drawing.scatter("x", "y", source=source, color=color, size=4)
+        drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[dots, line]))
+    legend = [("best", RED), ("complete", PALE_BLUE), ("other", PALE)]
+    return Chart("Validations", metric, "step", legend, as_json(drawing))
 
 
-def importance_bars(shares: Mapping[str, float]) -> str:
-    """Return the chart of how much each key decides the metric; nothing if it is not known."""
-    if not shares:
-        return ""
-    figure, axes = _figure(4.6, 0.9 + 0.36 * len(shares))
-    keys = list(shares)[::-1]
-    axes.barh(keys, [shares[key] for key in keys], color="#33658a", height=0.6)
-    for position, key in enumerate(keys):
-        axes.text(shares[key] + 0.02, position, f"{shares[key]:.0%}", va="center", fontsize=8, color=INK)
-    decorate(axes, "Importance", "", [])
-    axes.grid(visible=False)
-    axes.set_xlim(0, 1.15)
-    axes.set_xlabel("share of what the metric owes to the key", fontsize=9, color=INK)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
-    return as_svg(figure, {})
+def importance_bars(shares: Mapping[str, float]) -> Chart | None:
+    """Return the chart of how much each key decides the metric; None if it is not known."""
+    rows = [(key, share, f"{key}: {share:.0%}") for key, share in shares.items()]
+    return bar_chart("Importance", "share of what the metric owes to the key", rows, is_share=True)
 
 
-def parallel_coordinates(rows: Sequence[TrialRow], dimensions: Sequence[Dimension], metric: str, direction: str) -> str:
+def parallel_coordinates(
+    rows: Sequence[TrialRow], dimensions: Sequence[Dimension], metric: str, direction: str
+) -> Chart | None:
     """Return the chart with an axis for each key and one for the metric, and a line for each trial."""
-    complete = [row for row in rows if row.state == COMPLETE and row.value is not None]
+    complete = {row.number: row.value for row in rows if row.state == COMPLETE and row.value is not None}
     if not complete or not dimensions:
-        return ""
-    metrics = [row.value for row in complete if row.value is not None]
-    last = Dimension(metric, (), min(metrics), max(metrics))
-    axes_of = [*dimensions, last]
-    figure, axes = _figure(max(4.6, 1.9 * len(axes_of)), 3.6)
-    scale = colormaps["viridis"]
-    for row in [*(row for row in rows if row not in complete and len(row.values) == len(dimensions)), *complete]:
+        return None
+    last = Dimension(metric, (), min(complete.values()), max(complete.values()))
+    axes = [*dimensions, last]
+    drawing = new_drawing(
+        height=_HIGH, x_range=Range1d(start=-0.15, end=len(axes) - 0.45), y_range=Range1d(start=-0.06, end=1.06)
+    )
+    for position, axis in enumerate(axes):
+        _axis(drawing, position, axis)
+    for row in sorted(rows, key=lambda row: row.number in complete):  # those that are complete are drawn last
         heights = [each.height(row.values[each.key]) for each in dimensions if each.key in row.values]
-        color: Any = PALE
-        width, order = 0.8, 1
-        if row in complete and row.value is not None:
-            height = last.height(row.value)
+        color, width = PALE, 1.0
+        if row.number in complete:
+            height = last.height(complete[row.number])
             heights.append(height)
-            color, width, order = scale(0.9 * (height if direction == "minimize" else 1 - height)), 1.6, 3
-        (line,) = axes.plot(range(len(heights)), heights, color=color, lw=width, zorder=order)
-        line.set_gid(f"trial-{row.number}")
-    for position, each in enumerate(axes_of):
-        _axis(axes, position, each)
-    axes.set_xticks(range(len(axes_of)), [each.key for each in axes_of], fontsize=8, color=INK)
-    axes.set_xlim(-0.3, len(axes_of) - 0.6)
-    axes.set_ylim(-0.06, 1.06)
-    axes.set_yticks([])
-    axes.tick_params(length=0)
-    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    axes.set_title("Parallel coordinates: dark lines are the best", loc="left", fontsize=11, color=INK, weight="bold")
-    return as_svg(figure, {f"trial-{row.number}": said(row, metric) for row in rows})
+            worse = height if direction == "minimize" else 1 - height
+            color, width = Viridis256[round(_DARKEST + worse * (_LIGHTEST - _DARKEST))], 2.2
+        positions = list(range(len(heights)))
+        source = ColumnDataSource({"x": positions, "y": heights, "said": [said(row, metric)] * len(heights)})
+        line = drawing.line("x", "y", source=source, line_color=color, line_width=width)
+        drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[line], line_policy="interp"))
+    _name_axes(drawing, [axis.key for axis in axes])
+    across = "a line is a trial; the darker, the better"
+    return Chart("Parallel coordinates", "", across, [], as_json(drawing), is_wide=True)
 
 
-def _axis(axes: Axes, position: int, dimension: Dimension) -> None:
-    axes.axvline(position, color=RULE, lw=1.2, zorder=0)
-    for height, name in dimension.ticks():
-        axes.annotate(
-            name,
-            (position, height),
-            xytext=(3, 0),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-            va="center",
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.75},
-            zorder=5,
-        )
+def _axis(drawing: figure, position: int, dimension: Dimension) -> None:
+    drawing.line([position, position], [0, 1], line_color=GRID, line_width=1.2)
+    ticks = dimension.ticks()
+    source = ColumnDataSource(
+        {
+            "x": [position] * len(ticks),
+            "y": [height for height, _ in ticks],
+            "text": [label(name, 12) for _, name in ticks],
+        }
+    )
+    labels = LabelSet(
+        source=source,
+        x_offset=4,
+        text_baseline="middle",
+        text_font_size="11px",
+        text_color=INK,
+        background_fill_color="white",
+        background_fill_alpha=0.75,
+    )
+    drawing.add_layout(labels)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-    return figure, figure.add_subplot()
+def _name_axes(drawing: figure, names: Sequence[str]) -> None:
+    drawing.xaxis.ticker = FixedTicker(ticks=list(range(len(names))))
+    drawing.xaxis.major_label_overrides = {
+        number: label(name.rpartition(".")[2], 14) for number, name in enumerate(names)
+    }
+    drawing.yaxis.visible = drawing.ygrid.visible = False

@@ -55,6 +55,23 @@ class Change:
         return f"{self.name} was {self.was}, is {self.now}{remark}"
 
 
+def flat_settings(text: str) -> dict[str, str]:
+    r"""Return the settings of a YAML text in words, by their paths.
+
+    >>> flat_settings("optimizer: {lr: 0.001}\nphases: null")
+    {'optimizer.lr': '0.001', 'phases': 'null'}
+    """
+    return dict(_flat("", OmegaConf.to_container(OmegaConf.create(text)) if text else {}))
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        yield path, "null" if value is None else str(value)
+        return
+    for name, each in value.items():
+        yield from _flat(f"{path}.{name}" if path else str(name), each)
+
+
 def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str) -> list[Change]:
     """Return the settings that have changed; one that only follows another setting is not named besides it.
 

@@ -21,6 +21,7 @@ from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
+from data_pipeline.streams.stream_statistics import token_counts
 from data_pipeline.streams.validation_stream import ValidationBySource, ValidationStream, samples_by_source
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 
@@ -108,6 +109,10 @@ class PretrainingData(TrainingData):
         _ = self._samples
         if self.has_validation:
             _ = self._held_out_by_source
+
+    def token_counts(self, max_tokens: int) -> NDArray[np.int64]:
+        """Return how often each token stands in a part of the training split of so many tokens, (vocabulary,)."""
+        return token_counts(self.folder, "train", self._source["exclude_shards"], max_tokens)
 
     @property
     def has_validation(self) -> bool:

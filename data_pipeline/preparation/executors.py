@@ -10,7 +10,7 @@ from typing import Protocol
 from datatrove.executor.local import LocalPipelineExecutor
 from loguru import logger
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_pipeline.internals import check_internal
 from data_pipeline.preparation.task_processes import run_in_processes
@@ -98,8 +98,9 @@ class Step:
 def progress(name: str, total: int, completions: Path) -> Iterator[None]:
     """Show a progress bar that counts the files in `completions`, one for each finished task."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn()) if Console(stderr=True).is_terminal else ()
     finished = threading.Event()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, *left, console=Console(stderr=True)) as progress:
         bar = progress.add_task(name, total=total)
 
         def follow() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.masking.masking import Vocabulary
+from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.streams.packing import MLM, PackedBatch
 
@@ -73,19 +74,42 @@ class StreamStatistics:
 
 
 def token_counts(
-    folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()
+    folder: PreparedFolder | str | Path,
+    split: str,
+    exclude_shards: Collection[str] = (),
+    max_tokens: int | None = None,
 ) -> NDArray[np.int64]:
-    """Return how often each token of the vocabulary stands in a split, (vocabulary,)."""
+    """Return how often each token of the vocabulary stands in a split, (vocabulary,).
+
+    Args:
+        folder: The prepared folder.
+        split: The split.
+        exclude_shards: Shards to leave out.
+        max_tokens: Most tokens to count, in shards from all over the split; None counts all.
+    """
     source = open_folder(folder)
     manifest = source.manifest.without(exclude_shards)
     counts = np.zeros(manifest.vocab_size, dtype=np.int64)
-    for entry in manifest.splits[split]:
+    for entry in _spread(manifest.splits[split], max_tokens):
         counts += np.bincount(source.read([entry])[0].tokens, minlength=manifest.vocab_size)
     return counts
 
 
+def _spread(entries: Sequence[ShardEntry], max_tokens: int | None) -> Sequence[ShardEntry]:
+    """Return as many shards as have at most so many tokens, at even distances."""
+    if max_tokens is None or not entries:
+        return entries
+    largest = max(entry.tokens for entry in entries)
+    number = min(len(entries), max_tokens // max(largest, 1))
+    return [entries[row * len(entries) // number] for row in range(number)]
+
+
 def unigram_entropy(folder: PreparedFolder | str | Path, split: str, exclude_shards: Collection[str] = ()) -> float:
     """Return the entropy of the token frequencies of a split, in nats: the MLM loss of guessing by frequency alone."""
-    counts = token_counts(folder, split, exclude_shards)
+    return entropy(token_counts(folder, split, exclude_shards))
+
+
+def entropy(counts: NDArray[np.int64]) -> float:
+    """Return the entropy of frequencies, in nats."""
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())

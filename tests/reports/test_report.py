@@ -1,5 +1,6 @@
 """The page stands alone and says what metrics.csv says."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.reports.report import write_report
 from bert_lightning.reports.shown_quantities import shown_quantities, write_shown
+from bert_lightning.settings.run_about import About, Data, Source, write_about
+from tests.reports.pages import EVIL, Page, assert_stands_alone
 from tests.support.parity import CONFIG
 
 QUANTITIES = {
@@ -40,26 +43,28 @@ def write_run(folder: Path) -> None:
 def test_the_page_stands_alone_and_has_the_figures(tmp_path: Path) -> None:
     write_run(tmp_path)
     text = write_report(tmp_path).read_text()
+    page = Page(text)
     assert text.startswith("<!doctype html>")
-    assert not re.search(r'(src|href)="(?!#)', text.replace("xlink:href", "x"))
-    assert text.count("<svg") == 4  # loss, MLM loss, tags, learning rate
+    assert_stands_alone(page)
+    assert len(page.charts) == 4  # loss, MLM loss, tags, learning rate
+    assert "held-out, step 100: 61.3%" in page.said
     cards = dict(re.findall(r'<div class="card"><b>(.*?)</b><span>(.*?)</span>', text))
     assert {value: name for value, name in cards.items() if name.startswith("held-out")} == {
         "4.322": "held-out MLM loss",
         "75.3": "held-out word perplexity",
         "61.3%": "held-out tags &amp; F1",
     }
-    assert "100 steps, 3 of them skipped" in text
-    assert "&lt;b&gt;bold" in text
-    assert "nan" not in text.lower().replace("finance", "")
+    assert "100 steps, 3 of them skipped" in page.words
+    assert "<b>bold" in page.words
+    assert "nan" not in (page.words + "".join(page.said)).lower()
 
 
 def test_a_run_older_than_its_description_still_has_a_page(tmp_path: Path) -> None:
     write_run(tmp_path)
     (tmp_path / "quantities.json").unlink()
-    text = write_report(tmp_path).read_text()
-    assert text.count("<svg") == 2  # loss, learning rate
-    assert "<td>val/tag_f1</td><td>0.6125</td>" in text
+    page = Page(write_report(tmp_path).read_text())
+    assert len(page.charts) == 2  # loss, learning rate
+    assert ["val/tag_f1", "0.6125", "100"] in page.rows
 
 
 @pytest.mark.parametrize("damaged", ["[", '[{"name": "mlm_loss", "title": 3, "unit": "nats"}]'])
@@ -84,3 +89,72 @@ def test_the_losses_and_accuracies_of_every_objective_are_shown(objective: type[
 def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no metrics.csv"):
         write_report(tmp_path)
+
+
+def test_what_was_run_stands_beside_guessing_with_its_data_examples_and_profile(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    health = [{"name": "unknown", "value": "7%", "advice": "another vocabulary"}]
+    data = Data("data", "ab" * 32, [Source("wiki", "origin", "CC", 1234)], {"train": {"documents": 1200}}, health)
+    about = About("bert-pretrain 'a=[1,2]'", {"commit": "abc123"}, data, {"mlm_loss": 6.0})
+    write_about(tmp_path / "about.json", about)
+    MetricsCsv(tmp_path).log_table("guesses", ["sentence", "truth"], [["a [MASK]", "cat"]], 100)
+    profile = {"step_seconds": 0.5, "kinds": {"attention": {"forward": 0.25}}, "modules": {"encoder": 0.4}}
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "summary.json").write_text(json.dumps(profile))
+    page = Page(write_report(tmp_path).read_text())
+    assert_stands_alone(page)
+    assert "bert-pretrain 'a=[1,2]'" in page.words
+    by_loss = next(row for row in page.rows if row[0].startswith("MLM loss"))
+    assert by_loss[1:] == ["4.322", "6.000", "1.678"]
+    assert ["a [MASK]", "cat"] in page.rows
+    assert ["commit", "abc123"] in page.rows
+    assert ["encoder", "400.00"] in page.rows
+    assert "attention, forward: 250.00 ms" in page.said
+    assert "wiki: 1,234 documents; CC; origin" in page.words
+    assert "What helps: another vocabulary" in page.words
+
+
+def test_nothing_that_a_run_says_acts(tmp_path: Path) -> None:
+    """Neither names nor texts become elements, and control characters are spelled out."""
+    run = tmp_path / EVIL.replace("/", "")
+    run.mkdir()
+    write_run(run)
+    (run / "config.yaml").write_text(f"run_name: {EVIL}\x1b[2J\n")
+    write_shown(run / "quantities.json", {"mlm_loss": Quantity("mlm", title=EVIL, unit="nats")})
+    source = Source(EVIL, EVIL, EVIL, 1)
+    about = About(
+        EVIL, {EVIL: EVIL}, Data(EVIL, EVIL, [source], {EVIL: {}}, [dict.fromkeys(("name", "value", "advice"), EVIL)])
+    )
+    write_about(run / "about.json", about)
+    MetricsCsv(run).log_table("guesses", [EVIL], [[EVIL]], 100)
+    (run / "errors.json").write_text(json.dumps({"labels": [EVIL], "confusion": [[1]], "worst": [{"text": EVIL}]}))
+    page = Page(write_report(run).read_text())
+    assert_stands_alone(page)
+    assert page.words.count(EVIL) > 15
+    assert "\x1b" not in page.words
+    assert "\\x1b[2J" in page.words
+
+
+def test_guessing_by_the_larger_class_needs_no_more_than_the_metrics(tmp_path: Path) -> None:
+    logger = MetricsCsv(tmp_path)
+    logger.log_metrics({"val/nsp_accuracy": 0.75, "val/nsp_loss": 0.5, "val/random_next": 0.4}, 10)
+    write_shown(tmp_path / "quantities.json", MaskedLMWithNSP(CONFIG).quantities)
+    rows = {row[0].split("guessing")[0]: row[1:] for row in Page(write_report(tmp_path).read_text()).rows}
+    assert rows["NSP accuracy"] == ["75.0%", "60.0%", "15.0%"]
+    assert rows["NSP loss"] == ["0.500", "0.673", "0.173"]
+
+
+def test_a_damaged_description_of_the_run_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "about.json").write_text('{"environment": 3}')
+    with pytest.raises(ValueError, match=r"about\.json has environment=3"):
+        write_report(tmp_path)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_spike(tmp_path: Path) -> None:
+    lines = ["step,train/loss", *(f"{step},{9.0 if step == 3456 else 1.0}" for step in range(1, 5001))]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    said = Page(write_report(tmp_path).read_text()).said
+    assert len(said) <= 500
+    assert "training, step 3,456: 9.000 nats" in said
+    assert "training, step 5,000: 1.000 nats" in said

@@ -1,0 +1,83 @@
+"""What was measured beside what guessing reaches: by the frequencies of tokens, and by the larger class of pairs."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_lightning.reports.shown_quantities import ShownQuantity
+from data_pipeline.streams.stream_statistics import entropy
+
+LABEL_SHARES = {"nsp": ("random_next", "random"), "sop": ("swapped", "swapped")}
+"""Metric that is the share of label 1, and that label in words, by the beginning of the names of the quantities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A quantity beside guessing, in words.
+
+    Attributes:
+        title: The quantity.
+        measured: What the model reaches.
+        guessing: What guessing reaches.
+        better_by: By how much the model is better.
+        how: How is guessed.
+    """
+
+    title: str
+    measured: str
+    guessing: str
+    better_by: str
+    how: str
+
+
+def guess_by_frequency(counts: NDArray[np.int64], quantities: Collection[str]) -> dict[str, float]:
+    """Return the loss and the accuracy for masked tokens of a guesser that knows frequencies alone.
+
+    Args:
+        counts: How often each token stands in text, (vocabulary,).
+        quantities: Names of the quantities of the objective; those that it does not have are left out.
+    """
+    if not counts.sum():
+        return {}
+    reached = {"mlm_loss": entropy(counts), "mlm_accuracy": float(counts.max() / counts.sum())}
+    return {name: value for name, value in reached.items() if name in quantities}
+
+
+def guess_by_share(share: float) -> dict[str, float]:
+    """Return loss and accuracy for pairs of a guesser that knows the share of label 1 alone.
+
+    >>> guess_by_share(0.5)
+    {'loss': 0.6931471805599453, 'accuracy': 0.5}
+    """
+    parts = [part for part in (share, 1 - share) if part > 0]
+    return {"loss": -sum(part * math.log(part) for part in parts), "accuracy": max(share, 1 - share)}
+
+
+def beside_guessing(
+    last: Mapping[str, float], guessing: Mapping[str, float], quantities: Sequence[ShownQuantity]
+) -> list[Beside]:
+    """Return the held-out quantities for which it is known what guessing reaches.
+
+    Args:
+        last: Last value of every metric.
+        guessing: What guessing by frequencies reaches, by the name of the quantity.
+        quantities: How those of the objective are shown.
+    """
+    by_frequency = "by how often each token stands in the training text"
+    reached = {name: (value, by_frequency) for name, value in guessing.items()}
+    for pairs, (share, word) in LABEL_SHARES.items():
+        if f"val/{share}" in last:
+            how = f"by the larger class: {last[f'val/{share}']:.1%} of the pairs are {word}"
+            for name, value in guess_by_share(last[f"val/{share}"]).items():
+                reached[f"{pairs}_{name}"] = (value, how)
+    rows = []
+    for shown in quantities:
+        if shown.name in reached and f"val/{shown.name}" in last:
+            measured, (guess, how) = last[f"val/{shown.name}"], reached[shown.name]
+            gain = guess - measured if shown.unit == "nats" else measured - guess
+            in_words = shown.format.format
+            rows.append(Beside(shown.title, in_words(measured), in_words(guess), in_words(gain), how))
+    return rows

@@ -1,0 +1,140 @@
+"""What a run is, kept in its folder for the report: command, environment, data, and what guessing reaches."""
+
+import json
+import platform
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+from bert_lightning import __version__
+from bert_lightning.settings.run_facts import commit
+from bert_lightning.settings.run_folder import write_whole
+from data_pipeline.prepared.health import health_rows
+from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.untrusted.bounded_json import parse_object
+from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.typed_fields import build, without_unknown
+
+_MOST_BYTES = 1 << 24
+_OF_A_TRIAL = ("+callbacks.trial", "resume")
+"""Settings that a search adds to a trial, and that a repetition of the trial does not need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of the text.
+
+    Attributes:
+        name: Its name.
+        origin: Where it is from.
+        licence: Its license.
+        documents: Number of its documents.
+    """
+
+    name: str
+    origin: str
+    licence: str
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The prepared data of a run.
+
+    Attributes:
+        path: Folder or address.
+        sha256: Hash of the content.
+        sources: The sources.
+        splits: Documents, sentences, tokens and bytes of every split.
+        health: Name, value and advice of every figure of the health table.
+    """
+
+    path: str
+    sha256: str
+    sources: list[Source]
+    splits: dict[str, dict[str, int]]
+    health: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a run is.
+
+    Attributes:
+        command: The line that starts it; None if it was not started by a command.
+        environment: Versions, devices, machine and commit, by name.
+        data: The prepared data; None for a task.
+        guessing: What guessing by the frequencies of the training tokens reaches, by the name of the quantity.
+    """
+
+    command: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    data: Data | None = None
+    guessing: dict[str, float] = field(default_factory=dict)
+
+
+def command_line() -> str | None:
+    """Return the line that starts the run of this process; None if no command has been given.
+
+    A trial of a search has the settings that were chosen for it.
+    """
+    if not HydraConfig.initialized():
+        return None
+    job, overrides = HydraConfig.get().job, HydraConfig.get().overrides.task
+    kept = [each for each in overrides if each.partition("=")[0] not in _OF_A_TRIAL]
+    return shlex.join([f"bert-{job.config_name}", *kept])
+
+
+def environment_of(processes: int, device: torch.device, precision: str) -> dict[str, str]:
+    """Return versions, devices, machine and commit, by name."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "bert-lightning": __version__,
+        "commit": commit() or "not in a checkout",
+        "devices": f"{processes} x {name}",
+        "precision": precision,
+        "torch": torch.__version__,
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": socket.gethostname(),
+        "program": sys.executable,
+    }
+
+
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of the processor."""
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1] if named else platform.machine()
+
+
+def data_of(path: str, manifest: Manifest) -> Data:
+    """Return what the report says of prepared data."""
+    sources = [Source(each.name, each.origin, each.licence, each.documents) for each in manifest.sources]
+    splits = {split: dict(manifest.totals(split)) for split in manifest.splits}
+    return Data(path, manifest.content_sha256, sources, splits, [asdict(row) for row in health_rows(manifest.health)])
+
+
+def write_about(path: Path, about: About) -> None:
+    """Keep what a run is."""
+    write_whole(path, json.dumps(asdict(about), indent=1) + "\n")
+
+
+def read_about(path: Path) -> About:
+    """Return what a run is; of a run that is older than the file, nothing.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    if not has_file(path.parent, path.name):
+        return About()
+    content: Mapping[str, Any] = parse_object(read_plain_text(path.parent, path.name, _MOST_BYTES), str(path))
+    return build(About, without_unknown(About, content), str(path))
