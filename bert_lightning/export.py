@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.corpus_sample import corpus_sample
-from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.checkpoints.huggingface import architecture, write_folder
 from bert_lightning.checkpoints.model_card import CARD, Training, model_card
-from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
@@ -42,7 +41,7 @@ def export(cfg: DictConfig) -> Path:
         config = replace(config, pad_token_id=special_tokens(tokenizer).pad)
         tokenizer_text = tokenizer_files(tokenizer, corpus_sample(pretrained.settings, tokenizer))
         folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
-    loader = architecture(pretrained.state, pretrained.head)
+    loader = architecture(config, pretrained.state, pretrained.head)
     source = Path(cfg.checkpoint)
     if source.is_dir() and has_file(source, CARD):
         card = read_plain_text(source, CARD)  # that of a Hugging Face folder says more than can be known here
