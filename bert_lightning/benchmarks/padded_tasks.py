@@ -44,6 +44,7 @@ class PaddedTask(Contestant):
         device: torch.device,
         is_half_precision: bool,
     ) -> None:
+        BERT.check(config, head=head)
         about, kind = to_config_json(config, state, head), BERT.architecture(state, head)
         model: nn.Module = getattr(transformers, kind)(BertConfig(**about, attn_implementation="sdpa"))
         model.load_state_dict(to_huggingface(state, config, head), strict=True)

@@ -97,6 +97,21 @@ class SentencePairHead(nn.Module):
         return self.classifier(self.pooler(hidden))
 
 
+class ReplacedTokenHead(nn.Module):
+    """Was a token replaced? One logit for each token (Clark et al., 2020, section 2)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.prediction = nn.Linear(config.hidden_size, 1)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return logits, (tokens,), for hidden states (tokens, hidden)."""
+        return self.prediction(self.activation(self.dense(hidden))).squeeze(-1)
+
+
 def summed_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy in fp32 and the number of right answers, summed over rows that have a label."""
     scores, labels = scores.float(), labels.long()

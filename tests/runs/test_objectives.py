@@ -18,6 +18,11 @@ from tests.support.texts import write_prepared
 OBJECTIVES = {
     "mlm": ({"objective": "mlm", "pairs": "full_sentences"}, ["mlm"], "BertForMaskedLM"),
     "mlm_sop": ({"objective": "mlm_sop", "pairs": "sentence_order"}, ["mlm", "sop"], "BertForMaskedLM"),
+    "replaced_tokens": (
+        {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
+        ["mlm", "replaced"],
+        "ElectraForPreTraining",
+    ),
 }
 
 
@@ -31,7 +36,9 @@ def test_an_objective_trains_resumes_and_exports(base: Settings, tmp_path: Path,
     assert measured == {f"{target}_loss" for target in targets}
     assert columns["train/loss"][1][-1] < columns["train/loss"][1][0]
     heads = {tensor.split(".")[0] for tensor in load_pretrained(folder).state}
-    assert heads == {"encoder", *(f"{target}_head" for target in targets)}
+    parts = {"replaced": {"generator", "generator_head", "rtd_head"}}
+    expected = set().union(*(parts.get(target, {f"{target}_head"}) for target in targets))
+    assert heads == {"encoder", *expected} - ({"mlm_head"} if "replaced" in targets else set())
     run_here(
         base | NO_DROPOUT | settings | {"run_name": "part", "resume": folder / "checkpoints" / "step-0000010.ckpt"}
     )

@@ -1,9 +1,10 @@
 """Hugging Face folders of BERT and its relatives, by name, without transformers: one module for each family."""
 
 from bert_lightning.checkpoints.huggingface.bert import BERT
+from bert_lightning.checkpoints.huggingface.electra import ELECTRA
+from bert_lightning.checkpoints.huggingface.families import architecture
 from bert_lightning.checkpoints.huggingface.folders import (
     CONFIG,
-    architecture,
     from_config_json,
     read_folder,
     to_config_json,
@@ -14,6 +15,7 @@ from bert_lightning.checkpoints.huggingface.weights import from_huggingface, to_
 __all__ = [
     "BERT",
     "CONFIG",
+    "ELECTRA",
     "architecture",
     "from_config_json",
     "from_huggingface",

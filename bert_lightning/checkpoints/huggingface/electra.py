@@ -13,7 +13,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 
 
 class Electra(Family):
-    """Masked tokens, as the generator has them."""
+    """Replaced tokens, as the discriminator has them; or masked tokens, as the generator has them."""
 
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return the sizes; the width of the embeddings is never left open."""
@@ -35,9 +35,15 @@ ELECTRA = Electra(
         "mlm_head.transform": "generator_predictions.dense",
         "mlm_head.norm": "generator_predictions.LayerNorm",
         "mlm_head": "generator_lm_head",
+        "rtd_head.dense": "discriminator_predictions.dense",
+        "rtd_head.prediction": "discriminator_predictions.dense_prediction",
     },
     left_out=("nsp_head", "sop_head"),
-    classes=((("mlm_head",), "ElectraForMaskedLM"), ((), "ElectraModel")),
+    classes=(
+        (("rtd_head",), "ElectraForPreTraining"),
+        (("mlm_head",), "ElectraForMaskedLM"),
+        ((), "ElectraModel"),
+    ),
     tasks={
         TOKEN_CLASSIFICATION: TaskClass("ElectraForTokenClassification", {CLASSIFIER: "classifier"}),
         QUESTION_ANSWERING: TaskClass("ElectraForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),

@@ -11,7 +11,7 @@ from bert_lightning.checkpoints.huggingface.modernbert import MODERNBERT
 from bert_lightning.checkpoints.huggingface.roberta import ROBERTA
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.untrusted.typed_fields import shown
 
 FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, ELECTRA, ALBERT, MODERNBERT)
 """The families; a model is written as one of the first that can hold it."""
@@ -28,13 +28,23 @@ def family_of(config: EncoderConfig, modules: Collection[str] = (), head: TaskHe
     Raises:
         ValueError: naming what the classes of the nearest family do not have.
     """
-    objections = {family: family.objections(config, modules, head) for family in FAMILIES}
-    nearest = min(FAMILIES, key=lambda family: len(objections[family]))
-    if objections[nearest]:
-        raise ValueError(
-            f"the model has {listed(objections[nearest])}, which {nearest.title}'s classes in transformers do not have"
-        )
+    nearest = min(FAMILIES, key=lambda family: len(family.objections(config, modules, head)))
+    nearest.check(config, modules, head)
     return nearest
+
+
+def architecture(config: EncoderConfig, modules: Collection[str], head: TaskHead | None = None) -> str:
+    """Return the class of transformers that loads a model.
+
+    Args:
+        config: The encoder's sizes.
+        modules: Names of the model's tensors.
+        head: The head of a fine-tuned model, None for a pre-trained one.
+
+    Raises:
+        ValueError: naming what no class of transformers has.
+    """
+    return family_of(config, modules, head).architecture(modules, head)
 
 
 def named_family(content: Mapping[str, Any], where: str) -> Family:

@@ -13,7 +13,7 @@ from torch import Tensor
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.untrusted.typed_fields import build, shown
+from data_pipeline.untrusted.typed_fields import build, listed, shown
 
 Names = Mapping[str, str]
 """Modules of ours, each with the module of transformers that is the same."""
@@ -123,6 +123,19 @@ class Family:
             is_known = {each for each in HEADS if has_any(known, each) or each.partition(".")[0] in known}
             return said + [each for each in HEADS if has_any(modules, each) and each not in is_known]
         return said + ([f"a head for {head.kind}"] if head.kind not in self.tasks else [])
+
+    def check(self, config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None) -> None:
+        """Raise a ValueError naming what a model has that the classes of the family do not have.
+
+        Args:
+            config: The encoder's sizes.
+            modules: Names of the model's tensors.
+            head: The head of a fine-tuned model, None for a pre-trained one.
+        """
+        if said := self.objections(config, modules, head):
+            raise ValueError(
+                f"the model has {listed(said)}, which {self.title}'s classes in transformers do not have"
+            )
 
     def fitted(self, config: EncoderConfig) -> EncoderConfig:
         """Return the sizes that the classes of the family have for a model of ours, which computes the same."""

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bert_lightning.checkpoints.huggingface.families import family_of, named_family
+from bert_lightning.checkpoints.huggingface.family import Family
 from bert_lightning.checkpoints.huggingface.task_classes import find_head
 from bert_lightning.checkpoints.huggingface.weights import from_huggingface, to_huggingface
 from bert_lightning.checkpoints.task_head import TaskHead
@@ -30,7 +31,10 @@ INDEX = f"{WEIGHTS}.index.json"
 
 
 def to_config_json(
-    config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None
+    config: EncoderConfig,
+    modules: Collection[str] = (),
+    head: TaskHead | None = None,
+    family: Family | None = None,
 ) -> dict[str, Any]:
     """Return config.json of transformers for a model: its class, its sizes, and the labels of a head.
 
@@ -38,11 +42,12 @@ def to_config_json(
         config: The encoder's sizes.
         modules: Names of the model's tensors.
         head: The head of a fine-tuned model, None for a pre-trained one.
+        family: The family to write the model as; None for the first that can hold it.
 
     Raises:
         ValueError: naming what no class of transformers has.
     """
-    family = family_of(config, modules, head)
+    family = family or family_of(config, modules, head)
     return {
         "architectures": [family.architecture(modules, head)],
         "model_type": family.model_type,
@@ -63,20 +68,6 @@ def from_config_json(content: Mapping[str, Any], where: str = CONFIG) -> Encoder
     if content.get("vocab_size") is None and "vocab_size" not in family.usual:
         raise ValueError(f"{where} does not say vocab_size")
     return family.read_config(content, where)
-
-
-def architecture(config: EncoderConfig, modules: Collection[str], head: TaskHead | None = None) -> str:
-    """Return the class of transformers that loads a model.
-
-    Args:
-        config: The encoder's sizes.
-        modules: Names of the model's tensors.
-        head: The head of a fine-tuned model, None for a pre-trained one.
-
-    Raises:
-        ValueError: naming what no class of transformers has.
-    """
-    return family_of(config, modules, head).architecture(modules, head)
 
 
 def read_folder(
@@ -143,6 +134,7 @@ def write_folder(
     state: Mapping[str, Tensor],
     tokenizer_files: Mapping[str, str],
     head: TaskHead | None = None,
+    family: Family | None = None,
 ) -> None:
     """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
@@ -154,13 +146,14 @@ def write_folder(
         state: Tensors of the encoder and its heads, by our names.
         tokenizer_files: The text of the tokenizer's files, by name.
         head: The head of a fine-tuned model, None for a pre-trained one.
+        family: The family to write the model as; None for the first that can hold it.
 
     Raises:
         ValueError: naming the tensors that the class of transformers has and `state` has not.
     """
-    content = to_config_json(config, state, head)
+    content = to_config_json(config, state, head, family)
     (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file(to_huggingface(state, config, head), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(to_huggingface(state, config, head, family), folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes
     files = dict(tokenizer_files)
     if TOKENIZER_CONFIG in files:

@@ -26,7 +26,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 
 
 def to_huggingface(
-    state: Mapping[str, Tensor], config: EncoderConfig, head: TaskHead | None = None
+    state: Mapping[str, Tensor], config: EncoderConfig, head: TaskHead | None = None, family: Family | None = None
 ) -> dict[str, Tensor]:
     """Return the tensors of a model of transformers for those of an objective.
 
@@ -35,11 +35,12 @@ def to_huggingface(
             family has are left out, as is the extra layer of a head.
         config: Sizes of the encoder.
         head: The head of a fine-tuned model, None for a pre-trained one.
+        family: The family to write the model as; None for the first that can hold it.
 
     Raises:
         ValueError: naming the tensors that are missing or have no counterpart, or what no class of transformers has.
     """
-    family = family_of(config, state, head)
+    family = family or family_of(config, state, head)
     extra = set() if head is None else head.extra_tensors(state)
     kept = {
         _lent(name, family): tensor
