@@ -125,7 +125,10 @@ def test_sizes_survive_config_json_and_other_models_are_refused() -> None:
     content = json.loads(json.dumps(to_config_json(CONFIG)))
     assert from_config_json(content) == CONFIG
     for change, said in [
-        ({"model_type": "xlnet"}, "model_type='xlnet'; only bert, roberta, electra, albert, modernbert can be read"),
+        (
+            {"model_type": "xlnet"},
+            "model_type='xlnet'; only bert, roberta, electra, albert, modernbert, openai-gpt, gpt2 can be",
+        ),
         ({"position_embedding_type": "relative_key"}, "relative_key'; only 'absolute' can be read"),
         ({"is_decoder": True}, "is_decoder=True; only False can be read"),
         ({"hidden_act": "swish"}, "hidden_act must be one of .*; got swish"),

@@ -12,9 +12,10 @@ from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import assert_same_end, run_here
-from tests.support.settings import NO_DROPOUT, Settings
+from tests.support.settings import NO_DROPOUT, SIZES, Settings
 from tests.support.texts import write_prepared
 
+GPT2: Settings = {"model": "gpt2_small", **{f"model.{size}": value for size, value in SIZES.items()}}
 OBJECTIVES = {
     "mlm": ({"objective": "mlm", "pairs": "full_sentences"}, ["mlm"], "BertForMaskedLM"),
     "mlm_sop": ({"objective": "mlm_sop", "pairs": "sentence_order"}, ["mlm", "sop"], "BertForMaskedLM"),
@@ -22,6 +23,11 @@ OBJECTIVES = {
         {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
         ["mlm", "replaced"],
         "ElectraForPreTraining",
+    ),
+    "causal_lm": (
+        {"objective": "causal_lm", "pairs": "full_sentences", **GPT2},
+        ["causal"],
+        "GPT2LMHeadModel",
     ),
 }
 
@@ -36,7 +42,7 @@ def test_an_objective_trains_resumes_and_exports(base: Settings, tmp_path: Path,
     assert measured == {f"{target}_loss" for target in targets}
     assert columns["train/loss"][1][-1] < columns["train/loss"][1][0]
     heads = {tensor.split(".")[0] for tensor in load_pretrained(folder).state}
-    parts = {"replaced": {"generator", "generator_head", "rtd_head"}}
+    parts = {"causal": set(), "replaced": {"generator", "generator_head", "rtd_head"}}
     expected = set().union(*(parts.get(target, {f"{target}_head"}) for target in targets))
     assert heads == {"encoder", *expected} - ({"mlm_head"} if "replaced" in targets else set())
     run_here(

@@ -12,8 +12,12 @@ from transformers import (
     BertForPreTraining,
     ElectraConfig,
     ElectraModel,
+    GPT2Config,
+    GPT2Model,
     ModernBertConfig,
     ModernBertModel,
+    OpenAIGPTConfig,
+    OpenAIGPTModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -45,6 +49,8 @@ RELATIVES = {
     "electra_small": lambda: ElectraModel(
         ElectraConfig(embedding_size=128, hidden_size=256, num_attention_heads=4, intermediate_size=1024)
     ),
+    "gpt2_small": lambda: GPT2Model(GPT2Config()),
+    "openai_gpt": lambda: OpenAIGPTModel(OpenAIGPTConfig()),
     "modernbert_base": lambda: ModernBertModel(ModernBertConfig()),
 }
 

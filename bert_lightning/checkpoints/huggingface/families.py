@@ -7,13 +7,14 @@ from bert_lightning.checkpoints.huggingface.albert import ALBERT
 from bert_lightning.checkpoints.huggingface.bert import BERT
 from bert_lightning.checkpoints.huggingface.electra import ELECTRA
 from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.gpt2 import GPT2, OPENAI_GPT
 from bert_lightning.checkpoints.huggingface.modernbert import MODERNBERT
 from bert_lightning.checkpoints.huggingface.roberta import ROBERTA
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.typed_fields import shown
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, ELECTRA, ALBERT, MODERNBERT)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, ELECTRA, ALBERT, MODERNBERT, OPENAI_GPT, GPT2)
 """The families; a model is written as one of the first that can hold it."""
 
 

@@ -69,6 +69,8 @@ class Family:
         pooler: The pooler below the prefix, which files may have although no head reads it.
         copies: Tensors that repeat another one.
         buffers: Tensors below the prefix that are no weights.
+        layer_buffers: The same below the name of a layer.
+        transposed: Modules of a layer, in the terms of transformers, whose matrices are transposed there.
         fields: Fields of the encoder's sizes, each with its key in config.json.
         constants: Keys of config.json that can have no other value than this one, which is their default.
         unset: Keys of config.json that are written as null, because their defaults are of another vocabulary.
@@ -93,6 +95,8 @@ class Family:
     pooler: str = "pooler.dense"
     copies: Names = field(default_factory=dict)
     buffers: tuple[str, ...] = ("embeddings.position_ids", "embeddings.token_type_ids")
+    layer_buffers: tuple[str, ...] = ()
+    transposed: tuple[str, ...] = ()
     fields: Names = field(default_factory=lambda: FIELDS)
     constants: Mapping[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
@@ -133,9 +137,7 @@ class Family:
             head: The head of a fine-tuned model, None for a pre-trained one.
         """
         if said := self.objections(config, modules, head):
-            raise ValueError(
-                f"the model has {listed(said)}, which {self.title}'s classes in transformers do not have"
-            )
+            raise ValueError(f"the model has {listed(said)}, which {self.title}'s classes in transformers do not have")
 
     def fitted(self, config: EncoderConfig) -> EncoderConfig:
         """Return the sizes that the classes of the family have for a model of ours, which computes the same."""
@@ -188,6 +190,22 @@ class Family:
         _, number, inside = module.split(".", 2)
         parts = self.qkv if inside == QKV else (self.layer[inside],)
         return tuple(f"{self.layer_name.format(number)}.{part}" for part in parts)
+
+    def unread(self, config: EncoderConfig) -> set[str]:
+        """Return the names of tensors that are no weights."""
+        layers = [self.layer_name.format(number) for number in range(config.num_hidden_layers)]
+        inside = [f"{layer}.{name}" for layer in layers for name in self.layer_buffers]
+        return {f"{self.prefix}.{name}" for name in (*self.buffers, *inside)}
+
+    def turned(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor as the other side has it, transposed if the module is one of `transposed`.
+
+        Args:
+            name: The name that transformers has for it.
+            tensor: The tensor of either side.
+        """
+        module = name.rpartition(".")[0]
+        return tensor.T if tensor.dim() == 2 and module.endswith(self.transposed) else tensor
 
     def architecture(self, state: Collection[str], head: TaskHead | None = None) -> str:
         """Return the class of transformers that loads a model.

@@ -55,7 +55,7 @@ def to_huggingface(
     tensors = {}
     for name, theirs in wanted.items():
         for part, tensor in zip(theirs, ours[name].chunk(len(theirs)), strict=True):
-            tensors[part] = tensor.detach().clone().contiguous()
+            tensors[part] = family.turned(part, tensor).detach().clone().contiguous()
     (table,) = wanted[OUR_TOKEN_TABLE]
     tensors[table] = tensors[table][: config.vocab_size].contiguous()
     return tensors
@@ -109,7 +109,7 @@ def from_huggingface(
     absent = tuple(f"{each}." for each in optional if not has_any(given, each))
     wanted = {ours: parts for ours, parts in wanted.items() if not ours.startswith(absent)}
     needed = {name for parts in wanted.values() for name in parts}
-    unread = {f"{family.prefix}.{name}" for name in family.buffers}
+    unread = family.unread(config)
     pooler = f"{family.prefix}.{family.pooler}"
     if pooler not in family.head_modules(head).values():  # older classes kept one that they did not use
         unread |= {name for name in theirs if has_any([name], pooler)}
@@ -133,7 +133,7 @@ def _originals(tensors: Mapping[str, Tensor], family: Family) -> dict[str, Tenso
             raise ValueError(f"{copy} differs from {original}; only tied decoders can be carried over")
         if found is not None:
             theirs.setdefault(original, found)
-    return theirs
+    return {name: family.turned(name, tensor) for name, tensor in theirs.items()}
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:
