@@ -45,7 +45,7 @@ class Gpt2(Family):
     def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the sizes; a feed-forward network is four times as wide as the layers if the file does not say."""
         values = super().values(content, where)
-        hidden_size = values.get("hidden_size", EncoderConfig.hidden_size)
+        hidden_size = values.get("hidden_size", 768)
         return {"intermediate_size": 4 * hidden_size if isinstance(hidden_size, int) else hidden_size} | values
 
 
