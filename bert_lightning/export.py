@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.corpus_sample import corpus_sample
-from bert_lightning.checkpoints.huggingface import write_folder
+from bert_lightning.checkpoints.electra_halves import discriminator_half, generator_half
+from bert_lightning.checkpoints.huggingface import ELECTRA, architecture, write_folder
 from bert_lightning.checkpoints.model_card import CARD, Training, model_card
-from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
@@ -26,6 +26,9 @@ from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
 from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+
+GENERATOR_FOLDER = "generator"
+"""Folder inside an exported ELECTRA that its generator is in."""
 
 
 def export(cfg: DictConfig) -> Path:
@@ -45,7 +48,8 @@ def export(cfg: DictConfig) -> Path:
         config = replace(config, pad_token_id=special_tokens(tokenizer).pad)
         tokenizer_text = tokenizer_files(tokenizer, corpus_sample(pretrained.settings, tokenizer))
         folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
-    loader = architecture(pretrained.state, pretrained.head)
+    state, generator = discriminator_half(pretrained.state), generator_half(pretrained.state, config)
+    loader = architecture(config, state, pretrained.head)
     source = Path(cfg.checkpoint)
     if source.is_dir() and has_file(source, CARD):
         card = read_plain_text(source, CARD)  # that of a Hugging Face folder says more than can be known here
@@ -57,7 +61,10 @@ def export(cfg: DictConfig) -> Path:
     partial.mkdir(parents=True)
     try:
         with stage("writing the weights"):
-            write_folder(partial, config, pretrained.state, tokenizer_text, pretrained.head)
+            write_folder(partial, config, state, tokenizer_text, pretrained.head)
+            if generator is not None:
+                (partial / GENERATOR_FOLDER).mkdir()
+                write_folder(partial / GENERATOR_FOLDER, *generator, tokenizer_text, family=ELECTRA)
         (partial / CARD).write_text(card, encoding="utf-8")
         if output.exists():
             output.rmdir()
@@ -65,6 +72,8 @@ def export(cfg: DictConfig) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
+    if generator is not None:
+        print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {ELECTRA.architecture(generator[1])}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     folder = shlex.quote(str(cfg.output_dir))

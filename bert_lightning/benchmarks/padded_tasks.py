@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, MakeOptimizer
-from bert_lightning.checkpoints.huggingface import from_huggingface, to_config_json, to_huggingface
+from bert_lightning.checkpoints.huggingface import BERT, from_huggingface, to_config_json, to_huggingface
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packing import PackedBatch
@@ -44,8 +44,9 @@ class PaddedTask(Contestant):
         device: torch.device,
         is_half_precision: bool,
     ) -> None:
-        about = to_config_json(config, head.architecture, head)
-        model: nn.Module = getattr(transformers, head.architecture)(BertConfig(**about, attn_implementation="sdpa"))
+        BERT.check(config, head=head)
+        about, kind = to_config_json(config, state, head), BERT.architecture(state, head)
+        model: nn.Module = getattr(transformers, kind)(BertConfig(**about, attn_implementation="sdpa"))
         model.load_state_dict(to_huggingface(state, config, head), strict=True)
         super().__init__(name, model.to(device).train(), make_optimizer, is_half_precision)
         self._config, self._head, self._row_length = config, head, row_length

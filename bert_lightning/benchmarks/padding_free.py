@@ -15,7 +15,7 @@ from transformers import AttentionInterface, BertConfig, BertForMaskedLM, DataCo
 
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import flat_labels
-from bert_lightning.checkpoints.huggingface import to_huggingface
+from bert_lightning.checkpoints.huggingface import BERT, to_huggingface
 from bert_lightning.models.attention import flash_context
 from bert_lightning.models.looped_attention import looped_attention
 from data_pipeline.streams.packing import PackedBatch
@@ -92,6 +92,7 @@ class PaddingFree(Contestant):
 
 def padding_free(setting: Setting, state: dict[str, Tensor]) -> PaddingFree:
     """Build transformers' model with the weights of ours, uncompiled."""
+    BERT.check(setting.config)
     AttentionInterface.register(ATTENTION, packed_attention)
     model = BertForMaskedLM(BertConfig(**setting.config.as_dict(), attn_implementation=ATTENTION))
     model.load_state_dict(to_huggingface(state, setting.config), strict=False)

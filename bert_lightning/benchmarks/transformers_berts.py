@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import pad_rows
-from bert_lightning.checkpoints.huggingface import to_huggingface
+from bert_lightning.checkpoints.huggingface import BERT, to_huggingface
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import MLM, PackedBatch
 
@@ -51,10 +51,10 @@ def pair_target(objective: Objective) -> str | None:
     Raises:
         ValueError: if transformers has no BERT for the objective.
     """
-    others = sorted(objective.target_names() - {MLM})
-    if MLM not in objective.target_names() or others not in ([], ["nsp"], ["sop"]):
+    others = sorted(objective.learned() - {MLM})
+    if MLM not in objective.learned() or others not in ([], ["nsp"], ["sop"]):
         raise ValueError(
-            f"objective={type(objective).__name__} learns {', '.join(sorted(objective.target_names()))}, for which "
+            f"objective={type(objective).__name__} learns {', '.join(sorted(objective.learned()))}, for which "
             "transformers has no BERT; take baseline=none"
         )
     return others[0] if others else None
@@ -62,6 +62,7 @@ def pair_target(objective: Objective) -> str | None:
 
 def huggingface(setting: Setting, state: dict[str, Tensor], is_compiled: bool, is_full_row: bool) -> HuggingFace:
     """Build transformers' model for the same objective, with the weights of ours."""
+    BERT.check(setting.config)
     target = pair_target(setting.shapes_only())
     kind = BertForMaskedLM if target is None else BertForPreTraining
     model = kind(BertConfig(**setting.config.as_dict(), attn_implementation="sdpa"))

@@ -19,7 +19,7 @@ from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
 from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.checkpoints.tensor_names import HEADS
+from bert_lightning.checkpoints.tensor_checks import HEADS, check_state
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
@@ -66,8 +66,9 @@ class Pretrained:
 
     @property
     def absent_heads(self) -> list[str]:
-        """The heads of pre-training that the checkpoint has no weights for."""
-        return [head for head in HEADS if not self.state_of(head)]
+        """The heads of BERT's pre-training without weights; the head for pairs may be of either kind."""
+        heads = [head for head in HEADS if not head.startswith("sop_head")]
+        return [head for head in heads if not any(map(self.state_of, (head, head.replace("nsp_", "sop_"))))]
 
     def state_of(self, module: str) -> dict[str, Tensor]:
         """Return the state of one module of the objective, such as `encoder`; empty if the module is absent."""
@@ -179,10 +180,7 @@ def load_pretrained(path: str | Path) -> Pretrained:
 
 def _read_huggingface(folder: Path) -> Pretrained:
     config, state, head = huggingface.read_folder(folder, optional=HEADS)
-    pretrained = Pretrained(config, state, read_tokenizer_files(folder), head)
-    if head is None and pretrained.absent_heads:
-        log.info("%s has no %s", folder, ", ".join(pretrained.absent_heads))
-    return pretrained
+    return Pretrained(config, state, read_tokenizer_files(folder), head)
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
@@ -246,7 +244,7 @@ def objective_state(
     state = {name.removeprefix(_PREFIX): tensor for name, tensor in saved.items() if name.startswith(_PREFIX)}
     if head is not None:
         head.reading.check(config)
-    huggingface.check_state(state, config, where, head)
+    check_state(state, config, where, head)
     return state
 
 

@@ -3,19 +3,18 @@
 Labels have names, never bare numbers: a model that says 1 is of use only to those who know which label that was.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bert_lightning.models.layer_reading import LayerReading
-from data_pipeline.untrusted.typed_fields import checked, listed, shown, whole_number
+from data_pipeline.untrusted.typed_fields import listed, shown
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
 SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence_classification", "token_classification"
 MULTIPLE_CHOICE, QUESTION_ANSWERING = "multiple_choice", "question_answering"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 """What transformers calls one label a text, any number of labels a text, and a number a text."""
-_MOST_LABELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +22,21 @@ class HeadKind:
     """A kind of head.
 
     Attributes:
-        architecture: Class of transformers that has this head.
         modules: Linear layers of the head, in our names; the last one gives the scores.
         outputs: Scores that the last layer gives for a hidden state; None: one for each label.
-        extra: A layer of one output that a model may have besides, and that the class of transformers does not have.
+        extra: A layer of one output that a model may have besides, and that no class of transformers has.
     """
 
-    architecture: str
     modules: tuple[str, ...]
     outputs: int | None = None
     extra: str | None = None
 
 
 KINDS = {
-    SEQUENCE_CLASSIFICATION: HeadKind("BertForSequenceClassification", (POOLER, CLASSIFIER)),
-    TOKEN_CLASSIFICATION: HeadKind("BertForTokenClassification", (CLASSIFIER,)),
-    MULTIPLE_CHOICE: HeadKind("BertForMultipleChoice", (POOLER, CLASSIFIER), outputs=1),
-    QUESTION_ANSWERING: HeadKind("BertForQuestionAnswering", (QA_OUTPUTS,), outputs=2, extra="answerability"),
+    SEQUENCE_CLASSIFICATION: HeadKind((POOLER, CLASSIFIER)),
+    TOKEN_CLASSIFICATION: HeadKind((CLASSIFIER,)),
+    MULTIPLE_CHOICE: HeadKind((POOLER, CLASSIFIER), outputs=1),
+    QUESTION_ANSWERING: HeadKind((QA_OUTPUTS,), outputs=2, extra="answerability"),
 }
 
 
@@ -71,11 +68,6 @@ class TaskHead:
         if self.problem_type not in known:
             raise ValueError(f"problem_type of {self.kind} must be one of {known}; got {shown(self.problem_type)}")
 
-    @property
-    def architecture(self) -> str:
-        """Class of transformers that loads a model with this head."""
-        return KINDS[self.kind].architecture
-
     def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor that the head has or may have, by name."""
         kind, width = KINDS[self.kind], self.reading.width(hidden_size)
@@ -105,53 +97,3 @@ class TaskHead:
         if self.problem_type is not None:
             fields["problem_type"] = self.problem_type
         return fields
-
-
-def find_head(content: Mapping[str, Any], modules: Collection[str], where: str) -> TaskHead | None:
-    """Return the head of a Hugging Face model, None if it has none of `KINDS`.
-
-    The class that config.json names decides. A file that names no such class is judged by its tensors: a classifier
-    that reads a pooler is one of sequences, another is one of tokens.
-
-    Args:
-        content: The object in config.json.
-        modules: Names of the modules that have tensors, in the terms of transformers.
-        where: The file, for errors.
-
-    Raises:
-        ValueError: if the labels are no names, or do not have the numbers 0, 1, 2, ...
-    """
-    named = checked(content.get("architectures"), list[str] | None, where, "architectures") or []
-    kinds = [kind for kind, known in KINDS.items() if known.architecture in named]
-    if not kinds and QA_OUTPUTS in modules:
-        kinds = [QUESTION_ANSWERING]
-    if not kinds and CLASSIFIER in modules:
-        has_pooler = any(name.endswith(POOLER) for name in modules)
-        kinds = [SEQUENCE_CLASSIFICATION if has_pooler else TOKEN_CLASSIFICATION]
-    if not kinds:
-        return None
-    labels = _labels(content, where) if KINDS[kinds[0]].outputs is None else []
-    try:
-        return TaskHead(kinds[0], labels, _problem_type(content, kinds[0], labels, where))
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _labels(content: Mapping[str, Any], where: str) -> list[str]:
-    """Return the names of the labels; transformers assumes two and calls them LABEL_0 and LABEL_1."""
-    names = checked(content.get("id2label"), dict[str, str] | None, where, "id2label")
-    if not names:
-        number = whole_number(content.get("num_labels", 2), where, "num_labels", 1, _MOST_LABELS)
-        return [f"LABEL_{label}" for label in range(number)]
-    numbers = [str(number) for number in range(len(names))]
-    if set(names) != set(numbers):
-        raise ValueError(f"{where} numbers the labels of id2label {listed(sorted(names))}, not 0, 1, 2, ...")
-    return [names[number] for number in numbers]
-
-
-def _problem_type(content: Mapping[str, Any], kind: str, labels: Collection[str], where: str) -> str | None:
-    """Return the problem type; where the file is silent, one label is a number and several exclude each other."""
-    if kind != SEQUENCE_CLASSIFICATION:
-        return None
-    usual = PROBLEM_TYPES[-1] if len(labels) == 1 else PROBLEM_TYPES[0]
-    return checked(content.get("problem_type"), str | None, where, "problem_type") or usual

@@ -1,15 +1,23 @@
 """Whether tensors that others wrote are those of a model: their names, kinds and shapes, before a model is built."""
 
+from collections.abc import Collection, Iterable, Mapping
+
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.task_head import KINDS, TaskHead
+from bert_lightning.models.embeddings import Embeddings
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import MaskedLMHead, SentencePairHead
+from bert_lightning.models.generator import Generator, generator_config
+from bert_lightning.models.heads import MaskedLMHead, ReplacedTokenHead, SentencePairHead
 from data_pipeline.untrusted.typed_fields import listed
 
 OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
+HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier", "sop_head.pooler", "sop_head.classifier", "rtd_head")
+"""Heads of pre-training; a model may come without them."""
+GENERATOR = ("generator", "generator_head")
+"""Modules of an ELECTRA that are no part of its discriminator."""
 
 
 def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tuple[int, ...]]:
@@ -19,10 +27,75 @@ def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tup
     """
     with torch.device("meta"):
         model = nn.ModuleDict(
-            {"encoder": Encoder(config), "mlm_head": MaskedLMHead(config), "nsp_head": SentencePairHead(config)}
+            {
+                "encoder": Encoder(config),
+                "mlm_head": MaskedLMHead(config),
+                "nsp_head": SentencePairHead(config),
+                "sop_head": SentencePairHead(config),
+                "rtd_head": ReplacedTokenHead(config),
+            }
         )
         pretraining = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return pretraining | (head.shapes(config.hidden_size) if head is not None else {})
+
+
+def generator_shapes(state: Mapping[str, object], config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a generator and its head, by name; {} if the state has none.
+
+    Args:
+        state: The tensors of an objective, by name.
+        config: Sizes of the discriminator.
+
+    Raises:
+        ValueError: if the generator has no width that such a discriminator's generator can have.
+    """
+    width = generator_width(state)
+    if width is None:
+        return {}
+    narrow = generator_config(config, width)
+    with torch.device("meta"):
+        model = nn.ModuleDict(
+            {"generator": Generator(narrow, Embeddings(config)), "generator_head": MaskedLMHead(narrow)}
+        )
+        return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def generator_width(state: Mapping[str, object]) -> int | None:
+    """Return the width of the generator that a state has, None if there is none."""
+    matrix = state.get("generator_head.transform.weight")
+    return matrix.shape[-1] if isinstance(matrix, Tensor) and matrix.dim() == 2 else None
+
+
+def has_any(names: Iterable[str], head: str) -> bool:
+    """Return whether any of the names, of tensors or modules, is one of a head."""
+    return any(name == head or name.startswith(f"{head}.") for name in names)
+
+
+def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, head: TaskHead | None = None) -> None:
+    """Check that the tensors of a checkpoint are those of its sizes, before a model of these sizes is built.
+
+    Args:
+        state: The tensors of an objective, by name; whole heads may be absent.
+        config: The sizes.
+        where: The checkpoint, for errors.
+        head: The head of a fine-tuned model, None for a pre-trained one.
+
+    Raises:
+        ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
+    """
+    expected = shapes(config, head) | generator_shapes(state, config)
+    extra = set() if head is None else head.extra_tensors(state)
+    model = "the objective" if head is None else f"a head for {head.kind}"
+    check_names(where, set(state) - extra, _own_names(expected, state, head), model)
+    for name, tensor in state.items():
+        check_tensor(name, tensor, expected[name], f"the configuration in {where}")
+
+
+def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
+    """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
+    given = [each for each in (*HEADS, *GENERATOR) if has_any(found, each)]
+    modules = given if head is None else KINDS[head.kind].modules
+    return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 
 def check_tensor(name: str, tensor: object, shape: tuple[int, ...], where: str) -> None:

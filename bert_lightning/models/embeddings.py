@@ -43,14 +43,18 @@ class Embeddings(nn.Module):
 
     def forward(self, tokens: PackedTokens) -> Tensor:
         """Embed packed tokens; returns (tokens, hidden), in autocast's precision under autocast with norm=post."""
+        embedded = self.unprojected(tokens)
+        return embedded if self.projection is None else self.projection(embedded).to(embedded.dtype)
+
+    def unprojected(self, tokens: PackedTokens) -> Tensor:
+        """Return the embeddings of packed tokens before the linear layer, (tokens, embedding)."""
         embedded = self.token(tokens.input_ids)  # (tokens, embedding)
         if self.position is not None:
             embedded = embedded + self.position(self._rows(tokens.position_ids))
         if self.segment is not None:
             embedded = embedded + self._segments(self.segment, tokens)
         dtype = embedded.dtype if self.is_precise else computing_dtype(embedded)
-        embedded = self.dropout(self.norm(embedded).to(dtype))
-        return embedded if self.projection is None else self.projection(embedded).to(dtype)
+        return self.dropout(self.norm(embedded).to(dtype))
 
     def _rows(self, position_ids: Tensor) -> Tensor:
         """Return the rows of the table of positions, (tokens,)."""

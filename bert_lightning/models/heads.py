@@ -48,12 +48,7 @@ class MaskedLMHead(nn.Module):
             token_table: (padded vocabulary, embedding).
             labels: The tokens that were there, `NO_LABEL` for filler, (rows,).
         """
-        if self.chunk_rows is None and hidden.device.type != "cpu":
-            return summed_loss(self.scores(hidden, token_table), labels)
-        features = self._features(hidden)
-        return chunked_cross_entropy(
-            features.to(computing_dtype(features)), token_table, self._padded_bias(), labels.long(), self.chunk_rows
-        )
+        return decoder_loss(self._features(hidden), token_table, self._padded_bias(), labels, self.chunk_rows)
 
     def scores(self, hidden: Tensor, token_table: Tensor) -> Tensor:
         """Return scores, (rows, padded vocabulary), for hidden states (rows, hidden)."""
@@ -64,6 +59,39 @@ class MaskedLMHead(nn.Module):
 
     def _padded_bias(self) -> Tensor:
         return torch.cat([self.bias, self.padding_bias])
+
+
+class NextTokenHead(nn.Module):
+    """Scores over the vocabulary for the token after each one, by the token embeddings alone (Radford et al., 2019).
+
+    Args:
+        config: Sizes of the encoder.
+        chunk_rows: Hidden states whose scores are held at a time while training; None holds all.
+    """
+
+    bias: Tensor
+
+    def __init__(self, config: EncoderConfig, chunk_rows: int | None = None) -> None:
+        super().__init__()
+        check_whole_number("objective.chunk_rows", chunk_rows, or_null=True)
+        self.chunk_rows = chunk_rows
+        bias = torch.zeros(config.padded_vocab_size)
+        bias[config.vocab_size :] = -torch.inf
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, hidden: Tensor, token_table: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and the number of right answers.
+
+        Args:
+            hidden: Hidden states, (tokens, hidden).
+            token_table: (padded vocabulary, hidden).
+            labels: The tokens that follow, `NO_LABEL` after the last one, (tokens,).
+        """
+        return decoder_loss(hidden, token_table, self.bias, labels, self.chunk_rows)
+
+    def scores(self, hidden: Tensor, token_table: Tensor) -> Tensor:
+        """Return scores, (rows, padded vocabulary), for hidden states (rows, hidden)."""
+        return F.linear(hidden, token_table, self.bias)
 
 
 class Pooler(nn.Module):
@@ -95,6 +123,39 @@ class SentencePairHead(nn.Module):
     def scores(self, hidden: Tensor) -> Tensor:
         """Return scores, (pairs, 2), for the hidden states of [CLS], (pairs, hidden)."""
         return self.classifier(self.pooler(hidden))
+
+
+class ReplacedTokenHead(nn.Module):
+    """Was a token replaced? One logit for each token (Clark et al., 2020, section 2)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.prediction = nn.Linear(config.hidden_size, 1)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return logits, (tokens,), for hidden states (tokens, hidden)."""
+        return self.prediction(self.activation(self.dense(hidden))).squeeze(-1)
+
+
+def decoder_loss(
+    features: Tensor, token_table: Tensor, bias: Tensor, labels: Tensor, chunk_rows: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the summed loss and the number of right answers of scores over the vocabulary.
+
+    Args:
+        features: What the token table is multiplied with, (rows, embedding).
+        token_table: (padded vocabulary, embedding).
+        bias: (padded vocabulary,).
+        labels: The right tokens, `NO_LABEL` for filler, (rows,).
+        chunk_rows: Rows whose scores are held at a time; None holds all.
+    """
+    if chunk_rows is None and features.device.type != "cpu":
+        return summed_loss(F.linear(features, token_table, bias), labels)
+    features = features.to(computing_dtype(features))
+    return chunked_cross_entropy(features, token_table, bias, labels.long(), chunk_rows)
 
 
 def summed_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

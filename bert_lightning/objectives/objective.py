@@ -14,13 +14,20 @@ from torch import Tensor, nn
 from bert_lightning.models.encoder import Encoder
 from data_pipeline.streams.packing import PackedBatch
 
+TOKENS = "tokens"
+"""What a sum is over that has a term for every real token of a batch, whatever its targets."""
+
+NEXT_TOKENS = "next_tokens"
+"""What a sum is over that has a term for every real token but the last one of each sequence."""
+_WHOLE_BATCH = (TOKENS, NEXT_TOKENS)
+
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """What one sum of an objective means.
 
     Attributes:
-        target: Name of the targets that the sum is over.
+        target: Name of the targets that the sum is over, `TOKENS` or `NEXT_TOKENS`.
         loss_weight: Factor of its mean in the loss that is minimized; 0 for a metric.
         per_byte: Whether the mean is per byte of text that the labels stand for, not per label.
         perplexity: Name under which exp(mean) is reported too; empty for none.
@@ -39,6 +46,8 @@ class Quantity:
 
     def count(self, batch: PackedBatch) -> int:
         """Return what the sum of a batch is divided by for a mean, from what the host knows."""
+        if self.target in _WHOLE_BATCH:
+            return batch.num_tokens - (batch.num_examples if self.target == NEXT_TOKENS else 0)
         target = batch.targets[self.target]
         return target.num_bytes if self.per_byte else target.count
 
@@ -78,9 +87,13 @@ class Objective(nn.Module):
         """Return what the sum of each quantity is divided by for its mean over a batch."""
         return {name: quantity.count(batch) for name, quantity in self.quantities.items()}
 
+    def learned(self) -> set[str]:
+        """Return what the sums are over, targets or whole batches; it tells objectives from each other."""
+        return {quantity.target for quantity in self.quantities.values()}
+
     def target_names(self) -> set[str]:
         """Return the names of the targets that a batch must have."""
-        return {quantity.target for quantity in self.quantities.values()}
+        return self.learned() - set(_WHOLE_BATCH)
 
     def check_targets(self, given: Collection[str], source: str) -> None:
         """Raise a ValueError if batches lack targets that the objective reads.

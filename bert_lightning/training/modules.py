@@ -249,7 +249,7 @@ class TrainingModule(L.LightningModule):
         """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""
         checkpoint.update(self._payload)
         position = self._training_data().position()
-        targets = sorted(self.objective.target_names())
+        targets = sorted(self.objective.learned())
         checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position, TARGETS: targets}
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}

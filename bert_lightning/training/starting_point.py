@@ -133,7 +133,7 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
             raise ValueError(
                 f"{checkpoint} has model.{name}={getattr(model, name)}, the settings say {getattr(config, name)}"
             )
-    trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.target_names())
+    trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.learned())
     if trained != wanted:
         raise ValueError(
             f"{checkpoint} was trained with objective={'_'.join(trained)}, the settings say {'_'.join(wanted)}; "

@@ -12,7 +12,7 @@ from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.typed_fields import listed
 
 log = logging.getLogger(__name__)
-ROWS_OF_TOKENS = ("encoder.embeddings.token.weight", "mlm_head.bias")
+ROWS_OF_TOKENS = ("encoder.embeddings.token.weight", "mlm_head.bias", "generator_head.bias")
 """Tensors with a row for every token of the vocabulary, which filler may follow."""
 LEAST_SHARED = 0.5
 """Share of the tokens that two vocabularies have in common if one was made from the other."""

@@ -21,7 +21,7 @@ from bert_lightning.checkpoints.huggingface import (
     to_huggingface,
     write_folder,
 )
-from bert_lightning.checkpoints.tensor_names import HEADS
+from bert_lightning.checkpoints.tensor_checks import HEADS
 from bert_lightning.models.encoder import Encoder
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
@@ -125,8 +125,12 @@ def test_sizes_survive_config_json_and_other_models_are_refused() -> None:
     content = json.loads(json.dumps(to_config_json(CONFIG)))
     assert from_config_json(content) == CONFIG
     for change, said in [
-        ({"model_type": "roberta"}, "model_type='roberta'"),
-        ({"position_embedding_type": "relative_key"}, "relative positions"),
+        (
+            {"model_type": "xlnet"},
+            "model_type='xlnet'; only bert, roberta, electra, albert, modernbert, openai-gpt, gpt2 can be",
+        ),
+        ({"position_embedding_type": "relative_key"}, "relative_key'; only 'absolute' can be read"),
+        ({"is_decoder": True}, "is_decoder=True; only False can be read"),
         ({"hidden_act": "swish"}, "hidden_act must be one of .*; got swish"),
         ({"vocab_size": None}, "does not say vocab_size"),
     ]:

@@ -15,9 +15,8 @@ from torch.nn.functional import linear
 from transformers import BertConfig, PreTrainedModel
 
 from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
-from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingface, write_folder
+from bert_lightning.checkpoints.huggingface import BERT, architecture, from_huggingface, to_huggingface, write_folder
 from bert_lightning.checkpoints.task_head import KINDS, TaskHead
-from bert_lightning.checkpoints.tensor_names import architecture
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
@@ -42,7 +41,7 @@ def reference(head: TaskHead, sizes: EncoderConfig = CONFIG, **config: object) -
     known = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
     settings = {**sizes.as_dict(), **known, "problem_type": head.problem_type, **config}
     torch.manual_seed(1)
-    model = getattr(transformers, head.architecture)(BertConfig(**settings, attn_implementation="sdpa"))
+    model = getattr(transformers, BERT.architecture([], head))(BertConfig(**settings, attn_implementation="sdpa"))
     model.bert.load_state_dict(reference_model(sizes).bert.state_dict(), strict=False)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -106,7 +105,7 @@ def test_a_model_of_next_sentences_alone_goes_both_ways(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "theirs")
     pretrained = load_pretrained(tmp_path / "theirs")
     assert (pretrained.head, pretrained.absent_heads) == (None, ["mlm_head"])
-    assert architecture(pretrained.state) == "BertForNextSentencePrediction"
+    assert architecture(pretrained.config, pretrained.state) == "BertForNextSentencePrediction"
     (tmp_path / "ours").mkdir()
     write_folder(tmp_path / "ours", pretrained.config, pretrained.state, {})
     again = transformers.BertForNextSentencePrediction.from_pretrained(tmp_path / "ours")
@@ -136,7 +135,10 @@ def test_a_layer_that_transformers_does_not_have_is_kept_here_and_left_out_there
     for tensors, said in (
         (extra, None),
         ({**extra, "answerability.weight": torch.ones(2, 32)}, r"answerability\.weight is \(2, 32\)"),
-        ({**extra, "oracle.bias": torch.ones(1)}, r"has oracle\.bias, which BertForQuestionAnswering does not have"),
+        (
+            {**extra, "oracle.bias": torch.ones(1)},
+            r"has oracle\.bias, which a head for question_answering does not have",
+        ),
     ):
         saved = {f"objective.{name}": tensor for name, tensor in (state | tensors).items()}
         torch.save({"state_dict": saved, "global_step": 7, **payload}, tmp_path / "x.ckpt")

@@ -15,16 +15,6 @@ Names = Mapping[str, tuple[str, ...]]
 Layer = Callable[[int], Names]
 
 
-def random_weights(model: nn.Module) -> nn.Module:
-    """Give a model weights, biases and LayerNorms that are not trivial."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            is_norm = parameter.ndim == 1 and name.endswith("weight")
-            parameter.uniform_(0.5, 1.5) if is_norm else parameter.normal_(std=0.15)
-    return model.eval()
-
-
 def carried_over(tensors: Mapping[str, Tensor], names: Names, config: EncoderConfig) -> dict[str, Tensor]:
     """Return tensors of ours for weights, or gradients, of a model of transformers; GPT-2's matrices are transposed."""
     state = {}

@@ -12,12 +12,23 @@ from bert_lightning.export import export
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.runs import assert_same_end, run_here
-from tests.support.settings import NO_DROPOUT, Settings
+from tests.support.settings import NO_DROPOUT, SIZES, Settings
 from tests.support.texts import write_prepared
 
+GPT2: Settings = {"model": "gpt2_small", **{f"model.{size}": value for size, value in SIZES.items()}}
 OBJECTIVES = {
     "mlm": ({"objective": "mlm", "pairs": "full_sentences"}, ["mlm"], "BertForMaskedLM"),
     "mlm_sop": ({"objective": "mlm_sop", "pairs": "sentence_order"}, ["mlm", "sop"], "BertForMaskedLM"),
+    "replaced_tokens": (
+        {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
+        ["mlm", "replaced"],
+        "ElectraForPreTraining",
+    ),
+    "causal_lm": (
+        {"objective": "causal_lm", "pairs": "full_sentences", **GPT2},
+        ["causal"],
+        "GPT2LMHeadModel",
+    ),
 }
 
 
@@ -31,7 +42,9 @@ def test_an_objective_trains_resumes_and_exports(base: Settings, tmp_path: Path,
     assert measured == {f"{target}_loss" for target in targets}
     assert columns["train/loss"][1][-1] < columns["train/loss"][1][0]
     heads = {tensor.split(".")[0] for tensor in load_pretrained(folder).state}
-    assert heads == {"encoder", *(f"{target}_head" for target in targets)}
+    parts = {"causal": set(), "replaced": {"generator", "generator_head", "rtd_head"}}
+    expected = set().union(*(parts.get(target, {f"{target}_head"}) for target in targets))
+    assert heads == {"encoder", *expected} - ({"mlm_head"} if "replaced" in targets else set())
     run_here(
         base | NO_DROPOUT | settings | {"run_name": "part", "resume": folder / "checkpoints" / "step-0000010.ckpt"}
     )

@@ -1,5 +1,6 @@
-"""Relatives of BERT train, go on, are read again, and are not written as what they are not."""
+"""Relatives of BERT train, go on, are read again, and are written as what they are."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,16 @@ SHORT: Settings = {
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "said"),
+    ("name", "changes", "kind"),
     [
-        ("albert_base", {"model.embedding_size": 16}, "model.embedding_size=16, model.shared_parameters=all"),
-        ("modernbert_base", {"model.local_attention": 8}, "model.positions=rotary"),
-        ("bert_tiny", {"model.shared_parameters": "feed_forward"}, "model.shared_parameters=feed_forward"),
+        ("albert_base", {"model.embedding_size": 16}, "AlbertForMaskedLM"),
+        ("modernbert_base", {"model.local_attention": 8}, "ModernBertForMaskedLM"),
+        ("roberta_base", {}, "RobertaForMaskedLM"),
+        ("bert_tiny", {"model.shared_parameters": "feed_forward"}, None),
     ],
 )
-def test_a_run_of_a_relative(name: str, changes: Settings, said: str, base: Settings, tmp_path: Path) -> None:
-    """The end of a run that went on from step 2 is that of the whole run."""
+def test_a_run_of_a_relative(name: str, changes: Settings, kind: str | None, base: Settings, tmp_path: Path) -> None:
+    """The end of a run that went on from step 2 is that of the whole run, and the export computes the same."""
     sizes = {f"model.{size}": value for size, value in SIZES.items()}
     settings = base | SHORT | {"model": name} | sizes | changes
     run = RunFolder(tmp_path / "runs" / "a")
@@ -41,6 +43,13 @@ def test_a_run_of_a_relative(name: str, changes: Settings, said: str, base: Sett
     hidden = encoder(pack_texts(tokenizer, ["A man plays the guitar.", "Stocks fell."]))
     assert hidden.shape[1] == 32
     assert torch.isfinite(hidden).all()
-    with pytest.raises(ValueError, match=f"the encoder has .*{said}.*, which BERT's classes in transformers"):
-        export(OmegaConf.create({"checkpoint": str(run.path), "output_dir": str(tmp_path / "hf")}))
-    assert not (tmp_path / "hf").exists()
+    wanted = OmegaConf.create({"checkpoint": str(run.path), "output_dir": str(tmp_path / "hf")})
+    if kind is None:
+        with pytest.raises(ValueError, match=r"model\.shared_parameters=feed_forward, which BERT's classes"):
+            export(wanted)
+        assert not (tmp_path / "hf").exists()
+        return
+    assert json.loads((export(wanted) / "config.json").read_text())["architectures"] == [kind]
+    again, tokenizer = load_encoder(tmp_path / "hf")
+    found = again(pack_texts(tokenizer, ["A man plays the guitar.", "Stocks fell."]))
+    assert torch.equal(found, hidden)

@@ -11,6 +11,11 @@ from tests.support.runs import assert_close, compose_here, run_here
 from tests.support.settings import NO_DROPOUT, Settings
 
 STEPS = {"trainer.max_steps": 6, "trainer.val_check_interval": 6, "callbacks": "audit"}
+OBJECTIVES: dict[str, Settings] = {
+    "mlm_nsp": {},
+    "replaced_tokens": {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
+    "causal_lm": {"objective": "causal_lm", "pairs": "full_sentences", "model.is_causal": True},
+}
 
 
 def digests(run_dir: Path) -> list[str]:
@@ -60,9 +65,15 @@ def test_ranks_strategies_and_accumulation_do_not_change_the_run(
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path, objective: str) -> None:
     """1 -> 2 (DDP) -> 2 (FSDP2) -> 2 (DDP) -> 4 (FSDP2) -> 4 (DDP) -> 1, two steps each."""
-    settings = base | NO_DROPOUT | {"callbacks": "audit", "schedule": "constant", "data.micro_batch_size": 4}
+    settings = (
+        base
+        | NO_DROPOUT
+        | OBJECTIVES[objective]
+        | {"callbacks": "audit", "schedule": "constant", "data.micro_batch_size": 4}
+    )
     settings |= {
         "trainer.log_every_n_steps": 1,
         "trainer.val_check_interval": 2,

@@ -10,8 +10,14 @@ from transformers import (
     AlbertModel,
     BertConfig,
     BertForPreTraining,
+    ElectraConfig,
+    ElectraModel,
+    GPT2Config,
+    GPT2Model,
     ModernBertConfig,
     ModernBertModel,
+    OpenAIGPTConfig,
+    OpenAIGPTModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -40,6 +46,11 @@ RELATIVES = {
     "albert_base": lambda: AlbertModel(
         AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072), False
     ),
+    "electra_small": lambda: ElectraModel(
+        ElectraConfig(embedding_size=128, hidden_size=256, num_attention_heads=4, intermediate_size=1024)
+    ),
+    "gpt2_small": lambda: GPT2Model(GPT2Config()),
+    "openai_gpt": lambda: OpenAIGPTModel(OpenAIGPTConfig()),
     "modernbert_base": lambda: ModernBertModel(ModernBertConfig()),
 }
 
@@ -100,3 +111,13 @@ def test_an_objective_file_is_named_after_its_targets(name: str, kind: type, wei
     found = {name: quantity.loss_weight for name, quantity in objective.quantities.items() if quantity.loss_weight}
     assert found == weights
     assert objective.target_names() == set(name.split("_"))
+
+
+def test_the_file_of_replaced_tokens_has_the_published_weights() -> None:
+    cfg = compose_config("objective/replaced_tokens")
+    with torch.device("meta"):
+        objective = instantiate(cfg.objective, _partial_=True)(config=read("electra_small"))
+    found = {name: quantity.loss_weight for name, quantity in objective.quantities.items() if quantity.loss_weight}
+    assert found == {"mlm_loss": 1.0, "replaced_loss": 50.0}
+    assert objective.generator.config.hidden_size == 64
+    assert objective.target_names() == {"mlm"}

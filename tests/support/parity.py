@@ -107,6 +107,16 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def random_weights(model: nn.Module) -> nn.Module:
+    """Give a model weights, biases and LayerNorms that are not trivial."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_norm = parameter.ndim == 1 and name.endswith("weight")
+            parameter.uniform_(0.5, 1.5) if is_norm else parameter.normal_(std=0.15)
+    return model.eval()
+
+
 def reference_model(config: EncoderConfig = CONFIG) -> BertForPreTraining:
     """A transformers model with random weights, biases and LayerNorms that are not trivial."""
     torch.manual_seed(0)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from bert_lightning.checkpoints.huggingface import HEADS, from_huggingface
+from bert_lightning.checkpoints.huggingface import from_huggingface
+from bert_lightning.checkpoints.tensor_checks import HEADS
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.streams.packing import PackedBatch

@@ -1,0 +1,296 @@
+"""RoBERTa, ALBERT, ELECTRA and ModernBERT of transformers, both ways: weights, losses, gradients, and folders."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.huggingface import architecture, from_huggingface, to_config_json, write_folder
+from bert_lightning.checkpoints.huggingface.families import FAMILIES, Family
+from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.tensor_checks import HEADS
+from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.objectives.mlm import MaskedLM
+from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.objectives.objective import Objective
+from data_pipeline.streams.packing import PackedBatch
+from tests.support.parity import CONFIG, packed_examples, padded, random_weights
+
+SIZES = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+MODERN = {
+    "type_vocab_size": 0,
+    "positions": "rotary",
+    "rope_theta": 160_000.0,
+    "local_rope_theta": 10_000.0,
+    "norm": "pre",
+    "use_bias": False,
+    "feed_forward": "gated",
+    "layer_norm_eps": 1e-5,
+    "local_attention": 8,
+}
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A class of transformers, the sizes of a tiny model of it, and what it is here."""
+
+    kind: str
+    config: EncoderConfig
+    objective: Callable[[EncoderConfig], Objective] = MaskedLM
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def family(self) -> Family:
+        return next(family for family in FAMILIES if self.kind.lower().startswith(family.model_type))
+
+    def theirs(self) -> PreTrainedModel:
+        kind = getattr(transformers, self.kind)
+        settings = {**SIZES, "num_hidden_layers": 3, "max_position_embeddings": 40, **NO_DROPOUT, **self.settings}
+        return random_weights(kind(kind.config_class(**settings, attn_implementation="sdpa")))
+
+
+ROBERTA = Relative(
+    "RobertaForMaskedLM",
+    replace(CONFIG, position_offset=2, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5),
+    settings={"max_position_embeddings": 42, "type_vocab_size": 1, "layer_norm_eps": 1e-5},
+)
+RELATIVES = [
+    ROBERTA,
+    Relative(
+        "AlbertForPreTraining",
+        replace(
+            CONFIG,
+            embedding_size=16,
+            num_hidden_layers=5,
+            shared_parameters="all",
+            num_hidden_groups=2,
+            hidden_act="gelu_new",
+        ),
+        MaskedLMWithSOP,
+        {"embedding_size": 16, "num_hidden_layers": 5, "num_hidden_groups": 2, "classifier_dropout_prob": 0.0},
+    ),
+    Relative(
+        "AlbertForMaskedLM",
+        replace(CONFIG, embedding_size=16, shared_parameters="all", hidden_act="gelu_new"),
+        settings={"embedding_size": 16},
+    ),
+    Relative("ElectraForMaskedLM", replace(CONFIG, embedding_size=16), settings={"embedding_size": 16}),
+    Relative("ElectraForMaskedLM", CONFIG, settings={"embedding_size": 32}),
+    Relative(
+        "ModernBertForMaskedLM",
+        replace(CONFIG, **MODERN, num_hidden_layers=5, global_attn_every_n_layers=2),
+        settings={"local_attention": 8, "global_attn_every_n_layers": 2, "num_hidden_layers": 5, "pad_token_id": 0},
+    ),
+]
+each_relative = pytest.mark.parametrize("relative", RELATIVES, ids=lambda relative: relative.kind)
+
+
+def inputs(config: EncoderConfig, batch: PackedBatch) -> dict[str, Tensor]:
+    rows = padded(batch)
+    ids = rows.input_ids.masked_fill(rows.attention_mask == 0, config.pad_token_id)
+    given = {"input_ids": ids, "attention_mask": rows.attention_mask}
+    if config.type_vocab_size:
+        given["token_type_ids"] = rows.token_type_ids.clamp(max=config.type_vocab_size - 1)
+    return given
+
+
+@each_relative
+def test_losses_and_gradients_are_those_of_the_class(relative: Relative, tmp_path: Path) -> None:
+    model = relative.theirs()
+    model.save_pretrained(tmp_path)
+    pretrained = load_pretrained(tmp_path)
+    assert pretrained.config == relative.config
+    ours = relative.objective(pretrained.config)
+    ours.load_state_dict(pretrained.state, strict=True)
+    batch = packed_examples()
+    batch.targets["sop"] = batch.targets["nsp"]
+    rows, wanted = padded(batch), {}
+    if relative.objective is MaskedLMWithSOP:
+        wanted["sentence_order_label"] = rows.next_sentence_label
+    found = model(**inputs(relative.config, batch), labels=rows.labels, output_hidden_states=True, **wanted)
+    sums, counts = ours(batch), ours.counts(batch)
+    loss = sum(sums[name] / counts[name] for name, each in ours.quantities.items() if each.loss_weight)
+    torch.testing.assert_close(loss, found.loss, atol=1e-5, rtol=0)
+    hidden = ours.main_encoder()(batch.tokens)[: batch.num_tokens]
+    torch.testing.assert_close(hidden, found.hidden_states[-1][rows.attention_mask.bool()], atol=1e-5, rtol=0)
+
+    found.loss.backward()
+    loss.backward()
+    given = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+    expected = from_huggingface(given, relative.config, HEADS, family=relative.family())
+    for name, parameter in ours.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+        torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@each_relative
+def test_every_bit_comes_back(relative: Relative, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """From transformers and back to it, and from a model of ours and back to it."""
+    model = relative.theirs()
+    model.save_pretrained(tmp_path / "theirs")
+    pretrained = load_pretrained(tmp_path / "theirs")
+    (tmp_path / "ours").mkdir()
+    write_folder(tmp_path / "ours", pretrained.config, pretrained.state, {})
+    # A model whose embeddings are as wide as its layers, without ELECTRA's own head, is a BERT.
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["architectures"] == [
+        "BertForMaskedLM" if relative.config == CONFIG else relative.kind
+    ]
+    if relative.config != CONFIG:
+        again, info = type(model).from_pretrained(tmp_path / "ours", output_loading_info=True)
+        assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        tensors = again.state_dict()
+        assert all(torch.equal(tensor, tensors[name]) for name, tensor in model.state_dict().items())
+    back = load_pretrained(tmp_path / "ours")
+    assert back.config == pretrained.config
+    assert set(back.state) == set(pretrained.state)
+    assert all(torch.equal(back.state[name], tensor) for name, tensor in pretrained.state.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"type_vocab_size": 0}, "RobertaForMaskedLM"),
+        ({"type_vocab_size": 0, "position_offset": 2}, "RobertaForMaskedLM"),
+        ({"position_offset": 7, "type_vocab_size": 2, "pad_token_id": 1}, "RobertaForMaskedLM"),
+        ({**MODERN, "local_attention": None, "local_rope_theta": None}, "ModernBertForMaskedLM"),
+        ({**MODERN, "local_rope_theta": None, "rope_theta": 77.0}, "ModernBertForMaskedLM"),
+        ({"embedding_size": 48}, "ElectraForMaskedLM"),
+    ],
+    ids=str,
+)
+def test_what_a_class_has_in_other_words_scores_the_same(tmp_path: Path, change: dict[str, Any], kind: str) -> None:
+    """Rows of positions are moved, segments of zeros added: the scores stay."""
+    config = replace(CONFIG, **change)
+    ours, batch = random_weights(MaskedLM(config)), packed_examples()
+    write_folder(tmp_path, config, ours.state_dict(), {})
+    assert architecture(config, ours.state_dict()) == kind
+    theirs = getattr(transformers, kind).from_pretrained(tmp_path).eval()
+    rows = padded(batch)
+    logits = theirs(**inputs(config, batch)).logits[rows.attention_mask.bool()]
+    hidden = ours.encoder(batch.tokens)
+    scores = ours.mlm_head.scores(hidden, ours.encoder.embeddings.token.weight)[: batch.num_tokens, :101]
+    torch.testing.assert_close(scores, logits, atol=2e-5, rtol=0)
+    again = load_pretrained(tmp_path)
+    encoder = Encoder(again.config).eval()
+    encoder.load_state_dict(again.state_of("encoder"))
+    assert torch.equal(encoder(batch.tokens), hidden)
+    assert again.config.type_vocab_size == config.type_vocab_size
+
+
+TASKS = [
+    TaskHead("sequence_classification", ["a", "b", "c"], "single_label_classification"),
+    TaskHead("token_classification", ["a", "b", "c"]),
+    TaskHead("multiple_choice"),
+    TaskHead("question_answering"),
+]
+
+
+@pytest.mark.parametrize("relative", [RELATIVES[0], RELATIVES[1], RELATIVES[3]], ids=lambda each: each.kind)
+@pytest.mark.parametrize("head", TASKS, ids=lambda head: head.kind)
+def test_heads_of_tasks_go_both_ways(relative: Relative, head: TaskHead, tmp_path: Path) -> None:
+    config = relative.config
+    state = random_weights(Encoder(config)).state_dict()
+    state = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    state["encoder.embeddings.token.weight"][config.vocab_size :] = 0
+    torch.manual_seed(1)
+    state |= {name: torch.randn(shape) * 0.2 for name, shape in head.shapes(config.hidden_size).items()}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("answerability")}
+    write_folder(tmp_path, config, state, {}, head)
+    kind = architecture(config, state, head)
+    theirs, info = getattr(transformers, kind).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    back = load_pretrained(tmp_path)
+    assert back.head == head
+    assert {name for name in state if not torch.equal(back.state[name], state[name])} == set()
+    is_electra = relative.kind.startswith("Electra")
+    assert kind.startswith("Albert" if is_electra and "pooler.dense.weight" in state else relative.kind[:5])
+
+    batch = packed_examples()
+    given, mask = inputs(config, batch), padded(batch).attention_mask.bool()
+    with torch.no_grad():
+        encoder = Encoder(config).eval()
+        encoder.load_state_dict(back.state_of("encoder"))
+        read = encoder(batch.tokens)[: batch.num_tokens]
+        if "pooler.dense.weight" in state:
+            read = read[batch.tokens.cu_seqlens[: batch.num_examples]]
+            read = torch.tanh(read @ state["pooler.dense.weight"].T + state["pooler.dense.bias"])
+        last = "qa_outputs" if "qa_outputs.weight" in state else "classifier"
+        expected = read @ state[f"{last}.weight"].T + state[f"{last}.bias"]
+        if head.kind == "multiple_choice":
+            found = theirs.eval()(**{name: each.view(2, 3, -1) for name, each in given.items()}).logits.reshape(-1, 1)
+        elif head.kind == "question_answering":
+            out = theirs.eval()(**given)
+            found = torch.stack([out.start_logits, out.end_logits], -1)[mask]
+        else:
+            found = theirs.eval()(**given).logits
+            found = found[mask] if found.dim() == 3 else found
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_pair_heads_stay_what_they_are() -> None:
+    """The labels of sentence order are never written as those of next sentences, nor the other way about."""
+    albert = RELATIVES[1].config
+    as_nsp = MaskedLMWithNSP(albert).state_dict()
+    assert architecture(albert, as_nsp) == "AlbertForMaskedLM"
+    as_sop = MaskedLMWithSOP(CONFIG).state_dict()
+    assert architecture(CONFIG, as_sop) == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize(
+    ("relative", "change", "said"),
+    [
+        (RELATIVES[0], {"hidden_act": "relu"}, "model.position_offset=2, which BERT's classes"),
+        (RELATIVES[3], {"hidden_act": "relu", "is_causal": True}, "model.is_causal=True, which ALBERT's classes"),
+        (RELATIVES[1], {"embedding_size": None}, "model.embedding_size=None, which ALBERT's classes"),
+        (RELATIVES[5], {"use_bias": True}, "model.use_bias=True, which ModernBERT's classes"),
+        (RELATIVES[5], {"is_causal": True}, "model.is_causal=True, which ModernBERT's classes"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Relative) else "",
+)
+def test_models_that_no_class_holds_are_refused(relative: Relative, change: dict[str, Any], said: str) -> None:
+    config = replace(relative.config, **change)
+    with pytest.raises(ValueError, match=said):
+        to_config_json(config, ["mlm_head.bias"])
+
+
+@pytest.mark.parametrize(
+    ("relative", "change", "said"),
+    [
+        (ROBERTA, {"max_position_embeddings": 2}, "leaves no position after the 2 rows that pad_token_id=1 keeps"),
+        (ROBERTA, {"position_embedding_type": "relative_key"}, "'relative_key'; only 'absolute' can be read"),
+        (RELATIVES[1], {"inner_group_num": 2}, "inner_group_num=2; only 1 can be read"),
+        (RELATIVES[1], {"embedding_size": 32}, "embedding_size=32, which is hidden_size"),
+        (RELATIVES[5], {"norm_bias": True}, "norm_bias=True; only False can be read"),
+        (RELATIVES[5], {"norm_eps": "x"}, "has norm_eps='x', which must be a finite number"),
+        (RELATIVES[5], {"classifier_activation": "relu"}, "classifier_activation='relu' and hidden_activation='gelu'"),
+        (
+            RELATIVES[5],
+            {"layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"]},
+            "layer_types that are not at equal distances",
+        ),
+        (RELATIVES[5], {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type='yarn'"),
+        (RELATIVES[3], {"architectures": ["ElectraForSequenceClassification"]}, "ElectraForSequenceClassification,"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Relative) else "",
+)
+def test_folders_that_cannot_be_read_are_one_line(
+    relative: Relative, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    relative.theirs().save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | change))
+    with pytest.raises(ValueError, match=said) as error:
+        load_pretrained(tmp_path)
+    assert "\n" not in str(error.value)
