@@ -57,7 +57,8 @@ class Ablation:
             arguments: Overrides that all runs share.
 
         Raises:
-            SystemExit: with status 1 if a run failed, or with that of a shell for a signal that ended the ablation.
+            SystemExit: with status 1 if a run is missing in the table, or with that of a shell for a signal that ended
+                the ablation.
             ValueError: if the ablation cannot begin.
         """
         check_started_once()
@@ -81,7 +82,7 @@ class Ablation:
             content = self._write()
         outcomes = self._outcomes()
         self._show(content, outcomes)
-        if status or any(outcome.error is not None for outcome in outcomes):
+        if status or any(outcome.status not in _AT_ITS_END for outcome in outcomes):
             sys.exit(status or 1)
         return content
 

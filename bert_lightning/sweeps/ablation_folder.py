@@ -41,19 +41,22 @@ class Measured:
     """What a run was measured to know.
 
     Attributes:
+        run: Digest of the settings of the run.
         examples: Everything that decides the held-out examples, as JSON has it.
         means: Means over the examples.
     """
 
+    run: str
     examples: dict[str, object]
     means: dict[str, float]
 
 
-def read_measured(run_dir: Path, examples: Mapping[str, object]) -> dict[str, float] | None:
-    """Return the held-out means of a run, None if they have not been measured on these examples.
+def read_measured(run_dir: Path, run: str, examples: Mapping[str, object]) -> dict[str, float] | None:
+    """Return the held-out means of a run, None if they have not been measured with these settings.
 
     Args:
         run_dir: Folder of the run.
+        run: Digest of the settings of the run.
         examples: Everything that decides the examples, as JSON has it.
 
     Raises:
@@ -63,7 +66,7 @@ def read_measured(run_dir: Path, examples: Mapping[str, object]) -> dict[str, fl
     if content is None:
         return None
     noted = build(Measured, content, str(run_dir / _HELD_OUT))
-    return noted.means if noted.examples == dict(examples) else None
+    return noted.means if (noted.run, noted.examples) == (run, dict(examples)) else None
 
 
 def write_measured(run_dir: Path, measured: Measured) -> None:
@@ -71,25 +74,33 @@ def write_measured(run_dir: Path, measured: Measured) -> None:
     write_whole(run_dir / _HELD_OUT, json.dumps(asdict(measured), indent=1) + "\n")
 
 
-def check_same_task(folder: Path, settings: Mapping[str, Any], name: str) -> None:
-    """Raise a ValueError if a run was fine-tuned on a task with other settings.
+@dataclass(frozen=True, slots=True)
+class TaskNote:
+    """What a run was fine-tuned with.
 
-    Args:
-        folder: Folder of the fine-tuning.
-        settings: The settings.
-        name: Name of the task in the ablation.
+    Attributes:
+        run: Digest of the settings of the run.
+        settings: Settings of bert-finetune, as JSON has them.
     """
-    noted = _read(folder, _TASK)
-    if noted is not None and noted != dict(settings):
-        raise ValueError(
-            f"hydra.sweeper.tasks.{name} was {noted} in {folder}, and is {dict(settings)}; give the task another name"
-        )
+
+    run: str
+    settings: dict[str, object]
 
 
-def note_task(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Keep the settings that a run is fine-tuned with."""
+def read_task(folder: Path) -> TaskNote | None:
+    """Return what a run was fine-tuned with, None if the fine-tuning has not begun.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    content = _read(folder, _TASK)
+    return None if content is None else build(TaskNote, content, str(folder / _TASK))
+
+
+def write_task(folder: Path, note: TaskNote) -> None:
+    """Keep what a run is fine-tuned with."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / _TASK, json.dumps(settings, indent=1) + "\n")
+    write_whole(folder / _TASK, json.dumps(asdict(note), indent=1) + "\n")
 
 
 def _read(folder: Path, name: str) -> dict[str, Any] | None:

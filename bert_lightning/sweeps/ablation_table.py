@@ -104,9 +104,9 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
         tokens = sum(run["tokens"] for run in measured) / len(measured) / 1e6 if measured else 0.0
         sizes = [str(len(measured)), " to ".join(map(str, dict.fromkeys([*steps[:1], *steps[-1:]]))) or "-"]
         difference = reached["differences"].get(LOSS)
-        cells = [mean_and_spread(metrics[name]) if name in metrics else "-" for name in ALWAYS]
-        against = "-" if difference is None else mean_and_spread(difference, signed=True)
-        tasks = [mean_and_spread(metrics[name]) if name in metrics else "-" for name in chosen]
+        cells = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
+        against = "-" if difference is None else mean_and_spread(difference, 3, signed=True)
+        tasks = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in chosen]
         lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *tasks])
     return lines
 

@@ -1,5 +1,6 @@
 """The runs of an ablation: every variant with every seed, each a point of a sweep."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class VariantRun:
     variant: str
     seed: int
     point: Point
+
+    @property
+    def digest(self) -> str:
+        """Digest of the settings of the run."""
+        return hashlib.sha256(OmegaConf.to_yaml(self.point.settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def plan_variants(

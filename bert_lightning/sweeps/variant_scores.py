@@ -20,10 +20,11 @@ from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.ablation_folder import (
     Measured,
-    check_same_task,
-    note_task,
+    TaskNote,
     read_measured,
+    read_task,
     write_measured,
+    write_task,
 )
 from bert_lightning.sweeps.ablation_settings import AblationSettings, Changes
 from bert_lightning.sweeps.point_process import run_process
@@ -77,8 +78,14 @@ class VariantScores:
 
     def check(self, run: VariantRun) -> None:
         """Raise a ValueError if a run was fine-tuned with other settings than those of the ablation."""
-        for name, task in self._settings.tasks.items():
-            check_same_task(self._task_folder(run, name), task, name)
+        for name in self._settings.tasks:
+            folder = self._task_folder(run, name)
+            noted, wanted = read_task(folder), self._note(run, name)
+            if noted is not None and noted != wanted:
+                raise ValueError(
+                    f"hydra.sweeper.tasks.{name}={wanted.settings}, but {folder} was fine-tuned with {noted.settings}"
+                    f"{'' if noted.run == wanted.run else ' from other pre-training'}; give the task another name"
+                )
 
     def measure(self, run: VariantRun) -> None:
         """Measure what has not been measured of a run that has come to its end.
@@ -88,22 +95,22 @@ class VariantScores:
             PointFailedError: if a fine-tuning has failed.
         """
         run_dir = _run_dir(run)
-        if read_measured(run_dir, self.examples) is None:
+        if read_measured(run_dir, run.digest, self.examples) is None:
             data = self._base.data
             model = load_model(run_dir, self._base.trainer.accelerator)
             size, most = data.validation_micro_batch_size, data.validation_samples
             means = held_out_means(model, self._samples, size, most, min(data.num_workers, 1))
-            write_measured(run_dir, Measured(self.examples, means))
+            write_measured(run_dir, Measured(run.digest, self.examples, means))
         for name, task in self._settings.tasks.items():
             folder = self._task_folder(run, name)
             if FinetunedFolder(folder).read_scores() is None:
                 log.info("%s, seed %d: fine-tuning on %s in %s", run.variant, run.seed, name, folder)
-                note_task(folder, task)
+                write_task(folder, self._note(run, name))
                 run_process([sys.executable, "-m", "bert_lightning.finetune", *self._finetuning(run, name, task)])
 
     def metrics(self, run: VariantRun) -> dict[str, float]:
         """Return what has been measured of a run, by name; nothing before it was measured."""
-        means = read_measured(_run_dir(run), self.examples) or {}
+        means = read_measured(_run_dir(run), run.digest, self.examples) or {}
         metrics = {f"{HELD_OUT}{name}": value for name, value in means.items()}
         for name in self._settings.tasks:
             folder = FinetunedFolder(self._task_folder(run, name))
@@ -123,6 +130,9 @@ class VariantScores:
             if scores is not None:
                 chosen.append(f"{name}/{scores['chosen_by']}")
         return chosen
+
+    def _note(self, run: VariantRun, name: str) -> TaskNote:
+        return TaskNote(run.digest, dict(self._settings.tasks[name]))
 
     @staticmethod
     def _task_folder(run: VariantRun, name: str) -> Path:
