@@ -106,7 +106,7 @@ def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:
     for split in ("train", "dev"):
         rows = [f"{'alpha beta' if row % 2 else 'delta kappa'}\t{row % 2}" for row in range(16)]
         (texts / f"{split}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
-    task: dict[str, Any] = {"task": "classification", "task.path": str(texts), "epochs": 1, "~callbacks.guesses": None}
+    task: dict[str, Any] = {"task": "classification", "task.path": str(texts), "epochs": 1}
     task |= {"data.seq_len": 32, "callbacks.throughput.peak_flops": 1e12}
     content = ablate(tiny, variants={"few": {}}, seeds=1, tasks={"letters": task})
     folder = tmp_path / "runs" / "masks" / "few" / "seed-5"
