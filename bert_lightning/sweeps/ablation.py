@@ -15,7 +15,14 @@ from rich.console import Console
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.ablation_folder import AblationFolder
 from bert_lightning.sweeps.ablation_settings import read_ablation
-from bert_lightning.sweeps.ablation_table import RunRow, ablation_content, as_markdown, as_rich_table, table_lines
+from bert_lightning.sweeps.ablation_table import (
+    RunRow,
+    ablation_content,
+    as_markdown,
+    as_rich_table,
+    explanation,
+    table_lines,
+)
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.outcomes import Outcome, results
 from bert_lightning.sweeps.point_process import PointFailedError
@@ -137,7 +144,7 @@ class Ablation:
 
     def _show(self, content: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
-        console.print(as_rich_table(self._lines(content)))
+        console.print(as_rich_table(self._lines(content), explanation(content)))
         for outcome in outcomes:
             if outcome.status not in _AT_ITS_END:
                 error = f": {outcome.error}" if outcome.error else ""

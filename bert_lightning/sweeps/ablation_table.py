@@ -92,10 +92,10 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
 
     Args:
         content: What `ablation_content` returns.
-        chosen: Metrics of tasks to show besides the held-out ones.
+        chosen: Metrics of tasks to show besides the held-out ones, such as sst2/validation/accuracy.
     """
-    reference = content["reference"]
-    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), f"loss against {reference}", *chosen]
+    tasks = [f"{name.split('/')[0]} {name.split('/')[-1]}" for name in chosen]
+    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), "difference", *tasks]
     lines = [titles]
     for variant, reached in content["variants"].items():
         metrics = reached["metrics"]
@@ -106,8 +106,8 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
         difference = reached["differences"].get(LOSS)
         cells = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
         against = "-" if difference is None else mean_and_spread(difference, 3, signed=True)
-        tasks = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in chosen]
-        lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *tasks])
+        scores = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in chosen]
+        lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *scores])
     return lines
 
 
@@ -115,7 +115,7 @@ def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> s
     """Return the table as a page of Markdown, with the runs that are not in it."""
     titles, *rows = lines
     text = [f"# {content['name']}", "", _row(titles), _row(["---"] * len(titles)), *map(_row, rows), ""]
-    text.append("Mean ± standard deviation over runs; the difference is that of runs with the same seed.")
+    text.append(explanation(content))
     missing = [
         f"- {variant}, seed {seed}: {run['status']}, in `{run['folder']}`"
         for variant, reached in content["variants"].items()
@@ -127,16 +127,23 @@ def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> s
     return "\n".join(text) + "\n"
 
 
+def explanation(content: Mapping[str, Any]) -> str:
+    """Return what the cells of the table are."""
+    difference = f"difference: MLM loss less that of {content['reference']} with the same seed"
+    return f"Mean ± standard deviation over runs; {difference}."
+
+
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def as_rich_table(lines: Sequence[Sequence[str]]) -> Table:
+def as_rich_table(lines: Sequence[Sequence[str]], caption: str) -> Table:
     """Return the table for a console."""
     titles, *rows = lines
-    table = Table(*map(printable, titles))
+    table = Table(*map(printable, titles), caption=caption)
     for row in rows:
         table.add_row(*map(printable, row))
     for column in table.columns:
         column.overflow = "fold"
+    table.columns[0].no_wrap = True
     return table

@@ -26,7 +26,7 @@ from bert_lightning.sweeps.ablation_folder import (
     write_measured,
     write_task,
 )
-from bert_lightning.sweeps.ablation_settings import AblationSettings, Changes
+from bert_lightning.sweeps.ablation_settings import AblationSettings
 from bert_lightning.sweeps.point_process import run_process
 from bert_lightning.sweeps.variant_points import VariantRun, as_overrides
 from data_pipeline.streams.samples import PretrainingSamples
@@ -101,12 +101,17 @@ class VariantScores:
             size, most = data.validation_micro_batch_size, data.validation_samples
             means = held_out_means(model, self._samples, size, most, min(data.num_workers, 1))
             write_measured(run_dir, Measured(run.digest, self.examples, means))
-        for name, task in self._settings.tasks.items():
-            folder = self._task_folder(run, name)
-            if FinetunedFolder(folder).read_scores() is None:
-                log.info("%s, seed %d: fine-tuning on %s in %s", run.variant, run.seed, name, folder)
-                write_task(folder, self._note(run, name))
-                run_process([sys.executable, "-m", "bert_lightning.finetune", *self._finetuning(run, name, task)])
+        for name in self._settings.tasks:
+            if FinetunedFolder(self._task_folder(run, name)).read_scores() is None:
+                self._finetune(run, name)
+
+    def _finetune(self, run: VariantRun, name: str) -> None:
+        folder = self._task_folder(run, name)
+        log.info("%s, seed %d: fine-tuning on %s in %s", run.variant, run.seed, name, folder)
+        write_task(folder, self._note(run, name))
+        run_process([sys.executable, "-m", "bert_lightning.finetune", *self._finetuning(run, name)])
+        if FinetunedFolder(folder).read_scores() is None:
+            raise ValueError(f"{folder} was stopped before its end; the same line goes on with it")
 
     def metrics(self, run: VariantRun) -> dict[str, float]:
         """Return what has been measured of a run, by name; nothing before it was measured."""
@@ -138,10 +143,10 @@ class VariantScores:
     def _task_folder(run: VariantRun, name: str) -> Path:
         return _run_dir(run) / "tasks" / name
 
-    def _finetuning(self, run: VariantRun, name: str, task: Changes) -> list[str]:
+    def _finetuning(self, run: VariantRun, name: str) -> list[str]:
         """Return the overrides of bert-finetune: one seed, that of the run."""
         assert run.point.settings is not None
-        trainer = run.point.settings.trainer
+        task, trainer = self._settings.tasks[name], run.point.settings.trainer
         ours: Mapping[str, Any] = {
             "checkpoint": str(_run_dir(run).absolute()),
             "run_name": f"{run.point.settings.run_name}/tasks/{name}",
@@ -152,7 +157,9 @@ class VariantScores:
             "trainer.accelerator": trainer.accelerator,
             "trainer.precision": trainer.precision,
         }
-        return as_overrides({"task": task["task"], **ours, **{k: v for k, v in task.items() if k != "task"}})
+        return as_overrides(
+            {"task": task["task"], **ours, **{key: value for key, value in task.items() if key != "task"}}
+        )
 
 
 def tokens_read(run_dir: Path) -> int:

@@ -1,6 +1,7 @@
 """Ablations of tiny runs in this process: real settings, real training, no process for each run."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -41,7 +42,13 @@ class HereLauncher:
 
 def compose(loader: object, config: DictConfig, number: int, words: Sequence[str]) -> DictConfig:
     """Return the settings of a run, as `sweeps.composing.compose` does with Hydra's loader."""
-    return compose_config("pretrain", list(words))
+    return _composed(*words).copy()
+
+
+@cache
+def _composed(*words: str) -> DictConfig:
+    """Compose once what an ablation composes when it plans a run, when it trains the run, and at every start."""
+    return compose_config("pretrain", words)
 
 
 def finetune_words(words: Sequence[str]) -> None:
@@ -59,7 +66,7 @@ def ablate(given: Settings, launcher: HereLauncher | None = None, **sweeper: Any
         launcher: Trains the runs.
         sweeper: Settings of hydra.sweeper.
     """
-    held_out = compose_config("pretrain", ["data.path=x", "+pairs@held_out=doc_sentences"]).held_out
+    held_out = _composed("data.path=x", "+pairs@held_out=doc_sentences").held_out
     settings = {"seeds": 2, "tasks": None, "held_out": held_out} | sweeper
     logging = {"version": 1, "disable_existing_loggers": False, "root": {"level": "INFO"}}
     hydra = {"hydra_logging": logging, "verbose": False, "runtime": {"choices": {"logger": "csv"}}}
