@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.untrusted.typed_fields import shown
 from data_pipeline.whole_numbers import check_whole_number

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from bert_lightning.models.useful_flops import step_flops
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.variant_points import as_overrides

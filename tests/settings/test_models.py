@@ -21,7 +21,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from tests.support.configs import compose_config
 
 # Millions of parameters: Turc et al. (2019) for the first five; Devlin et al. (2019) round BERT-large to 340.

@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from bert_lightning.finetuning.split_sources import SplitFiles
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.task_settings import FILE_KEYS, TRAINING_KEYS, known_settings
 from tests.support.configs import compose_config
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:

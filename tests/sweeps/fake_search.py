@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.trial import MAX_STEPS, PRUNED
 from bert_lightning.reports.trial_row import TrialRow
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
 from bert_lightning.sweeps.search import Search
 

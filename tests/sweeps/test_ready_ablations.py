@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.variant_points import VariantRun, plan_variants

@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from bert_lightning.reports.trial_row import COMPLETE, TrialRow
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.sweeps.winner import as_config, command
 
 OVERRIDES = [
