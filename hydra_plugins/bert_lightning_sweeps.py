@@ -13,39 +13,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class PointSweeper(Sweeper):
-    """All combinations of the values that are swept, each in a folder of its own.
-
-    Args:
-        params: Overrides by key, beside those of the command line.
-    """
-
-    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
-        self.params = dict(params or {})
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take over what Hydra gives a sweeper."""
-        from hydra.core.plugins import Plugins
-
-        self.hydra_context = hydra_context
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Run the sweep."""
-        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-
-        from bert_lightning.sweeps.sweep import Sweep
-
-        one_by_one = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
-        sweep = Sweep(self.hydra_context, self.config, self.launcher, one_by_one)
-        return sweep.run([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-
-
-class OptunaSweeper(Sweeper):
-    """Trials that Optuna suggests, until there are enough of them; conf/hydra/sweeper/optuna.yaml has the settings.
+class _LaunchingSweeper(Sweeper):
+    """A sweeper with its settings and its launcher; a subclass sweeps.
 
     Args:
         params: Overrides by key, beside those of the command line.
@@ -66,18 +35,57 @@ class OptunaSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Run the search."""
+    def _runs_one_by_one(self) -> bool:
+        """Return whether the launcher runs one job after another, in this thread."""
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
+        return isinstance(self.launcher, ProcessLauncher | BasicLauncher)
+
+    def _overrides(self, arguments: Sequence[str]) -> list[str]:
+        return [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+
+
+class PointSweeper(_LaunchingSweeper):
+    """All combinations of the values that are swept, each in a folder of its own.
+
+    Args:
+        params: Overrides by key, beside those of the command line.
+    """
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        super().__init__(params)
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Run the sweep."""
+        from bert_lightning.sweeps.sweep import Sweep
+
+        sweep = Sweep(self.hydra_context, self.config, self.launcher, self._runs_one_by_one())
+        return sweep.run(self._overrides(arguments))
+
+
+class OptunaSweeper(_LaunchingSweeper):
+    """Trials that Optuna suggests, until there are enough of them; conf/hydra/sweeper/optuna.yaml has the settings."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the search."""
         from bert_lightning.settings.sweep_folder import import_optuna
 
         import_optuna()
         from bert_lightning.sweeps.search import Search
 
-        in_turn = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
-        search = Search(self.hydra_context, self.config, self.launcher, in_turn, self.settings)
-        return search.run([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        search = Search(self.hydra_context, self.config, self.launcher, self._runs_one_by_one(), self.settings)
+        return search.run(self._overrides(arguments))
+
+
+class AblationSweeper(_LaunchingSweeper):
+    """Named settings, each trained with several seeds, and a table; see conf/hydra/sweeper/ablation.yaml."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the ablation."""
+        from bert_lightning.sweeps.ablation import Ablation
+
+        ablation = Ablation(self.hydra_context, self.config, self.launcher, self._runs_one_by_one(), self.settings)
+        return ablation.run(self._overrides(arguments))
 
 
 class ProcessLauncher(Launcher):
@@ -101,7 +109,7 @@ class ProcessLauncher(Launcher):
             settings = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             job = JobReturn(overrides=filter_overrides(overrides), cfg=settings)
             try:
-                run_point([*of_hydra, f"hydra.job.num={number}"], overrides)
+                run_point([*of_hydra, "hydra.mode=RUN", f"hydra.job.num={number}"], overrides)
                 job.status, job.return_value = JobStatus.COMPLETED, results(Path(settings.run_dir)).last_loss
             except PointFailedError as error:
                 job.status, job.return_value = JobStatus.FAILED, error

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.metrics.over_seeds import over_seeds
 from bert_lightning.settings.finetuned_folder import SCORES, FinetunedFolder
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
 from data_pipeline.untrusted.typed_fields import build
@@ -92,13 +92,8 @@ def summary(seeds: Sequence[SeedScores]) -> dict[str, Any]:
     """
     metrics = {}
     for name in seeds[0].metrics:
-        values = [each.metrics[name] for each in seeds]
-        metrics[name] = {
-            "mean": statistics.fmean(values),
-            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
-            "values": {str(each.seed): each.metrics[name] for each in seeds},
-            "examples": seeds[0].examples[name.partition("/")[0]],
-        }
+        values = over_seeds({str(each.seed): each.metrics[name] for each in seeds})
+        metrics[name] = {**values, "examples": seeds[0].examples[name.partition("/")[0]]}
     return metrics
 
 

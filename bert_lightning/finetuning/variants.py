@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
+from bert_lightning.metrics.over_seeds import mean_and_spread
 from bert_lightning.settings.config import filled_in
 from bert_lightning.settings.run_folder import write_whole
 from data_pipeline.untrusted.typed_fields import shown
@@ -48,10 +49,5 @@ def write_variants(path: Path, results: Results, chosen_by: str) -> Table:
     metrics = [name for name in next(iter(results.values())) if name.partition("/")[2] == chosen_by]
     table = Table("variant", *metrics)
     for name, reached in results.items():
-        table.add_row(name, *(_shown(reached[metric]) for metric in metrics))
+        table.add_row(name, *(mean_and_spread(reached[metric]) for metric in metrics))
     return table
-
-
-def _shown(metric: Mapping[str, Any]) -> str:
-    spread = metric["standard_deviation"]
-    return f"{metric['mean']:.4f}" + ("" if spread is None else f" +- {spread:.4f}")

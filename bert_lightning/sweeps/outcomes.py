@@ -11,6 +11,8 @@ from rich.table import Table
 
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.settings.config import filled_in
+from bert_lightning.settings.phase_settings import FROM_DATA, complete_phases
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from bert_lightning.sweeps.points import Point
 from data_pipeline.untrusted.escaping import printable
@@ -84,9 +86,20 @@ def is_finished(settings: DictConfig) -> bool:
     folder = RunFolder(settings.run_dir)
     if not has_come_to_its_end(settings) or not folder.config.exists():
         return False
-    before, now = (_flat(OmegaConf.to_container(each)) for each in (OmegaConf.load(folder.config), settings))
+    noted = OmegaConf.load(folder.config)
+    before, now = (_flat(OmegaConf.to_container(each)) for each in (noted, _with_phases(settings, noted)))
     filled_in = {*FILLED_IN, *(STEPS if settings.trainer.get("max_tokens") is not None else ())}
     return all(before.get(key) == now.get(key) for key in {*before, *now} - filled_in)
+
+
+def _with_phases(settings: DictConfig, noted: Any) -> DictConfig:
+    """Return settings with complete phases, as a run notes them; as they are if they have none."""
+    if settings.get("phases") is None:
+        return settings
+    has_budget = settings.trainer.get("max_tokens") is not None
+    steps = {"trainer": {"max_steps": noted.trainer.max_steps}} if has_budget else {}
+    phases = complete_phases(filled_in(settings, steps))
+    return filled_in(settings, {"phases": phases, "data": {name: phases[-1][name] for name in FROM_DATA}})
 
 
 def _flat(group: Any, prefix: str = "") -> dict[str, Any]:

@@ -33,13 +33,22 @@ class PointKilledError(PointFailedError):
 
 
 def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
-    """Run one point and wait for its end.
-
-    A signal to this process is passed on, so that the point saves. After the end of the point it ends the sweep.
+    """Run one point and wait for its end, as `run_process` does.
 
     Args:
         hydra_overrides: Overrides of Hydra's settings.
         overrides: Overrides of the point.
+    """
+    run_process([*_program(), *hydra_overrides, *overrides])
+
+
+def run_process(words: Sequence[str]) -> None:
+    """Run a command and wait for its end.
+
+    A signal to this process is passed on, so that the run saves. After the end of the run it ends the sweep.
+
+    Args:
+        words: The command line.
 
     Raises:
         PointFailedError: if the process ends with another status than 0; a `PointKilledError` if a signal ended it.
@@ -47,7 +56,7 @@ def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
         SystemExit: after another signal, with the status that a shell gives it.
     """
     with as_asked():
-        process = subprocess.Popen([*_program(), *hydra_overrides, *overrides], stderr=subprocess.PIPE)
+        process = subprocess.Popen(words, stderr=subprocess.PIPE)
     with _passing_on(process) as received:
         assert process.stderr is not None
         lines = _Lines(process.stderr)

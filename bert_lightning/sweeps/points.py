@@ -101,7 +101,7 @@ def plan_points(overrides: Sequence[Override], compose: Callable[[int, Sequence[
             points.append(Point(number, shown, tuple(combination), error=" ".join(str(error).split())))
     if first_error is not None and all(point.error for point in points):
         raise first_error
-    _check_folders(points)
+    check_folders(points)
     return points
 
 
@@ -112,7 +112,8 @@ def _run_name(settings: DictConfig, differing: Mapping[str, str]) -> str:
     return str(settings.run_name) if named_by_user or not differing else f"{settings.run_name}/{point_name(differing)}"
 
 
-def _check_folders(points: Sequence[Point]) -> None:
+def check_folders(points: Sequence[Point]) -> None:
+    """Raise a ValueError if two points would train in one folder."""
     holders: dict[Path, Point] = {}
     for point in points:
         if point.run_dir is None:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log
@@ -35,13 +35,22 @@ class Sweep:
         config: The config of the sweep, without the overrides that are swept.
         launcher: Runs points.
         one_by_one: Whether the launcher runs one point after another in any case; then it gets one at a time.
+        after: Called with every point that has come to its end with its own settings, at this start or before.
     """
 
-    def __init__(self, context: HydraContext, config: DictConfig, launcher: Launcher, one_by_one: bool) -> None:
+    def __init__(
+        self,
+        context: HydraContext,
+        config: DictConfig,
+        launcher: Launcher,
+        one_by_one: bool,
+        after: Callable[[Point], None] = lambda point: None,
+    ) -> None:
         self._loader = context.config_loader
         self._config = config
         self._launcher = launcher
         self._one_by_one = one_by_one
+        self._after = after
         self._returns: dict[int, JobReturn] = {}
         self._finished_before: set[int] = set()
         self._finished_otherwise: set[int] = set()
@@ -60,8 +69,8 @@ class Sweep:
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         parser = OverridesParser.create(config_loader=self._loader)
         points = plan_points(parser.parse_overrides(list(arguments)), self._compose)
-        status = self._launch(points)
-        outcomes = [self._outcome(point) for point in points]
+        status = self.launch(points)
+        outcomes = self.outcomes(points)
         self._show(outcomes)
         if status or any(outcome.status == "failed" for outcome in outcomes):
             sys.exit(status or 1)
@@ -70,14 +79,28 @@ class Sweep:
     def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
         return compose(self._loader, self._config, number, overrides)
 
-    def _launch(self, points: Sequence[Point]) -> int:
+    def launch(self, points: Sequence[Point]) -> int:
         """Run the points that are not finished; returns the exit status that a signal asks for, else 0."""
+        try:
+            self._launch(points)
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 1
+        return 0
+
+    def outcomes(self, points: Sequence[Point]) -> list[Outcome]:
+        """Return what has become of points."""
+        return [self._outcome(point) for point in points]
+
+    def _launch(self, points: Sequence[Point]) -> None:
         waiting = []
         for point in points:
             if point.settings is None:
                 log.info("point %d of %d: %s: %s", point.number + 1, len(points), point.swept, point.error)
             elif point.settings.resume == "auto" and is_finished(point.settings):
                 self._finished_before.add(point.number)
+                self._after(point)
             else:
                 waiting.append(point)
                 if has_come_to_its_end(point.settings):
@@ -86,14 +109,11 @@ class Sweep:
         for batch in batches:
             for point in batch:
                 log.info("point %d of %d: %s in %s", point.number + 1, len(points), point.swept, point.run_dir)
-            try:
-                returned = self._launcher.launch([list(point.overrides) for point in batch], batch[0].number)
-            except KeyboardInterrupt:
-                return 128 + signal.SIGINT
-            except SystemExit as stop:
-                return stop.code if isinstance(stop.code, int) else 1
+            returned = self._launcher.launch([list(point.overrides) for point in batch], batch[0].number)
             self._returns.update((point.number, each) for point, each in zip(batch, returned, strict=True))
-        return 0
+            for point in batch:
+                if self._outcome(point).status == "finished":
+                    self._after(point)
 
     def _outcome(self, point: Point) -> Outcome:
         if point.settings is None or point.run_dir is None:

@@ -48,6 +48,19 @@ def test_a_run_is_finished_if_the_same_settings_came_to_the_last_step(trained: P
     assert not is_finished(settings_in(trained))
 
 
+def test_phases_are_compared_as_a_run_completes_them(trained: Path) -> None:
+    """The folder of a run has all settings of every phase, and the command line those that it changes."""
+    sizes = {"global_batch_size": 8, "micro_batch_size": 4}
+    data = sizes | {"seq_len": 24}
+    asked = [{"seq_len": 16, "share": 0.5}, {}]
+    phases = [{"steps": 5, "seq_len": 16} | sizes, {"steps": 5, "seq_len": 24} | sizes]
+    (trained / "config.yaml").write_text(OmegaConf.to_yaml(settings_in(trained, data=data, phases=phases)))
+    assert is_finished(settings_in(trained, data=data, phases=asked))
+    assert not is_finished(settings_in(trained, data=data, phases=[{"seq_len": 16, "share": 0.4}, {}]))
+    assert not is_finished(settings_in(trained, data=data | {"seq_len": 32}, phases=asked))
+    assert not is_finished(settings_in(trained, data=data, phases=None))
+
+
 def test_results_are_those_of_the_folder(trained: Path, tmp_path: Path) -> None:
     assert results(trained) == Results(10, 3.0, 2.5)
     assert results(tmp_path / "nothing") == Results(0, None, None)

@@ -18,7 +18,7 @@ from bert_lightning.benchmark import benchmark, resolved
 from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.metrics.metrics_log import read_rows
 from bert_lightning.pretrain import pretrain
-from bert_lightning.settings.config import CONF_DIR
+from bert_lightning.settings.conf_files import CONF_DIR
 from gpu_session import checks
 from gpu_session.no_waiting import NoWaiting
 from gpu_session.records import ROOT, Record

@@ -1,0 +1,149 @@
+"""What an ablation has reached so far: the content of ablation.json, and the same as a table to read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from bert_lightning.metrics.over_seeds import mean_and_spread, over_seeds, paired_differences
+from bert_lightning.sweeps.ablation_settings import Changes
+from data_pipeline.untrusted.escaping import printable
+
+LOSS = "held_out/mlm_loss"
+ALWAYS = {LOSS: "MLM loss", "held_out/mlm_accuracy": "MLM accuracy"}
+"""Metrics that every table shows, and their titles."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of an ablation.
+
+    Attributes:
+        variant: Name of the variant.
+        seed: The seed.
+        folder: Folder of the run.
+        status: What has become of the run, and why it failed.
+        steps: Optimizer steps.
+        tokens: Real tokens that were read.
+        metrics: What was measured, by name; nothing before the end of the run.
+    """
+
+    variant: str
+    seed: int
+    folder: str
+    status: str
+    steps: int
+    tokens: int
+    metrics: Mapping[str, float]
+
+
+def ablation_content(
+    name: str, variants: Mapping[str, Changes], rows: Sequence[RunRow], held_out: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return the content of ablation.json.
+
+    Args:
+        name: Name of the ablation.
+        variants: Changes of each variant, the one that the others are compared with first.
+        rows: The runs.
+        held_out: What decides the held-out examples.
+    """
+    reference = next(iter(variants))
+    values = {variant: _values(rows, variant) for variant in variants}
+    return {
+        "name": name,
+        "seeds": sorted({row.seed for row in rows}),
+        "reference": reference,
+        "held_out": held_out,
+        "variants": {
+            variant: {
+                "changes": changes,
+                "runs": {str(row.seed): _run(row) for row in rows if row.variant == variant},
+                "metrics": {metric: over_seeds(each) for metric, each in values[variant].items()},
+                "differences": {
+                    metric: difference
+                    for metric, each in values[variant].items()
+                    if variant != reference
+                    and (difference := paired_differences(each, values[reference].get(metric, {}))) is not None
+                },
+            }
+            for variant, changes in variants.items()
+        },
+    }
+
+
+def _values(rows: Sequence[RunRow], variant: str) -> dict[str, dict[str, float]]:
+    """Return the values of every metric of a variant, by seed."""
+    values: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.variant == variant:
+            for metric, value in row.metrics.items():
+                values.setdefault(metric, {})[str(row.seed)] = value
+    return values
+
+
+def _run(row: RunRow) -> dict[str, Any]:
+    return {"folder": row.folder, "status": row.status, "steps": row.steps, "tokens": row.tokens}
+
+
+def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[str]]:
+    """Return the cells of the table, the titles first.
+
+    Args:
+        content: What `ablation_content` returns.
+        chosen: Metrics of tasks to show besides the held-out ones, such as sst2/validation/accuracy.
+    """
+    tasks = [f"{name.split('/')[0]} {name.split('/')[-1]}" for name in chosen]
+    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), "difference", *tasks]
+    lines = [titles]
+    for variant, reached in content["variants"].items():
+        metrics = reached["metrics"]
+        measured = [run for seed, run in reached["runs"].items() if seed in metrics.get(LOSS, {"values": {}})["values"]]
+        steps = sorted({run["steps"] for run in measured})
+        tokens = sum(run["tokens"] for run in measured) / len(measured) / 1e6 if measured else 0.0
+        sizes = [str(len(measured)), " to ".join(map(str, dict.fromkeys([*steps[:1], *steps[-1:]]))) or "-"]
+        difference = reached["differences"].get(LOSS)
+        cells = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
+        against = "-" if difference is None else mean_and_spread(difference, 3, signed=True)
+        scores = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in chosen]
+        lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *scores])
+    return lines
+
+
+def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> str:
+    """Return the table as a page of Markdown, with the runs that are not in it."""
+    titles, *rows = lines
+    text = [f"# {content['name']}", "", _row(titles), _row(["---"] * len(titles)), *map(_row, rows), ""]
+    text.append(explanation(content))
+    missing = [
+        f"- {variant}, seed {seed}: {run['status']}, in `{run['folder']}`"
+        for variant, reached in content["variants"].items()
+        for seed, run in reached["runs"].items()
+        if seed not in reached["metrics"].get(LOSS, {"values": {}})["values"]
+    ]
+    if missing:
+        text += ["", "Runs that are not in the table:", "", *missing]
+    return "\n".join(text) + "\n"
+
+
+def explanation(content: Mapping[str, Any]) -> str:
+    """Return what the cells of the table are."""
+    difference = f"difference: MLM loss less that of {content['reference']} with the same seed"
+    return f"Mean ± standard deviation over runs; {difference}."
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def as_rich_table(lines: Sequence[Sequence[str]], caption: str) -> Table:
+    """Return the table for a console."""
+    titles, *rows = lines
+    table = Table(*map(printable, titles), caption=caption)
+    for row in rows:
+        table.add_row(*map(printable, row))
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    return table
