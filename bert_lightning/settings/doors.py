@@ -18,8 +18,8 @@ MODULES = {"inspect": "inspect_stream", "report": "report_runs"}
 
 def __getattr__(command: str) -> Callable[[], None]:
     """Return the main function of the script bert-<command>, with an underscore for a hyphen."""
-    if command.startswith("__"):
-        raise AttributeError(command)
+    if command not in MODULES and not _conf(command).exists():
+        raise AttributeError(f"module {__name__!r} has no attribute {command!r}")
     return partial(_open, command)
 
 
@@ -34,10 +34,13 @@ def _open(command: str) -> None:
 
 def answer(command: str, words: Sequence[str]) -> str | None:
     """Return what a command says without running: its help or the versions; None if it was asked for neither."""
-    has_page = (Path(CONF_DIR) / f"{command}.yaml").exists()
-    if has_page and ("--help" in words or "-h" in words):
+    if _conf(command).exists() and ("--help" in words or "-h" in words):
         return help_page(command, words, shutil.get_terminal_size().columns)
     if "--version" in words:
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning"))
         return f"bert-lightning {metadata.version('bert-lightning')} ({versions}, Python {python_version()})"
     return None
+
+
+def _conf(command: str) -> Path:
+    return Path(CONF_DIR) / f"{command}.yaml"

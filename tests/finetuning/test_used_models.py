@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload
 from bert_lightning.evaluate import evaluate
 from bert_lightning.predict import predict
-from data_pipeline.tokenizers.tokenizer import tokenizer_files, train_wordpiece
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.finetuning.scored import SEQ_LEN, Scored, make_task, score
 from tests.finetuning.tiny_task import lines
 from tests.support.runs import compose_here

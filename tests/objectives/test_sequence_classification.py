@@ -14,7 +14,7 @@ from bert_lightning.objectives.sequence_classification import (
 )
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples, EncodedTargets
-from tests.objectives.task_batches import (
+from tests.support.task_batches import (
     CONFIG,
     LENGTHS,
     assert_same_gradients,
