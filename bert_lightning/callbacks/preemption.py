@@ -89,9 +89,9 @@ class Preemption(Checkpoint):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and number in self._own:
             os._exit(INTERRUPTED)
+        self._own.add(number)  # before the words, which a second Ctrl-C may interrupt
         if number == signal.SIGINT and self._speaks:
             os.write(2, b"\ninterrupted: the run finishes its step, saves and ends; Ctrl-C again ends it at once\n")
-        self._own.add(number)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Stop after this step if a rank was signaled before the last one; a validation is left to the next launch."""

@@ -67,7 +67,7 @@ class Pretrained:
     @property
     def absent_heads(self) -> list[str]:
         """The heads of BERT's pre-training without weights; the head for pairs may be of either kind."""
-        heads = [head for head in HEADS if not head.startswith("sop_head")]
+        heads = [head for head in HEADS if not head.startswith(("sop_head", "rtd_head"))]
         return [head for head in heads if not any(map(self.state_of, (head, head.replace("nsp_", "sop_"))))]
 
     def state_of(self, module: str) -> dict[str, Tensor]:

@@ -116,7 +116,7 @@ def test_examples_without_the_labels_of_the_objective_are_refused() -> None:
 class TokenTags(MaskedLM):
     """Learns another thing besides, as transformers' BERT for pre-training does not."""
 
-    def target_names(self) -> set[str]:
+    def learned(self) -> set[str]:
         return {"mlm", "tags"}
 
 

@@ -44,12 +44,14 @@ def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) 
     assert trainer.global_step == 60
     assert {path.name for path in run_dir.iterdir()} == {
         ".lock",
+        "about.json",
         "checkpoints",
         "config.yaml",
         "metrics.csv",
         "quantities.json",
         "report.html",
         "run.log",
+        "tables",
     }
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == [
         "step-0000055.ckpt",

@@ -508,7 +508,7 @@ def test_wrong_commands_are_one_line_and_leave_nothing(tmp_path: Path, command: 
         (["corpus=wikipedia_dump", f"corpus.path={source}"], "names no file that this corpus reads; it has *.txt"),
         (["corpus=text", f"corpus.path={source}", f"tokenizer.path={vocabulary}"], "the vocabulary has no [MASK]"),
         (["corpus=text", f"corpus.path={source}", "corpus.pth=1"], "corpus.pth"),
-        (["corpus=nothing"], "corpus/nothing"),
+        (["corpus=nothing"], "there is no corpus=nothing; there are bookcorpus, books, csv"),
         (["corpus=text"], "corpus.path"),
         (
             ["corpus=text", f"corpus.path={source}", "shard_tokens=many"],
