@@ -106,6 +106,7 @@ def test_keys_reach_sbatch_and_large_jobs_become_several_arrays(cluster: Path, t
         assert f"#SBATCH --{line}\n" in scripts[0]
 
 
+@pytest.mark.slow
 def test_a_preparation_on_slurm_is_the_local_one_and_names_what_it_cannot_read(cluster: Path, tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text", files=4)
     arguments = [
