@@ -54,8 +54,9 @@ class Group:
 
     @property
     def options(self) -> list[str]:
-        """The names of the options."""
-        return sorted(path.stem for path in (Path(CONF_DIR) / self.name).glob("*.yaml"))
+        """The names of the options, those in folders of the group too."""
+        folder = Path(CONF_DIR) / self.name
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
     def file(self, option: str | None) -> "ConfFile":
         """Return the file of an option."""

@@ -10,7 +10,7 @@ from bert_lightning.settings.conf_files import CONF_DIR, ConfFile, Group, Settin
 from bert_lightning.settings.help_page import chosen_groups
 
 NO_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct full_key: (\S+)")
-NO_OPTION = re.compile(r"Could not find '([^']+)/([^'/]+)'")
+NO_OPTION = re.compile(r"Could not find '([^']+)'")
 NO_VALUE = re.compile(r"Missing mandatory value: (\S+)")
 NO_CHOICE = re.compile(r"You must specify '([^']+)'")
 
@@ -27,7 +27,8 @@ def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
     groups = chosen_groups(file, words)
     help_of = f"bert-{command.replace('_', '-')} --help"
     if match := NO_OPTION.search(message):
-        return _no_option(match[1], match[2], groups)
+        group = next((group for group in groups if match[1].startswith(f"{group.name}/")), None)
+        return message if group is None else _no_option(group, match[1].removeprefix(f"{group.name}/"))
     if match := NO_CHOICE.search(message):
         return _no_choice(match[1], groups, help_of)
     if match := NO_KEY.search(message):
@@ -43,9 +44,9 @@ def _no_value(key: str, file: ConfFile, groups: Iterable[Group]) -> str:
     return f"{key} must be given{f': {about}' if about else ''}"
 
 
-def _no_option(name: str, option: str, groups: Iterable[Group]) -> str:
-    options = next((group.options for group in groups if group.name == name), [])
-    return f"there is no {name}={option}{_did_you_mean(option, options, f'{name}=')}; there are {', '.join(options)}"
+def _no_option(group: Group, option: str) -> str:
+    nearest = _did_you_mean(option, group.options, f"{group.name}=")
+    return f"there is no {group.name}={option}{nearest}; there are {', '.join(group.options)}"
 
 
 def _no_choice(name: str, groups: Iterable[Group], help_of: str) -> str:

@@ -52,6 +52,12 @@ def test_the_nearest_option_is_named() -> None:
     )
 
 
+def test_an_option_in_a_folder_is_found() -> None:
+    message = said("pretrain", "experiment=ablations/maskin_rate")
+    assert "experiment=ablations/maskin_rate: did you mean experiment=ablations/masking_rate?" in message
+    assert "'hydra/sweeper/nothing'" in said("pretrain", "hydra/sweeper=nothing")
+
+
 def test_a_corpus_is_asked_for() -> None:
     assert said("prepare", "corpus.path=x").startswith("corpus must be given: corpus=<option> with one of bookcorpus, ")
 
