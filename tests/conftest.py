@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 # One thread a process: the threads of several processes that wait for each other in spin loops slow each other 30-fold.
@@ -13,6 +14,15 @@ from tokenizers import Tokenizer
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.settings import TINY, Settings
 from tests.support.texts import tiny_texts, write_prepared
+
+KERNELS = ("attention_kernels.py", "fused_attention.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the doctests of the kernels for GPUs out where there is no Triton; all other modules must import."""
+    if find_spec("triton") is None:
+        kernels = [config.rootpath / "bert_lightning/models" / name for name in KERNELS]
+        config.option.ignore = [*(config.option.ignore or []), *map(str, kernels)]
 
 
 @pytest.fixture(autouse=True)
