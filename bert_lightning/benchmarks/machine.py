@@ -2,12 +2,11 @@
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
 import torch
 
 from bert_lightning.settings.run_facts import commit
-from data_pipeline.processes.processors import num_processors
+from data_pipeline.processes.processors import num_processors, processor_name
 
 PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "numpy")
 
@@ -15,21 +14,13 @@ PACKAGES = ("torch", "lightning", "transformers", "webdataset", "tokenizers", "n
 def machine() -> dict[str, object]:
     """Return the facts to quote with a figure."""
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": num_processors(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": commit(),
     }
-
-
-def _processor() -> str:
-    """Return the name of the processor as Linux gives it, else as Python does."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

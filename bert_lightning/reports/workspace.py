@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.settings.run_folder import write_whole
+from data_pipeline.internals import check_internal
 from data_pipeline.untrusted.escaping import printable
+
+CHECKED_WITH = "wandb-workspaces 0.4.13"
+"""Package and version in which the meaning of its private names was read."""
 
 
 def import_workspaces() -> Any:
@@ -64,6 +68,7 @@ def make_workspace(entity: str, project: str, name: str, sections: Sequence[Any]
 
 def write_view(workspace: Any, output: Path) -> None:
     """Write what a workspace would save, as JSON."""
+    check_internal(workspace, "_to_model", CHECKED_WITH)
     view = workspace._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     write_whole(output, json.dumps(view, indent=1) + "\n")
 
@@ -78,6 +83,8 @@ def save_workspace(workspace: Any, url: str | None) -> str:
     Raises:
         ValueError: if there is no such view, or W&B does not save it.
     """
+    for internal in ("_internal_name", "_internal_id"):
+        check_internal(workspace, internal, CHECKED_WITH)
     try:
         if url is not None:
             before = import_workspaces().Workspace.from_url(url)

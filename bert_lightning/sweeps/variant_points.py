@@ -58,7 +58,7 @@ def plan_variants(
     runs: list[VariantRun] = []
     for seed in seeds:
         for variant, changes in variants.items():
-            name = f"run_name='{run_name}/{variant}/seed-{seed}'"
+            name = f"run_name={in_hydras_words(f'{run_name}/{variant}/seed-{seed}')}"
             overrides = (*fixed, *as_overrides(changes), f"seed={seed}", name, "resume=auto")
             try:
                 settings = compose(len(runs), overrides)

@@ -7,20 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family, TaskClass
-from bert_lightning.checkpoints.task_head import (
-    CLASSIFIER,
-    MULTIPLE_CHOICE,
-    POOLER,
-    QA_OUTPUTS,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-    TaskHead,
-)
+from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family, task_classes
+from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER, TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
-
-_POOLED = {POOLER: "albert.pooler", CLASSIFIER: "classifier"}
 
 
 class Albert(Family):
@@ -78,12 +67,7 @@ ALBERT = Albert(
         (("mlm_head",), "AlbertForMaskedLM"),
         ((), "AlbertModel"),
     ),
-    tasks={
-        SEQUENCE_CLASSIFICATION: TaskClass("AlbertForSequenceClassification", _POOLED),
-        TOKEN_CLASSIFICATION: TaskClass("AlbertForTokenClassification", {CLASSIFIER: "classifier"}),
-        MULTIPLE_CHOICE: TaskClass("AlbertForMultipleChoice", _POOLED),
-        QUESTION_ANSWERING: TaskClass("AlbertForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
-    },
+    tasks=task_classes("Albert", {POOLER: "albert.pooler", CLASSIFIER: "classifier"}),
     pooler="pooler",
     copies={
         "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",

@@ -1,18 +1,7 @@
 """BERT (Devlin et al., 2019) in transformers."""
 
-from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
-from bert_lightning.checkpoints.task_head import (
-    CLASSIFIER,
-    MULTIPLE_CHOICE,
-    POOLER,
-    QA_OUTPUTS,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-)
-
-_POOLED = {POOLER: "bert.pooler.dense", CLASSIFIER: "classifier"}
-
+from bert_lightning.checkpoints.huggingface.family import Family, task_classes
+from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER
 
 BERT = Family(
     title="BERT",
@@ -33,12 +22,7 @@ BERT = Family(
         (("mlm_head",), "BertForMaskedLM"),
         ((), "BertModel"),
     ),
-    tasks={
-        SEQUENCE_CLASSIFICATION: TaskClass("BertForSequenceClassification", _POOLED),
-        TOKEN_CLASSIFICATION: TaskClass("BertForTokenClassification", {CLASSIFIER: "classifier"}),
-        MULTIPLE_CHOICE: TaskClass("BertForMultipleChoice", _POOLED),
-        QUESTION_ANSWERING: TaskClass("BertForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
-    },
+    tasks=task_classes("Bert", {POOLER: "bert.pooler.dense", CLASSIFIER: "classifier"}),
     copies={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

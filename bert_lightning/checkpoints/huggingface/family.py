@@ -10,7 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.task_head import (
+    CLASSIFIER,
+    MULTIPLE_CHOICE,
+    QA_OUTPUTS,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    TaskHead,
+)
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.typed_fields import build, listed, shown
@@ -47,6 +55,22 @@ class TaskClass:
 
     name: str
     modules: Names
+
+
+def task_classes(title: str, pooled: Names, choice: Names | None = None) -> dict[str, TaskClass]:
+    """Return the four classes for tasks that most families have.
+
+    Args:
+        title: Beginning of the names of the classes.
+        pooled: The modules of a head for whole texts.
+        choice: Those of a head for multiple choice; None for the same.
+    """
+    return {
+        SEQUENCE_CLASSIFICATION: TaskClass(f"{title}ForSequenceClassification", pooled),
+        TOKEN_CLASSIFICATION: TaskClass(f"{title}ForTokenClassification", {CLASSIFIER: "classifier"}),
+        MULTIPLE_CHOICE: TaskClass(f"{title}ForMultipleChoice", choice or pooled),
+        QUESTION_ANSWERING: TaskClass(f"{title}ForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,16 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
-from bert_lightning.checkpoints.task_head import (
-    CLASSIFIER,
-    MULTIPLE_CHOICE,
-    POOLER,
-    QA_OUTPUTS,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-)
+from bert_lightning.checkpoints.huggingface.family import Family, task_classes
+from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER
 from bert_lightning.models.encoder_config import EncoderConfig
 
 _POSITIONS, _SEGMENTS = "encoder.embeddings.position.weight", "encoder.embeddings.segment.weight"
@@ -79,12 +71,7 @@ ROBERTA = Roberta(
     heads={"mlm_head.transform": "lm_head.dense", "mlm_head.norm": "lm_head.layer_norm", "mlm_head": "lm_head"},
     left_out=("nsp_head", "sop_head"),
     classes=((("mlm_head",), "RobertaForMaskedLM"), ((), "RobertaModel")),
-    tasks={
-        SEQUENCE_CLASSIFICATION: TaskClass("RobertaForSequenceClassification", _CLASSIFIER),
-        TOKEN_CLASSIFICATION: TaskClass("RobertaForTokenClassification", {CLASSIFIER: "classifier"}),
-        MULTIPLE_CHOICE: TaskClass("RobertaForMultipleChoice", _CHOICE),
-        QUESTION_ANSWERING: TaskClass("RobertaForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
-    },
+    tasks=task_classes("Roberta", _CLASSIFIER, _CHOICE),
     copies={
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
