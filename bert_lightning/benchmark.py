@@ -19,6 +19,7 @@ from bert_lightning.execution.float8 import check_float8, quieten_torchao
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
 from bert_lightning.settings.task_settings import known_settings
+from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.streams.packed_shape import PackedShape
 
 WIDTH = 180
@@ -45,7 +46,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         table.show(console)
     found = {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["bert-benchmark", *sys.argv[1:]]),
+        "command": " ".join(["bert-benchmark", *map(unquoted, sys.argv[1:])]),
         "machine": machine(),
         "tables": {table.title: table.as_records() for table in tables},
     }

@@ -23,7 +23,7 @@ class Beside:
         measured: What the model reaches.
         guessing: What guessing reaches.
         better_by: By how much the model is better.
-        how: How is guessed.
+        how: What the guesser knows.
     """
 
     title: str

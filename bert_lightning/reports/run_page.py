@@ -171,8 +171,12 @@ def _table(path: Path) -> ExampleTable:
     rows = checked(entry(content, "rows", where=where), list[list[object]], where, "rows")
     step = checked(content.get("step", 0), int, where, "step")
     kept = [number for number, column in enumerate(columns) if column != STEP]  # the page says it once
-    cells = [[row[number] for number in kept if number < len(row)] for row in rows[:MOST_ROWS]]
+    cells = [[_in_words(row[number]) for number in kept if number < len(row)] for row in rows[:MOST_ROWS]]
     return ExampleTable(path.stem.replace("_", " "), step, [columns[number] for number in kept], cells)
+
+
+def _in_words(cell: object) -> object:
+    return f"{cell:.3g}" if isinstance(cell, float) else cell
 
 
 def _profile(path: Path) -> Profile | None:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import re
 import shlex
 import socket
 import sys
@@ -17,8 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from bert_lightning import __version__
 from bert_lightning.settings.run_facts import commit
 from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.prepared.health import health_rows
 from data_pipeline.prepared.manifest import Manifest
+from data_pipeline.processes.processors import processor_name
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import build, without_unknown
@@ -89,13 +90,13 @@ def command_line() -> str | None:
     if not HydraConfig.initialized():
         return None
     job, overrides = HydraConfig.get().job, HydraConfig.get().overrides.task
-    kept = [each for each in overrides if each.partition("=")[0] not in _OF_A_TRIAL]
+    kept = [unquoted(each) for each in overrides if each.partition("=")[0] not in _OF_A_TRIAL]
     return shlex.join([f"bert-{job.config_name}", *kept])
 
 
 def environment_of(processes: int, device: torch.device, precision: str) -> dict[str, str]:
     """Return versions, devices, machine and commit, by name."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {
         "bert-lightning": __version__,
         "commit": commit() or "not in a checkout",
@@ -107,13 +108,6 @@ def environment_of(processes: int, device: torch.device, precision: str) -> dict
         "machine": socket.gethostname(),
         "program": sys.executable,
     }
-
-
-def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the name of the processor."""
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return named[1] if named else platform.machine()
 
 
 def data_of(path: str, manifest: Manifest) -> Data:

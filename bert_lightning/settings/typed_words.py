@@ -53,6 +53,17 @@ def _is_hydras(value: str, is_multirun: bool) -> bool:
     return is_list or is_sweep or value in ("null", "???") or re.search(r"\\[\\()\[\]{}:=, \t]", value) is not None
 
 
+def unquoted(word: str) -> str:
+    """Return a word as a user types it: without the quotes that `quoted` has added.
+
+    >>> unquoted('run_name="2026_11_21"'), unquoted("data.path='a b'")
+    ('run_name=2026_11_21', "data.path='a b'")
+    """
+    name, _, value = word.partition('="')
+    typed = f"{name}={value[:-1]}".replace('\\"', '"')
+    return typed if quoted(typed) == word else word
+
+
 def quoted_words(words: Sequence[str]) -> list[str]:
     """Return the words of a command line with texts, paths and names in quotes."""
     is_multirun = any(word in MULTIRUN for word in words)

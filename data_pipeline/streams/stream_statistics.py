@@ -96,8 +96,8 @@ def token_counts(
 
 
 def _spread(entries: Sequence[ShardEntry], max_tokens: int | None) -> Sequence[ShardEntry]:
-    """Return as many shards as have at most so many tokens, at even distances."""
-    if max_tokens is None or not entries:
+    """Return all shards if they have at most so many tokens, else as many as have, at even distances."""
+    if max_tokens is None or sum(entry.tokens for entry in entries) <= max_tokens:
         return entries
     largest = max(entry.tokens for entry in entries)
     number = min(len(entries), max_tokens // max(largest, 1))

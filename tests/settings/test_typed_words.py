@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bert_lightning.settings.typed_words import quoted, quoted_words
+from bert_lightning.settings.typed_words import quoted, quoted_words, unquoted
 
 
 def value_of(word: str) -> object:
@@ -58,6 +58,11 @@ def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def test_what_is_written_for_hydra_is_left_alone(word: str) -> None:
     assert quoted(word) == word
+
+
+@pytest.mark.parametrize("word", ["data.path=/a b/it's", 'output_dir=/a/"b"', "run_name=1e-4", "lr=3"])
+def test_a_quoted_word_is_shown_as_it_was_typed(word: str) -> None:
+    assert unquoted(quoted(word)) == word
 
 
 def test_commas_and_functions_choose_the_points_of_a_sweep() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
+from data_pipeline.streams.stream_statistics import StreamStatistics, token_counts, unigram_entropy
 from tests.support.corpora import read_shard
 from tests.support.streams import make_samples, make_stream
 
@@ -49,3 +49,14 @@ def test_unigram_entropy_is_that_of_the_token_counts(prepared: Path) -> None:
     total = sum(counts.values())
     expected = -sum(count / total * math.log(count / total) for count in counts.values())
     assert unigram_entropy(prepared, "train") == pytest.approx(expected)
+
+
+def test_counts_of_a_part_of_the_tokens_are_those_of_whole_shards_from_all_over_the_split(prepared: Path) -> None:
+    entries = Manifest.load(prepared).splits["train"]
+    total = sum(entry.tokens for entry in entries)
+    every = token_counts(prepared, "train")
+    assert every.sum() == total
+    assert np.array_equal(token_counts(prepared, "train", max_tokens=total), every)
+    for share in (1.01, 2, 3):
+        some = token_counts(prepared, "train", max_tokens=int(total / share)).sum()
+        assert 0 < some <= total / share
