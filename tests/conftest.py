@@ -1,6 +1,7 @@
 """A tiny corpus, its tokenizer and a prepared folder, shared by the tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,9 @@ KERNELS = ("attention_kernels.py", "fused_attention.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the doctests of the kernels for GPUs out where there is no Triton; all other modules must import."""
+    """Leave the doctests of GPU kernels out if there is no Triton; hear Ctrl-C also if a shell started us with &."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if find_spec("triton") is None:
         kernels = [config.rootpath / "bert_lightning/models" / name for name in KERNELS]
         config.option.ignore = [*(config.option.ignore or []), *map(str, kernels)]
