@@ -16,7 +16,7 @@ from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.settings import TINY, Settings
 from tests.support.texts import tiny_texts, write_prepared
 
-KERNELS = ("attention_kernels.py", "fused_attention.py")
+KERNELS = ("attention_kernels.py", "fused_attention.py", "fused_pointwise.py", "pointwise_kernels.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -100,6 +100,7 @@ def _set_up_dynamo(optimize_ddp: bool) -> None:
     config.recompile_limit = MAX_GRAPHS
     config.accumulated_recompile_limit = 4 * MAX_GRAPHS
     config.optimize_ddp = optimize_ddp
+    config.specialize_float = True  # settings such as probabilities are constants, which kernels are compiled for
     # Without it, sizes that are equal in the first batch by chance are taken for one size.
     torch.fx.experimental._config.use_duck_shape = False
 

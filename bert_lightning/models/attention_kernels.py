@@ -84,7 +84,7 @@ def forward_kernel(
         shrink = tl.exp2(largest - now_largest)
         total = total * shrink + tl.sum(weights, 1)
         if cutoff:
-            weights *= tl.where(query_words[:, None] * key_words[None, :] >= cutoff, 1.0, 0.0)
+            weights = tl.where(query_words[:, None] * key_words[None, :] >= cutoff, weights, 0.0)
             key_words = _next_words(key_words, columns, KEY_MULTIPLIER)
         summed = tl.dot(weights.to(value.dtype), value, summed * shrink[:, None])
         largest = now_largest
@@ -134,7 +134,7 @@ def query_kernel(
         weights = tl.exp2(tl.dot(query, tl.trans(key)) * scale - log_sum[:, None])
         d_weights = tl.dot(d_context, tl.trans(value))
         if cutoff:
-            d_weights *= tl.where(query_words[:, None] * key_words[None, :] >= cutoff, 1.0, 0.0)
+            d_weights = tl.where(query_words[:, None] * key_words[None, :] >= cutoff, d_weights, 0.0)
             key_words = _next_words(key_words, columns, KEY_MULTIPLIER)
         d_scores = weights * (d_weights - row_sum[:, None])
         d_query = tl.dot(d_scores.to(key.dtype), key, d_query)
@@ -179,9 +179,9 @@ def key_value_kernel(
         d_weights = tl.dot(value, tl.trans(d_context))  # (columns, rows)
         kept = weights
         if cutoff:
-            is_kept = tl.where(key_words[:, None] * query_words[None, :] >= cutoff, 1.0, 0.0)
-            kept *= is_kept
-            d_weights *= is_kept
+            is_kept = key_words[:, None] * query_words[None, :] >= cutoff
+            kept = tl.where(is_kept, kept, 0.0)
+            d_weights = tl.where(is_kept, d_weights, 0.0)
             query_words = _next_words(query_words, rows, QUERY_MULTIPLIER)
         d_value = tl.dot(kept.to(d_context.dtype), d_context, d_value)
         d_scores = weights * (d_weights - row_sum[None, :])

@@ -18,6 +18,7 @@ from bert_lightning.models.embeddings import Embeddings, computing_dtype
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.neighbors import look_at_neighbors
+from bert_lightning.models.residual import add_and_normalize, project_and_activate
 from bert_lightning.models.rotary import rotate
 from bert_lightning.models.windows import EVERYTHING
 from data_pipeline.streams.packing import PackedTokens
@@ -86,21 +87,25 @@ class EncoderLayer(nn.Module):
         context = self.attention(self._read(self.attention_norm, hidden), tokens)
         if rows is not None:
             context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
-        hidden = self._add(self.attention_norm, self.attention_output(context), hidden)
-        inner = self.activation(self.intermediate(self._read(self.output_norm, hidden)))  # (rows, intermediate)
-        return self._add(self.output_norm, self.output(inner), hidden)
+        hidden, stream = self._add(self.attention_output, self.attention_norm, context, hidden, num_readers=2)
+        read = self._read(self.output_norm, hidden)
+        inner = project_and_activate(self.intermediate, self.activation, read)  # (rows, intermediate)
+        return self._add(self.output, self.output_norm, inner, stream)[0]
 
     def _read(self, norm: nn.Module, hidden: Tensor) -> Tensor:
         """Return what a half of the layer reads: the residual stream, normalized if LayerNorm comes before."""
         return norm(hidden) if self.is_pre else hidden
 
-    def _add(self, norm: nn.Module, update: Tensor, hidden: Tensor) -> Tensor:
-        """Add to the residual stream and normalize if LayerNorm comes after; it computes in fp32.
+    def _add(
+        self, linear: nn.Linear, norm: nn.Module, inputs: Tensor, hidden: Tensor, num_readers: int = 1
+    ) -> tuple[Tensor, ...]:
+        """Add a projection to the residual stream and normalize if LayerNorm comes after; once for each reader.
 
         Under autocast a stream that is normalized is bf16, and one that only grows is fp32.
         """
-        added = self.dropout(update, hidden)
-        return added if self.is_pre else norm(added).to(update.dtype)
+        if not self.is_pre:
+            return add_and_normalize(linear, cast(nn.LayerNorm, norm), self.dropout, inputs, hidden, num_readers)
+        return (self.dropout(linear(inputs), hidden),) * num_readers
 
 
 class Encoder(nn.Module):
