@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bert_lightning.models.attention_kernels import LOG2_E, PERIOD, forward_kernel, key_value_kernel, query_kernel
 from bert_lightning.models.dropout import rounded
+from bert_lightning.models.kernel_operations import operation, random_words, wrap_triton
 
 SHAPES = {
     forward_kernel: {"rows": 64, "columns": 64, "num_warps": 4, "num_stages": 2},
@@ -23,26 +24,28 @@ SHAPES = {
 
 def fused_attention(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> Tensor:
     """Attend to all sequences at once; half precision on a GPU only, head dimensions of `attention.FUSED_HEAD_DIMS`."""
-    return cast(Tensor, _attend(qkv.contiguous(), cu_seqlens, max_seqlen, dropout_p)[0])
+    words = draw_words(qkv, cu_seqlens.shape[0] - 1 if dropout_p else 0)
+    return cast(Tensor, attend(qkv.contiguous(), cu_seqlens, words, max_seqlen, dropout_p)[0])
 
 
 def draw_words(like: Tensor, num_sequences: int) -> Tensor:
     """Draw the words that decide over dropout, (sequences, heads, 2, PERIOD), for `like`, (tokens, 3, heads, ...)."""
-    words = like.new_empty(num_sequences, like.shape[2], 2, PERIOD.value, dtype=torch.int32)
-    return words.random_(-(1 << 31), 1 << 31)
+    return random_words((num_sequences, like.shape[2], 2, PERIOD.value), like)
 
 
-@torch.library.custom_op("bert_lightning::attend_fused", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def _attend(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the context, and for the backward pass the logarithms of the sums of weights, and the random words."""
+@operation("attend_fused")
+def attend(qkv: Tensor, cu_seqlens: Tensor, words: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor]:
+    """Return the context, and the logarithms of the sums of weights, which the backward pass needs."""
     context, log_sums = empty_outputs(qkv)
-    words = draw_words(qkv, len(cu_seqlens) - 1 if dropout_p else 0)
-    launch(forward_kernel, (qkv, context, log_sums), cu_seqlens, words, max_seqlen, dropout_p, "rows")
-    return context, log_sums, words
+    grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[forward_kernel]["rows"])
+    wrap_triton(forward_kernel)[grid](
+        qkv, context, log_sums, cu_seqlens, words, *constants_of(qkv, dropout_p), **SHAPES[forward_kernel]
+    )
+    return context, log_sums
 
 
-@torch.library.custom_op("bert_lightning::attend_fused_backward", mutates_args=())
-def _attend_backward(
+@operation("attend_fused_backward")
+def attend_backward(
     gradient: Tensor, qkv: Tensor, context: Tensor, log_sums: Tensor, words: Tensor, cu_seqlens: Tensor,
     max_seqlen: int, dropout_p: float,
 ) -> Tensor:  # fmt: skip
@@ -52,32 +55,27 @@ def _attend_backward(
     dS = W * (dW - rowsum(dC * C)). The kernels divide by k last.
     """
     result, row_sums, gradient = torch.empty_like(qkv), torch.empty_like(log_sums), gradient.contiguous()
-    last = (cu_seqlens, words, max_seqlen, dropout_p)
-    launch(query_kernel, (qkv, context, gradient, log_sums, row_sums, result), *last, "rows")
-    launch(key_value_kernel, (qkv, gradient, log_sums, row_sums, result), *last, "columns")
+    constants = constants_of(qkv, dropout_p)
+    grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[query_kernel]["rows"])
+    wrap_triton(query_kernel)[grid](
+        qkv, context, gradient, log_sums, row_sums, result, cu_seqlens, words, *constants, **SHAPES[query_kernel]
+    )
+    grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[key_value_kernel]["columns"])
+    wrap_triton(key_value_kernel)[grid](
+        qkv, gradient, log_sums, row_sums, result, cu_seqlens, words, *constants, **SHAPES[key_value_kernel]
+    )
     return result
 
 
-def launch(
-    kernel: Any, tensors: tuple[Tensor, ...], cu_seqlens: Tensor, words: Tensor, max_seqlen: int, dropout_p: float,
-    block: str,
-) -> None:  # fmt: skip
-    """Start a kernel with a program for each block of each head of each sequence.
+def grid_of(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, block: int) -> tuple[int, int]:
+    """Return how many programs there are: one for each block of each head of each sequence."""
+    return triton.cdiv(max_seqlen, block), (cu_seqlens.shape[0] - 1) * qkv.shape[2]
 
-    Args:
-        kernel: One of the keys of SHAPES.
-        tensors: Its first arguments; the first one is `qkv` or has its shape.
-        cu_seqlens: Offsets of the sequences, (sequences + 1,).
-        words: What `draw_words` gave.
-        max_seqlen: Length of the longest sequence, or more.
-        dropout_p: Probability of being dropped.
-        block: "rows" or "columns": what a program takes a block of.
-    """
-    shape = SHAPES[kernel]
-    num_tokens, _, num_heads, head_dim = tensors[0].shape
-    grid = (triton.cdiv(max_seqlen, shape[block]), (len(cu_seqlens) - 1) * num_heads)
-    scale, cutoff = head_dim**-0.5 * LOG2_E.value, round(rounded(dropout_p) * (1 << 32))
-    kernel[grid](*tensors, cu_seqlens, words, num_tokens, scale, cutoff, num_heads, head_dim, **shape)
+
+def constants_of(qkv: Tensor, dropout_p: float) -> tuple[int, float, int, int, int]:
+    """Return the kernels' numbers: of tokens, scale, cutoff of dropout, of heads, head dimension."""
+    num_tokens, _, num_heads, head_dim = qkv.shape
+    return num_tokens, head_dim**-0.5 * LOG2_E.value, round(rounded(dropout_p) * (1 << 32)), num_heads, head_dim
 
 
 def empty_outputs(qkv: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,13 +84,12 @@ def empty_outputs(qkv: Tensor) -> tuple[Tensor, Tensor]:
     return context, qkv.new_empty(qkv.shape[2], qkv.shape[0], dtype=torch.float32)
 
 
-@_attend.register_fake
-def _(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
-    num_sequences = cu_seqlens.shape[0] - 1 if dropout_p else 0
-    return *empty_outputs(qkv), qkv.new_empty(num_sequences, qkv.shape[2], 2, PERIOD.value, dtype=torch.int32)
+@attend.register_fake
+def _(qkv: Tensor, cu_seqlens: Tensor, words: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor]:
+    return empty_outputs(qkv)
 
 
-@_attend_backward.register_fake
+@attend_backward.register_fake
 def _(
     gradient: Tensor, qkv: Tensor, context: Tensor, log_sums: Tensor, words: Tensor, cu_seqlens: Tensor,
     max_seqlen: int, dropout_p: float,
@@ -100,14 +97,15 @@ def _(
     return torch.empty_like(qkv)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    qkv, cu_seqlens, ctx.max_seqlen, ctx.dropout_p = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(qkv, *output, cu_seqlens)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, cu_seqlens, words, ctx.max_seqlen, ctx.dropout_p = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(qkv, *output, words, cu_seqlens)
 
 
-def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor, None, None, None]:
-    return _attend_backward(gradient, *ctx.saved_tensors, ctx.max_seqlen, ctx.dropout_p), None, None, None
+def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor, None, None, None, None]:
+    gradient = attend_backward(gradient, *ctx.saved_tensors, ctx.max_seqlen, ctx.dropout_p)
+    return gradient, None, None, None, None
 
 
-_attend.register_autograd(_backward, setup_context=_keep)
+attend.register_autograd(_backward, setup_context=_keep)

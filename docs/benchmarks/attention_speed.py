@@ -70,8 +70,10 @@ def time_blocks(longest: int, heads: Tensor, offsets: Tensor) -> None:
         before = fused.SHAPES[kernel]
         for candidate in candidates:
             fused.SHAPES[kernel] = dict(zip(("rows", "columns", "num_warps", "num_stages"), candidate, strict=True))
-            last = (offsets, words, longest, 0.1, block)
-            time = milliseconds(lambda: fused.launch(kernel, tensors[kernel], *last))  # noqa: B023
+            shape = fused.SHAPES[kernel]
+            start = kernel[fused.grid_of(heads, offsets, longest, shape[block])]
+            inputs = (*tensors[kernel], offsets, words, *fused.constants_of(heads, 0.1))
+            time = milliseconds(lambda: start(*inputs, **shape))  # noqa: B023
             print(f"{kernel.fn.__name__} {candidate}: {time:.3f}", flush=True)
         fused.SHAPES[kernel] = before
 
