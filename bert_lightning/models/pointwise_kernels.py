@@ -8,8 +8,6 @@ added up afterwards. So a gradient is the same to the bit each time, and no kern
 (Appleby, 2011), reaches a threshold. The backward pass makes the hash again, so that no mask is stored.
 """
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
@@ -18,7 +16,7 @@ INVERSE_SQRT_2, INVERSE_SQRT_2_PI = tl.constexpr(0.7071067811865476), tl.constex
 
 
 @triton.jit
-def _is_kept(words, index, cutoff: tl.constexpr) -> Any:
+def _is_kept(words, index, cutoff: tl.constexpr):
     """Return which elements dropout keeps."""
     first = tl.load(words).to(tl.uint32, bitcast=True)
     second = tl.load(words + 1).to(tl.uint32, bitcast=True)
