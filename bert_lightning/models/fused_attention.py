@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bert_lightning.models.attention_kernels import LOG2_E, PERIOD, forward_kernel, key_value_kernel, query_kernel
 from bert_lightning.models.dropout import rounded
-from bert_lightning.models.kernel_operations import operation, random_words, wrap_triton
+from bert_lightning.models.random_words import random_words
 
 SHAPES = {
     forward_kernel: {"rows": 64, "columns": 64, "num_warps": 4, "num_stages": 2},
@@ -33,18 +33,18 @@ def draw_words(like: Tensor, num_sequences: int) -> Tensor:
     return random_words((num_sequences, like.shape[2], 2, PERIOD.value), like)
 
 
-@operation("attend_fused")
+@torch.library.custom_op("bert_lightning::attend_fused", mutates_args=())
 def attend(qkv: Tensor, cu_seqlens: Tensor, words: Tensor, max_seqlen: int, dropout_p: float) -> tuple[Tensor, Tensor]:
     """Return the context, and the logarithms of the sums of weights, which the backward pass needs."""
     context, log_sums = empty_outputs(qkv)
     grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[forward_kernel]["rows"])
-    wrap_triton(forward_kernel)[grid](
+    forward_kernel[grid](
         qkv, context, log_sums, cu_seqlens, words, *constants_of(qkv, dropout_p), **SHAPES[forward_kernel]
     )
     return context, log_sums
 
 
-@operation("attend_fused_backward")
+@torch.library.custom_op("bert_lightning::attend_fused_backward", mutates_args=())
 def attend_backward(
     gradient: Tensor, qkv: Tensor, context: Tensor, log_sums: Tensor, words: Tensor, cu_seqlens: Tensor,
     max_seqlen: int, dropout_p: float,
@@ -57,11 +57,11 @@ def attend_backward(
     result, row_sums, gradient = torch.empty_like(qkv), torch.empty_like(log_sums), gradient.contiguous()
     constants = constants_of(qkv, dropout_p)
     grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[query_kernel]["rows"])
-    wrap_triton(query_kernel)[grid](
+    query_kernel[grid](
         qkv, context, gradient, log_sums, row_sums, result, cu_seqlens, words, *constants, **SHAPES[query_kernel]
     )
     grid = grid_of(qkv, cu_seqlens, max_seqlen, SHAPES[key_value_kernel]["columns"])
-    wrap_triton(key_value_kernel)[grid](
+    key_value_kernel[grid](
         qkv, gradient, log_sums, row_sums, result, cu_seqlens, words, *constants, **SHAPES[key_value_kernel]
     )
     return result

@@ -7,13 +7,13 @@ import triton
 from torch import Tensor
 
 from bert_lightning.models.dropout import rounded
-from bert_lightning.models.kernel_operations import operation, random_words, wrap_triton
 from bert_lightning.models.pointwise_kernels import (
     gelu_backward_kernel,
     gelu_kernel,
     normalize_backward_kernel,
     normalize_kernel,
 )
+from bert_lightning.models.random_words import random_words
 
 SHAPES = {
     normalize_kernel: {"rows": 4, "num_warps": 4},
@@ -83,7 +83,7 @@ class _BiasedGelu(torch.autograd.Function):
         return d_x, sums.sum(0).to(bias.dtype)
 
 
-@operation("add_and_normalize")
+@torch.library.custom_op("bert_lightning::add_and_normalize", mutates_args=())
 def normalize(
     update: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, words: Tensor, eps: float,
     dropout_p: float,
@@ -92,14 +92,14 @@ def normalize(
     result, added, means, inverse_deviations = _empty_outputs(update)
     num_tokens, hidden = update.shape
     grid = (triton.cdiv(num_tokens, SHAPES[normalize_kernel]["rows"]),)
-    wrap_triton(normalize_kernel)[grid](
+    normalize_kernel[grid](
         update, bias, residual, weight, shift, words, added, result, means, inverse_deviations, num_tokens, eps,
         _cutoff(dropout_p), hidden, triton.next_power_of_2(hidden), **SHAPES[normalize_kernel],
     )  # fmt: skip
     return result, added, means, inverse_deviations
 
 
-@operation("add_and_normalize_backward")
+@torch.library.custom_op("bert_lightning::add_and_normalize_backward", mutates_args=())
 def normalize_backward(
     gradients: list[Tensor], added: Tensor, means: Tensor, inverse_deviations: Tensor, words: Tensor, weight: Tensor,
     dropout_p: float,
@@ -107,7 +107,7 @@ def normalize_backward(
     """Return the gradients of update, empty without dropout, and residual; sums for weight, shift and bias."""
     d_update, d_residual, sums = _empty_gradients(added, dropout_p)
     num_tokens, hidden = added.shape
-    wrap_triton(normalize_backward_kernel)[(sums.shape[0],)](
+    normalize_backward_kernel[(sums.shape[0],)](
         gradients[0], gradients[-1], added, means, inverse_deviations, weight, words, d_update, d_residual, sums,
         num_tokens, _cutoff(dropout_p), len(gradients) > 1, hidden, triton.next_power_of_2(hidden),
         **SHAPES[normalize_backward_kernel],
@@ -115,22 +115,22 @@ def normalize_backward(
     return d_update, d_residual, sums
 
 
-@operation("biased_gelu")
+@torch.library.custom_op("bert_lightning::biased_gelu", mutates_args=())
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Return GELU(x + bias)."""
     result, (num_tokens, width), shape = torch.empty_like(x), x.shape, SHAPES[gelu_kernel]
     grid = (triton.cdiv(num_tokens, shape["rows"]), triton.cdiv(width, shape["columns"]))
-    wrap_triton(gelu_kernel)[grid](x, bias, result, num_tokens, width, **shape)
+    gelu_kernel[grid](x, bias, result, num_tokens, width, **shape)
     return result
 
 
-@operation("biased_gelu_backward")
+@torch.library.custom_op("bert_lightning::biased_gelu_backward", mutates_args=())
 def gelu_backward(gradient: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of x, and sums for the bias."""
     result, sums = _empty_gelu_gradients(x)
     (num_tokens, width), shape = x.shape, SHAPES[gelu_backward_kernel]
     grid = (sums.shape[0], triton.cdiv(width, shape["columns"]))
-    wrap_triton(gelu_backward_kernel)[grid](gradient, x, bias, result, sums, num_tokens, width, **shape)
+    gelu_backward_kernel[grid](gradient, x, bias, result, sums, num_tokens, width, **shape)
     return result, sums
 
 

@@ -26,7 +26,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("copies and casts", r"^(aten::copy_|aten::_to_copy|aten::clone|aten::fill_|aten::zero_|Mem(cpy|set).*)$"),
     ("matrix products", r"addmm|aten::(mm|bmm|matmul|linear)\b|gemm|cutlass|nvjet|scaled_mm|Float8|mkldnn"),
     ("loss", r"softmax|nll_loss|cross_entropy|argmax"),
-    ("normalization", r"layer_norm|LayerNorm"),
+    ("normalization", r"normalize_|layer_norm|LayerNorm"),
     ("dropout and residual", r"dropout|random_|bernoulli|addcmul"),
     ("activation", r"gelu|tanh|relu"),
     ("embeddings, gathered rows", r"embedding|index|gather|scatter"),

@@ -23,6 +23,7 @@ TOKENS, HIDDEN, INTERMEDIATE, EPS = 37, 48, 700, 1e-5
 # Few programs share the tokens, so that each goes through several; the interpreter is slow.
 PROGRAM = """
 import sys, torch
+from torch._dynamo.utils import counters
 from bert_lightning.models import fused_pointwise, residual
 from bert_lightning.models.encoder import EncoderLayer
 from bert_lightning.execution.compilation import Compilation
@@ -43,18 +44,20 @@ activated = fused_pointwise.biased_gelu(*leaves)
 results["gelu"] = (activated.detach(), torch.autograd.grad(activated, leaves, inputs["gelu"][2]))
 
 residual._fuses = lambda linear, inputs: True
-config, tokens, hidden = inputs["layer"]
+config, batches = inputs["layer"]
 torch.manual_seed(0)
 layer = EncoderLayer(config, lambda qkv, *rest: qkv.sum(1), 0)
 results["layer"] = []
 for compilation in (Compilation(scope=None), Compilation(on_cpu=True, backend="aot_eager")):
     compilation(layer, "cpu")
-    layer.zero_grad()
-    torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = layer(hidden, tokens)
-    out.float().square().sum().backward()
-    results["layer"].append([out.detach(), *(parameter.grad.clone() for parameter in layer.parameters())])
+    for tokens, hidden in batches:
+        layer.zero_grad()
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(hidden, tokens)
+        out.float().square().sum().backward()
+        results["layer"].append([out.detach(), *(parameter.grad.clone() for parameter in layer.parameters())])
+results["graphs"] = counters["stats"]["unique_graphs"]
 torch.save(results, sys.argv[2])
 """
 
@@ -81,15 +84,19 @@ def gelu() -> tuple[Tensor, ...]:
     return 2 * torch.randn(TOKENS, INTERMEDIATE), torch.randn(INTERMEDIATE), torch.randn(TOKENS, INTERMEDIATE)
 
 
+def batch_of(*lengths: int) -> tuple[PackedTokens, Tensor]:
+    """Tokens, of which a layer reads the offsets alone, and their hidden states."""
+    offsets = torch.tensor([0, *lengths]).cumsum(0).int()
+    rows = torch.ones(sum(lengths), dtype=torch.long)
+    return PackedTokens(rows, rows, rows, offsets, 32), torch.randn(len(rows), 32).bfloat16()
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: Any, leaves: Any, upstream: Any, gelu: Any) -> dict[str, Any]:
     """All results, from one process: the interpreter must be chosen before the kernels are imported."""
     sizes: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     config = EncoderConfig(vocab_size=50, max_position_embeddings=16, hidden_dropout_prob=0.1, **sizes)
-    offsets = torch.tensor([0, 5, 14, 17], dtype=torch.int32)
-    rows = torch.ones(17, dtype=torch.long)
-    tokens = PackedTokens(rows, rows, rows, offsets, 9)  # the layer reads the offsets alone
-    layer = (config, tokens, torch.randn(17, 32).bfloat16())
+    layer = (config, [batch_of(5, 9, 3), batch_of(20, 11), batch_of(2, 6, 9, 10)])
     folder = tmp_path_factory.mktemp("interpreted")
     inputs = {"cases": CASES, "leaves": leaves, "gradients": upstream, "gelu": gelu, "eps": EPS, "layer": layer}
     torch.save(inputs, folder / "inputs.pt")
@@ -139,11 +146,12 @@ def test_kernels_equal_gelu_with_a_bias(results: dict[str, Any], gelu: tuple[Ten
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
-def test_a_compiled_layer_is_the_layer(results: dict[str, Any]) -> None:
-    eager, compiled = results["layer"]
-    for one, other in zip(eager, compiled, strict=True):
-        assert torch.equal(one, other)
-    assert all(one.isfinite().all() and one.any() for one in eager)
+def test_a_compiled_layer_is_the_layer_and_one_graph_serves_all_batches(results: dict[str, Any]) -> None:
+    eager, compiled = results["layer"][:3], results["layer"][3:]
+    for batch, other_batch in zip(eager, compiled, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(batch, other_batch, strict=True))
+        assert all(one.isfinite().all() and one.any() for one in batch)
+    assert results["graphs"] == 1
 
 
 def test_decisions_are_as_good_as_independent() -> None:
