@@ -21,7 +21,7 @@ WORD_VALUES = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr):
+def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr) -> tuple[tl.tensor, ...]:
     """Return sequence and head of this program, the first token of the sequence, and its length."""
     sequence, head = tl.program_id(1) // num_heads, tl.program_id(1) % num_heads
     begin = tl.load(cu_seqlens + sequence)
@@ -29,7 +29,7 @@ def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr):
 
 
 @triton.jit
-def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr):
+def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr) -> tl.tensor:
     """Return the words of the `count` tokens after the first `first`, a multiple of PERIOD."""
     index = tl.arange(0, count)
     factor = tl.full((count,), 1, tl.uint32)
@@ -41,7 +41,7 @@ def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr):
 
 
 @triton.jit
-def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr):
+def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr) -> tl.tensor:
     """Return the words of the next `count` tokens."""
     for _ in tl.static_range(0, count // PERIOD):
         words *= multiplier

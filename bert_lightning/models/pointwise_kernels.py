@@ -16,7 +16,7 @@ INVERSE_SQRT_2, INVERSE_SQRT_2_PI = tl.constexpr(0.7071067811865476), tl.constex
 
 
 @triton.jit
-def _is_kept(words, index, cutoff: tl.constexpr):
+def _is_kept(words, index, cutoff: tl.constexpr) -> tl.tensor:
     """Return which elements dropout keeps."""
     first = tl.load(words).to(tl.uint32, bitcast=True)
     second = tl.load(words + 1).to(tl.uint32, bitcast=True)
