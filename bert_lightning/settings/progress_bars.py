@@ -16,6 +16,8 @@ from bert_lightning.settings.config import is_first_process
 T = TypeVar("T")
 GAP = "  "
 """What stands between two figures."""
+SHOWN_BY_BARS = {"shown_by_bars": True}
+"""`extra` of log lines that say what a bar says: while bars are open they go into log files, not into the terminal."""
 
 
 class Bars(Progress):
@@ -69,12 +71,19 @@ def open_bars(console: Console) -> Iterator[Bars]:
     """Show bars until the end; what is logged meanwhile stands above them."""
     handlers = _handlers_of_a_terminal()
     streams = [each.setStream(FileProxy(console, each.stream)) for each in handlers]
+    for handler in handlers:
+        handler.addFilter(_is_not_shown_by_bars)
     try:
         with Bars(console) as bars:
             yield bars
     finally:
         for handler, stream in zip(handlers, streams, strict=True):
+            handler.removeFilter(_is_not_shown_by_bars)
             handler.setStream(stream)
+
+
+def _is_not_shown_by_bars(record: logging.LogRecord) -> bool:
+    return not getattr(record, "shown_by_bars", False)
 
 
 def _handlers_of_a_terminal() -> list[logging.StreamHandler[Any]]:
