@@ -1,4 +1,4 @@
-"""bert-report: write the pages about runs, searches and fine-tunings anew, also while they run; compare several runs."""
+"""bert-report: write the pages about runs, searches and fine-tunings anew, also while they run; and compare runs."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -129,10 +129,22 @@ def say_end(places: Sequence[tuple[str, object]], next_lines: Sequence[str]) -> 
         places: What was made, and where it is.
         next_lines: Commands to copy.
     """
-    if is_point():
-        return
+    if not is_point():
+        print("\n".join(end_lines(places, next_lines)))
+
+
+def end_lines(places: Sequence[tuple[str, object]], next_lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines with which a command ends.
+
+    >>> list(end_lines([("run", "out/a"), ("report", "out/a.html")], ["bert-report out/a"]))
+    ['run:    out/a', 'report: out/a.html', 'next:   bert-report out/a']
+
+    Args:
+        places: What was made, and where it is.
+        next_lines: Commands to copy.
+    """
     words = [*places, *(("next", line) for line in next_lines)]
     width = max(len(name) for name, _ in words) + 1
     for number, (name, where) in enumerate(words):
         shown = "" if number and words[number - 1][0] == name else f"{name}:"
-        print(f"{shown:<{width}} {where}")
+        yield f"{shown:<{width}} {where}"

@@ -1,6 +1,7 @@
 """The pages around `make demo`: figures beside guessing, held-out sentences with one mask each, a forecast."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ def test_the_last_page_shows_figures_beside_guessing(
         assert sign * (model - guessing) == pytest.approx(better, abs=0.11)
     rows = [line for line in page.split("What it would fill in")[1].splitlines() if "[MASK]" in line]
     assert len(rows) == SENTENCES
+    end = page[page.index("next:") :].split("next:")[1].splitlines()
+    assert [Path(line.split()[0]).name for line in end] == ["bert-fill-mask", "bert-finetune", "bert-prepare"]
+    assert all(Path(line.split()[0]).parent in (Path("."), Path(sys.executable).parent) for line in end)
 
 
 def test_sentences_are_held_out_and_fit_a_line(prepared: Path, tokenizer: Tokenizer) -> None:
