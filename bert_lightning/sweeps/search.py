@@ -22,6 +22,7 @@ from rich.console import Console
 
 from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.reports.trial_row import COMPLETE, FAILED, RUNNING, STOPPED, TrialRow, best_first, shown
+from bert_lightning.settings.progress_bars import end_lines
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.composing import check_started_once, compose
