@@ -33,7 +33,7 @@ def test_the_last_page_shows_figures_beside_guessing(
     below = page.split("What it would fill in")[1].splitlines()
     rows = [line for line in below if "[MASK]" in line and line.startswith("│")]
     assert len(rows) == SENTENCES
-    end = page[page.index("next:") :].split("next:")[1].splitlines()
+    end = page.split("next:")[-1].splitlines()
     assert [Path(line.split()[0]).name for line in end] == ["bert-fill-mask", "bert-finetune", "bert-prepare"]
     assert all(Path(line.split()[0]).parent in (Path("."), Path(sys.executable).parent) for line in end)
 
