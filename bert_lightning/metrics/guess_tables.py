@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_pipeline.streams.packing import MLM, PackedBatch
 from data_pipeline.tokenizers.pieces import CONTINUATION, continuation_pieces
-from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.special_tokens import special_names, special_tokens
 from data_pipeline.untrusted.escaping import printable
 
 TOKEN_COLUMNS = ("step", "kind", "sentence", "mask", "truth", "guesses", "probability of the truth")
@@ -121,7 +121,7 @@ class GuessTables:
         positions, labels = mlm.positions.tolist(), mlm.labels.tolist()
         ids = batch.tokens.input_ids.tolist()
         mask = special_tokens(self._tokenizer).mask  # predictions that show a random or the true token are left out
-        name = self._tokenizer.id_to_token(mask)
+        name = special_names(self._tokenizer)["mask"]
         rows = {positions[i]: i for i in range(mlm.count)}
         shown = []
         for begin, end in self._spans(batch):
