@@ -3,6 +3,8 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from itertools import islice, pairwise
@@ -23,6 +25,7 @@ from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import find_accelerator, resolve_precision
 from bert_lightning.settings.phase_settings import build_phases
+from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_folder import RunFolder
 from data_pipeline import rng
 from data_pipeline.prepared.prepared_folder import PreparedFolder
@@ -132,7 +135,26 @@ def show(data: Path, run: Path, model: Path) -> None:
     for source in PreparedFolder(data).manifest.sources:
         about = f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}"
         console.print(printable(about))
-    console.print(f"run: {run}\nreport: {RunFolder(run).report}\nmodel: {model}", style="bold")
+    say_end([("run", run), ("report", RunFolder(run).report), ("model", model)], next_lines(run, model))
+
+
+def next_lines(run: Path, model: Path) -> list[str]:
+    """Return the three commands to type after the demo, with the folder of the programs if they are not on the PATH.
+
+    Args:
+        run: Folder of the run.
+        model: The exported model.
+    """
+    programs = Path(sys.executable).parent
+    is_on_path = Path(shutil.which("bert-prepare") or "").parent == programs
+    folder = programs.relative_to(Path.cwd()) if Path.cwd() in programs.parents else programs
+    lines = (
+        f"bert-fill-mask checkpoint={shlex.quote(str(model))} text='The [MASK] of the city is in the north.'",
+        f"bert-finetune task=classification task.path=<table.csv> task.text=<column> task.label=<column> "
+        f"checkpoint={shlex.quote(str(run))}",
+        "bert-prepare corpus=books corpus.path=<folder of text files> output_dir=data tokenizer.vocab_size=8192",
+    )
+    return [line if is_on_path else shlex.quote(str(folder)) + "/" + line for line in lines]
 
 
 if __name__ == "__main__":

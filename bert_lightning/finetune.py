@@ -150,7 +150,6 @@ def _conclude(folder: FinetunedFolder, results: Results) -> None:
         console.print(grid_table(results))
     seeds = list(results[best].values())
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
-    print(f"{folder.scores}: mean, standard deviation and the values of all seeds")
 
 
 def _say_end(cfg: DictConfig, scores: Path) -> None:

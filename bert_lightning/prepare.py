@@ -68,7 +68,7 @@ def prepare(cfg: DictConfig) -> Manifest:
     )
     _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)
     data = f"data.path={shlex.quote(str(cfg.output_dir))}"
-    next_lines = [f"bert-inspect {data}", f"bert-pretrain {data} model=bert_mini run_name=<name>"]
+    next_lines = [f"bert-inspect {data}", f"bert-pretrain {data} model=bert_mini trainer.max_steps=1000 run_name=first"]
     say_end([("prepared", preparation.output_dir)], next_lines)
     return manifest
 

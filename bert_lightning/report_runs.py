@@ -1,10 +1,5 @@
-"""bert-report: write the pages about runs, searches and fine-tunings anew, also while they run; compare several runs.
+"""bert-report: write the pages about runs, searches and fine-tunings anew, also while they run; and compare runs."""
 
-bert-report outputs/first                   the page about a run, a search or a fine-tuning, in its folder
-bert-report outputs/first outputs/second    and a page that lays the runs over each other
-"""
-
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +9,9 @@ from bert_lightning.reports.comparison_page import common_folder, write_comparis
 from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuning_report
 from bert_lightning.reports.report import write_report
 from bert_lightning.settings.cli import plain_entry_point
+from bert_lightning.settings.report_words import COMPARISON, report_words
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, import_optuna
-
-COMPARISON = "comparison.html"
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -29,7 +23,7 @@ def report(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: for a folder that is none of them, before any file is written.
     """
-    folders, output = _parsed(arguments)
+    folders, output = report_words(arguments)
     studies = {folder: SweepFolder(folder).read_study() for folder in folders}
     tuned = {folder for folder, noted in studies.items() if noted is None and is_finetuning(folder)}
     runs = [folder for folder, noted in studies.items() if noted is None and folder not in tuned]
@@ -44,18 +38,6 @@ def report(arguments: Sequence[str]) -> None:
         print(_write(folder, noted, folder in tuned))
     if len(runs) > 1:
         print(write_comparison(runs, output or common_folder(runs) / COMPARISON))
-
-
-def _parsed(arguments: Sequence[str]) -> tuple[list[Path], Path | None]:
-    parser = argparse.ArgumentParser(
-        prog="bert-report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="+", type=Path, help="folder of a run, a search or a fine-tuning")
-    parser.add_argument(
-        "--output", type=Path, help=f"page about several runs; else {COMPARISON} in their common folder"
-    )
-    parsed = parser.parse_args(arguments)
-    return list(dict.fromkeys(parsed.folder)), parsed.output
 
 
 def _write(folder: Path, noted: NotedStudy | None, is_tuned: bool) -> Path:
@@ -80,7 +62,7 @@ def _report_search(folder: SweepFolder, noted: NotedStudy) -> Path:
     return folder.report
 
 
-main = plain_entry_point(report)
+main = plain_entry_point("report", report)
 
 if __name__ == "__main__":
     main()

@@ -81,15 +81,14 @@ class Guesses(L.Callback):
 
 def _say(sentences: Sequence[GuessedSentence]) -> None:
     for each in sentences:
-        truth = ", ".join(token.truth for token in each.tokens)
-        guesses = "; ".join(token.guesses for token in each.tokens)
-        log.info("%s\n    truth: %s\n    model: %s", each.text, truth, guesses)
+        lines = (f"    {token.mask} is {token.truth}; guesses: {token.guesses}" for token in each.tokens)
+        log.info("%s", "\n".join([each.text, *lines]))
 
 
 def _by_kind(step: int, sentences: Sequence[GuessedSentence]) -> list[list[Any]]:
     """Return a row for each masked token, sorted by its kind."""
     rows = [
-        [step, token.kind, each.text, token.truth, token.guesses, token.probability]
+        [step, token.kind, each.text, token.mask, token.truth, token.guesses, token.probability]
         for each in sentences
         for token in each.tokens
     ]

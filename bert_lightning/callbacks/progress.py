@@ -11,7 +11,7 @@ import lightning as L
 from rich.progress import TaskID
 
 from bert_lightning.objectives.objective import Quantity
-from bert_lightning.settings.progress_bars import GAP, Bars, error_console, open_bars
+from bert_lightning.settings.progress_bars import GAP, SHOWN_BY_BARS, Bars, error_console, open_bars
 from data_pipeline.streams.phases import Phases
 
 log = logging.getLogger(__name__)
@@ -74,13 +74,14 @@ class ProgressReport(L.Callback):
         self._say_phase(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Advance the bar, or write a line."""
+        """Advance the bar, and write a line; in a terminal the line goes into the log of the run alone."""
         step = trainer.global_step
         if self._bars is not None:
             self._bars.update(self._task, completed=step, figures=self._summary(pl_module))
-        elif trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
-            left = self._seconds_left(trainer)
-            log.info("step %d/%d  %s  %.0f s left", step, trainer.max_steps, self._summary(pl_module), left)
+        if trainer.is_global_zero and (step % self.every_n_steps == 0 or step >= trainer.max_steps):
+            left = f"{self._seconds_left(trainer):.0f} s left"
+            shown = SHOWN_BY_BARS if self._bars is not None else None
+            log.info("step %d/%d  %s  %s", step, trainer.max_steps, self._summary(pl_module), left, extra=shown)
         if step in self._phases(trainer).last_steps[:-1]:
             self._say_phase(trainer)
 

@@ -11,11 +11,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from data_pipeline.streams.packing import MLM, PackedBatch
-from data_pipeline.tokenizers.pieces import continuation_pieces
-from data_pipeline.tokenizers.special_tokens import special_tokens
+from data_pipeline.tokenizers.pieces import CONTINUATION, continuation_pieces
+from data_pipeline.tokenizers.special_tokens import special_names, special_tokens
 from data_pipeline.untrusted.escaping import printable
 
-TOKEN_COLUMNS = ("step", "kind", "sentence", "truth", "guesses", "probability of the truth")
+TOKEN_COLUMNS = ("step", "kind", "sentence", "mask", "truth", "guesses", "probability of the truth")
 PAIR_COLUMNS = ("step", "first", "second", "truth", "guess", "probability of the truth")
 ANSWERS = {"nsp": ("next", "random"), "sop": ("in order", "swapped")}
 """What the labels 0 and 1 of pairs mean, by the name of their targets."""
@@ -28,12 +28,14 @@ class GuessedToken:
 
     Attributes:
         kind: `word` if it begins a word, `piece` if it continues one, `number`, `punctuation` or `special`.
+        mask: What stands for the token in the text of the example, such as `[MASK 1]`.
         truth: The token that was there.
         guesses: The best guesses with their probabilities.
         probability: The probability of the truth.
     """
 
     kind: str
+    mask: str
     truth: str
     guesses: str
     probability: float
@@ -41,7 +43,7 @@ class GuessedToken:
 
 @dataclass(frozen=True, slots=True)
 class GuessedSentence:
-    """An example as text, with some of its masked tokens."""
+    """An example as text, with some of its masked tokens; their masks are numbered."""
 
     text: str
     tokens: list[GuessedToken]
@@ -49,12 +51,32 @@ class GuessedSentence:
 
 def sentence(ids: Sequence[int], tokenizer: Tokenizer) -> str:
     """Return token ids as readable text: pieces joined to words, special tokens kept."""
-    return " ".join(token_text(i, tokenizer) for i in ids).replace(" ##", "")
+    return printable(tokenizer.decode(list(ids), skip_special_tokens=False).strip())
 
 
-def token_text(number: int, tokenizer: Tokenizer) -> str:
-    """Return a token as readable text, ? if the vocabulary has none of this number."""
-    return printable(tokenizer.id_to_token(number) or "?")
+def numbered(mask: str, number: int) -> str:
+    """Return the name of a mask with a number.
+
+    >>> numbered("[MASK]", 2), numbered("<mask>", 1)
+    ('[MASK 2]', '<mask 1>')
+    """
+    return f"{mask[:-1]} {number}{mask[-1]}"
+
+
+def with_numbers(text: str, mask: str, asked: Sequence[int]) -> str:
+    """Return a text in which some masks are numbered, from 1.
+
+    >>> with_numbers("[MASK] sat on [MASK] [MASK].", "[MASK]", [0, 2])
+    '[MASK 1] sat on [MASK] [MASK 2].'
+
+    Args:
+        text: The text.
+        mask: Name of the mask in it.
+        asked: Which masks of the text get a number, counted from 0, in their order.
+    """
+    names = {place: numbered(mask, number) for number, place in enumerate(asked, 1)}
+    first, *others = text.split(mask)
+    return first + "".join(names.get(place, mask) + part for place, part in enumerate(others))
 
 
 class GuessTables:
@@ -99,11 +121,18 @@ class GuessTables:
         positions, labels = mlm.positions.tolist(), mlm.labels.tolist()
         ids = batch.tokens.input_ids.tolist()
         mask = special_tokens(self._tokenizer).mask  # predictions that show a random or the true token are left out
+        name = special_names(self._tokenizer)["mask"]
+        rows = {positions[i]: i for i in range(mlm.count)}
         shown = []
         for begin, end in self._spans(batch):
-            masked = [i for i in range(mlm.count) if begin <= positions[i] < end and ids[positions[i]] == mask]
-            tokens = [self._guessed(labels[i], scores[i]) for i in masked[: self._num_masks]]
-            shown.append(GuessedSentence(sentence(ids[begin:end], self._tokenizer), tokens))
+            places = [place for place in range(begin, end) if ids[place] == mask]
+            asked = [row for row, place in enumerate(places) if place in rows][: self._num_masks]
+            text = with_numbers(sentence(ids[begin:end], self._tokenizer), name, asked)
+            tokens = [
+                self._guessed(numbered(name, number), labels[rows[places[row]]], scores[rows[places[row]]])
+                for number, row in enumerate(asked, 1)
+            ]
+            shown.append(GuessedSentence(text, tokens))
         return shown
 
     def pairs(self, batch: PackedBatch, target: str, scores: Tensor) -> Iterator[list[Any]]:
@@ -138,10 +167,17 @@ class GuessTables:
         ends = batch.tokens.cu_seqlens.tolist()
         return list(pairwise(ends))[: min(self._num_examples, batch.num_examples)]
 
-    def _guessed(self, label: int, scores: Tensor) -> GuessedToken:
+    def token(self, number: int) -> str:
+        """Return a token as readable text; the piece of a word begins with ##, as in WordPiece."""
+        text = self._tokenizer.decode([number], skip_special_tokens=False).strip()
+        if not text or "\ufffd" in text:  # a space alone, a part of a letter, or a number beyond the vocabulary
+            text = self._tokenizer.id_to_token(number) or "?"
+        continues = number < len(self._continues) and self._continues[number]
+        return printable(f"{CONTINUATION}{text.removeprefix(CONTINUATION)}" if continues else text)
+
+    def _guessed(self, mask: str, label: int, scores: Tensor) -> GuessedToken:
         probabilities = torch.softmax(scores, dim=-1)
         best, ids = probabilities.topk(self._top_k)
         pairs = zip(ids.tolist(), best.tolist(), strict=True)
-        guesses = " ".join(f"{token_text(i, self._tokenizer)} {share:.0%}" for i, share in pairs)
-        truth = token_text(label, self._tokenizer)
-        return GuessedToken(self.kind(label), truth, guesses, float(probabilities[label]))
+        guesses = " ".join(f"{self.token(i)} {share:.0%}" for i, share in pairs)
+        return GuessedToken(self.kind(label), mask, self.token(label), guesses, float(probabilities[label]))

@@ -1,5 +1,6 @@
 """Pages as HTML that needs no other file and no network: what they say is in `templates/`, and all of it is escaped."""
 
+import math
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,19 @@ def render(template: str, **content: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**content))
 
 
+def figure(value: float) -> str:
+    """Return a number as a reader likes it: thousands set apart, four digits of what is below one thousand.
+
+    >>> [figure(value) for value in (3657290.0, 1234.56, 0.61254, 2e-05, 12.0, float("nan"))]
+    ['3,657,290', '1,234.6', '0.6125', '0.00002', '12', 'nan']
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.1f}".removesuffix(".0")
+    return f"{value:.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+
+
 @cache
 def _environment() -> Environment:
     """Return the engine. Every text is escaped as HTML, and control characters in it are spelled out."""
@@ -33,6 +47,7 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh defines an object where it first stands
     environment.globals["chart_library"] = _chart_library
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["figure"] = figure
     return environment
 
 

@@ -36,6 +36,8 @@ PHASE_COLORS = {"forward": BLUE, "backward": "#86bbd8", "optimizer": ORANGE, "ar
 MOST_ROWS = 40
 """Rows of a table of examples that a page still shows."""
 MOST_MODULES = 12
+SENTENCE = "sentence"
+"""Column of a table of examples that several rows share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,21 @@ def _table(path: Path) -> ExampleTable:
     columns = checked(entry(content, "columns", where=where), list[str], where, "columns")
     rows = checked(entry(content, "rows", where=where), list[list[object]], where, "rows")
     step = checked(content.get("step", 0), int, where, "step")
-    kept = [number for number, column in enumerate(columns) if column != STEP]  # the page says it once
+    shown = [number for number, column in enumerate(columns) if column != STEP]  # the page says the step once
+    kept = sorted(shown, key=lambda number: columns[number] != SENTENCE)
+    if SENTENCE in columns:
+        rows = _by_sentence(rows, columns.index(SENTENCE))
     cells = [[_in_words(row[number]) for number in kept if number < len(row)] for row in rows[:MOST_ROWS]]
     return ExampleTable(path.stem.replace("_", " "), step, [columns[number] for number in kept], cells)
+
+
+def _by_sentence(rows: Sequence[Sequence[object]], column: int) -> list[list[object]]:
+    """Return rows with those of one sentence together; the sentence stands in the first of them alone."""
+    groups: dict[object, list[list[object]]] = {}
+    for row in rows:
+        of_sentence = groups.setdefault(row[column] if column < len(row) else "", [])
+        of_sentence.append([cell if number != column or not of_sentence else "" for number, cell in enumerate(row)])
+    return [row for group in groups.values() for row in group]
 
 
 def _in_words(cell: object) -> object:

@@ -71,14 +71,18 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     return guarded
 
 
-def plain_entry_point(run: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+def plain_entry_point(command: str, run: Callable[[Sequence[str]], None]) -> Callable[[], None]:
     """Return the main function of a command that takes words instead of key=value; its errors are as above.
 
     Args:
+        command: Name of the command, without bert-.
         run: The command; it is called with the words of the command line.
     """
 
     def main() -> None:
+        if (said := answer(command, sys.argv[1:])) is not None:
+            print(said)
+            return
         _write_every_letter()
         with _messages(""):
             run(sys.argv[1:])

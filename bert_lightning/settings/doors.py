@@ -11,6 +11,7 @@ from signal import SIG_DFL, SIGPIPE, signal
 
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.help_page import help_page
+from bert_lightning.settings.report_words import report_parser
 
 MODULES = {"inspect": "inspect_stream", "report": "report_runs"}
 """Modules whose names are not those of their commands."""
@@ -34,8 +35,9 @@ def _open(command: str) -> None:
 
 def answer(command: str, words: Sequence[str]) -> str | None:
     """Return what a command says without running: its help or the versions; None if it was asked for neither."""
-    if _conf(command).exists() and ("--help" in words or "-h" in words):
-        return help_page(command, words, shutil.get_terminal_size().columns)
+    if "--help" in words or "-h" in words:
+        columns = shutil.get_terminal_size().columns
+        return help_page(command, words, columns) if _conf(command).exists() else report_parser().format_help()
     if "--version" in words:
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning"))
         return f"bert-lightning {metadata.version('bert-lightning')} ({versions}, Python {python_version()})"

@@ -16,6 +16,8 @@ from bert_lightning.settings.config import is_first_process
 T = TypeVar("T")
 GAP = "  "
 """What stands between two figures."""
+SHOWN_BY_BARS = {"shown_by_bars": True}
+"""`extra` of log lines that say what a bar says: while bars are open they go into log files, not into the terminal."""
 
 
 class Bars(Progress):
@@ -69,12 +71,19 @@ def open_bars(console: Console) -> Iterator[Bars]:
     """Show bars until the end; what is logged meanwhile stands above them."""
     handlers = _handlers_of_a_terminal()
     streams = [each.setStream(FileProxy(console, each.stream)) for each in handlers]
+    for handler in handlers:
+        handler.addFilter(_is_not_shown_by_bars)
     try:
         with Bars(console) as bars:
             yield bars
     finally:
         for handler, stream in zip(handlers, streams, strict=True):
+            handler.removeFilter(_is_not_shown_by_bars)
             handler.setStream(stream)
+
+
+def _is_not_shown_by_bars(record: logging.LogRecord) -> bool:
+    return not getattr(record, "shown_by_bars", False)
 
 
 def _handlers_of_a_terminal() -> list[logging.StreamHandler[Any]]:
@@ -120,10 +129,22 @@ def say_end(places: Sequence[tuple[str, object]], next_lines: Sequence[str]) -> 
         places: What was made, and where it is.
         next_lines: Commands to copy.
     """
-    if is_point():
-        return
+    if not is_point():
+        print("\n".join(end_lines(places, next_lines)))
+
+
+def end_lines(places: Sequence[tuple[str, object]], next_lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines with which a command ends.
+
+    >>> list(end_lines([("run", "out/a"), ("report", "out/a.html")], ["bert-report out/a"]))
+    ['run:    out/a', 'report: out/a.html', 'next:   bert-report out/a']
+
+    Args:
+        places: What was made, and where it is.
+        next_lines: Commands to copy.
+    """
     words = [*places, *(("next", line) for line in next_lines)]
     width = max(len(name) for name, _ in words) + 1
     for number, (name, where) in enumerate(words):
         shown = "" if number and words[number - 1][0] == name else f"{name}:"
-        print(f"{shown:<{width}} {where}")
+        yield f"{shown:<{width}} {where}"

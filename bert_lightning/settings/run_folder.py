@@ -153,19 +153,18 @@ class RunFolder:
         return sorted(self.checkpoints.glob(".step-*.ckpt.partial"))
 
     @contextmanager
-    def logged(self, name: str) -> Iterator[None]:
-        """Write the messages of a logger, and of those below it, into the log of the run as well.
-
-        Args:
-            name: Name of the logger.
-        """
+    def logged(self) -> Iterator[None]:
+        """Write the messages of the project into the log of the run as well."""
         handler = logging.FileHandler(self.log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logging.getLogger(name).addHandler(handler)
+        loggers = [logging.getLogger(package) for package in ("bert_lightning", "data_pipeline")]
+        for logger in loggers:
+            logger.addHandler(handler)
         try:
             yield
         finally:
-            logging.getLogger(name).removeHandler(handler)
+            for logger in loggers:
+                logger.removeHandler(handler)
             handler.close()
 
     def is_held(self) -> bool:

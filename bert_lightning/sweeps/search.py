@@ -1,6 +1,7 @@
 """A search: trials that Optuna suggests, each a run in a folder of its own, until there are enough of them."""
 
 import logging
+import shlex
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.reports.trial_row import COMPLETE, FAILED, RUNNING, STOPPED, TrialRow, best_first, shown
+from bert_lightning.settings.progress_bars import end_lines
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.composing import check_started_once, compose
@@ -282,4 +284,14 @@ class Search:
         for row in rows:
             if row.state == FAILED:
                 console.print(printable(f"trial {row.number} failed: {row.error}"), soft_wrap=True)
-        console.print(f"{self._folder.report}: the report; {self._folder.best}: the best trial as a config to run")
+        for line in self._end():
+            console.print(line, soft_wrap=True)
+
+    def _end(self) -> Iterator[str]:
+        """Yield where the files are, and the line that runs the winner if there is one."""
+        places: list[tuple[str, object]] = [("trials", self._folder.trials), ("report", self._folder.report)]
+        if not self._folder.best.exists():
+            return end_lines(places, [])
+        folder = shlex.quote(str(self._folder.path))
+        run = f"bert-{self._config.hydra.job.config_name} --config-dir={folder} --config-name=best run_name=winner"
+        return end_lines([*places, ("best", self._folder.best)], [run])

@@ -111,12 +111,14 @@ def as_csv(rows: Sequence[TrialRow]) -> str:
 
 
 def trials_table(rows: Sequence[TrialRow], metric: str, direction: str) -> Table:
-    """Return the trials as a table, the best first."""
-    table = Table("trial", "state", metric, "step", "chosen", "folder")
+    """Return the trials as a table, the best first; the folder of all of them is its title."""
+    parents = {str(Path(row.run_dir).parent) for row in rows}
+    table = Table("trial", "state", metric, "step", "chosen", "folder", title=printable(", ".join(sorted(parents))))
     for row in best_first(rows, direction):
-        chosen = " ".join(f"{key}={shown(value)}" for key, value in row.values.items())
+        chosen = [printable(f"{key}={shown(value)}") for key, value in row.values.items()]
         value = "-" if row.value is None else f"{row.value:.4f}"
-        table.add_row(*map(printable, (str(row.number), row.state, value, str(row.steps), chosen, row.run_dir)))
+        numbers = map(printable, (str(row.number), row.state, value, str(row.steps)))
+        table.add_row(*numbers, "\n".join(chosen), printable(Path(row.run_dir).name))
     for column in table.columns:
         column.overflow = "fold"
     return table

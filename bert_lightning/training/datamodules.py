@@ -16,6 +16,7 @@ from bert_lightning.training.training_data import TimedLoader, TrainingData
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
+from data_pipeline.prepared.storage import is_remote
 from data_pipeline.streams.one_label import one_label
 from data_pipeline.streams.packed_shape import PackedShape, bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
@@ -110,8 +111,13 @@ class PretrainingData(TrainingData):
         if self.has_validation:
             _ = self._held_out_by_source
 
-    def token_counts(self, max_tokens: int) -> NDArray[np.int64]:
-        """Return how often each token stands in a part of the training split of so many tokens, (vocabulary,)."""
+    def near_token_counts(self, max_tokens: int) -> NDArray[np.int64]:
+        """Return how often each token stands in at most so many tokens of the training split, (vocabulary,).
+
+        All are 0 if the shards are elsewhere: they are not fetched for statistics.
+        """
+        if is_remote(self.folder.path):
+            return np.zeros(self.folder.manifest.vocab_size, dtype=np.int64)
         return token_counts(self.folder, "train", self._source["exclude_shards"], max_tokens)
 
     @property

@@ -54,7 +54,7 @@ def started(
             )
         if unused := unused_gpus(processes, torch.cuda.device_count()):
             log.warning("%s %s", folder.path.name, unused)
-        with folder.logged("bert_lightning"):
+        with folder.logged():
             set_newer_aside(folder, start, resume)
             write_whole(folder.config, settings)
             for line in said:

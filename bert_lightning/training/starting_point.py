@@ -156,7 +156,7 @@ def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int, change
         changes: Settings that are not those of the last checkpoint, and change nothing any more.
     """
     if is_first_process():
-        with folder.logged("bert_lightning") if folder.path.is_dir() else nullcontext():
+        with folder.logged() if folder.path.is_dir() else nullcontext():
             log.info(
                 "the run is finished: %s is at step %d of trainer.max_steps=%d; a larger trainer.max_steps trains on",
                 start.checkpoint,

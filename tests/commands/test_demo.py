@@ -1,6 +1,7 @@
 """The pages around `make demo`: figures beside guessing, held-out sentences with one mask each, a forecast."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,12 @@ def test_the_last_page_shows_figures_beside_guessing(
         model, guessing, better = (float(cell) for cell in re.findall(r"-?\d+\.\d+", line))
         sign = -1 if row == "MLM loss" else 1
         assert sign * (model - guessing) == pytest.approx(better, abs=0.11)
-    rows = [line for line in page.split("What it would fill in")[1].splitlines() if "[MASK]" in line]
+    below = page.split("What it would fill in")[1].splitlines()
+    rows = [line for line in below if "[MASK]" in line and line.startswith("│")]
     assert len(rows) == SENTENCES
+    end = page.split("next:")[-1].splitlines()
+    assert [Path(line.split()[0]).name for line in end] == ["bert-fill-mask", "bert-finetune", "bert-prepare"]
+    assert all(Path(line.split()[0]).parent in (Path("."), Path(sys.executable).parent) for line in end)
 
 
 def test_sentences_are_held_out_and_fit_a_line(prepared: Path, tokenizer: Tokenizer) -> None:

@@ -17,6 +17,7 @@ from hydra.utils import get_object
 from tests.support.checkout import ROOT, torchrun
 
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+PACKAGES = ("bert_lightning", "data_pipeline", "hydra_plugins")
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
 
 
@@ -34,11 +35,15 @@ def test_every_config_is_in_the_wheel_and_nothing_else_is(wheel: Path) -> None:
     configs = {f"bert_lightning/conf/{path.relative_to(ROOT / 'conf')}" for path in CONFIGS}
     assert len(configs) > 20
     assert configs <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
-        "bert_lightning",
-        "data_pipeline",
-        "hydra_plugins",
-    }
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
+
+
+def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
+    """Templates, styles and scripts of the reports too, not only modules."""
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
+    kept = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+    assert len({Path(name).suffix for name in kept}) > 3
+    assert kept <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -114,6 +114,24 @@ def test_what_was_run_stands_beside_guessing_with_its_data_examples_and_profile(
     assert "What helps: another vocabulary" in page.words
 
 
+def test_a_sentence_stands_once_above_all_its_masks(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    rows = [["number", "in [MASK 2] a [MASK 1]", "2", "1900"], ["word", "b [MASK 1]", "1", "cat"]]
+    rows += [["word", "in [MASK 2] a [MASK 1]", "1", "dog"]]
+    MetricsCsv(tmp_path).log_table("guesses", ["kind", "sentence", "mask", "truth"], rows, 100)
+    shown = Page(write_report(tmp_path).read_text()).rows
+    first = shown.index(["in [MASK 2] a [MASK 1]", "number", "2", "1900"])
+    assert shown[first + 1 : first + 3] == [["", "word", "1", "dog"], ["b [MASK 1]", "word", "1", "cat"]]
+
+
+def test_last_values_can_be_read(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    MetricsCsv(tmp_path).log_metrics({"progress/tokens": 3657290.0, "optim/lr": 0.00002}, 200)
+    shown = Page(write_report(tmp_path).read_text()).rows
+    assert ["progress/tokens", "3,657,290", "200"] in shown
+    assert ["optim/lr", "0.00002", "200"] in shown
+
+
 def test_nothing_that_a_run_says_acts(tmp_path: Path) -> None:
     """Neither names nor texts become elements, and control characters are spelled out."""
     run = tmp_path / EVIL.replace("/", "")

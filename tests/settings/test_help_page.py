@@ -99,3 +99,13 @@ def test_help_and_versions_are_answered_without_torch() -> None:
     for word, said in (("--help", "bert-pretrain trains"), ("--version", metadata.version("torch"))):
         answer = subprocess.run([sys.executable, "-c", program, word], capture_output=True, text=True, check=True)
         assert said in answer.stdout
+    program = program.replace("pretrain", "report")
+    answer = subprocess.run([sys.executable, "-c", program, "-h"], capture_output=True, text=True, check=True)
+    assert "bert-report outputs/first outputs/second" in answer.stdout
+
+
+def test_experiments_in_folders_are_listed() -> None:
+    page = help_page("pretrain")
+    assert "\n  ablations/masking_rate " in page
+    assert "ablations/shared" not in page
+    assert "\n  features " not in page  # it is of bert-finetune

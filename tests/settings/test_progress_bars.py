@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bert_lightning.callbacks.progress import ProgressReport
 from bert_lightning.settings import progress_bars
-from bert_lightning.settings.progress_bars import counted, open_bars, say_end
+from bert_lightning.settings.progress_bars import SHOWN_BY_BARS, counted, open_bars, say_end
+from bert_lightning.settings.run_folder import RunFolder
 from tests.support.training import fit, make_module, make_objective
 
 FIGURES = "loss 9.540  mlm 12.6%  nsp 68.8%  val 9.520  101,614 tok/s  mfu 41%  wait 3%  packing 99%  10.9 GB"
@@ -50,6 +51,24 @@ def test_what_is_logged_stands_above_the_bar_whole(monkeypatch: pytest.MonkeyPat
     assert "a word\n" in stream.getvalue().replace("\r", "")
 
 
+def test_a_line_that_says_what_the_bar_says_goes_into_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stream, console = terminal()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(stream)])
+    log, folder = logging.getLogger("data_pipeline.some"), RunFolder(tmp_path)
+    monkeypatch.setattr(log, "level", logging.INFO)
+    with folder.logged():
+        with open_bars(console):
+            log.info("half way", extra=SHOWN_BY_BARS)
+            log.info("a word")
+        log.info("the end", extra=SHOWN_BY_BARS)
+    assert [line.split(" ", 2)[2] for line in folder.log.read_text().splitlines()] == ["half way", "a word", "the end"]
+    assert "half way" not in stream.getvalue()
+    assert "a word" in stream.getvalue()
+    assert "the end" in stream.getvalue()
+
+
 def test_items_are_counted_in_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,12 +92,16 @@ def test_the_end_says_where_everything_is(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_training_shows_its_bar_the_held_out_pass_and_the_last_figures(
-    monkeypatch: pytest.MonkeyPatch, prepared: Path, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, prepared: Path, tmp_path: Path
 ) -> None:
     stream, console = terminal()
     monkeypatch.setattr("bert_lightning.callbacks.progress.error_console", lambda: console)
     module = make_module(make_objective(prepared), 4)
-    fit(module, prepared, tmp_path, 4, 32, callbacks=[ProgressReport(2)], val_check_interval=2)
+    with caplog.at_level(logging.INFO, "bert_lightning"):
+        fit(module, prepared, tmp_path, 4, 32, callbacks=[ProgressReport(2)], val_check_interval=2)
+    lines = [record for record in caplog.records if record.getMessage().startswith(("step 2/4", "step 4/4"))]
+    assert len(lines) == 2
+    assert all(record.shown_by_bars for record in lines)  # type: ignore[attr-defined]
     shown = stream.getvalue()
     assert "4/4" in shown
     assert "held-out" in shown

@@ -51,6 +51,18 @@ def test_validation_covers_the_split_exactly_once(prepared: Path, tmp_path: Path
         assert sum(getattr(part, name) for part in two) == sum(getattr(part, name) for part in one) > 0
 
 
+def test_frequencies_are_counted_in_shards_of_this_machine_alone(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(prepared, tmp_path)
+    tokens = data.folder.manifest.totals("train")["tokens"]
+    assert data.near_token_counts(tokens).sum() == tokens
+    assert data.near_token_counts(tokens // 2).sum() <= tokens // 2
+    monkeypatch.setattr(data.folder, "path", "s3://bucket/data")
+    monkeypatch.setattr(data.folder, "read", None)
+    assert data.near_token_counts(tokens).sum() == 0
+
+
 def test_waiting_is_measured_and_taken_once(prepared: Path, tmp_path: Path) -> None:
     data = make_data(prepared, tmp_path)
     assert data.take_wait_seconds() == 0.0
