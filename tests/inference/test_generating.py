@@ -19,6 +19,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packed_texts import pack_sequences
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from tests.inference.causal_models import CAUSAL, write_causal
+from tests.support.checkpoints import write_checkpoint
 from tests.support.models import tiny_encoder
 from tests.support.parity import random_weights
 from tests.support.runs import compose_here
@@ -56,7 +57,9 @@ def test_a_text_ends_at_the_end_of_text_token(tmp_path: Path, tokenizer: Tokeniz
 @pytest.mark.parametrize("top_k", [None, 1, 5, 1000])
 @pytest.mark.parametrize("top_p", [None, 0.05, 0.7, 1.0])
 @pytest.mark.parametrize("temperature", [None, 0.5, 2.0])
-def test_kept_tokens_are_those_of_the_warpers(temperature: float | None, top_k: int | None, top_p: float | None) -> None:
+def test_kept_tokens_are_those_of_the_warpers(
+    temperature: float | None, top_k: int | None, top_p: float | None
+) -> None:
     scores = 3 * torch.randn(1, 101, generator=torch.Generator().manual_seed(1))
     expected = scores
     for warper, value in ((TemperatureLogitsWarper, temperature), (TopKLogitsWarper, top_k), (TopPLogitsWarper, top_p)):
@@ -133,7 +136,7 @@ def test_a_file_of_texts_becomes_lines_that_do_not_depend_on_each_other(
         ({"temperature": 0}, "temperature must be null or a number above 0; got 0"),
         ({"top_p": 1.5}, "top_p must be null or a number above 0 and at most 1; got 1.5"),
         ({"top_k": 0}, "top_k must be"),
-        ({"template": "TL;DR:"}, r"template must have one or more of \{text\}, and no other .*; got TL;DR:"),
+        ({"template": "'TL;DR:'"}, r"template must have one or more of \{text\}, and no other .*; got TL;DR:"),
         ({"template": "'{text} {other}'"}, r"template must have one or more of \{text\}"),
         ({"input": "texts.txt"}, "give either text"),
         ({"output": "out.jsonl"}, "output is for input"),
@@ -148,8 +151,6 @@ def test_what_cannot_work_is_refused(
 
 
 def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    from tests.support.checkpoints import write_checkpoint
-
     run = tmp_path / "run"
     write_checkpoint(run / "checkpoints" / "step-0000007.ckpt", tokenizer, tmp_path / "tokenizer")
     with pytest.raises(ValueError, match="predicts no next token, which writing on needs: it is not causal"):
