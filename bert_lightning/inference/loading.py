@@ -102,7 +102,7 @@ class LoadedModel:
         assert head is not None
         kind = KINDS[head.kind]
         layers: list[nn.Module] = []
-        for module in kind.modules:
+        for module in head.modules:
             layers += [self.linear(module), *([nn.Tanh()] if module == POOLER else [])]
         extra = kind.extra if kind.extra is not None and self.pretrained.state_of(kind.extra) else None
         return nn.Sequential(*layers) if extra is None else _SideBySide([*layers, self.linear(extra)])
@@ -111,7 +111,7 @@ class LoadedModel:
         """Return a linear layer of a head, which the checkpoint has."""
         state = self.pretrained.state_of(module)
         rows, columns = state["weight"].shape
-        return self._loaded(nn.Linear(columns, rows), state)
+        return self._loaded(nn.Linear(columns, rows, bias="bias" in state), state)
 
     def pooler(self) -> Pooler:
         """Return the pooler; ValueError if the checkpoint has none that is trained."""

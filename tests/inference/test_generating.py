@@ -18,7 +18,7 @@ from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packed_texts import pack_sequences
 from data_pipeline.tokenizers.special_tokens import special_tokens
-from tests.inference.causal_models import CAUSAL, write_causal
+from tests.support.causal_models import CAUSAL, write_causal
 from tests.support.checkpoints import write_checkpoint
 from tests.support.models import tiny_encoder
 from tests.support.parity import random_weights
