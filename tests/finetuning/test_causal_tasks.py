@@ -126,7 +126,7 @@ def test_a_classifier_goes_through_all_commands(
 ) -> None:
     given = causal_settings(tmp_path, tokenizer)
     scores = finetune_here(given)
-    assert scores["validation"]["accuracy"]["mean"] > 0.9
+    assert scores["validation/accuracy"]["mean"] > 0.9
     run, table = tmp_path / "runs" / "run", tmp_path / "texts" / "dev.tsv"
     export(compose_here("export", {"checkpoint": run, "output_dir": tmp_path / "hf"}))
     model = GPT2ForSequenceClassification.from_pretrained(tmp_path / "hf")
@@ -142,7 +142,7 @@ def test_a_classifier_goes_through_all_commands(
         torch.testing.assert_close(torch.tensor(found), expected, atol=1e-5, rtol=0)
         labeled = {"checkpoint": place, "labeled.path": table, "accelerator": "cpu"}
         means = evaluate(compose_here("evaluate", labeled))["labeled"]
-        assert means["accuracy"] == pytest.approx(scores["validation"]["accuracy"]["mean"])
+        assert means["accuracy"] == pytest.approx(scores["validation/accuracy"]["mean"])
 
 
 def test_similar_texts_are_read_in_both_orders(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -158,7 +158,7 @@ def test_similar_texts_are_read_in_both_orders(tmp_path: Path, tokenizer: Tokeni
     )
     labeled = {"checkpoint": run, "labeled.path": table, "labeled.text_pair": "other", "accelerator": "cpu"}
     means = evaluate(compose_here("evaluate", labeled))["labeled"]
-    assert means["accuracy"] == pytest.approx(scores["validation"]["accuracy"]["mean"])
+    assert means["accuracy"] == pytest.approx(scores["validation/accuracy"]["mean"])
     with pytest.raises(ValueError, match="a head that reads both orders, which GPT-2's classes in transformers do not"):
         export(compose_here("export", {"checkpoint": run, "output_dir": tmp_path / "hf"}))
 
@@ -174,7 +174,7 @@ def test_choices_are_read_at_their_last_tokens(tmp_path: Path, tokenizer: Tokeni
     given = causal_settings(tmp_path, tokenizer)
     task = {"task": "multiple_choice", "task.path": tmp_path / "choices", "epochs": 4}
     scores = finetune_here(given | task)
-    assert scores["validation"]["accuracy"]["mean"] == 1
+    assert scores["validation/accuracy"]["mean"] == 1
     labeled = {"checkpoint": tmp_path / "runs" / "run", "labeled.path": tmp_path / "choices" / "dev.jsonl"}
     assert evaluate(compose_here("evaluate", labeled | {"accelerator": "cpu"}))["labeled"]["accuracy"] == 1
     with pytest.raises(ValueError, match="a head for multiple_choice, which GPT-2's classes in transformers do not"):
