@@ -25,7 +25,7 @@ from data_pipeline.tasks.task_records import ChoiceQuestion, LabeledText
 from data_pipeline.tasks.texts import encode_texts
 from tests.finetuning.tiny_task import finetune_here, lines, settings
 from tests.support.causal_models import write_causal
-from tests.support.parity import random_weights
+from tests.support.parity import CONFIG, random_weights
 from tests.support.runs import compose_here
 from tests.support.settings import Settings
 
@@ -118,7 +118,7 @@ def test_tasks_about_single_tokens_are_refused(tmp_path: Path, tokenizer: Tokeni
 def causal_settings(folder: Path, tokenizer: Tokenizer) -> Settings:
     given = settings(folder, tokenizer)
     write_causal(folder / "gpt", tokenizer)
-    return given | {"checkpoint": folder / "gpt", "callbacks.report": "null"}
+    return given | {"checkpoint": folder / "gpt", "callbacks.report": "null", "data.seq_len": 64}
 
 
 def test_a_classifier_goes_through_all_commands(
@@ -182,8 +182,6 @@ def test_choices_are_read_at_their_last_tokens(tmp_path: Path, tokenizer: Tokeni
 
 
 def test_encoders_that_see_both_sides_keep_their_pooler() -> None:
-    from tests.support.parity import CONFIG
-
     model = SequenceClassification(CONFIG, 2)
     assert {name for name in model.state_dict() if not name.startswith("encoder.")} == {
         "pooler.dense.weight",
