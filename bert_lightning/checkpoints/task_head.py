@@ -95,9 +95,12 @@ class TaskHead:
         columns = dict.fromkeys(self.modules, hidden_size) | {self.modules[0]: width}
         if kind.extra is not None:
             rows[kind.extra], columns[kind.extra] = 1, width
-        weights = {f"{module}.weight": (size, columns[module]) for module, size in rows.items()}
-        biases = {f"{module}.bias": (size,) for module, size in rows.items()}
-        return weights | ({} if self.is_causal else biases)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for module, size in rows.items():
+            shapes[f"{module}.weight"] = (size, columns[module])
+            if not self.is_causal:
+                shapes[f"{module}.bias"] = (size,)
+        return shapes
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint; earlier versions read those of a usual head, on the last layer."""
