@@ -175,9 +175,22 @@ def test_every_task_with_answers_has_a_wording_that_fits() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"shots": []}, r"prompting.shots must be whole numbers, such as \[0,1,4\]"),
+        ({"shots": [-1]}, "prompting.shots must be"),
+        ({"examples": 0}, "prompting.examples must be"),
+        ({"normalize": "length"}, "prompting.normalize must be one of tokens, none, context; got length"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: str) -> None:
+    usual: dict[str, Any] = {"split": "validation", "examples": None, "template": None, "answers": None, "seed": 0}
+    with pytest.raises(ValueError, match=said):
+        prompted.Prompting(**{"shots": [0], "normalize": "tokens", **usual, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
         ({"prompting.shots": "[5]"}, "prompting.shots=5, but there are 4 training examples"),
-        ({"prompting.shots": "[]"}, r"prompting.shots must be whole numbers, such as \[0,1,4\]"),
-        ({"prompting.normalize": "length"}, "prompting.normalize must be one of tokens, none, context; got length"),
         ({"prompting.split": "test"}, "prompting.split must be one of train, validation; got test"),
         ({"prompting.answers": "{good: yes}"}, "prompting.answers has good, which is no label; .*negative, positive"),
         ({"prompting.template": "'{text} {text_pair}'"}, r"prompting.template must have one or more of \{text\}, and"),
