@@ -36,7 +36,8 @@ def test_greedy_tokens_are_those_of_transformers(kind: str, tmp_path: Path, toke
     for text in TEXTS:
         prompt = go_on.prompt(text)
         found = go_on(text, 30, GREEDY, 0, "text")
-        whole = theirs.generate(torch.tensor([prompt]), max_new_tokens=30, do_sample=False, eos_token_id=sep)  # type: ignore[operator]
+        settings = {"max_new_tokens": 30, "do_sample": False, "eos_token_id": sep}
+        whole = theirs.generate(torch.tensor([prompt]), **settings)  # type: ignore[operator]
         expected = whole[0, len(prompt) :].tolist()
         assert [*found.tokens, *([sep] if found.is_ended else [])] == expected
 
