@@ -1,4 +1,4 @@
-"""bert-evaluate: what a trained model knows: held-out losses, labels of texts, minimal pairs, cloze questions."""
+"""bert-evaluate: what a trained model knows: held-out losses, labels, minimal pairs, cloze questions, worded tasks."""
 
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
@@ -29,11 +29,13 @@ from bert_lightning.inference.labeled_tags import tag_means
 from bert_lightning.inference.labeled_texts import text_means
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
+from bert_lightning.inference.prompted import Prompting, prompted_means
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from bert_lightning.settings.progress_bars import say_end, stage
 from bert_lightning.settings.run_folder import write_whole
 from bert_lightning.settings.setting_types import check_types, check_values
+from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.untrusted.typed_fields import shown
 from data_pipeline.whole_numbers import check_whole_number
@@ -53,22 +55,31 @@ def evaluate(cfg: DictConfig) -> Scores:
     """Score a model on what the settings name, print the scores, and write them as JSON if asked.
 
     Returns:
-        Scores by what they are of: `held_out`, `labeled`, `minimal_pairs` and `cloze`, those that were asked for.
+        Scores by what they are of: `held_out`, `labeled`, `minimal_pairs`, `cloze` and `prompted`, if they were
+            asked for.
 
     Raises:
         ValueError: naming the setting, or the file and the line, that is wrong.
     """
-    check_types(cfg)
+    check_types(OmegaConf.masked_copy(cfg, [name for name in map(str, cfg) if name != "task"]))
     check_values(cfg, split=str, minimal_pairs=str | None, cloze=str | None, output=str | None)
     check_values(cfg.labeled, **get_type_hints(LabeledFile) | {"path": str | None})
+    check_values(cfg.prompting, **get_type_hints(Prompting))
     check_whole_number("batch_tokens", cfg.batch_tokens)
     questions: dict[str, Callable[[LoadedModel], dict[str, float]]] = {
         "held_out": lambda model: _held_out(cfg, model),
         "labeled": lambda model: _labeled(cfg, model),
         "minimal_pairs": lambda model: preference(score_pairs(Path(cfg.minimal_pairs), model, cfg.batch_tokens)),
         "cloze": lambda model: cloze_hits(Path(cfg.cloze), model, cfg.batch_tokens),
+        "prompted": lambda model: _prompted(cfg, model),
     }
-    keys = {"data.path": "held_out", "labeled.path": "labeled", "minimal_pairs": "minimal_pairs", "cloze": "cloze"}
+    keys = {
+        "data.path": "held_out",
+        "labeled.path": "labeled",
+        "minimal_pairs": "minimal_pairs",
+        "cloze": "cloze",
+        "task": "prompted",
+    }
     asked = [name for key, name in keys.items() if OmegaConf.select(cfg, key) is not None]
     if not asked:
         raise ValueError(f"nothing to evaluate: give one of {', '.join(keys)}")
@@ -108,6 +119,14 @@ def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
         raise ValueError(f"checkpoint={model.name} has no head of a task; labeled.path needs a fine-tuned model")
     columns = {str(name): value for name, value in cfg.labeled.items() if name != "path"}
     return LABELED[head.kind](LabeledFile(Path(cfg.labeled.path), **columns), model, cfg.batch_tokens)
+
+
+def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
+    if OmegaConf.select(cfg, "task._target_") is None:
+        raise ValueError("task must be the name of a file in conf/task, such as task=sst2")
+    task = instantiate(known_settings(cfg.task), _convert_="all")
+    prompting = Prompting(**OmegaConf.to_container(cfg.prompting))  # type: ignore[arg-type]
+    return prompted_means(task, prompting, model, cfg.batch_tokens)
 
 
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:

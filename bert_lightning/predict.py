@@ -3,9 +3,7 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -16,14 +14,13 @@ from bert_lightning.inference.given_questions import (
     given_choices,
     given_questions,
 )
+from bert_lightning.inference.json_lines import write_lines
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.predictors import Prediction, find_predictor
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.run_folder import partial_path
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
-from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
 BATCHES_IN_MEMORY = 8
@@ -39,23 +36,7 @@ def predict(cfg: DictConfig) -> None:
     check_values(cfg, input=str | None, column=str, pair_column=str | None, output=str | None, truncate=bool)
     check_values(cfg, choices=list[str] | None, choices_column=str, null_score_diff_threshold=float | None)
     check_whole_number("batch_tokens", cfg.batch_tokens)
-    lines = (json.dumps(prediction, ensure_ascii=False) for prediction in _predictions(cfg))
-    if cfg.output is None:
-        for line in lines:
-            print(printable(line))
-        return
-    output = Path(cfg.output)
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"output={output} is in a folder that does not exist")
-    number = 0
-    try:
-        with partial_path(output).open("w", encoding="utf-8") as file:
-            for number, line in enumerate(lines, 1):  # noqa: B007  used after the loop
-                file.write(f"{line}\n")
-        partial_path(output).replace(output)
-    finally:
-        partial_path(output).unlink(missing_ok=True)
-    print(f"{cfg.output}: {number:,} predictions")
+    write_lines(_predictions(cfg), cfg.output, "predictions")
 
 
 def _predictions(cfg: DictConfig) -> Iterator[Prediction]:

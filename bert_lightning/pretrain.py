@@ -96,17 +96,18 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     shut_down()
     hand_over(trainer)
     if trainer.is_global_zero and trainer.global_step >= max_steps:
-        _say_end(plan.folder)
+        _say_end(plan.folder, plan.settings.model.is_causal)
     return trainer
 
 
-def _say_end(folder: RunFolder) -> None:
+def _say_end(folder: RunFolder, is_causal: bool) -> None:
     """Print where everything of a finished run is, and what to do with it."""
     reports = [("report", folder.report)] if folder.report.exists() else []
     checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
     run = f"checkpoint={shlex.quote(str(folder.path))}"
+    look = f"bert-generate {run} text=<text>" if is_causal else f"bert-fill-mask {run} text='... [MASK] ...'"
     next_lines = [
-        f"bert-fill-mask {run} text='... [MASK] ...'",
+        look,
         f"bert-finetune {run} task=<name> task.path=<folder>",
         f"bert-export {run} output_dir=<folder>",
     ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bert_lightning.models.layer_reading import LayerReading
+from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LAST
 from data_pipeline.untrusted.typed_fields import listed, shown
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
@@ -39,6 +40,8 @@ KINDS = {
     QUESTION_ANSWERING: HeadKind((QA_OUTPUTS,), outputs=2, extra="answerability"),
 }
 
+_EXTRACTS = {SEQUENCE_CLASSIFICATION: (FIRST, LAST, BOTH_ORDERS), MULTIPLE_CHOICE: (FIRST, LAST)}
+
 
 @dataclass(frozen=True, slots=True)
 class TaskHead:
@@ -49,12 +52,15 @@ class TaskHead:
         labels: Names of the labels, in the order of the scores; none for kinds whose scores are not of labels.
         problem_type: One of `PROBLEM_TYPES` for sequence classification, None for other kinds.
         reading: The hidden states that the head reads.
+        extract: The tokens that the head reads: `FIRST`; `LAST` or `BOTH_ORDERS` if the encoder is causal. Such a head
+            is the classifier alone, without a bias, as in GPT (Radford et al., 2018, section 3.2).
     """
 
     kind: str
     labels: list[str] = field(default_factory=list)
     problem_type: str | None = None
     reading: LayerReading = field(default_factory=LayerReading)
+    extract: str = FIRST
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -67,22 +73,39 @@ class TaskHead:
         known = PROBLEM_TYPES if self.kind == SEQUENCE_CLASSIFICATION else (None,)
         if self.problem_type not in known:
             raise ValueError(f"problem_type of {self.kind} must be one of {known}; got {shown(self.problem_type)}")
+        read = _EXTRACTS.get(self.kind, (FIRST,))
+        if self.extract not in read:
+            raise ValueError(f"extract of {self.kind} must be one of {', '.join(read)}; got {shown(self.extract)}")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the head is one of a causal encoder."""
+        return self.extract != FIRST
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Linear layers of the head, in our names; the last one gives the scores."""
+        return (CLASSIFIER,) if self.is_causal else KINDS[self.kind].modules
 
     def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor that the head has or may have, by name."""
         kind, width = KINDS[self.kind], self.reading.width(hidden_size)
-        rows = dict.fromkeys(kind.modules, hidden_size)
-        rows[kind.modules[-1]] = kind.outputs or len(self.labels)
-        columns = dict.fromkeys(kind.modules, hidden_size) | {kind.modules[0]: width}
+        rows = dict.fromkeys(self.modules, hidden_size)
+        rows[self.modules[-1]] = kind.outputs or len(self.labels)
+        columns = dict.fromkeys(self.modules, hidden_size) | {self.modules[0]: width}
         if kind.extra is not None:
             rows[kind.extra], columns[kind.extra] = 1, width
-        weights = {f"{module}.weight": (size, columns[module]) for module, size in rows.items()}
-        return weights | {f"{module}.bias": (size,) for module, size in rows.items()}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for module, size in rows.items():
+            shapes[f"{module}.weight"] = (size, columns[module])
+            if not self.is_causal:
+                shapes[f"{module}.bias"] = (size,)
+        return shapes
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint; earlier versions read those of a head that reads the last layer."""
-        values = asdict(self)
-        return {name: value for name, value in values.items() if name != "reading" or not self.reading.is_last}
+        """Return plain values for a checkpoint; earlier versions read those of a usual head, on the last layer."""
+        usual = {"reading": self.reading.is_last, "extract": not self.is_causal}
+        return {name: value for name, value in asdict(self).items() if not usual.get(name, False)}
 
     def extra_tensors(self, names: Collection[str]) -> set[str]:
         """Return those of the names that are of the layer which the class of transformers does not have."""

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.checkpoints.task_head import KINDS, TaskHead
+from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.embeddings import Embeddings
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -94,7 +94,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
 def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
     """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
     given = [each for each in (*HEADS, *GENERATOR) if has_any(found, each)]
-    modules = given if head is None else KINDS[head.kind].modules
+    modules = given if head is None else head.modules
     return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 

@@ -76,7 +76,7 @@ class AnsweringTask(Task):
         self._settings = settings
         self._answered: tuple[ExampleScores, list[AnsweredQuestion]] | None = None
 
-    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+    def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read the questions and cut their texts into windows."""
         splits: dict[str, Split] = {}
         for name, questions in self._files.read(read_squad, [".json"]).items():

@@ -19,6 +19,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.multiple_choice import MultipleChoice
 from data_pipeline.tasks.choice_pairs import encode_choices
 from data_pipeline.tasks.choices import read_choices, read_codah, read_swag
+from data_pipeline.tasks.encoded import FIRST, LAST
 from data_pipeline.tasks.tables import TABLE_SUFFIXES
 from data_pipeline.tasks.task_records import ChoiceQuestion
 
@@ -44,9 +45,11 @@ class ChoosingTask(Task):
         self._files = files
         self._read = read
         self._num_choices = 0
+        self._extract = FIRST
 
-    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+    def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read the questions; all splits have the same number of choices."""
+        self._extract = LAST if is_causal else FIRST
         splits = {}
         questions = self._files.read(self._read, TABLE_SUFFIXES)
         first = questions[TRAIN][0]
@@ -60,18 +63,19 @@ class ChoosingTask(Task):
             unlabeled = [question for question in some if question.label is None]
             if name == TRAIN and unlabeled:
                 raise ValueError(f"{unlabeled[0].where} has no label to train on")
-            splits[name] = Split(name, encode_choices(tokenizer, some, seq_len, name), some, not unlabeled)
+            encoded = encode_choices(tokenizer, some, seq_len, name, self._extract)
+            splits[name] = Split(name, encoded, some, not unlabeled)
         return splits
 
     def objective(
         self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
     ) -> MultipleChoice:
-        """Return a new model with the pooler and a score for each choice."""
+        """Return a new model with a score for each choice."""
         return MultipleChoice(config, self._num_choices, attention, classifier_dropout)
 
     def head(self) -> TaskHead:
         """Return the kind of the head."""
-        return TaskHead(MULTIPLE_CHOICE)
+        return TaskHead(MULTIPLE_CHOICE, extract=self._extract)
 
     def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
         """Return the share of questions of which the right choice is chosen."""

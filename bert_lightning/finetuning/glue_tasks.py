@@ -18,6 +18,8 @@ SUBMISSIONS = {
     **{(name, "test"): f"{layout.folder}.tsv" for name, layout in GLUE_TASKS.items() if name != "mnli"},
 }
 """Names of the files for the server, by task and split."""
+SIMILARITIES = ("mrpc", "stsb", "qqp")
+"""Tasks whose labels do not depend on the order of the two texts."""
 LOWEST_NUMBER, HIGHEST_NUMBER = 0.0, 5.0
 """What the server takes as a similarity."""
 
@@ -35,7 +37,7 @@ class GlueTextTask(TextTask):
     def __init__(self, name: str, path: Path, metrics: Sequence[str], chosen_by: str) -> None:
         classes = GLUE_TASKS[name].classes
         labels = ClassLabels(list(classes.values())) if classes else NumberLabels()
-        super().__init__(name, GlueTexts(name, path), labels, metrics, chosen_by)
+        super().__init__(name, GlueTexts(name, path), labels, metrics, chosen_by, name in SIMILARITIES)
         self._values = {label: value for value, label in classes.items()}
 
     def write_files(self, split: Split, scores: ExampleScores, folder: Path) -> None:

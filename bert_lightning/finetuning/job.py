@@ -88,7 +88,7 @@ def prepare_job(cfg: DictConfig) -> Job:
     attention = choose_attention(
         device_type, config.attention_probs_dropout_prob, is_half, config.head_dim, config.has_windows
     )
-    splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len)
+    splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len, config.is_causal)
     train = splits[TRAIN]
     splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))
     return Job(processes, precision, pretrained, config, attention, reading, task, splits)

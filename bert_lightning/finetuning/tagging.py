@@ -64,7 +64,7 @@ class TaggingTask(Task):
         self._metrics = metrics
         self._tags = list(labels or ())
 
-    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+    def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read and encode the sentences; the tags are those of the training sentences unless they are given."""
         sentences = self._files.read(self._read, self._suffixes)
         names = tag_names(sentences[TRAIN])

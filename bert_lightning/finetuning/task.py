@@ -55,7 +55,7 @@ class Task(ABC):
         self.highest_is_best = highest_is_best
 
     @abstractmethod
-    def prepare(self, tokenizer: Tokenizer, seq_len: int) -> dict[str, Split]:
+    def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read the files and return the splits by name, `TRAIN` and `VALIDATION` among them.
 
         It is called once, before everything else.
@@ -63,6 +63,7 @@ class Task(ABC):
         Args:
             tokenizer: Tokenizer of the encoder.
             seq_len: Most tokens of a sequence.
+            is_causal: Whether the encoder is causal, so that labels of whole texts stand at their last tokens.
 
         Raises:
             ValueError: naming the file and the line at fault.

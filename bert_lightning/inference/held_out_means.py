@@ -4,9 +4,11 @@ import torch
 
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.metrics.metric_sums import MetricSums
+from bert_lightning.objectives.causal_lm import CausalLM
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.progress_bars import counted
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.validation_stream import ValidationStream
@@ -31,7 +33,8 @@ def held_out_means(
     """Return the means over a split, by the names of a run's validation, and the number of examples.
 
     The loss of masked tokens is per token and per byte of text; perplexity is exp of the loss per token. Pair loss and
-    accuracy are there if the examples are pairs that the model has a head for.
+    accuracy are there if the examples are pairs that the model has a head for. Of a causal model it is the loss of the
+    next token, of all tokens of the same examples without their masks.
 
     Args:
         model: The model.
@@ -41,7 +44,7 @@ def held_out_means(
         num_workers: Loader processes.
 
     Raises:
-        ValueError: if the model has no MLM head, or another vocabulary than the prepared folder.
+        ValueError: if the model has no MLM head and is not causal, or has another vocabulary than the prepared folder.
     """
     if model.tokenizer.get_vocab() != load_tokenizer(samples.folder.tokenizer_dir).get_vocab():
         raise ValueError(f"checkpoint={model.name} has another vocabulary than the prepared folder {samples.folder}")
@@ -56,8 +59,12 @@ def held_out_means(
     return {**sums.means(), "examples": stream.num_samples}
 
 
-def _objective(model: LoadedModel, samples: PretrainingSamples) -> MaskedLM:
+def _objective(model: LoadedModel, samples: PretrainingSamples) -> Objective:
     """Return the objective that reads the labels of the examples for which the model has heads, around its encoder."""
+    if model.config.is_causal:
+        causal = CausalLM(model.config)
+        causal.encoder, causal.causal_head = model.encoder, model.next_token_head("the loss of the next token")
+        return causal.eval().to(model.device)
     mlm_head = model.mlm_head("the loss of masked tokens")
     targets = [target for target in trained_pairs(model) if target in samples.target_names]
     objective = (WITH_PAIRS[targets[0]] if targets else MaskedLM)(model.config)

@@ -58,5 +58,9 @@ def choice_scores(
         batch_tokens: Most tokens of a batch.
         seq_len: Most tokens of a text with a choice, longer ones are cut; None: as in the fine-tuning.
     """
-    encoded = encode_choices(model.tokenizer, questions, example_length(model, seq_len), questions[0].where)
+    head = model.pretrained.head
+    assert head is not None
+    encoded = encode_choices(
+        model.tokenizer, questions, example_length(model, seq_len), questions[0].where, head.extract
+    )
     return score_encoded(encoded, encoded.targets[LABELS], model, batch_tokens).reshape(len(questions), -1)

@@ -47,8 +47,9 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     labels = make_labels(head)
     examples = read_texts(file.path, file.text, file.text_pair, file.label, read_label=read_label)
     codes = labels.codes(examples)
-    encoded = encode_texts(model.tokenizer, examples, example_length(model), codes, file.path.name)
+    encoded = encode_texts(model.tokenizer, examples, example_length(model), codes, file.path.name, head.extract)
     scores = score_encoded(encoded, encoded.targets[LABELS], model, batch_tokens)
+    scores = scores.reshape(len(examples), -1, scores.shape[1]).sum(axis=1)  # a pair may be there in both orders
     decided, wanted = labels.decided(scores), labels.wanted(codes)
     fitting = {name: metric for name, metric in labels.known_metrics.items() if name != "f1" or len(head.labels) == 2}
     return {**{name: metric(decided, wanted) for name, metric in fitting.items()}, "examples": len(examples)}

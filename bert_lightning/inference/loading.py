@@ -14,7 +14,7 @@ from bert_lightning.checkpoints.task_head import KINDS, POOLER
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import MaskedLMHead, Pooler
+from bert_lightning.models.heads import MaskedLMHead, NextTokenHead, Pooler
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.settings.config import find_accelerator
 from data_pipeline.streams.packing import PackedTokens
@@ -102,7 +102,7 @@ class LoadedModel:
         assert head is not None
         kind = KINDS[head.kind]
         layers: list[nn.Module] = []
-        for module in kind.modules:
+        for module in head.modules:
             layers += [self.linear(module), *([nn.Tanh()] if module == POOLER else [])]
         extra = kind.extra if kind.extra is not None and self.pretrained.state_of(kind.extra) else None
         return nn.Sequential(*layers) if extra is None else _SideBySide([*layers, self.linear(extra)])
@@ -111,7 +111,7 @@ class LoadedModel:
         """Return a linear layer of a head, which the checkpoint has."""
         state = self.pretrained.state_of(module)
         rows, columns = state["weight"].shape
-        return self._loaded(nn.Linear(columns, rows), state)
+        return self._loaded(nn.Linear(columns, rows, bias="bias" in state), state)
 
     def pooler(self) -> Pooler:
         """Return the pooler; ValueError if the checkpoint has none that is trained."""
@@ -126,6 +126,17 @@ class LoadedModel:
         if not state:
             raise ValueError(f"checkpoint={self.name} has no MLM head, which {purpose} needs")
         return self._loaded(MaskedLMHead(self.config), state)
+
+    def next_token_head(self, purpose: str) -> NextTokenHead:
+        """Return the scores of the next token; ValueError saying the purpose if the model is no causal one."""
+        if not self.config.is_causal:
+            raise ValueError(f"checkpoint={self.name} predicts no next token, which {purpose} needs: it is not causal")
+        if self.pretrained.head is not None:
+            raise ValueError(
+                f"checkpoint={self.name} is fine-tuned for {self.pretrained.head.kind} and predicts no next token, "
+                f"which {purpose} needs"
+            )
+        return NextTokenHead(self.config).eval().to(self.device)
 
     def _loaded(self, module: Module, state: dict[str, Tensor]) -> Module:
         module.load_state_dict(state)

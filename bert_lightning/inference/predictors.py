@@ -6,6 +6,7 @@ that a checkpoint has.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from bert_lightning.inference.words import words_of
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.streams.packed_texts import batches_by_length, pack_encodings
+from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
 
 Prediction = dict[str, Any]
 PAIR_LABELS = {"nsp": SegmentPairs.label_names, "sop": SentenceOrder.label_names}
@@ -65,12 +68,16 @@ class Predictor(ABC):
             needed = "pairs of texts; give text_pair or pair_column" if self.reads_pairs else "single texts, not pairs"
             raise ValueError(f"{each.source.where}: the head of checkpoint={self._model.name} reads {needed}")
 
-    @torch.inference_mode()
     def __call__(self, inputs: Sequence[EncodedInput]) -> list[Prediction]:
         """Return the predictions for encoded texts, in their order."""
-        predictions: list[Prediction] = [{}] * len(inputs)
         for each in inputs:
             self._check(each)
+        return [self._prediction(each, scores) for each, scores in zip(inputs, self._all_scores(inputs), strict=True)]
+
+    @torch.inference_mode()
+    def _all_scores(self, inputs: Sequence[EncodedInput]) -> list[Tensor]:
+        """Return the scores of each text, (rows, labels)."""
+        every: list[Tensor] = [torch.empty(0)] * len(inputs)
         for rows in batches_by_length([len(each.encoding) for each in inputs], self._batch_tokens):
             tokens = pack_encodings([inputs[row].encoding for row in rows])
             positions = [self._positions(inputs[row]) for row in rows]
@@ -79,8 +86,8 @@ class Predictor(ABC):
             hidden = self._model.read(tokens, torch.tensor(absolute, dtype=torch.int64))
             scores = self._scores(hidden).float().cpu().split([len(each) for each in positions])
             for row, part in zip(rows, scores, strict=True):
-                predictions[row] = self._prediction(inputs[row], part)
-        return predictions
+                every[row] = part
+        return every
 
     def _by_name(self, values: Tensor) -> dict[str, float]:
         return dict(zip(self._labels, values.tolist(), strict=True))
@@ -118,15 +125,38 @@ class PairPredictor(_FirstTokenPredictor):
 
 
 class TextPredictor(_FirstTokenPredictor):
-    """A head for sequence classification: one class, any number of classes, or a number, as its problem type says."""
+    """A head for sequence classification: one class, any number of classes, or a number, as its problem type says.
+
+    A head of a causal encoder reads the last token, and may add the scores of a pair in both orders.
+    """
 
     def __init__(self, model: LoadedModel, head: TaskHead, batch_tokens: int) -> None:
         super().__init__(model, head.labels, batch_tokens, model.task_head())
+        self.reads_pairs = True if head.extract == BOTH_ORDERS else None
+        self._extract = head.extract
+        self._tokenizer = plain_text_tokenizer(model.tokenizer)
         self._says = {
             "single_label_classification": super()._prediction,
             "multi_label_classification": self._several,
             "regression": self._number,
         }[str(head.problem_type)]
+
+    def _positions(self, each: EncodedInput) -> list[int]:
+        return [0 if self._extract == FIRST else len(each.encoding) - 1]
+
+    def _all_scores(self, inputs: Sequence[EncodedInput]) -> list[Tensor]:
+        scores = super()._all_scores(inputs)
+        if self._extract != BOTH_ORDERS:
+            return scores
+        swapped = super()._all_scores([self._swapped(each) for each in inputs])
+        return [one + other for one, other in zip(scores, swapped, strict=True)]
+
+    def _swapped(self, each: EncodedInput) -> EncodedInput:
+        """Return a pair in the other order, with as many tokens."""
+        source = replace(each.source, text=str(each.source.text_pair), text_pair=each.source.text)
+        self._tokenizer.enable_truncation(len(each.encoding))
+        encoding = self._tokenizer.encode(source.text, source.text_pair)
+        return EncodedInput(source, encoding, each.is_cut)
 
     def _prediction(self, each: EncodedInput, scores: Tensor) -> Prediction:
         return self._says(each, scores)

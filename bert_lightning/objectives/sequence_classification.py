@@ -1,5 +1,8 @@
 """A label for each text or pair of texts, read from [CLS] through BERT's pooler (Devlin et al., 2019, section 4.1).
 
+A causal encoder has seen the whole text at its last token alone, which the classifier then reads without a pooler
+(Radford et al., 2018, section 3.2).
+
 The three classes differ in what a label is: one class, a number, or several classes. They are the three problem types
 of transformers' BertForSequenceClassification, and have its losses.
 """
@@ -24,17 +27,24 @@ from data_pipeline.tasks.encoded import LABELS
 
 
 class SequenceHead(TaskObjective):
-    """Pooler, dropout and classifier on the hidden state of [CLS]; a subclass gives `sums` and sets `quantities`.
+    """Pooler, dropout and classifier on the hidden state of one token; a subclass gives `sums` and sets `quantities`.
+
+    A causal encoder has no pooler, and its classifier no bias.
 
     Args:
         config: Sizes of the encoder.
         num_labels: Scores of a text.
         attention: How packed sequences attend to themselves.
         classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
+
+    Attributes:
+        reads_both_orders: Whether each text is a pair that two successive sequences hold, in either order.
     """
 
     readers = ("pooler.dense",)
     score_rows = LABELS
+    reads_causal = True
+    reads_both_orders = False
 
     def __init__(
         self,
@@ -44,15 +54,24 @@ class SequenceHead(TaskObjective):
         classifier_dropout: float | None = None,
     ) -> None:
         super().__init__(Encoder(config, attention))
-        self.pooler = Pooler(config)
+        self.pooler = nn.Identity() if config.is_causal else Pooler(config)
         self.dropout = Dropout(config.hidden_dropout_prob if classifier_dropout is None else classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, num_labels)
+        self.classifier = nn.Linear(config.hidden_size, num_labels, bias=not config.is_causal)
+        if config.is_causal:
+            self.readers = ("classifier",)
         initialize(self.classifier, config)
 
     def scores(self, batch: PackedBatch) -> Tensor:
-        """Return scores, (texts, labels); the last layer runs on the [CLS] tokens alone."""
-        first = self.hidden(batch.tokens, batch.targets[LABELS].positions)
-        return self.classifier(self.dropout(self.pooler(first)))
+        """Return scores, (rows, labels); the last layer runs on the tokens that are read alone.
+
+        Both sequences of a pair in both orders get the sum of the scores, which is the score of the sum of their hidden
+        states (Radford et al., 2018, section 3.3): the classifier has no bias.
+        """
+        read = self.hidden(batch.tokens, batch.targets[LABELS].positions)
+        scores = self.classifier(self.dropout(self.pooler(read)))
+        if not self.reads_both_orders:
+            return scores
+        return scores.view(-1, 2, scores.shape[-1]).sum(1).repeat_interleave(2, 0)
 
 
 class SequenceClassification(SequenceHead):

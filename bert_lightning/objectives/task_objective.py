@@ -26,17 +26,19 @@ class TaskObjective(Objective):
         quantities: What every sum means, by name.
         readers: Names of the linear layers that take hidden states.
         score_rows: Name of the target of which every row gets a row of scores; `task_packing.TOKENS` for one a token.
+        reads_causal: Whether the head reads tokens at which a causal encoder has seen the whole text.
         listener: Called with every batch and its scores while it is set.
     """
 
     readers: tuple[str, ...]
     score_rows: str
+    reads_causal = False
     listener: Callable[[PackedBatch, Tensor], None] | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        if encoder.config.is_causal:
-            raise ValueError("model.is_causal=true sees nothing after [CLS], and no task reads a later token yet")
+        if encoder.config.is_causal and not self.reads_causal:
+            raise ValueError("the task reads tokens in their whole text; model.is_causal=true sees what is before them")
         self.encoder = encoder
         self._reading = LayerReading()
         self._is_frozen = False
@@ -58,7 +60,8 @@ class TaskObjective(Objective):
             narrow = self.get_submodule(name)
             assert isinstance(narrow, nn.Linear)
             if narrow.in_features != width:
-                wide = nn.Linear(width, narrow.out_features, device=narrow.weight.device)
+                bias, device = narrow.bias is not None, narrow.weight.device
+                wide = nn.Linear(width, narrow.out_features, bias=bias, device=device)
                 initialize(wide, config)
                 self.set_submodule(name, wide)
         self._reading = reading

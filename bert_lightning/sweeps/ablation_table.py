@@ -13,6 +13,10 @@ from data_pipeline.untrusted.escaping import printable
 LOSS = "held_out/mlm_loss"
 ALWAYS = {LOSS: "MLM loss", "held_out/mlm_accuracy": "MLM accuracy"}
 """Metrics that every table shows, and their titles."""
+IF_THERE = {"held_out/causal_loss": "next-token loss"}
+"""Metrics that a table shows if a variant has them, and their titles."""
+MEASURED = "held_out/examples"
+"""A metric that every run has which was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +99,27 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
         chosen: Metrics of tasks to show besides the held-out ones, such as sst2/validation/accuracy.
     """
     tasks = [f"{name.split('/')[0]} {name.split('/')[-1]}" for name in chosen]
-    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), "difference", *tasks]
+    known = {name for reached in content["variants"].values() for name in reached["metrics"]}
+    more = {name: title for name, title in IF_THERE.items() if name in known}
+    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), "difference", *more.values(), *tasks]
     lines = [titles]
     for variant, reached in content["variants"].items():
         metrics = reached["metrics"]
-        measured = [run for seed, run in reached["runs"].items() if seed in metrics.get(LOSS, {"values": {}})["values"]]
+        measured = [run for seed, run in reached["runs"].items() if _is_measured(seed, metrics)]
         steps = sorted({run["steps"] for run in measured})
         tokens = sum(run["tokens"] for run in measured) / len(measured) / 1e6 if measured else 0.0
         sizes = [str(len(measured)), " to ".join(map(str, dict.fromkeys([*steps[:1], *steps[-1:]]))) or "-"]
         difference = reached["differences"].get(LOSS)
         cells = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
         against = "-" if difference is None else mean_and_spread(difference, 3, signed=True)
-        scores = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in chosen]
+        scores = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in (*more, *chosen)]
         lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *scores])
     return lines
+
+
+def _is_measured(seed: str, metrics: Mapping[str, Any]) -> bool:
+    """Return whether the run of a seed was measured, by the metrics of its variant over seeds."""
+    return MEASURED in metrics and seed in metrics[MEASURED]["values"]
 
 
 def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> str:
@@ -120,7 +131,7 @@ def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> s
         f"- {variant}, seed {seed}: {run['status']}, in `{run['folder']}`"
         for variant, reached in content["variants"].items()
         for seed, run in reached["runs"].items()
-        if seed not in reached["metrics"].get(LOSS, {"values": {}})["values"]
+        if not _is_measured(seed, reached["metrics"])
     ]
     if missing:
         text += ["", "Runs that are not in the table:", "", *missing]

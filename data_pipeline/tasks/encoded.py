@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 LABELS = "labels"
 """Name of the targets of tasks with one label a text."""
+FIRST, LAST, BOTH_ORDERS = "first", "last", "both_orders"
+"""What a head reads of a text: its first token, [CLS]; its last one, which is all that a causal model can have read the
+text at; or the last tokens of a pair in both orders, whose scores are added."""
 
 
 @dataclass(frozen=True, slots=True)

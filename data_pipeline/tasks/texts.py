@@ -3,13 +3,14 @@
 import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from data_pipeline.records import NO_LABEL
-from data_pipeline.tasks.encoded import LABELS, EncodedExamples, EncodedTargets
+from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LABELS, LAST, EncodedExamples, EncodedTargets
 from data_pipeline.tasks.task_records import LabeledText
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
 from data_pipeline.untrusted.typed_fields import listed, shown
@@ -20,9 +21,18 @@ TEXTS_TOGETHER = 4096
 
 
 def encode_texts(
-    tokenizer: Tokenizer, examples: Sequence[LabeledText], seq_len: int, labels: NDArray[np.int32], split: str
+    tokenizer: Tokenizer,
+    examples: Sequence[LabeledText],
+    seq_len: int,
+    labels: NDArray[np.int32],
+    split: str,
+    extract: str = FIRST,
 ) -> EncodedExamples:
-    """Return [CLS] text [SEP], or [CLS] text [SEP] text_pair [SEP], of every example, with its label at [CLS].
+    """Return [CLS] text [SEP], or [CLS] text [SEP] text_pair [SEP], of every example, with its label at one token.
+
+    A causal model reads [CLS] as the start token of GPT, a [SEP] between two texts as its delimiter, and the last [SEP]
+    as its extract token (Radford et al., 2018, section 3.3). In both orders a pair is two sequences, the first of which
+    has the label.
 
     Args:
         tokenizer: Tokenizer of the encoder.
@@ -30,7 +40,16 @@ def encode_texts(
         seq_len: Most tokens of an example; longer texts are cut, see `kept_lengths`.
         labels: Labels of each example, (examples,) or (examples, labels).
         split: Name of the split, for the log.
+        extract: The token that has the label: `FIRST`, `LAST`, or `BOTH_ORDERS` for the last one in both orders.
+
+    Raises:
+        ValueError: if a single text is to be read in both orders.
     """
+    if extract == BOTH_ORDERS:
+        both = [each for example in examples for each in (example, _swapped(example))]
+        unlabeled = np.full_like(labels, NO_LABEL)
+        labels = np.stack([labels, unlabeled], axis=1).reshape(len(both), *labels.shape[1:])
+        return replace(encode_texts(tokenizer, both, seq_len, labels, split, LAST), sequences_per_example=2)
     special = special_tokens(tokenizer)
     ids, types, ends = array("i"), array("b"), [0]
     num_cut = 0
@@ -48,11 +67,18 @@ def encode_texts(
         ends.append(len(ids))
     if num_cut:
         log.info("%s: %d of %d texts are cut to data.seq_len=%d tokens", split, num_cut, len(examples), seq_len)
-    positions = np.zeros(len(examples), dtype=np.int32)
+    positions = (np.zeros(len(examples)) if extract == FIRST else np.diff(ends) - 1).astype(np.int32)
     targets = EncodedTargets(positions, labels.astype(np.int32).ravel(), np.arange(len(examples) + 1))
     return EncodedExamples(
         np.array(ids, dtype=np.int32), np.array(types, dtype=np.int8), np.array(ends), {LABELS: targets}
     )
+
+
+def _swapped(example: LabeledText) -> LabeledText:
+    """Return a pair in the other order."""
+    if example.text_pair is None:
+        raise ValueError(f"{example.where} has one text; both orders need a pair")
+    return replace(example, text=example.text_pair, text_pair=example.text)
 
 
 def _token_ids(

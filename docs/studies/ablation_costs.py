@@ -28,11 +28,12 @@ FLOPS = 0.36 * 989.5e12
 def tokens_and_flops(cfg: DictConfig) -> tuple[float, float]:
     """Return the tokens and the useful operations of a run whose sequences are full."""
     model = instantiate(cfg.model, vocab_size=VOCABULARY)
+    share = 1.0 if model.is_causal else cfg.masking.mask_prob  # of the tokens that are predicted
     phases = complete_phases(cfg)
     tokens = [phase["steps"] * phase["global_batch_size"] * phase["seq_len"] for phase in phases]
     scale = 1 if cfg.trainer.max_tokens is None else cfg.trainer.max_tokens / sum(tokens)
     flops = sum(
-        step_flops(model, each, each * phase["seq_len"], each * cfg.masking.mask_prob)
+        step_flops(model, each, each * phase["seq_len"], each * share)
         for each, phase in zip(tokens, phases, strict=True)
     )
     return scale * sum(tokens), scale * flops

@@ -16,7 +16,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 FOLDERS = sorted({path.parent for path in (*FILES, *(ROOT / "tests").rglob("*.py"))})
 PAGES = sorted((ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")))
 LINES = sorted((*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"), *PAGES))
-MOST_ENTRIES = {"bert_lightning": 30, "data_pipeline": 14, "tests": 25}
+MOST_ENTRIES = {"bert_lightning": 31, "data_pipeline": 14, "tests": 25}
 LEFTOVERS = {"utils", "util", "helpers", "common", "misc"}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

@@ -76,7 +76,7 @@ def test_runs_of_one_seed_begin_with_the_same_encoder_and_differ_in_the_variant_
     """Their seeds are paired: what decides order, pairs, masks and first weights is the same."""
     sizes = [f"model.{name}={size}" for name, size in SIZES.items()] + [f"{k}={v}" for k, v in NO_DROPOUT.items()]
     runs = planned("sentence_task", ["model=bert_tiny", *sizes], [3, 4])
-    assert [(run.variant, run.seed) for run in runs] == [(v, s) for s in (3, 4) for v in ("none", "nsp", "sop")]
+    assert [(run.variant, run.seed) for run in runs] == [(v, s) for s in (3, 4) for v in ("none", "nsp", "sop", "ltr")]
     states = []
     for run in runs:
         settings = run.point.settings
@@ -85,10 +85,10 @@ def test_runs_of_one_seed_begin_with_the_same_encoder_and_differ_in_the_variant_
         assert settings.resume == "auto"
         L.seed_everything(settings.seed, verbose=False)
         states.append(instantiate(settings.objective)(config=instantiate(settings.model)).encoder.state_dict())
-    for first, other in ((0, 1), (0, 2), (3, 4), (3, 5)):
+    for first, other in ((0, 1), (0, 2), (0, 3), (4, 5), (4, 6), (4, 7)):
         assert all(torch.equal(tensor, states[other][name]) for name, tensor in states[first].items())
         before, after = (without_its_name(runs[each]) for each in (first, other))
         changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
-        assert {key.split(".")[0] for key in changed} <= {"pairs", "objective"}
+        assert {key.split(".")[0] for key in changed} <= {"pairs", "objective", "model"}
     name = "embeddings.token.weight"
-    assert not torch.equal(states[0][name], states[3][name])
+    assert not torch.equal(states[0][name], states[4][name])

@@ -21,6 +21,7 @@ from bert_lightning.checkpoints.task_head import (
 )
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
+from data_pipeline.tasks.encoded import FIRST
 from data_pipeline.untrusted.typed_fields import build, listed, shown
 
 Names = Mapping[str, str]
@@ -101,6 +102,7 @@ class Family:
         traits: Fields beyond BERT's sizes that may have any value.
         required: Fields beyond BERT's sizes that have another value than in BERT.
         usual: Sizes that a config.json without them means, where they are not BERT's.
+        extract: The tokens that the heads for whole texts read.
         head_activation: Activation of the head for masked tokens; None for that of the layers.
     """
 
@@ -127,6 +129,7 @@ class Family:
     traits: frozenset[str] = frozenset()
     required: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
+    extract: str = FIRST
     head_activation: str | None = None
 
     def objections(self, config: EncoderConfig, modules: Collection[str], head: TaskHead | None) -> list[str]:
@@ -150,7 +153,9 @@ class Family:
             known = {*self.heads, *self.borrowed, *self.left_out}
             is_known = {each for each in HEADS if has_any(known, each) or each.partition(".")[0] in known}
             return said + [each for each in HEADS if has_any(modules, each) and each not in is_known]
-        return said + ([f"a head for {head.kind}"] if head.kind not in self.tasks else [])
+        said += [f"a head for {head.kind}"] if head.kind not in self.tasks else []
+        is_other = head.extract not in (FIRST, self.extract)
+        return said + ([f"a head that reads {head.extract.replace('_', ' ')}"] if is_other else [])
 
     def check(self, config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None) -> None:
         """Raise a ValueError naming what a model has that the classes of the family do not have.

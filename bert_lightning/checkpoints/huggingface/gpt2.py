@@ -1,14 +1,15 @@
 """GPT-2 (Radford et al., 2019) and GPT (Radford et al., 2018) in transformers, whose matrices are transposed there.
 
-The decoder is the token table; there is no other head.
+The decoder is the token table. The one head of a task is a classifier without a bias that reads the last token.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import Family
-from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
+from bert_lightning.checkpoints.task_head import CLASSIFIER, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
+from data_pipeline.tasks.encoded import LAST
 from data_pipeline.untrusted.typed_fields import shown
 
 _LAYER = {
@@ -82,6 +83,8 @@ GPT2 = Gpt2(
     qkv=("attn.c_attn",),
     heads={},
     classes=(((), "GPT2LMHeadModel"),),
+    tasks={SEQUENCE_CLASSIFICATION: TaskClass("GPT2ForSequenceClassification", {CLASSIFIER: "score"})},
+    extract=LAST,
     copies={"lm_head.weight": "transformer.wte.weight"},
     buffers=(),
     layer_buffers=("attn.bias", "attn.masked_bias"),
@@ -111,6 +114,8 @@ OPENAI_GPT = OpenAIGpt(
     qkv=("attn.c_attn",),
     heads={},
     classes=(((), "OpenAIGPTLMHeadModel"),),
+    tasks={SEQUENCE_CLASSIFICATION: TaskClass("OpenAIGPTForSequenceClassification", {CLASSIFIER: "score"})},
+    extract=LAST,
     copies={"lm_head.weight": "transformer.tokens_embed.weight"},
     buffers=("position_ids",),
     layer_buffers=("attn.bias",),

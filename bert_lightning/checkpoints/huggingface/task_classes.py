@@ -46,7 +46,8 @@ def find_head(content: Mapping[str, Any], modules: Collection[str], family: Fami
         return None
     labels = _labels(content, where) if KINDS[kinds[0]].outputs is None else []
     try:
-        return TaskHead(kinds[0], labels, _problem_type(content, kinds[0], labels, where))
+        problem_type = _problem_type(content, kinds[0], labels, where)
+        return TaskHead(kinds[0], labels, problem_type, extract=family.extract)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 

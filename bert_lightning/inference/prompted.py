@@ -1,0 +1,220 @@
+"""Tasks that a causal model is asked in words, without training (Radford et al., 2019; Brown et al., 2020).
+
+The answer that the model finds likeliest is its choice, and the metrics are those of the task.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, PROBLEM_TYPES, TaskHead
+from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.inference.answer_likelihoods import AnswerScorer
+from bert_lightning.inference.loading import LoadedModel
+from bert_lightning.inference.prompts import (
+    PAIR,
+    SINGLE,
+    WORDINGS,
+    Asked,
+    Wording,
+    few_shot_prompt,
+    filled,
+    read_template,
+)
+from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.settings.progress_bars import counted
+from data_pipeline import rng
+from data_pipeline.rng import Purpose
+from data_pipeline.tasks.task_records import ChoiceQuestion, LabeledText
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
+from data_pipeline.whole_numbers import check_whole_number
+
+NORMALIZATIONS = ("tokens", "none", "context")
+QUESTIONS_AT_A_TIME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """How a task is asked, as `prompting` in the settings of bert-evaluate describes it.
+
+    Attributes:
+        shots: Numbers of training examples that stand before the question; each is scored.
+        split: Split that is scored.
+        examples: Examples that are scored, drawn once; None for all.
+        template: The question; None for the wording of the task.
+        answers: Text of each label by its name; None for the wording of the task.
+        normalize: What likelihoods of answers are compared: those per token, those of the whole answers, or those of
+            the whole answers divided by their likelihood without the question (Brown et al., 2020, section 2.4).
+        seed: Seed of the drawn examples.
+    """
+
+    shots: list[int]
+    split: str
+    examples: int | None
+    template: str | None
+    answers: dict[str, str] | None
+    normalize: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.shots:
+            raise ValueError("prompting.shots must be whole numbers, such as [0,1,4]; got []")
+        for shots in self.shots:
+            check_whole_number("prompting.shots", shots, least=0)
+        check_whole_number("prompting.examples", self.examples, or_null=True)
+        check_whole_number("prompting.seed", self.seed, least=0)
+        if self.normalize not in NORMALIZATIONS:
+            raise ValueError(f"prompting.normalize must be one of {', '.join(NORMALIZATIONS)}; got {self.normalize}")
+
+
+def prompted_means(task: Task, prompting: Prompting, model: LoadedModel, batch_tokens: int) -> dict[str, float]:
+    """Return the metrics of the task for each number of shots, the number of examples, and of prompts that were cut.
+
+    A prompt that is too long for the model loses its beginning, so examples vanish before the question does.
+
+    Args:
+        task: A task with one class for each text, or with choices.
+        prompting: How it is asked.
+        model: A causal model.
+        batch_tokens: Most tokens of a batch.
+
+    Raises:
+        ValueError: naming the setting, or the file and the line, at fault.
+    """
+    scorer = AnswerScorer(model, "a task in words", batch_tokens)
+    splits = task.prepare(model.tokenizer, model.config.max_position_embeddings)
+    split = _some(_scored_split(splits, prompting.split), prompting)
+    ask = _asking(task, split.records, prompting)
+    asked, train = [ask(each) for each in split.records], [ask(each) for each in splits[TRAIN].records]
+    if max(prompting.shots) > len(train):
+        raise ValueError(f"prompting.shots={max(prompting.shots)}, but there are {len(train)} training examples")
+    examiner = _Examiner(scorer, model, prompting.normalize, ask.cue)
+    means: dict[str, float] = {}
+    for shots in prompting.shots:
+        prompts = [few_shot_prompt(_shown(train, shots, prompting.seed, row), each) for row, each in enumerate(asked)]
+        scores, num_cut = examiner.scores(prompts, asked)
+        values = ExampleScores(scores, np.arange(len(asked) + 1))
+        means |= {f"{shots}_shots_{name}": value for name, value in task.metrics(split, values).items()}
+        means |= {f"{shots}_shots_cut": num_cut}
+    return means | {"examples": len(asked)}
+
+
+def _scored_split(splits: Mapping[str, Split], name: str) -> Split:
+    if name not in splits or not splits[name].is_labeled:
+        labeled = ", ".join(each for each, split in splits.items() if split.is_labeled)
+        raise ValueError(f"prompting.split must be one of {labeled}; got {name}")
+    return splits[name]
+
+
+def _some(split: Split, prompting: Prompting) -> Split:
+    """Return as many examples of a split as are asked for, the same ones for every model."""
+    if prompting.examples is None or prompting.examples >= len(split.records):
+        return split
+    key = rng.fold(prompting.seed, Purpose.EXAMPLE_ORDER)
+    rows = np.sort(rng.permutation(key, len(split.records))[: prompting.examples])
+    return replace(split, encoded=split.encoded.take(rows), records=[split.records[row] for row in rows])
+
+
+def _shown(train: Sequence[Asked], shots: int, seed: int, row: int) -> list[Asked]:
+    """Return the examples before a question: drawn for each question; more shots begin with those of fewer."""
+    if not shots:
+        return []
+    order = rng.permutation(rng.fold(seed, Purpose.EXAMPLE_ORDER, row + 1), len(train))
+    return [train[each] for each in order[:shots]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Puts the records of a task in words."""
+
+    wording: Wording
+    labels: Sequence[str]
+
+    @property
+    def cue(self) -> str:
+        return self.wording.cue
+
+    def __call__(self, record: Any) -> Asked:
+        if isinstance(record, ChoiceQuestion):
+            return Asked(filled(self.wording.template, {"text": record.text}), record.choices, record.label)
+        assert isinstance(record, LabeledText)
+        texts = {"text": record.text, "text_pair": record.text_pair or ""}
+        answers = tuple(self.wording.answers.get(name, name) for name in self.labels)
+        right = None if record.label is None else list(self.labels).index(str(record.label))
+        return Asked(filled(self.wording.template, texts), answers, right)
+
+
+def _asking(task: Task, records: Sequence[Any], prompting: Prompting) -> _Asking:
+    """Return the wording of a task; ValueError if it has no answers to choose from, or settings do not fit."""
+    head = task.head()
+    if head.kind != MULTIPLE_CHOICE and head.problem_type != PROBLEM_TYPES[0]:
+        raise ValueError(f"task={task.name} has neither one class for each text nor choices, so no answers to compare")
+    is_pair = getattr(records[0], "text_pair", None) is not None
+    wording = WORDINGS.get(task.name, PAIR if is_pair else SINGLE)
+    if prompting.template is not None:
+        fields = ("text", "text_pair") if is_pair else ("text",)
+        wording = Wording(read_template(prompting.template, fields, "prompting.template"))
+    if prompting.answers is not None:
+        _check_answers(prompting.answers, head)
+        wording = replace(wording, answers=prompting.answers)
+    return _Asking(wording, head.labels)
+
+
+def _check_answers(answers: Mapping[str, str], head: TaskHead) -> None:
+    if unknown := sorted(set(answers) - set(head.labels)):
+        known = ", ".join(head.labels) or "none: the choices are the answers"
+        raise ValueError(f"prompting.answers has {unknown[0]}, which is no label; labels: {known}")
+
+
+class _Examiner:
+    """Scores the answers to questions."""
+
+    def __init__(self, scorer: AnswerScorer, model: LoadedModel, normalize: str, cue: str) -> None:
+        self._scorer = scorer
+        self._most = model.config.max_position_embeddings
+        self._tokenizer: Tokenizer = plain_text_tokenizer(model.tokenizer)
+        self._start = special_tokens(model.tokenizer).cls
+        self._normalize = normalize
+        self._cue = self._ids(cue)
+
+    def _ids(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def scores(self, prompts: Sequence[str], asked: Sequence[Asked]) -> tuple[NDArray[np.float32], int]:
+        """Return the score of every answer, (questions, answers), and how many prompts were cut."""
+        rows: list[NDArray[np.float64]] = []
+        num_cut = 0
+        begins = range(0, len(prompts), QUESTIONS_AT_A_TIME)
+        for begin in counted(begins, "asking", len(begins)):
+            befores: list[list[int]] = []
+            answers: list[list[int]] = []
+            for prompt, each in zip(prompts[begin:], asked[begin : begin + QUESTIONS_AT_A_TIME], strict=False):
+                ids, choices = self._ids(prompt), [self._ids(f" {answer}") for answer in each.answers]
+                room = self._room(each, choices)
+                num_cut += len(ids) > room
+                befores += [[self._start, *ids[max(len(ids) - room, 0) :]]] * len(choices)
+                answers += choices
+            rows.append(self._scored(befores, answers))
+        return np.concatenate(rows).reshape(len(asked), -1).astype(np.float32), num_cut
+
+    def _room(self, asked: Asked, answers: Sequence[Sequence[int]]) -> int:
+        """Return how many tokens of a prompt fit before its longest answer."""
+        longest, room = max(answers, key=len), self._most - 1 - max(map(len, answers))
+        if room < 1 or not all(answers):
+            raise ValueError(
+                f"an answer to {asked.question!r} has {len(longest) if room < 1 else 0} tokens; it must have from 1 to "
+                f"{self._most - 2}"
+            )
+        return room
+
+    def _scored(self, befores: Sequence[list[int]], answers: Sequence[list[int]]) -> NDArray[np.float64]:
+        found = self._scorer.log_likelihoods(befores, answers)
+        if self._normalize == "tokens":
+            return found / [len(answer) for answer in answers]
+        if self._normalize == "context":
+            return found - self._scorer.log_likelihoods([[self._start, *self._cue]] * len(answers), answers)
+        return found
