@@ -16,6 +16,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.objective import TOKENS, Quantity, real_tokens
+from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.teacher import EVENLY, Teacher, check_weights, named_layers
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import MLM, PackedBatch
@@ -154,17 +155,3 @@ class Distillation(MaskedLM):
             self.encoder.norm.load_state_dict(teacher.encoder.norm.state_dict())
         assert teacher.mlm_head is not None
         self.mlm_head.load_state_dict(teacher.mlm_head.state_dict())
-
-
-def soft_losses(scores: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Return the divergence of each row of scores from a teacher's, in fp32, (rows,) (Hinton et al., 2015).
-
-    KL(softmax(taught / T) || softmax(scores / T)), times T^2, which keeps the size of the gradients whatever T is.
-
-    Args:
-        scores: Scores of the student, (rows, classes).
-        taught: Scores of the teacher, (rows, classes).
-        temperature: T.
-    """
-    said, wanted = ((each.float() / temperature).log_softmax(-1) for each in (scores, taught))
-    return F.kl_div(said, wanted, reduction="none", log_target=True).sum(-1) * temperature**2

@@ -13,10 +13,11 @@ from transformers import BertForPreTraining
 from bert_lightning.checkpoints.huggingface import from_huggingface
 from bert_lightning.checkpoints.tensor_checks import check_state
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.objectives.distillation import Distillation, soft_losses
+from bert_lightning.objectives.distillation import Distillation
 from bert_lightning.objectives.layer_distillation import LayerDistillation
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.relation_distillation import RelationDistillation
+from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.teacher import Teacher
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import (
