@@ -116,7 +116,8 @@ class Distillation(MaskedLM):
     def _soft_sum(self, hidden: Tensor, taught: Tensor, is_counted: Tensor) -> Tensor:
         """Return the summed loss of soft targets; scores of more rows than `chunk_rows` are computed again backward."""
         chunk_rows = self.mlm_head.chunk_rows
-        if chunk_rows is None:
+        # The compiler decides by itself what it computes again, and cannot follow `checkpoint` into the teacher.
+        if chunk_rows is None or torch.compiler.is_compiling():
             return self._soft_part(hidden, taught, is_counted)
         parts = zip(*(each.split(chunk_rows) for each in (hidden, taught, is_counted)), strict=True)
         return torch.stack([checkpoint(self._soft_part, *part, use_reentrant=False) for part in parts]).sum()
