@@ -26,6 +26,7 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.cli import entry_point
@@ -99,17 +100,18 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     shut_down()
     hand_over(trainer)
     if trainer.is_global_zero and trainer.global_step >= max_steps:
-        _say_end(plan.folder)
+        _say_end(plan.folder, module.objective)
     return trainer
 
 
-def _say_end(folder: RunFolder) -> None:
+def _say_end(folder: RunFolder, objective: Objective) -> None:
     """Print where everything of a finished run is, and what to do with it."""
     reports = [("report", folder.report)] if folder.report.exists() else []
     checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
     run = f"checkpoint={shlex.quote(str(folder.path))}"
+    fills_masks = any(hasattr(objective, head) for head in ("mlm_head", "generator_head"))
     next_lines = [
-        f"bert-fill-mask {run} text='... [MASK] ...'",
+        *([f"bert-fill-mask {run} text='... [MASK] ...'"] if fills_masks else []),
         f"bert-finetune {run} task=<name> task.path=<folder>",
         f"bert-export {run} output_dir=<folder>",
     ]

@@ -79,12 +79,15 @@ def test_an_objective_trains_resumes_and_exports(base: Settings, tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_student_trains_resumes_and_exports(base: Settings, trained_teacher: Path, tmp_path: Path, name: str) -> None:
+def test_a_student_trains_resumes_and_exports(
+    base: Settings, trained_teacher: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The teacher is a run; the student's checkpoint has nothing of it, and resumes with the same end."""
     targets, modules, sizes, architecture = STUDENTS[name]
     student = base | NO_DROPOUT | sizes | {"objective": name, "pairs": "full_sentences", "model.num_hidden_layers": 1}
     student |= {"objective.teacher": trained_teacher}
     run_here(student | {"run_name": "whole", "callbacks.checkpoint.keep_last": None})
+    assert ("bert-fill-mask" in capsys.readouterr().out) == ("mlm_head" in modules)
     folder = tmp_path / "runs" / "whole"
     columns = read_columns(folder / "metrics.csv")
     measured = {column.split("/")[1] for column in columns if column.startswith("val/") and column.endswith("_loss")}
