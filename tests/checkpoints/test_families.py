@@ -25,6 +25,7 @@ from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.parity import CONFIG, packed_examples, padded, random_weights
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -193,6 +194,19 @@ def test_what_a_class_has_in_other_words_scores_the_same(tmp_path: Path, change:
     encoder.load_state_dict(again.state_of("encoder"))
     assert torch.equal(encoder(batch.tokens), hidden)
     assert again.config.type_vocab_size == config.type_vocab_size
+
+
+@pytest.mark.parametrize("type_vocab_size", [0, 1, 2])
+def test_a_tokenizer_makes_segments_only_for_models_that_have_them(
+    type_vocab_size: int, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(CONFIG, vocab_size=tokenizer.get_vocab_size(), type_vocab_size=type_vocab_size)
+    ours = random_weights(MaskedLM(config))
+    write_folder(tmp_path, config, ours.state_dict(), tokenizer_files(tokenizer))
+    given = transformers.AutoTokenizer.from_pretrained(tmp_path)("the king runs", "the queen", return_tensors="pt")
+    assert ("token_type_ids" in given) == (type_vocab_size == 2)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert theirs(**given).logits.shape[-1] == config.vocab_size
 
 
 TASKS = [
