@@ -66,6 +66,8 @@ def _task(cfg: DictConfig) -> dict[str, DictConfig]:
 
 def resolved(cfg: DictConfig) -> DictConfig:
     """Return the settings with what depends on the machine and on the prepared data filled in."""
+    if "teacher" in cfg.objective:
+        raise ValueError("objective must be one without a teacher for bert-benchmark; it measures one model at a time")
     accelerator = find_accelerator(cfg.accelerator, "accelerator")
     precision = resolve_precision(cfg.precision, accelerator, "precision")
     if precision == "fp8":

@@ -25,6 +25,9 @@ from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
+from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.objectives.objective import Objective
+from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import (
@@ -49,6 +52,7 @@ from bert_lightning.training.starting_point import (
     start_from,
 )
 from bert_lightning.training.step_guard import NotFiniteError
+from bert_lightning.training.teachers import load_teacher
 from bert_lightning.training.trainers import make_trainer, quieten
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
@@ -72,7 +76,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))
     if isinstance(strategy, FullyShardedStrategy):
         check_sharding(strategy, plan.processes, plan.precision, instantiate(plan.settings.compile))
-    _attention(plan)
+    _attention(plan, instantiate(plan.settings.model))
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
     data = build_data(plan)
     module = build_module(plan, strategy)
@@ -96,18 +100,20 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     shut_down()
     hand_over(trainer)
     if trainer.is_global_zero and trainer.global_step >= max_steps:
-        _say_end(plan.folder, plan.settings.model.is_causal)
+        _say_end(plan.folder, module.objective)
     return trainer
 
 
-def _say_end(folder: RunFolder, is_causal: bool) -> None:
+def _say_end(folder: RunFolder, objective: Objective) -> None:
     """Print where everything of a finished run is, and what to do with it."""
     reports = [("report", folder.report)] if folder.report.exists() else []
     checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
     run = f"checkpoint={shlex.quote(str(folder.path))}"
+    is_causal = objective.main_encoder().config.is_causal
+    fills_masks = any(hasattr(objective, head) for head in ("mlm_head", "generator_head"))
     look = f"bert-generate {run} text=<text>" if is_causal else f"bert-fill-mask {run} text='... [MASK] ...'"
     next_lines = [
-        look,
+        *([look] if is_causal or fills_masks else []),
         f"bert-finetune {run} task=<name> task.path=<folder>",
         f"bert-export {run} output_dir=<folder>",
     ]
@@ -148,17 +154,19 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     schedule = instantiate(settings.schedule)
     schedule(0)  # a warm-up that does not fit says so now, and so does an optimizer's setting
     instantiate(settings.optimizer)([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
-    attention = _attention(plan)
+    attention = _attention(plan, model_config)
     folder = prepared_folder(settings.data)
     tokenizer_dir = folder.tokenizer_dir
+    taught = {"teacher": _teacher(plan)} if "teacher" in settings.objective else {}
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(settings.objective)(config=model_config, attention=attention)
+        objective = instantiate(settings.objective)(config=model_config, attention=attention, **taught)
     if settings.init_from and not on_meta:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
         to_float8(objective)
     compilation: Compilation = instantiate(settings.compile)
-    compilation(objective, plan.device_type)
+    for model in (objective, *objective.frozen()):
+        compilation(model, plan.device_type)
     if settings.activation_checkpointing:
         recompute_activations(objective)
     if is_sharded:
@@ -179,12 +187,18 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     )
 
 
-def _attention(plan: RunPlan) -> PackedAttention:
+def _attention(plan: RunPlan, model: EncoderConfig) -> PackedAttention:
     """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
-    model = instantiate(plan.settings.model)
     is_half_precision = plan.precision != "32-true"
     dropout_p = model.attention_probs_dropout_prob
     return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
+
+
+def _teacher(plan: RunPlan) -> Teacher:
+    """Return the model that the objective learns from."""
+    settings = plan.settings
+    tokenizer = load_tokenizer(prepared_folder(settings.data).tokenizer_dir)
+    return load_teacher(settings.objective.teacher, instantiate(settings.model), tokenizer, partial(_attention, plan))
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:

@@ -18,6 +18,10 @@ HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier", "sop_head.pooler"
 """Heads of pre-training; a model may come without them."""
 GENERATOR = ("generator", "generator_head")
 """Modules of an ELECTRA that are no part of its discriminator."""
+PROJECTION = "width_projection"
+"""The linear layer that makes the hidden states of a student as wide as its teacher's."""
+TRAINING_ONLY = (*GENERATOR, PROJECTION)
+"""Modules that no model has after its training."""
 
 
 def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tuple[int, ...]]:
@@ -66,6 +70,19 @@ def generator_width(state: Mapping[str, object]) -> int | None:
     return matrix.shape[-1] if isinstance(matrix, Tensor) and matrix.dim() == 2 else None
 
 
+def projection_shapes(state: Mapping[str, object], config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of weight and bias of the layer that widens a student's states; {} if the state has none.
+
+    Args:
+        state: The tensors of an objective, by name.
+        config: Sizes of the student.
+    """
+    bias = state.get(f"{PROJECTION}.bias")
+    if not isinstance(bias, Tensor):
+        return {}
+    return {f"{PROJECTION}.weight": (bias.numel(), config.hidden_size), f"{PROJECTION}.bias": (bias.numel(),)}
+
+
 def has_any(names: Iterable[str], head: str) -> bool:
     """Return whether any of the names, of tensors or modules, is one of a head."""
     return any(name == head or name.startswith(f"{head}.") for name in names)
@@ -83,7 +100,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
     Raises:
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
-    expected = shapes(config, head) | generator_shapes(state, config)
+    expected = shapes(config, head) | generator_shapes(state, config) | projection_shapes(state, config)
     extra = set() if head is None else head.extra_tensors(state)
     model = "the objective" if head is None else f"a head for {head.kind}"
     check_names(where, set(state) - extra, _own_names(expected, state, head), model)
@@ -93,7 +110,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
 
 def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
     """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
-    given = [each for each in (*HEADS, *GENERATOR) if has_any(found, each)]
+    given = [each for each in (*HEADS, *TRAINING_ONLY) if has_any(found, each)]
     modules = given if head is None else head.modules
     return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 

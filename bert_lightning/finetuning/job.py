@@ -12,6 +12,7 @@ from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.finetuning.task_teacher import TaskTeacher, find_teacher
 from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.layer_reading import LayerReading, layer_reading
@@ -19,6 +20,7 @@ from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision
 from bert_lightning.settings.setting_types import check_types, check_values
 from bert_lightning.settings.task_settings import known_settings
+from data_pipeline.untrusted.typed_fields import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Job:
         reading: The hidden states that the head reads.
         task: The task.
         splits: Its splits by name.
+        teacher: The fine-tuned model that the seeds learn from; None for the labels alone.
     """
 
     processes: Processes
@@ -44,6 +47,7 @@ class Job:
     reading: LayerReading
     task: Task
     splits: dict[str, Split]
+    teacher: TaskTeacher | None = None
 
     @property
     def device_type(self) -> str:
@@ -55,6 +59,20 @@ class Job:
         objective = self.task.objective(self.config, self.attention, classifier_dropout)
         objective.read_layers(self.reading)
         return objective
+
+    def teach(self, objective: TaskObjective) -> None:
+        """Have a model of the task learn from the teacher, if there is one; each model gets a copy of it."""
+        if self.teacher is None:
+            return
+        given = self.teacher.pretrained
+        teacher = self.task.objective(given.config, _attention(given.config, self.device_type, self.precision), None)
+        assert given.head is not None
+        teacher.read_layers(given.head.reading)
+        wanted = set(teacher.state_dict())
+        if set(given.state) != wanted:
+            raise ValueError(f"teacher has not the tensors of the task's head: {listed(set(given.state) ^ wanted)}")
+        teacher.load_state_dict(given.state)
+        objective.learn_from(teacher, self.teacher.weight, self.teacher.temperature)
 
     def head(self) -> TaskHead:
         """Return what a checkpoint says of the head."""
@@ -84,14 +102,21 @@ def prepare_job(cfg: DictConfig) -> Job:
     if not reading.is_last and not cfg.freeze:
         raise ValueError(f"layers={list(cfg.layers)} needs freeze=true: other layers are features of a frozen encoder")
     device_type = "cuda" if processes.accelerator == "gpu" else "cpu"
-    is_half = precision != "32-true"
-    attention = choose_attention(
-        device_type, config.attention_probs_dropout_prob, is_half, config.head_dim, config.has_windows
-    )
-    splits = task.prepare(pretrained.tokenizer(), cfg.data.seq_len, config.is_causal)
+    attention = _attention(config, device_type, precision)
+    tokenizer = pretrained.tokenizer()
+    splits = task.prepare(tokenizer, cfg.data.seq_len, config.is_causal)
+    teacher = find_teacher(cfg, tokenizer, task.head())
     train = splits[TRAIN]
     splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))
-    return Job(processes, precision, pretrained, config, attention, reading, task, splits)
+    return Job(processes, precision, pretrained, config, attention, reading, task, splits, teacher)
+
+
+def _attention(config: EncoderConfig, device_type: str, precision: str) -> PackedAttention:
+    """Return the attention of a model on the device of the job."""
+    is_half = precision != "32-true"
+    return choose_attention(
+        device_type, config.attention_probs_dropout_prob, is_half, config.head_dim, config.has_windows
+    )
 
 
 def _checked_task(cfg: DictConfig) -> DictConfig:
@@ -105,7 +130,7 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
     task = known_settings(cfg.task)
     if OmegaConf.select(cfg, "callbacks.checkpoint._target_") is None:
         raise ValueError("callbacks.checkpoint must be a group: a fine-tuning keeps the best checkpoint of each seed")
-    check_values(cfg, layers=list[int], combine=str)
+    check_values(cfg, layers=list[int], combine=str, teacher=str | None)
     if cfg.resume not in (None, "auto"):
         raise ValueError(f"resume must be null or auto, which goes on with all seeds; got {cfg.resume}")
     for name in ("grid", "freeze"):

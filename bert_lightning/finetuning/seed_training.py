@@ -83,8 +83,10 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
         begin_with(objective, state)
     if settings.freeze:
         objective.freeze_encoder()
+    job.teach(objective)
     compilation: Compilation = instantiate(settings.compile)
-    compilation(objective, job.device_type)
+    for model in (objective, *objective.frozen()):
+        compilation(model, job.device_type)
     if settings.activation_checkpointing:
         recompute_activations(objective)
     payload: Any = OmegaConf.to_container(settings, resolve=True)

@@ -16,7 +16,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import NextTokenHead
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
-from bert_lightning.objectives.objective import NEXT_TOKENS, Objective, Quantity
+from bert_lightning.objectives.objective import NEXT_TOKENS, Objective, Quantity, real_tokens
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import MLM, PackedBatch
 
@@ -94,6 +94,4 @@ def next_tokens(ids: Tensor, batch: PackedBatch) -> Tensor:
     """
     offsets = batch.tokens.cu_seqlens.long()
     is_last = torch.zeros_like(ids, dtype=torch.bool).scatter(0, (offsets[1:] - 1).clamp(min=0), True)
-    end = offsets.index_select(0, (batch.sample_ids >= 0).sum()[None])
-    is_filler = torch.arange(len(ids), device=ids.device) >= end  # (tokens,)
-    return ids.roll(-1).masked_fill(is_last | is_filler, NO_LABEL)
+    return ids.roll(-1).masked_fill(is_last | ~real_tokens(batch), NO_LABEL)

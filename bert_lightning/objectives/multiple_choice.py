@@ -1,5 +1,6 @@
 """One of several choices, each a pair of texts: a softmax over the scores of their [CLS] (Devlin et al., 2019, 4.4)."""
 
+import torch
 from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention
@@ -8,6 +9,8 @@ from bert_lightning.models.heads import summed_loss
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.sequence_classification import SequenceHead
+from bert_lightning.objectives.soft_targets import soft_losses
+from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.tasks.encoded import LABELS
 
@@ -43,3 +46,9 @@ class MultipleChoice(SequenceHead):
         labels = batch.targets[LABELS].labels.view(-1, self.num_choices)[:, 0]  # (questions,)
         loss, right = summed_loss(scores.view(-1, self.num_choices), labels)
         return {"choice_loss": loss, "choice_accuracy": right}
+
+    def soft_sum(self, scores: Tensor, taught: Tensor, batch: PackedBatch, temperature: float) -> Tensor:
+        """Return the divergence from a teacher's scores over choices, summed over questions that have a label."""
+        is_labeled = batch.targets[LABELS].labels.view(-1, self.num_choices)[:, 0] != NO_LABEL  # (questions,)
+        ours, theirs = (each.view(-1, self.num_choices) for each in (scores, taught))
+        return torch.where(is_labeled, soft_losses(ours, theirs, temperature), 0.0).sum()

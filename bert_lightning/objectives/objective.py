@@ -33,7 +33,7 @@ class Quantity:
         perplexity: Name under which exp(mean) is reported too; empty for none.
         short_name: Name in progress lines, where the mean is shown in percent; empty leaves it out of them.
         title: Name in reports, such as "MLM loss"; empty leaves it out of them.
-        unit: Unit of the mean in reports: "nats", or "share", which is shown in percent.
+        unit: Unit of the mean in reports: "nats", "squared", "distance", or "share", which is shown in percent.
     """
 
     target: str
@@ -69,6 +69,10 @@ class Objective(nn.Module):
         """Return the encoders by name, that which the run is for first."""
         raise NotImplementedError
 
+    def frozen(self) -> list[nn.Module]:
+        """Return the models that are read and not trained: they are no submodules, so no checkpoint has them."""
+        return []
+
     def main_encoder(self) -> Encoder:
         """Return the encoder that the run is for."""
         return next(iter(self.encoders().values()))
@@ -88,12 +92,12 @@ class Objective(nn.Module):
         return {name: quantity.count(batch) for name, quantity in self.quantities.items()}
 
     def learned(self) -> set[str]:
-        """Return what the sums are over, targets or whole batches; it tells objectives from each other."""
+        """Return what tells objectives from each other: what the sums are over, and what a teacher teaches."""
         return {quantity.target for quantity in self.quantities.values()}
 
     def target_names(self) -> set[str]:
         """Return the names of the targets that a batch must have."""
-        return self.learned() - set(_WHOLE_BATCH)
+        return {quantity.target for quantity in self.quantities.values()} - set(_WHOLE_BATCH)
 
     def check_targets(self, given: Collection[str], source: str) -> None:
         """Raise a ValueError if batches lack targets that the objective reads.
@@ -107,6 +111,13 @@ class Objective(nn.Module):
                 f"objective={type(self).__name__} needs {', '.join(missing)} labels, but {source} gives "
                 f"{', '.join(given)} only; take objective={'_'.join(given)}, or other pairs"
             )
+
+
+def real_tokens(batch: PackedBatch) -> Tensor:
+    """Return which tokens of a batch are no filler, (tokens,)."""
+    ids = batch.tokens.input_ids
+    end = batch.tokens.cu_seqlens.index_select(0, (batch.sample_ids >= 0).sum()[None])
+    return torch.arange(len(ids), device=ids.device) < end
 
 
 def weighted_loss(

@@ -14,11 +14,15 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import summed_loss
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
+from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.task_packing import TOKENS
 from data_pipeline.tasks.answer_windows import END, START
+
+_LOWEST = -1e30
+"""What stands for minus infinity, of which a difference is a number too."""
 
 
 class QuestionAnswering(TaskObjective):
@@ -31,6 +35,7 @@ class QuestionAnswering(TaskObjective):
 
     readers: tuple[str, ...] = ("qa_outputs",)
     score_rows = TOKENS
+    counted_by = START
 
     def __init__(self, config: EncoderConfig, attention: PackedAttention = looped_attention) -> None:
         super().__init__(Encoder(config, attention))
@@ -59,6 +64,16 @@ class QuestionAnswering(TaskObjective):
             "start_accuracy": right_start,
             "end_accuracy": right_end,
         }
+
+    def soft_sum(self, scores: Tensor, taught: Tensor, batch: PackedBatch, temperature: float) -> Tensor:
+        """Return the divergence from a teacher's scores of begin and end, their mean, summed over sequences."""
+        target = batch.targets[START]
+        ours, theirs = (
+            scores_by_sequence(each[:, :2], batch, target.positions).float().clamp(min=_LOWEST).transpose(1, 2)
+            for each in (scores, taught)
+        )  # (rows, 2, max_seqlen)
+        losses = soft_losses(ours, theirs, temperature).mean(-1)  # (rows,)
+        return torch.where(target.labels != NO_LABEL, losses, 0.0).sum()
 
 
 class AnswerableQuestionAnswering(QuestionAnswering):

@@ -18,7 +18,7 @@ from bert_lightning.models.heads import MaskedLMHead, ReplacedTokenHead, summed_
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm import mlm_quantities
-from bert_lightning.objectives.objective import TOKENS, Objective, Quantity
+from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import MLM, PackedBatch, PackedTokens
 
@@ -113,9 +113,7 @@ def replaced_sums(logits: Tensor, is_replaced: Tensor, batch: PackedBatch) -> di
         is_replaced: The answers, (tokens,).
         batch: The batch.
     """
-    num_sequences = (batch.sample_ids >= 0).sum()
-    end = batch.tokens.cu_seqlens.index_select(0, num_sequences[None])
-    is_real = torch.arange(len(logits), device=logits.device) < end  # (tokens,)
+    is_real = real_tokens(batch)  # (tokens,)
     logits = logits.float()
     losses = F.binary_cross_entropy_with_logits(logits, is_replaced.to(logits.dtype), reduction="none")
     is_said = logits.detach() > 0

@@ -137,6 +137,11 @@ class SequenceRegression(SequenceHead):
         errors = torch.where(is_labeled, scores.float().squeeze(-1) - wanted, 0.0)
         return {"squared_error": errors.square().sum()}
 
+    def soft_sum(self, scores: Tensor, taught: Tensor, batch: PackedBatch, temperature: float) -> Tensor:
+        """Return the squared difference from a teacher's numbers; a temperature has no meaning for them."""
+        differences = (scores.float() - taught.float()).square().squeeze(-1)  # (texts,)
+        return torch.where(batch.targets[LABELS].labels != NO_LABEL, differences, 0.0).sum()
+
 
 class MultiLabelClassification(SequenceHead):
     """Several classes for each text, or none: each class is a question by itself. Labels are 0 and 1.
@@ -179,3 +184,10 @@ class MultiLabelClassification(SequenceHead):
             "label_loss": torch.where(is_labeled, losses, 0.0).mean(1).sum(),
             "label_accuracy": (right & is_labeled).float().mean(1).sum(),
         }
+
+    def soft_sum(self, scores: Tensor, taught: Tensor, batch: PackedBatch, temperature: float) -> Tensor:
+        """Return the binary cross-entropy with a teacher's probabilities, a mean over classes, times temperature^2."""
+        is_labeled = batch.targets[LABELS].labels.view(scores.shape) != NO_LABEL
+        said, wanted = scores.float() / temperature, (taught.float() / temperature).sigmoid()  # (texts, labels)
+        losses = F.binary_cross_entropy_with_logits(said, wanted, reduction="none") * temperature**2
+        return torch.where(is_labeled, losses, 0.0).mean(1).sum()

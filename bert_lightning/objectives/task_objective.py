@@ -5,6 +5,7 @@ the one forward pass there is, so sharded and compiled models are measured as th
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.models.useful_flops import step_flops
-from bert_lightning.objectives.objective import Objective
+from bert_lightning.objectives.objective import Objective, Quantity
+from bert_lightning.objectives.soft_targets import soft_losses
+from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.tasks.encoded import LABELS
 
 
 class TaskObjective(Objective):
@@ -27,12 +31,14 @@ class TaskObjective(Objective):
         readers: Names of the linear layers that take hidden states.
         score_rows: Name of the target of which every row gets a row of scores; `task_packing.TOKENS` for one a token.
         reads_causal: Whether the head reads tokens at which a causal encoder has seen the whole text.
+        counted_by: Name of the target whose labels say for which rows a teacher's scores count.
         listener: Called with every batch and its scores while it is set.
     """
 
     readers: tuple[str, ...]
     score_rows: str
     reads_causal = False
+    counted_by: str = LABELS
     listener: Callable[[PackedBatch, Tensor], None] | None = None
 
     def __init__(self, encoder: Encoder) -> None:
@@ -42,6 +48,8 @@ class TaskObjective(Objective):
         self.encoder = encoder
         self._reading = LayerReading()
         self._is_frozen = False
+        self._teacher: tuple[TaskObjective, ...] = ()  # no submodule
+        self._temperature = 1.0
 
     def encoders(self) -> dict[str, Encoder]:
         """Return the one encoder."""
@@ -65,6 +73,26 @@ class TaskObjective(Objective):
                 initialize(wide, config)
                 self.set_submodule(name, wide)
         self._reading = reading
+
+    def learn_from(self, teacher: "TaskObjective", weight: float = 1.0, temperature: float = 1.0) -> None:
+        """Learn what a fine-tuned model scores, beside the labels or instead of them (Jiao et al., 2020, equation 10).
+
+        Args:
+            teacher: A model of the same task; it is frozen and has no dropout.
+            weight: Share of the loss that the teacher's scores have; the labels have the rest.
+            temperature: What the scores of both models are divided by before a softmax.
+        """
+        unit = next(iter(self.quantities.values())).unit
+        self.quantities = {
+            name: replace(each, loss_weight=(1 - weight) * each.loss_weight) for name, each in self.quantities.items()
+        }
+        self.quantities["soft_loss"] = Quantity(self.counted_by, weight, title="loss of soft labels", unit=unit)
+        self._teacher = (teacher.requires_grad_(False).eval(),)
+        self._temperature = temperature
+
+    def frozen(self) -> list[nn.Module]:
+        """Return the teacher, if there is one."""
+        return list(self._teacher)
 
     def freeze_encoder(self) -> None:
         """Train the head alone: the encoder keeps its weights and has no dropout."""
@@ -91,14 +119,33 @@ class TaskObjective(Objective):
         """Return the sum of every quantity over the labels of a batch, from its scores."""
         raise NotImplementedError
 
+    def soft_sum(self, scores: Tensor, taught: Tensor, batch: PackedBatch, temperature: float) -> Tensor:
+        """Return the divergence from the scores of a teacher, summed over rows that have a label.
+
+        Args:
+            scores: What `scores` returns.
+            taught: The same of a teacher.
+            batch: The batch.
+            temperature: What the scores of both are divided by before the softmax.
+        """
+        is_labeled = batch.targets[self.counted_by].labels != NO_LABEL
+        return torch.where(is_labeled, soft_losses(scores, taught, temperature), 0.0).sum()
+
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the labels of a batch: scalars, losses differentiable."""
         scores = self.scores(batch)
         if self.listener is not None:
             self.listener(batch, scores.detach())
-        return self.sums(scores, batch)
+        sums = self.sums(scores, batch)
+        for teacher in self._teacher:
+            with torch.no_grad():
+                taught = teacher.scores(batch)
+            sums["soft_loss"] = self.soft_sum(scores, taught, batch, self._temperature)
+        return sums
 
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
-        """Return the operations of the encoder; a frozen one has no backward pass. The head counts for nothing."""
-        flops = step_flops(self.encoder.config, tokens, squared_lengths, predictions=0)
-        return flops / 3 if self._is_frozen else flops
+        """Return the operations of the encoders; a frozen one has no backward pass. The head counts for nothing."""
+        own, *taught = (
+            step_flops(each.encoder.config, tokens, squared_lengths, predictions=0) for each in (self, *self._teacher)
+        )
+        return (own / 3 if self._is_frozen else own) + sum(taught) / 3

@@ -9,7 +9,7 @@ from bert_lightning.objectives.objective import Quantity
 from bert_lightning.settings.run_folder import write_whole
 from data_pipeline.untrusted.typed_fields import checked
 
-FORMATS = {"nats": "{:.3f}", "share": "{:.1%}"}
+FORMATS = {"nats": "{:.3f}", "share": "{:.1%}", "squared": "{:,.3f}", "distance": "{:.3f}"}
 """Format of a figure, by the unit of the quantity."""
 OTHER_FORMAT = "{:,.1f}"
 

@@ -17,8 +17,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
-FILLED_IN = {"trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision"}
-"""Settings with words that Lightning does not know, such as fp8; `config` checks them."""
+FILLED_IN = {
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.precision",
+    "objective.teacher",
+}
+"""Settings whose target does not take them as users write them, such as fp8 or a folder; others check them."""
 OURS = {"trainer.max_tokens"}
 """Settings that the target of their group does not have; they are taken out before it is made."""
 COLLECTIONS = ("callbacks", "logger")

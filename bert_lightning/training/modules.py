@@ -107,6 +107,11 @@ class TrainingModule(L.LightningModule):
         if isinstance(strategy, FullyShardedStrategy) and not isinstance(self.objective, FSDPModule):
             strategy.shard(self.objective)
 
+    def on_fit_start(self) -> None:
+        """Move what is read and not trained, such as a teacher, to the device of the process."""
+        for model in self.objective.frozen():
+            model.to(self.device)
+
     def configure_optimizers(self) -> Optimizer:
         """Build the optimizer over the parameter groups."""
         optimizer = self._make_optimizer(self._groups(self.objective))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bert_lightning.benchmark import resolved
 from bert_lightning.benchmarks.contestants import Contestant, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource, LengthMixture, pad_rows, synthetic_batches
@@ -29,6 +30,7 @@ from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packed_shape import PackedShape
 from tests.support.checkout import run_command
+from tests.support.configs import compose_config
 from tests.support.contestants import HALF, SETTING, made_up
 from tests.support.parity import CONFIG, packed_examples, padded
 
@@ -155,6 +157,11 @@ def test_made_up_lengths_have_the_stated_mean(mixture: LengthMixture) -> None:
     assert (lengths == 512).mean() == pytest.approx(mixture.full_share, abs=0.002)
     assert lengths.min() >= 8
     assert lengths.max() <= 512
+
+
+def test_an_objective_with_a_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="objective must be one without a teacher for bert-benchmark"):
+        resolved(compose_config("benchmark", ["objective=distillation"]))
 
 
 def test_lengths_that_cannot_be_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""RoBERTa, ALBERT, ELECTRA and ModernBERT of transformers, both ways: weights, losses, gradients, and folders."""
+"""Relatives of BERT in transformers, both ways: weights, losses, gradients, and folders."""
 
 import json
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.parity import CONFIG, packed_examples, padded, random_weights
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -84,6 +85,11 @@ RELATIVES = [
         "AlbertForMaskedLM",
         replace(CONFIG, embedding_size=16, shared_parameters="all", hidden_act="gelu_new"),
         settings={"embedding_size": 16},
+    ),
+    Relative(
+        "DistilBertForMaskedLM",
+        replace(CONFIG, type_vocab_size=0),
+        settings={"hidden_dim": 64, "dropout": 0.0, "attention_dropout": 0.0},
     ),
     Relative("ElectraForMaskedLM", replace(CONFIG, embedding_size=16), settings={"embedding_size": 16}),
     Relative("ElectraForMaskedLM", CONFIG, settings={"embedding_size": 32}),
@@ -161,7 +167,8 @@ def test_every_bit_comes_back(relative: Relative, tmp_path: Path, tokenizer: Tok
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"type_vocab_size": 0}, "RobertaForMaskedLM"),
+        ({"type_vocab_size": 0}, "DistilBertForMaskedLM"),
+        ({"type_vocab_size": 0, "layer_norm_eps": 1e-5}, "RobertaForMaskedLM"),
         ({"type_vocab_size": 0, "position_offset": 2}, "RobertaForMaskedLM"),
         ({"position_offset": 7, "type_vocab_size": 2, "pad_token_id": 1}, "RobertaForMaskedLM"),
         ({**MODERN, "local_attention": None, "local_rope_theta": None}, "ModernBertForMaskedLM"),
@@ -189,6 +196,19 @@ def test_what_a_class_has_in_other_words_scores_the_same(tmp_path: Path, change:
     assert again.config.type_vocab_size == config.type_vocab_size
 
 
+@pytest.mark.parametrize("type_vocab_size", [0, 1, 2])
+def test_a_tokenizer_makes_segments_only_for_models_that_have_them(
+    type_vocab_size: int, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(CONFIG, vocab_size=tokenizer.get_vocab_size(), type_vocab_size=type_vocab_size)
+    ours = random_weights(MaskedLM(config))
+    write_folder(tmp_path, config, ours.state_dict(), tokenizer_files(tokenizer))
+    given = transformers.AutoTokenizer.from_pretrained(tmp_path)("the king runs", "the queen", return_tensors="pt")
+    assert ("token_type_ids" in given) == (type_vocab_size == 2)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert theirs(**given).logits.shape[-1] == config.vocab_size
+
+
 TASKS = [
     TaskHead("sequence_classification", ["a", "b", "c"], "single_label_classification"),
     TaskHead("token_classification", ["a", "b", "c"]),
@@ -197,7 +217,11 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("relative", [RELATIVES[0], RELATIVES[1], RELATIVES[3]], ids=lambda each: each.kind)
+POOLED = {"DistilBertForMaskedLM": "Roberta", "ElectraForMaskedLM": "Albert"}
+"""What a model with a head for whole texts is written as if its family has another one."""
+
+
+@pytest.mark.parametrize("relative", [RELATIVES[each] for each in (0, 1, 3, 4)], ids=lambda each: each.kind)
 @pytest.mark.parametrize("head", TASKS, ids=lambda head: head.kind)
 def test_heads_of_tasks_go_both_ways(relative: Relative, head: TaskHead, tmp_path: Path) -> None:
     config = relative.config
@@ -213,17 +237,18 @@ def test_heads_of_tasks_go_both_ways(relative: Relative, head: TaskHead, tmp_pat
     assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     back = load_pretrained(tmp_path)
     assert back.head == head
-    assert {name for name in state if not torch.equal(back.state[name], state[name])} == set()
-    is_electra = relative.kind.startswith("Electra")
-    assert kind.startswith("Albert" if is_electra and "pooler.dense.weight" in state else relative.kind[:5])
+    # RoBERTa's classes have rows of positions before those that are read.
+    assert {name for name in state if not torch.equal(back.state[name][-len(state[name]) :], state[name])} == set()
+    is_pooled = "pooler.dense.weight" in state
+    assert kind.startswith(POOLED.get(relative.kind, relative.kind[:5]) if is_pooled else relative.kind[:5])
 
     batch = packed_examples()
     given, mask = inputs(config, batch), padded(batch).attention_mask.bool()
     with torch.no_grad():
-        encoder = Encoder(config).eval()
+        encoder = Encoder(back.config).eval()
         encoder.load_state_dict(back.state_of("encoder"))
         read = encoder(batch.tokens)[: batch.num_tokens]
-        if "pooler.dense.weight" in state:
+        if is_pooled:
             read = read[batch.tokens.cu_seqlens[: batch.num_examples]]
             read = torch.tanh(read @ state["pooler.dense.weight"].T + state["pooler.dense.bias"])
         last = "qa_outputs" if "qa_outputs.weight" in state else "classifier"
@@ -252,10 +277,10 @@ def test_pair_heads_stay_what_they_are() -> None:
     ("relative", "change", "said"),
     [
         (RELATIVES[0], {"hidden_act": "relu"}, "model.position_offset=2, which BERT's classes"),
-        (RELATIVES[3], {"hidden_act": "relu", "is_causal": True}, "model.is_causal=True, which ALBERT's classes"),
+        (RELATIVES[4], {"hidden_act": "relu", "is_causal": True}, "model.is_causal=True, which ALBERT's classes"),
         (RELATIVES[1], {"embedding_size": None}, "model.embedding_size=None, which ALBERT's classes"),
-        (RELATIVES[5], {"use_bias": True}, "model.use_bias=True, which ModernBERT's classes"),
-        (RELATIVES[5], {"is_causal": True}, "model.is_causal=True, which ModernBERT's classes"),
+        (RELATIVES[6], {"use_bias": True}, "model.use_bias=True, which ModernBERT's classes"),
+        (RELATIVES[6], {"is_causal": True}, "model.is_causal=True, which ModernBERT's classes"),
     ],
     ids=lambda value: value.kind if isinstance(value, Relative) else "",
 )
@@ -272,16 +297,16 @@ def test_models_that_no_class_holds_are_refused(relative: Relative, change: dict
         (ROBERTA, {"position_embedding_type": "relative_key"}, "'relative_key'; only 'absolute' can be read"),
         (RELATIVES[1], {"inner_group_num": 2}, "inner_group_num=2; only 1 can be read"),
         (RELATIVES[1], {"embedding_size": 32}, "embedding_size=32, which is hidden_size"),
-        (RELATIVES[5], {"norm_bias": True}, "norm_bias=True; only False can be read"),
-        (RELATIVES[5], {"norm_eps": "x"}, "has norm_eps='x', which must be a finite number"),
-        (RELATIVES[5], {"classifier_activation": "relu"}, "classifier_activation='relu' and hidden_activation='gelu'"),
+        (RELATIVES[6], {"norm_bias": True}, "norm_bias=True; only False can be read"),
+        (RELATIVES[6], {"norm_eps": "x"}, "has norm_eps='x', which must be a finite number"),
+        (RELATIVES[6], {"classifier_activation": "relu"}, "classifier_activation='relu' and hidden_activation='gelu'"),
         (
-            RELATIVES[5],
+            RELATIVES[6],
             {"layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"]},
             "layer_types that are not at equal distances",
         ),
-        (RELATIVES[5], {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type='yarn'"),
-        (RELATIVES[3], {"architectures": ["ElectraForSequenceClassification"]}, "ElectraForSequenceClassification,"),
+        (RELATIVES[6], {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type='yarn'"),
+        (RELATIVES[4], {"architectures": ["ElectraForSequenceClassification"]}, "ElectraForSequenceClassification,"),
     ],
     ids=lambda value: value.kind if isinstance(value, Relative) else "",
 )

@@ -127,7 +127,7 @@ def test_sizes_survive_config_json_and_other_models_are_refused() -> None:
     for change, said in [
         (
             {"model_type": "xlnet"},
-            "model_type='xlnet'; only bert, roberta, electra, albert, modernbert, openai-gpt, gpt2 can be",
+            "model_type='xlnet'; only bert, distilbert, roberta, electra, albert, modernbert, openai-gpt, gpt2 can be",
         ),
         ({"position_embedding_type": "relative_key"}, "relative_key'; only 'absolute' can be read"),
         ({"is_decoder": True}, "is_decoder=True; only False can be read"),

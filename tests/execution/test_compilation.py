@@ -16,12 +16,14 @@ from torch._functorch.compilers import nop
 
 from bert_lightning.execution.compilation import FIXED_SHAPES, MODES, Compilation, graph_modules
 from bert_lightning.models.attention import PackedAttention, flash_attention, varlen_attention
+from bert_lightning.objectives.distillation import Distillation
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.training.modules import TrainingModule
 from tests.support.compiled import TRACED, train
 from tests.support.contestants import made_up
 from tests.support.many_runs import run_together
-from tests.support.parity import CONFIG, our_model, packed_examples, reference_model
+from tests.support.parity import CONFIG, our_model, packed_examples, random_weights, reference_model
 from tests.support.runs import assert_close, run_here
 from tests.support.settings import NO_DROPOUT, Settings
 from tests.support.training import Breaking, fit, make_module, make_objective
@@ -45,6 +47,22 @@ def test_compiled_equals_eager(scope: str, autocast: bool) -> None:
         torch.testing.assert_close(
             found[name], gradient, atol=2e-2 if autocast else 1e-5, rtol=1e-2 if autocast else 1e-4
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["layers", "model"])
+@pytest.mark.parametrize("options", [{}, {"taught_tokens": "masked", "chunk_rows": 7}], ids=["dense", "chunks"])
+def test_a_student_and_its_teacher_compile(scope: str, options: dict[str, Any]) -> None:
+    eager, compiled = (
+        random_weights(Distillation(SHALLOW, random_weights(Teacher(CONFIG)), **options))  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    for model in (compiled, *compiled.frozen()):  # type: ignore[operator]
+        Compilation(scope, **TRACED)(model, "cpu")
+    (loss, found), (expected_loss, expected) = train(compiled, packed_examples()), train(eager, packed_examples())
+    torch.testing.assert_close(loss, expected_loss, atol=1e-4, rtol=1e-6)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.slow

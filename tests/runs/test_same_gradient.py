@@ -15,6 +15,13 @@ OBJECTIVES: dict[str, Settings] = {
     "mlm_nsp": {},
     "replaced_tokens": {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
     "causal_lm": {"objective": "causal_lm", "pairs": "full_sentences", "model.is_causal": True},
+    "distillation": {"objective": "distillation", "pairs": "full_sentences", "model.num_hidden_layers": 1},
+    "layer_distillation": {"objective": "layer_distillation", "model.hidden_size": 16},
+    "relation_distillation": {
+        "objective": "relation_distillation",
+        "model.hidden_size": 16,
+        "objective.relation_heads": 4,
+    },
 }
 
 
@@ -79,6 +86,9 @@ def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path
         "trainer.val_check_interval": 2,
         "callbacks.checkpoint.every_n_steps": 2,
     }
+    if objective.endswith("distillation"):
+        run_here(base | {"run_name": "teacher", "trainer.max_steps": 2})
+        settings |= {"objective.teacher": tmp_path / "runs" / "teacher"}
     run_here(settings | {"run_name": "whole", "trainer.max_steps": 14})
     chain = settings | {"run_name": "chain", "resume": "auto"}
 

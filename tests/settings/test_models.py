@@ -10,6 +10,9 @@ from transformers import (
     AlbertModel,
     BertConfig,
     BertForPreTraining,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
     ElectraConfig,
     ElectraModel,
     GPT2Config,
@@ -27,6 +30,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.settings.conf_files import CONF_DIR
 from tests.support.configs import compose_config
 
@@ -41,11 +45,19 @@ PUBLISHED = {
 }
 
 
+def narrow_bert(num_hidden_layers: int, hidden_size: int, intermediate_size: int) -> BertConfig:
+    sizes = {"num_hidden_layers": num_hidden_layers, "hidden_size": hidden_size, "intermediate_size": intermediate_size}
+    return BertConfig(**sizes)
+
+
 RELATIVES = {
     "roberta_base": lambda: RobertaModel(RobertaConfig(max_position_embeddings=514, type_vocab_size=1), False),
     "albert_base": lambda: AlbertModel(
         AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072), False
     ),
+    "distilbert_base": lambda: DistilBertModel(DistilBertConfig()),
+    "tinybert_4": lambda: BertModel(narrow_bert(4, 312, 1200), False),
+    "minilm_6": lambda: BertModel(narrow_bert(6, 384, 1536), False),
     "electra_small": lambda: ElectraModel(
         ElectraConfig(embedding_size=128, hidden_size=256, num_attention_heads=4, intermediate_size=1024)
     ),
@@ -111,6 +123,25 @@ def test_an_objective_file_is_named_after_its_targets(name: str, kind: type, wei
     found = {name: quantity.loss_weight for name, quantity in objective.quantities.items() if quantity.loss_weight}
     assert found == weights
     assert objective.target_names() == set(name.split("_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("distillation", {"soft_loss": 5.0, "mlm_loss": 2.0, "cosine_loss": 1.0}),
+        ("layer_distillation", {"embedding_loss": 1.0, "attention_loss": 1.0, "hidden_loss": 1.0}),
+        ("relation_distillation", {"query_loss": 1.0, "key_loss": 1.0, "value_loss": 1.0}),
+    ],
+)
+def test_the_files_of_distillation_have_the_published_weights(name: str, weights: dict[str, float]) -> None:
+    cfg = compose_config(f"objective/{name}")
+    with torch.device("meta"):
+        teacher = Teacher(read("bert_base"))
+        student = read("distilbert_base")
+        objective = instantiate(cfg.objective, _partial_=True)(config=student, teacher=teacher)
+    found = {name: quantity.loss_weight for name, quantity in objective.quantities.items() if quantity.loss_weight}
+    assert found == weights
+    assert objective.target_names() == ({"mlm"} if name == "distillation" else set())
 
 
 def test_the_file_of_replaced_tokens_has_the_published_weights() -> None:

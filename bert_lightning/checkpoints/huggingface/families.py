@@ -5,6 +5,7 @@ from typing import Any
 
 from bert_lightning.checkpoints.huggingface.albert import ALBERT
 from bert_lightning.checkpoints.huggingface.bert import BERT
+from bert_lightning.checkpoints.huggingface.distilbert import DISTILBERT
 from bert_lightning.checkpoints.huggingface.electra import ELECTRA
 from bert_lightning.checkpoints.huggingface.family import Family
 from bert_lightning.checkpoints.huggingface.gpt2 import GPT2, OPENAI_GPT
@@ -14,7 +15,7 @@ from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.typed_fields import shown
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, ELECTRA, ALBERT, MODERNBERT, OPENAI_GPT, GPT2)
+FAMILIES: tuple[Family, ...] = (BERT, DISTILBERT, ROBERTA, ELECTRA, ALBERT, MODERNBERT, OPENAI_GPT, GPT2)
 """The families; a model is written as one of the first that can hold it."""
 
 

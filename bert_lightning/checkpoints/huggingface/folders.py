@@ -28,6 +28,7 @@ from data_pipeline.untrusted.typed_fields import checked
 log = logging.getLogger(__name__)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 INDEX = f"{WEIGHTS}.index.json"
+_INPUTS = "model_input_names"
 
 
 def to_config_json(
@@ -138,7 +139,8 @@ def write_folder(
 ) -> None:
     """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
-    The tokenizer is told how long a sequence the model takes, so that it truncates if it is asked to.
+    The tokenizer is told how long a sequence the model takes, so that it truncates if it is asked to; and, if the model
+    has no segments, to make no `token_type_ids`, which a RoBERTa or a GPT-2 would look up in tables that lack them.
 
     Args:
         folder: The folder.
@@ -159,5 +161,8 @@ def write_folder(
     if TOKENIZER_CONFIG in files:
         settings = parse_object(files[TOKENIZER_CONFIG], TOKENIZER_CONFIG)
         settings["model_max_length"] = config.max_position_embeddings
+        names = settings.get(_INPUTS)
+        if config.type_vocab_size < 2 and isinstance(names, list):
+            settings[_INPUTS] = [name for name in names if name != "token_type_ids"]
         files[TOKENIZER_CONFIG] = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     write_tokenizer_files(files, folder)
