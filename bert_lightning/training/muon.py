@@ -10,6 +10,7 @@ from typing import Any
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from bert_lightning.training.extra_optimizers import make_optimizer
 from bert_lightning.training.optim import is_embedding
 
 
@@ -36,13 +37,11 @@ def muon(
     Raises:
         ValueError: if the extra `optim` is not installed.
     """
-    try:
-        from pytorch_optimizer import Muon
-    except ImportError as error:
-        raise ValueError(f"optimizer=muon needs the extra `optim`: {error}") from error
     halves = [half for group in groups for half in _split(group)]
-    return Muon(
+    return make_optimizer(
+        "Muon",
         [half for half in halves if half["params"]],
+        "muon",
         lr=lr,
         momentum=momentum,
         weight_decay=weight_decay,

@@ -15,7 +15,11 @@ OBJECTIVES: dict[str, Settings] = {
     "mlm_nsp": {},
     "replaced_tokens": {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
     "causal_lm": {"objective": "causal_lm", "pairs": "full_sentences", "model.is_causal": True},
+    "lamb": {"optimizer": "lamb"},
+    "stable_adamw": {"optimizer": "stable_adamw"},
+    "muon": {"optimizer": "muon", "optimizer.adamw_lr": 3e-3},
 }
+"""Objectives, and optimizers with the objective of BERT."""
 
 
 def digests(run_dir: Path) -> list[str]:
