@@ -1,5 +1,8 @@
 """optimizer=muon: matrices get orthogonal updates, everything else AdamW's."""
 
+import sys
+
+import pytest
 import torch
 from torch import nn
 
@@ -47,3 +50,9 @@ def test_everything_else_moves_as_adamw_moves_it() -> None:
     for one, other in compared:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
     assert all(not torch.allclose(one, other) for one, other in pairs if id(one) in others)
+
+
+def test_the_extra_is_named_if_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(ValueError, match="optimizer=muon needs the extra `optim`"):
+        muon([{"params": [nn.Parameter(torch.zeros(1))]}], **RATES)
