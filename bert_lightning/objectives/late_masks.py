@@ -1,4 +1,4 @@
-"""Masked tokens that enter the encoder at a later layer (Liao et al., 2022): half of the text may be masked for less."""
+"""Masked tokens that enter the encoder at a later layer, so that the layers before cost less (Liao et al., 2022)."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -73,7 +73,9 @@ def test_losses_and_gradients_are_those_of_one_sequence_at_a_time(name: str, mas
     for one in (sums, expected):
         one["mlm_loss"].backward()
     for (label, one), other in zip(packed.named_parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4, msg=lambda said, at=label: f"{at}: {said}")
+        torch.testing.assert_close(
+            one.grad, other.grad, atol=1e-4, rtol=1e-4, msg=lambda said, at=label: f"{at}: {said}"
+        )
 
 
 @each_config
@@ -103,7 +105,7 @@ def test_operations_are_saved_in_proportion_to_what_is_masked(name: str) -> None
     assert ordinary == MaskedLM(CONFIGS[name]).useful_flops(*sizes, counts)
     saved = [ordinary - each for each in late]
     assert saved == sorted(saved)
-    head = 6 * 500 * (CONFIGS[name].hidden_size**2 + CONFIGS[name].hidden_size * CONFIGS[name].vocab_size)
+    head = 6 * 500 * (CONFIGS[name].hidden_size ** 2 + CONFIGS[name].hidden_size * CONFIGS[name].vocab_size)
     assert 0.3 * (ordinary - head) < saved[-1] < 0.75 * 0.75 * (ordinary - head)
 
 

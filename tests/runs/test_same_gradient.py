@@ -15,6 +15,7 @@ OBJECTIVES: dict[str, Settings] = {
     "mlm_nsp": {},
     "replaced_tokens": {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"},
     "causal_lm": {"objective": "causal_lm", "pairs": "full_sentences", "model.is_causal": True},
+    "late_masks": {"objective": "late_masks", "pairs": "full_sentences", "masking": "late"},
     "lamb": {"optimizer": "lamb"},
     "stable_adamw": {"optimizer": "stable_adamw"},
     "muon": {"optimizer": "muon", "optimizer.adamw_lr": 3e-3},
