@@ -31,6 +31,8 @@ class LateMaskedLM(MaskedLM):
             after half of the layers.
     """
 
+    keeps_shapes = False
+
     def __init__(
         self,
         config: EncoderConfig,

@@ -23,7 +23,7 @@ class TensorwiseAdam(Optimizer):
         super().__init__(groups, settings)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every tensor that has a gradient; return what the closure returns."""
         loss = None
         if closure is not None:
