@@ -13,7 +13,7 @@ from bert_lightning.objectives.late_masks import LateMaskedLM
 from bert_lightning.objectives.mlm import MaskedLM
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packing import MLM, PackedBatch, PackedTokens
-from tests.support.parity import CONFIG, packed_examples
+from tests.support.parity import CONFIG, packed_examples, random_weights
 
 MODERN: dict[str, Any] = {
     "positions": "rotary",
@@ -33,10 +33,8 @@ each_config = pytest.mark.parametrize("name", CONFIGS)
 
 
 def objective(config: EncoderConfig, mask_layer: int | None) -> LateMaskedLM:
-    torch.manual_seed(0)
     made = LateMaskedLM(config, mask_layer=mask_layer)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+    random_weights(made)
     return made
 
 
