@@ -17,7 +17,7 @@ from tests.support.settings import Settings, overrides
 from tests.support.warm_start import run_module
 
 
-def run_together(runs: list[Settings], processes: int, folder: Path, timeout: float = 900) -> None:
+def run_together(runs: list[Settings], processes: int, folder: Path, timeout: float = 240) -> None:
     """Run bert-pretrain once for each of `runs`, one after another, on the same processes."""
     listed = folder / "runs.json"
     listed.write_text(json.dumps([overrides(settings) for settings in runs]))
