@@ -157,7 +157,7 @@ class Encoder(nn.Module):
         *earlier, last = self.path()
         for layer in earlier:
             hidden = layer(hidden, tokens)
-        return self._finish(last(hidden, tokens, rows))
+        return self.finish(last(hidden, tokens, rows))
 
     def hidden_states(self, tokens: PackedTokens) -> Iterator[Tensor]:
         """Yield the hidden states of packed tokens, (tokens, hidden): those of the embeddings, then of each layer."""
@@ -167,9 +167,9 @@ class Encoder(nn.Module):
         for layer in earlier:
             hidden = layer(hidden, tokens)
             yield hidden
-        yield self._finish(last(hidden, tokens))
+        yield self.finish(last(hidden, tokens))
 
-    def _finish(self, hidden: Tensor) -> Tensor:
+    def finish(self, hidden: Tensor) -> Tensor:
         """Normalize the end of a residual stream that no layer has normalized."""
         return hidden if self.norm is None else self.norm(hidden).to(computing_dtype(hidden))
 

@@ -57,9 +57,11 @@ class Objective(nn.Module):
 
     Attributes:
         quantities: What every sum means, by name.
+        keeps_shapes: Whether all layers run on as many tokens as a batch has.
     """
 
     quantities: dict[str, Quantity]
+    keeps_shapes = True
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""

@@ -41,7 +41,7 @@ def muon(
     except ImportError as error:
         raise ValueError(f"optimizer=muon needs the extra `optim`: {error}") from error
     halves = [half for group in groups for half in _split(group)]
-    return Muon(
+    optimizer = Muon(
         [half for half in halves if half["params"]],
         lr=lr,
         momentum=momentum,
@@ -51,6 +51,15 @@ def muon(
         adamw_wd=weight_decay,
         adamw_eps=adamw_eps,
     )
+    optimizer.register_step_post_hook(_forget_skipped)
+    return optimizer
+
+
+def _forget_skipped(optimizer: Optimizer, *_: Any) -> None:
+    """Take a step back that had no gradients, because it was skipped: it counts in the moments of no optimizer."""
+    for group in optimizer.param_groups:
+        if all(parameter.grad is None for parameter in group["params"]):
+            group["step"] -= 1
 
 
 def _split(group: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ All begin with a linear warm-up that reaches 1 with its last update, and decay f
 `warmup_steps` below 1 is a share of `max_steps`. Having no state, they need nothing saved to continue a run.
 """
 
-from math import cos, pi
+from math import cos, pi, sqrt
 
 
 def warmup_length(warmup_steps: float, max_steps: int) -> int:
@@ -62,3 +62,26 @@ def constant(step: int, max_steps: int, warmup_steps: float = 0) -> float:
     """
     length = warmup_length(warmup_steps, max_steps)
     return min((step + 1) / length, 1.0) if length else 1.0
+
+
+def warmup_stable_decay(
+    step: int, max_steps: int, warmup_steps: float = 0, decay_steps: float = 0.2, final: float = 0.0
+) -> float:
+    """Warm up, stay, then fall as 1 - sqrt(progress) over the last `decay_steps` (Hägele et al., 2024, section 4).
+
+    `decay_steps` below 1 is a share of `max_steps`.
+
+    >>> [round(warmup_stable_decay(step, 10, warmup_steps=2, decay_steps=4), 4) for step in range(11)]
+    [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.2929, 0.134, 0.0]
+    """
+    warm = warmup_length(warmup_steps, max_steps)
+    decay = round(decay_steps * max_steps) if decay_steps < 1 else int(decay_steps)
+    if not 0 <= decay <= max_steps - warm:
+        raise ValueError(
+            f"schedule.decay_steps={decay_steps} and schedule.warmup_steps={warmup_steps} do not fit "
+            f"trainer.max_steps={max_steps}"
+        )
+    if step < warm:
+        return (step + 1) / warm
+    progress = (min(step, max_steps) - (max_steps - decay)) / max(decay, 1)
+    return final + (1.0 - final) * (1.0 - sqrt(max(progress, 0.0)))

@@ -170,7 +170,8 @@ def say_finished(start: StartingPoint, folder: RunFolder, max_steps: int, change
 def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenizer) -> None:
     """Take the weights of another model; what it lacks keeps its new weights, and what the objective lacks is left out.
 
-    The rows of tokens are taken by token, so the vocabularies may differ: see `vocabulary_rows`.
+    A causal model may begin one that sees both sides, and the other way about: their weights are the same. The rows of
+    tokens are taken by token, so the vocabularies may differ: see `vocabulary_rows`.
 
     Args:
         objective: Receives the weights.
@@ -182,7 +183,7 @@ def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenize
     """
     config, given = objective.main_encoder().config, pretrained.config
     for name in config.differences(given):
-        if name not in ("vocab_size", *OF_TOKENIZER):
+        if name not in ("vocab_size", "is_causal", *OF_TOKENIZER):
             raise ValueError(f"model.{name}={getattr(config, name)}, but init_from has {getattr(given, name)}")
     state = with_rows_of(pretrained.state, objective.state_dict(), tokenizer, pretrained.tokenizer())
     loaded = objective.load_state_dict(state, strict=False)

@@ -22,7 +22,14 @@ OBJECTIVES: dict[str, Settings] = {
         "model.hidden_size": 16,
         "objective.relation_heads": 4,
     },
+    "late_masks": {"objective": "late_masks", "pairs": "full_sentences", "masking": "late"},
+    "lamb": {"optimizer": "lamb"},
+    "stable_adamw": {"optimizer": "stable_adamw"},
+    "muon": {"optimizer": "muon", "optimizer.adamw_lr": 3e-3},
 }
+"""Objectives, and optimizers with the objective of BERT."""
+TOLERANCES = {"muon": 1e-3}
+"""Muon orthogonalizes in bf16, which rounds gradients that were summed in another order to other values."""
 
 
 def digests(run_dir: Path) -> list[str]:
@@ -102,5 +109,5 @@ def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path
     runs = tmp_path / "runs"
     assert digests(runs / "chain") == digests(runs / "whole")
     assert len(digests(runs / "chain")) == 14
-    assert_close(runs / "chain", runs / "whole")
+    assert_close(runs / "chain", runs / "whole", TOLERANCES.get(objective, 1e-5))
     assert read_columns(runs / "chain" / "metrics.csv")["train/loss"][0] == list(range(1, 15))

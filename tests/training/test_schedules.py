@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from bert_lightning.training import schedules
-from bert_lightning.training.schedules import constant, cosine, linear, polynomial
+from bert_lightning.training.schedules import constant, cosine, linear, polynomial, warmup_stable_decay
 
-ALL = [linear, cosine, constant, partial(polynomial, power=0.5)]
+ALL = [linear, cosine, constant, partial(polynomial, power=0.5), partial(warmup_stable_decay, decay_steps=0)]
 
 
 def test_examples() -> None:
@@ -45,3 +45,19 @@ def test_the_end_is_final_and_stays() -> None:
 def test_a_warm_up_that_does_not_fit_is_refused(warmup_steps: float) -> None:
     with pytest.raises(ValueError, match=rf"schedule.warmup_steps={warmup_steps} .*trainer.max_steps=100"):
         linear(0, 100, warmup_steps)
+
+
+def test_the_stable_part_is_that_of_any_length_and_the_decay_has_the_closed_form() -> None:
+    """So a checkpoint from before the decay goes on as the longer run would have."""
+    short, long = ([warmup_stable_decay(step, length, 10, 30) for step in range(length + 1)] for length in (100, 200))
+    assert short[:70] == long[:70]
+    assert set(short[10:71]) == {1.0}
+    assert short[70:] == pytest.approx([1 - math.sqrt(step / 30) for step in range(31)])
+    assert warmup_stable_decay(150, 100, 10, 30, final=0.1) == pytest.approx(0.1)
+    assert warmup_stable_decay(90, 100, 10, 0.2, final=0.1) == pytest.approx(0.1 + 0.9 * (1 - math.sqrt(0.5)))
+
+
+@pytest.mark.parametrize("decay_steps", [91, -1])
+def test_a_decay_that_does_not_fit_is_refused(decay_steps: float) -> None:
+    with pytest.raises(ValueError, match=rf"schedule.decay_steps={decay_steps} and schedule.warmup_steps=10 .*=100"):
+        warmup_stable_decay(0, 100, 10, decay_steps)
