@@ -64,6 +64,10 @@ RELATIVES = {
     "gpt2_small": lambda: GPT2Model(GPT2Config()),
     "openai_gpt": lambda: OpenAIGPTModel(OpenAIGPTConfig()),
     "modernbert_base": lambda: ModernBertModel(ModernBertConfig()),
+    "modern_base": lambda: ModernBertModel(ModernBertConfig(num_hidden_layers=12, intermediate_size=2048)),
+    "modern_mini": lambda: ModernBertModel(
+        ModernBertConfig(num_hidden_layers=4, hidden_size=256, num_attention_heads=4, intermediate_size=680)
+    ),
 }
 
 
