@@ -40,7 +40,8 @@ def test_the_nearest_key_is_named(words: list[str], meant: str) -> None:
 
 def test_options_that_have_a_key_are_named() -> None:
     assert said("pretrain", "optimizer=muon", "optimizer.betas=[0,0]") == (
-        "optimizer=muon has no setting optimizer.betas; it is a setting of optimizer=adamw, optimizer=lamb, optimizer=stable_adamw"
+        "optimizer=muon has no setting optimizer.betas; "
+        "it is a setting of optimizer=adamw, optimizer=lamb, optimizer=stable_adamw"
     )
     assert said("finetune", "task.text=x").startswith("task.text needs task; it is a setting of task=classification, ")
 
