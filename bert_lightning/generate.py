@@ -4,6 +4,7 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
@@ -44,9 +45,12 @@ def generate(cfg: DictConfig) -> None:
 def _rows(cfg: DictConfig) -> Iterator[dict[str, Any]]:
     """Yield the prompt, what follows it, and whether the model ended the text there."""
     sampling, template = Sampling(cfg.temperature, cfg.top_k, cfg.top_p), read_template(cfg.template, ("text",))
-    inputs = given_inputs(cfg.text, None, cfg.input, cfg.column, None)
+    inputs = partial(given_inputs, cfg.text, None, cfg.input, cfg.column, None)
+    texts = inputs()
     go_on = Continuer(load_model(cfg.checkpoint, cfg.accelerator))
-    for number, each in enumerate(inputs):
+    for each in texts:  # a text that does not fit says so before the first one is continued
+        go_on.check(filled(template, {"text": each.text}), cfg.max_new_tokens, each.where)
+    for number, each in enumerate(inputs()):
         prompt = filled(template, {"text": each.text})
         found = go_on(prompt, cfg.max_new_tokens, sampling, int(rng.fold(cfg.seed, number)), each.where)
         yield {"id": str(number), "prompt": prompt, "continuation": found.text, "is_ended": found.is_ended}

@@ -49,7 +49,7 @@ def find_teacher(cfg: DictConfig, tokenizer: Tokenizer, head: TaskHead) -> TaskT
         raise ValueError(f"teacher_temperature must be a number above 0; got {cfg.teacher_temperature}")
     pretrained = read_teacher("teacher", cfg.teacher, tokenizer)
     check_seq_len(cfg.data.seq_len, pretrained.config.max_position_embeddings)
-    _check_head(cfg.teacher, pretrained.head, head)
+    check_head(cfg.teacher, pretrained.head, head)
     return TaskTeacher(pretrained, weight, temperature)
 
 
@@ -60,12 +60,26 @@ def _number(cfg: DictConfig, name: str) -> float:
     return value
 
 
-def _check_head(path: str, given: TaskHead | None, wanted: TaskHead) -> None:
-    """Raise a ValueError if the scores of the teacher do not mean what those of the task mean."""
+def check_head(path: str, given: TaskHead | None, wanted: TaskHead) -> None:
+    """Check that the scores of a teacher mean what those of the task mean.
+
+    Args:
+        path: The teacher, as it was typed.
+        given: Head of the teacher; None if it has none.
+        wanted: Head of the task.
+
+    Raises:
+        ValueError: naming what differs.
+    """
     if given is None:
         raise ValueError(f"teacher={path} has no head of a task; give a model that bert-finetune has trained")
     if (given.kind, given.problem_type) != (wanted.kind, wanted.problem_type):
         kinds = [" ".join(filter(None, (each.kind, each.problem_type))) for each in (given, wanted)]
         raise ValueError(f"teacher={path} has a head for {kinds[0]}, the task has one for {kinds[1]}")
+    if given.extract != wanted.extract:
+        raise ValueError(
+            f"teacher={path} reads the tokens {given.extract!r}, the model of this task reads {wanted.extract!r}: both "
+            "must be causal, or neither"
+        )
     if given.labels != wanted.labels:
         raise ValueError(f"teacher={path} has the labels {listed(given.labels)}, the task has {listed(wanted.labels)}")

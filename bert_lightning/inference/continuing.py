@@ -52,6 +52,16 @@ class Continuer:
         """Return the token ids of a text to continue: [CLS] and the text."""
         return [self._special.cls, *self._tokenizer.encode(text, add_special_tokens=False).ids]
 
+    def check(self, text: str, max_new_tokens: int, where: str) -> list[int]:
+        """Return the token ids of a text; a ValueError if its continuation does not fit into the model."""
+        prompt, most = self.prompt(text), self._model.config.max_position_embeddings
+        if len(prompt) + max_new_tokens > most:
+            raise ValueError(
+                f"{where} has {len(prompt)} tokens, which leaves no room for max_new_tokens={max_new_tokens}: the "
+                f"model has max_position_embeddings={most}"
+            )
+        return prompt
+
     def __call__(self, text: str, max_new_tokens: int, sampling: Sampling, seed: int, where: str) -> Continuation:
         """Return the continuation of a text.
 
@@ -65,12 +75,7 @@ class Continuer:
         Raises:
             ValueError: if text and continuation together are longer than the model.
         """
-        prompt, most = self.prompt(text), self._model.config.max_position_embeddings
-        if len(prompt) + max_new_tokens > most:
-            raise ValueError(
-                f"{where} has {len(prompt)} tokens, which leaves no room for max_new_tokens={max_new_tokens}: the "
-                f"model has max_position_embeddings={most}"
-            )
+        prompt = self.check(text, max_new_tokens, where)
         tokens, is_ended = self._continue(prompt, max_new_tokens, sampling, torch.Generator().manual_seed(seed))
         whole, start = (self._tokenizer.decode(ids) for ids in ([*prompt, *tokens], prompt))
         written = whole.removeprefix(start) if whole.startswith(start) else self._tokenizer.decode(tokens)

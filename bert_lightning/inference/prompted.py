@@ -90,9 +90,15 @@ def prompted_means(task: Task, prompting: Prompting, model: LoadedModel, batch_t
     split = _some(_scored_split(splits, prompting.split), prompting)
     ask = _asking(task, split.records, prompting)
     asked, train = [ask(each) for each in split.records], [ask(each) for each in splits[TRAIN].records]
+    if prompting.split == TRAIN and max(prompting.shots):
+        raise ValueError(
+            f"prompting.split={TRAIN} with prompting.shots={list(prompting.shots)}: a question would stand solved in "
+            "its own prompt; take another split, or prompting.shots=[0]"
+        )
     if max(prompting.shots) > len(train):
         raise ValueError(f"prompting.shots={max(prompting.shots)}, but there are {len(train)} training examples")
     examiner = _Examiner(scorer, model, prompting.normalize, ask.cue)
+    examiner.check(asked)
     means: dict[str, float] = {}
     for shots in prompting.shots:
         prompts = [few_shot_prompt(_shown(train, shots, prompting.seed, row), each) for row, each in enumerate(asked)]
@@ -200,6 +206,11 @@ class _Examiner:
                 answers += choices
             rows.append(self._scored(befores, answers))
         return np.concatenate(rows).reshape(len(asked), -1).astype(np.float32), num_cut
+
+    def check(self, asked: Sequence[Asked]) -> None:
+        """Raise a ValueError if an answer is empty or longer than the model, before any question is asked."""
+        for each in asked:
+            self._room(each, [self._ids(f" {answer}") for answer in each.answers])
 
     def _room(self, asked: Asked, answers: Sequence[Sequence[int]]) -> int:
         """Return how many tokens of a prompt fit before its longest answer."""

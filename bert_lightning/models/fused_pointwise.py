@@ -64,7 +64,13 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         added, means, inverse_deviations, words, weight = ctx.saved_tensors
         d_update, d_residual, sums = normalize_backward(
-            list(gradients), added, means, inverse_deviations, words, weight, ctx.dropout_p
+            [gradient.contiguous() for gradient in gradients],
+            added,
+            means,
+            inverse_deviations,
+            words,
+            weight,
+            ctx.dropout_p,
         )
         of_weight, of_shift, of_bias = sums.sum(0).to(weight.dtype).unbind(0)  # each (hidden,)
         return d_update if ctx.dropout_p else d_residual, of_bias, d_residual, of_weight, of_shift, None, None, None

@@ -8,7 +8,10 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.finetuning.task_teacher import check_head
 from bert_lightning.metrics.metrics_log import read_columns
+from data_pipeline.tasks.encoded import FIRST, LAST
 from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from tests.finetuning.tiny_task import finetune_here, settings
 from tests.support.settings import SIZES, Settings
@@ -73,6 +76,18 @@ def test_a_teacher_that_does_not_fit_is_refused_by_name(
     with pytest.raises(ValueError, match=said) as error:
         finetune_here(given | {"run_name": "wrong"} | change)
     assert "\n" not in str(error.value)
+
+
+SINGLE_LABEL = "single_label_classification"
+
+
+def test_a_teacher_that_reads_another_token_is_refused() -> None:
+    first, last = (
+        TaskHead("sequence_classification", ["bad", "good"], SINGLE_LABEL, extract=each) for each in (FIRST, LAST)
+    )
+    with pytest.raises(ValueError, match="teacher=gpt reads the tokens 'last', the model of this task reads 'first'"):
+        check_head("gpt", last, first)
+    check_head("gpt", last, last)
 
 
 def test_a_teacher_without_a_head_is_refused(taught: tuple[Path, Settings]) -> None:

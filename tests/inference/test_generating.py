@@ -129,6 +129,18 @@ def test_a_file_of_texts_becomes_lines_that_do_not_depend_on_each_other(
     assert capsys.readouterr().out != one
 
 
+def test_a_text_that_is_too_long_says_so_before_the_first_is_continued(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_causal(tmp_path / "gpt", tokenizer)
+    (tmp_path / "texts.txt").write_text("the king\n" + "the old king walks " * 20 + "\n")
+    monkeypatch.setattr(Continuer, "_continue", lambda *given: pytest.fail("a text was continued"))
+    file = {"input": tmp_path / "texts.txt", "output": tmp_path / "out.jsonl", "accelerator": "cpu"}
+    with pytest.raises(ValueError, match=r"line 2 has .* leaves no room"):
+        generate(compose_here("generate", file | {"checkpoint": tmp_path / "gpt"}))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -191,6 +191,11 @@ def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: s
     ("changes", "said"),
     [
         ({"prompting.shots": "[5]"}, "prompting.shots=5, but there are 4 training examples"),
+        (
+            {"prompting.split": "train"},
+            r"prompting.split=train with prompting.shots=\[.*\]: a question would stand solved",
+        ),
+        ({"prompting.answers": "{negative: '', positive: yes}"}, "an answer to .* has 0 tokens; it must have from 1"),
         ({"prompting.split": "test"}, "prompting.split must be one of train, validation; got test"),
         ({"prompting.answers": "{good: yes}"}, "prompting.answers has good, which is no label; .*negative, positive"),
         ({"prompting.template": "'{text} {text_pair}'"}, r"prompting.template must have one or more of \{text\}, and"),

@@ -39,6 +39,10 @@ for name, (dropout_p, num_readers) in inputs["cases"].items():
     words = fused_pointwise.draw_words(leaves[0])
     gradients = torch.autograd.grad(found, leaves, inputs["gradients"][:num_readers])
     results[name] = ([one.detach() for one in found], gradients, words)
+leaves = [tensor.clone().requires_grad_() for tensor in inputs["leaves"]]
+(found,) = fused_pointwise.add_and_normalize(*leaves, inputs["eps"], 0.0)
+sliced = torch.cat([torch.zeros_like(found), inputs["gradients"][0]], 1)[:, found.shape[1] :]
+results["sliced"] = torch.autograd.grad(found, leaves, sliced)
 leaves = [tensor.clone().requires_grad_() for tensor in inputs["gelu"][:2]]
 activated = fused_pointwise.biased_gelu(*leaves)
 results["gelu"] = (activated.detach(), torch.autograd.grad(activated, leaves, inputs["gelu"][2]))
@@ -135,6 +139,11 @@ def test_kernels_equal_layer_norm_of_residual_and_dropout(
         gradients, torch.autograd.grad(expected, copies, sum(upstream[:num_readers], torch.zeros(()))), strict=True
     ):
         torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-5)
+
+
+def test_a_gradient_may_be_a_slice_of_a_wider_one(results: dict[str, Any]) -> None:
+    for one, other in zip(results["sliced"], results["no dropout"][1], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_kernels_equal_gelu_with_a_bias(results: dict[str, Any], gelu: tuple[Tensor, ...]) -> None:
