@@ -192,7 +192,7 @@ def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: s
     [
         ({"prompting.shots": "[5]"}, "prompting.shots=5, but there are 4 training examples"),
         (
-            {"prompting.split": "train"},
+            {"prompting.split": "train", "prompting.shots": "[1]"},
             r"prompting.split=train with prompting.shots=\[.*\]: a question would stand solved",
         ),
         ({"prompting.answers": "{negative: '', positive: yes}"}, "an answer to .* has 0 tokens; it must have from 1"),
