@@ -34,13 +34,14 @@ def add_and_normalize(
 
     The kernel of the backward pass adds the gradients of two readers.
     """
-    results = _Normalize.apply(update, bias, residual, weight, shift, eps, dropout_p, num_readers)
+    rows = update.contiguous(), bias, residual.contiguous()
+    results = _Normalize.apply(*rows, weight, shift, eps, dropout_p, num_readers)
     return cast("tuple[Tensor, ...]", results)
 
 
 def biased_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Return GELU(x + bias), (tokens, intermediate)."""
-    return cast(Tensor, _BiasedGelu.apply(x, bias))
+    return cast(Tensor, _BiasedGelu.apply(x.contiguous(), bias))
 
 
 def draw_words(like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from bert_lightning.models.embeddings import computing_dtype
 
 HAS_TRITON = find_spec("triton") is not None
 MOST_FUSED = 4096
-"""The widest rows that the kernels hold at once."""
+"""The widest hidden states that the kernels of LayerNorm hold at once."""
 
 
 def add_and_normalize(
@@ -28,7 +28,8 @@ def add_and_normalize(
         The same values, (tokens, hidden), for each of one or two readers. If a projection and a residual connection
         read them, the kernel can add their gradients.
     """
-    if not _fuses(linear, inputs) or norm.bias is None or residual.dtype != computing_dtype(inputs):
+    fits = linear.out_features <= MOST_FUSED and norm.bias is not None and residual.dtype == computing_dtype(inputs)
+    if not fits or not _fuses(linear, inputs):
         update = linear(inputs)
         normalized = norm(dropout(update, residual)).to(update.dtype)
         return (normalized,) * num_readers
@@ -52,5 +53,4 @@ def project_and_activate(linear: nn.Linear, activation: Activation, inputs: Tens
 def _fuses(linear: nn.Linear, inputs: Tensor) -> bool:
     """Return whether the kernels take what a linear layer makes: an ordinary one with a bias, not one in fp8."""
     is_half = computing_dtype(inputs) in (torch.bfloat16, torch.float16)
-    is_plain = type(linear) is nn.Linear and linear.bias is not None and linear.out_features <= MOST_FUSED
-    return HAS_TRITON and inputs.is_cuda and is_half and is_plain
+    return HAS_TRITON and inputs.is_cuda and is_half and type(linear) is nn.Linear and linear.bias is not None

@@ -78,9 +78,7 @@ class Lamb(TensorwiseAdam):
         super().__init__(scaled, lr=lr, **settings)
 
     def _move(self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
-        first = state["exp_avg"].lerp_(gradient, 1 - beta1)
-        second = state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        first, second = moments(state, gradient, *group["betas"])
         update = first / second.sqrt().add_(group["eps"])
         update.add_(parameter, alpha=group["weight_decay"])
         if group["is_scaled"]:
@@ -113,13 +111,18 @@ class StableAdamW(TensorwiseAdam):
 
     def _move(self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         count = int(state["step"])
-        beta1, beta2 = ((beta - beta**count) / (1 - beta**count) for beta in group["betas"])  # corrected for the bias
-        first = state["exp_avg"].lerp_(gradient, 1 - beta1)
-        second = state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        corrected = ((beta - beta**count) / (1 - beta**count) for beta in group["betas"])  # for the bias
+        first, second = moments(state, gradient, *corrected)
         mean_square = whole((gradient.square() / second.clamp(min=group["eps"] ** 2)).mean())
         rate = group["lr"] / mean_square.sqrt().clamp(min=1.0)
         parameter.mul_(1 - rate * group["weight_decay"])
         parameter.sub_(first / second.sqrt().add_(group["eps"]) * rate)
+
+
+def moments(state: dict[str, Any], gradient: Tensor, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
+    """Return the running means of a gradient and of its square, after this gradient."""
+    first = state["exp_avg"].lerp_(gradient, 1 - beta1)
+    return first, state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
 
 
 def whole(value: Tensor) -> Tensor:
