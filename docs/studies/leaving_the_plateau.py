@@ -104,24 +104,25 @@ TINY = Study(
     ),
 )
 
+AT_128: dict[str, object] = {
+    "model.max_position_embeddings": 128,
+    "model.hidden_dropout_prob": 0.0,
+    "model.attention_probs_dropout_prob": 0.0,
+    "data.seq_len": 128,
+    "data.global_batch_size": 32,
+    "data.micro_batch_size": 32,
+    "data.validation_micro_batch_size": 64,
+    "data.validation_samples": 2000,
+    "data.num_workers": 0,
+    "trainer.val_check_interval": 250,
+    "trainer.log_every_n_steps": 50,
+    "callbacks.checkpoint.every_n_steps": 500,
+    "callbacks.guesses": None,
+    "logger": "csv",
+}
+"""Settings of studies on sequences of 128 tokens."""
 MINI = Study(
-    common={
-        "model": "bert_mini",
-        "model.max_position_embeddings": 128,
-        "model.hidden_dropout_prob": 0.0,
-        "model.attention_probs_dropout_prob": 0.0,
-        "data.seq_len": 128,
-        "data.global_batch_size": 32,
-        "data.micro_batch_size": 32,
-        "data.validation_micro_batch_size": 64,
-        "data.validation_samples": 2000,
-        "data.num_workers": 0,
-        "trainer.val_check_interval": 250,
-        "trainer.log_every_n_steps": 50,
-        "callbacks.checkpoint.every_n_steps": 500,
-        "callbacks.guesses": None,
-        "logger": "csv",
-    },
+    common={"model": "bert_mini"} | AT_128,
     optimizer={"optimizer": "adamw", "optimizer.lr": 1e-3, "optimizer.betas": "[0.9,0.98]"},
     arms=(
         Arm("baseline", one_length(2700)),

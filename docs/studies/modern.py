@@ -10,16 +10,14 @@ the same held-out pairs of segments with 15% masks.
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from leaving_the_plateau import curves, spread, tokens_to
+from leaving_the_plateau import AT_128, Overrides, curves, spread, tokens_to
 
 from bert_lightning.metrics.metrics_log import read_columns
-
-Overrides = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +37,13 @@ class Arm:
     begins_from: str | None = None
 
 
-COMMON: Overrides = {
+COMMON: Overrides = AT_128 | {
     "model.num_hidden_layers": 4,
     "model.hidden_size": 128,
     "model.num_attention_heads": 2,
     "model.intermediate_size": 512,
-    "model.max_position_embeddings": 128,
-    "model.hidden_dropout_prob": 0.0,
-    "model.attention_probs_dropout_prob": 0.0,
-    "data.seq_len": 128,
-    "data.global_batch_size": 32,
-    "data.micro_batch_size": 32,
-    "data.validation_micro_batch_size": 64,
-    "data.validation_samples": 2000,
-    "data.num_workers": 0,
     "pairs@validation.pairs": "segment_pair",
     "trainer.val_check_interval": 100,
-    "trainer.log_every_n_steps": 50,
-    "callbacks.checkpoint.every_n_steps": 500,
-    "callbacks.guesses": None,
-    "logger": "csv",
 }
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 MODERN: Overrides = {"experiment": "recipes/modern", "model.intermediate_size": 344, "optimizer.lr": 2e-3}
