@@ -23,6 +23,7 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.setting_types import check_value
 from data_pipeline.preparation.document_filters import DocumentFilters
+from data_pipeline.preparation.entity_stage import EntitySettings
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.languages import default_keep_joiners, default_strip_accents
@@ -48,7 +49,11 @@ def prepare(cfg: DictConfig) -> Manifest:
     chosen, formatters = ((instantiate(settings), settings) for settings in datatrove_settings)
     filters = DocumentFilters(*chosen, *formatters)
     preparation = Preparation(
-        Path(cfg.output_dir), **numbers, filters=filters, deduplication=instantiate(cfg.deduplication) or None
+        Path(cfg.output_dir),
+        **numbers,
+        filters=filters,
+        deduplication=instantiate(cfg.deduplication) or None,
+        entities=EntitySettings(**cfg.entities),
     )
     sources = instantiate(cfg.corpus).sources
     settings = _tokenizer_settings(cfg.tokenizer, {source.language for source in sources})

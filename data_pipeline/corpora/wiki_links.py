@@ -19,7 +19,8 @@ _OTHER_WIKI = re.compile(
 )
 """Prefixes that lead to another wiki; those of languages have small letters, so [[Us: The Film]] is a title."""
 NAMESPACES = frozenset(
-    "media special talk user wikipedia project file image mediawiki template help category portal draft module".split()
+    {"media", "special", "talk", "user", "wikipedia", "project", "file", "image", "mediawiki", "template", "help"}
+    | {"category", "portal", "draft", "module"}
 )
 """Names, in small letters, of namespaces that have no articles; a dump lists the names in its language."""
 
