@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
@@ -130,6 +130,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
         validation=instantiate(settings.validation),
         seed=settings.seed,
         num_shapes=instantiate(settings.compile).num_shapes(plan.device_type, len(phases)),
+        entities=getattr(get_object(settings.objective._target_), "reads_entities", False),
         **{name: value for name, value in settings.data.items() if name not in ("quarantine", *FROM_DATA)},
     )
     if is_first_process():

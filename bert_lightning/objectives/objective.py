@@ -58,10 +58,12 @@ class Objective(nn.Module):
     Attributes:
         quantities: What every sum means, by name.
         keeps_shapes: Whether all layers run on as many tokens as a batch has.
+        reads_entities: Whether batches need the mentions of entities.
     """
 
     quantities: dict[str, Quantity]
     keeps_shapes = True
+    reads_entities = False
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""

@@ -37,7 +37,7 @@ def read_entity_table(folder: PreparedFolder | str | Path) -> EntityTable:
     """
     source = open_folder(folder)
     knowledge = knowledge_of(source)
-    titles, vectors = (file_of(source, kind) for kind in (TITLES, VECTORS))
+    vectors = file_of(source, VECTORS)
     shape = (knowledge.num_entities, knowledge.entity_size)
     try:
         matrix = parse_matrix(source.read_file(vectors), VECTORS, shape)
@@ -45,7 +45,12 @@ def read_entity_table(folder: PreparedFolder | str | Path) -> EntityTable:
         if not str(error).startswith("holds"):
             raise
         raise ValueError(f"file {vectors.name} of {source} {error}") from None
-    return EntityTable(read_titles(source, titles, knowledge.num_entities), matrix, vectors.sha256)
+    return EntityTable(entity_titles(source), matrix, vectors.sha256)
+
+
+def entity_titles(folder: PreparedFolder) -> list[str]:
+    """Return the titles of the entities of a folder, by their row; the errors are those of `read_entity_table`."""
+    return read_titles(folder, file_of(folder, TITLES), knowledge_of(folder).num_entities)
 
 
 def knowledge_of(folder: PreparedFolder) -> KnowledgeEntry:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.knowledge.entity_table import TITLES, file_of, knowledge_of, read_titles
+from data_pipeline.knowledge.entity_table import entity_titles, file_of, knowledge_of, read_titles
 from data_pipeline.prepared.npy import LENGTH_DTYPES, npy, parse_npy, parse_npy_before, smallest
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 
@@ -91,11 +91,11 @@ def link_graph(pages: PageLinks, titles: list[str], row_of: Callable[[str], int 
     flat = array("q")  # source, target and count of one link after another: millions of tuples would take far more
     for title, links in pages:
         source = row_of(title)
-        found = [(row, count) for target, count in links.items() if (row := row_of(target)) not in (None, source)]
-        if source is None and found:
-            source = others.setdefault(title, len(titles) + len(others))
+        linked = ((row_of(target), count) for target, count in links.items())
+        found = [(row, count) for row, count in linked if row is not None and row != source]
         for row, count in found:
-            flat.extend((source, row, count))
+            node = others.setdefault(title, len(titles) + len(others)) if source is None else source
+            flat.extend((node, row, count))
     rows = np.frombuffer(flat, dtype=np.int64).reshape(-1, 3)
     edges, edge_of = np.unique(rows[:, 0] * len(titles) + rows[:, 1], return_inverse=True)  # (edges,), (rows,)
     counts = np.bincount(edge_of, rows[:, 2], len(edges)).astype(np.int64)
@@ -116,7 +116,7 @@ def read_link_graph(folder: PreparedFolder | str | Path) -> LinkGraph:
     """
     source = open_folder(folder)
     knowledge = knowledge_of(source)
-    titles = read_titles(source, file_of(source, TITLES), knowledge.num_entities)
+    titles = entity_titles(source)
     pages = read_titles(source, file_of(source, PAGES), knowledge.num_pages)
     file = file_of(source, LINKS)
     rest = source.read_file(file)

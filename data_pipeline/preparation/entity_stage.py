@@ -20,7 +20,7 @@ from data_pipeline.knowledge.link_graph import LINKS, PAGES, LinkGraph, encode_l
 from data_pipeline.knowledge.link_vectors import link_vectors
 from data_pipeline.knowledge.title_rows import TitleRows
 from data_pipeline.preparation.executors import Executor
-from data_pipeline.preparation.extracted_text import ExtractedText, read_records
+from data_pipeline.preparation.extracted_text import ExtractedText, read_records, record_line
 from data_pipeline.preparation.work_folder import WorkFolder
 from data_pipeline.prepared.manifest import FileEntry, KnowledgeEntry
 from data_pipeline.prepared.npy import npy
@@ -86,7 +86,7 @@ class EntityStage:
             for record in read_records(self.text.path("train", number)):
                 if links := record.get("links"):
                     counts = Counter(title for _, title in links)
-                    file.write(json.dumps([normalized_title(record["title"]), counts], ensure_ascii=False) + "\n")
+                    file.write(record_line({"title": normalized_title(record["title"]), "links": counts}))
 
     def find_entities(self, number: int) -> None:
         """Write the titles of the entities, the graph of their links, and their vectors."""
@@ -120,8 +120,8 @@ class EntityStage:
 
     def _pages(self) -> Iterator[tuple[str, dict[str, int]]]:
         for number in range(self.num_files):
-            for title, counts in read_records(self._links(self.work, number)):
-                yield title, counts
+            for record in read_records(self._links(self.work, number)):
+                yield record["title"], record["links"]
 
     def _redirects(self) -> Iterator[tuple[str, str]]:
         for number in range(self.num_files):

@@ -90,7 +90,7 @@ _FIGURES = {
         "links to entities whose words were not found in the tokens",
         _share,
         0.1,
-        "fewer formatters, or a vocabulary that fits the text: links are looked for as whole words without unknown ones",
+        "a vocabulary that fits the text, or fewer formatters: words that are changed or unknown are not found",
     ),
 }
 
