@@ -29,7 +29,7 @@ from data_pipeline.knowledge.entity_table import entity_titles
 from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.one_label import one_label
-from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, batch_digest
+from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, Targets, batch_digest
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase
 from data_pipeline.streams.samples import PretrainingSamples
@@ -145,9 +145,8 @@ def _pair_label(batch: PackedBatch, row: int) -> int:
 
 def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
     """Return one example as text: predictions as `shown->label` in reverse video, the second segment underlined."""
-    tokens, mlm = batch.tokens, batch.targets[MLM]
+    tokens, labels = batch.tokens, _labels(batch.targets[MLM])
     begin, end = tokens.cu_seqlens[row : row + 2].tolist()
-    labels = dict(zip(mlm.positions[: mlm.count].tolist(), mlm.labels.tolist(), strict=False))
     text = Text()
     for position in range(begin, end):
         shown, label = int(tokens.input_ids[position]), labels.get(position, NO_LABEL)
@@ -162,15 +161,19 @@ def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text
 
 def mentions_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer, titles: Sequence[str]) -> str:
     """Return the mentions of one example as text: the first token of each, and the title of its entity."""
-    mentions = batch.targets[ENTITIES]
     begin, end = batch.tokens.cu_seqlens[row : row + 2].tolist()
-    rows = zip(mentions.positions[: mentions.count].tolist(), mentions.labels.tolist(), strict=False)
+    mlm, mentions = (_labels(batch.targets[name]) for name in (MLM, ENTITIES))
     shown = (
-        f"{_token(tokenizer, int(batch.tokens.input_ids[position]))} = {printable(titles[label])}"
-        for position, label in rows
-        if begin <= position < end
+        f"{_token(tokenizer, mlm.get(first, int(batch.tokens.input_ids[first])))} = {printable(titles[entity])}"
+        for first, entity in mentions.items()
+        if begin <= first < end
     )
     return "; ".join(shown) or "none"
+
+
+def _labels(targets: Targets) -> dict[int, int]:
+    """Return the labels of targets by their positions."""
+    return dict(zip(targets.positions[: targets.count].tolist(), targets.labels.tolist(), strict=False))
 
 
 def _token(tokenizer: Tokenizer, number: int) -> str:

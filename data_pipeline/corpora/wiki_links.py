@@ -4,13 +4,16 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import chain
 from urllib.parse import unquote
 
 Link = tuple[str, str]
 """Shown text, and title of the page."""
 
-_LINK = re.compile(r"\[\[(?P<target>[^\[\]|]+)(?:\|(?P<text>[^\[\]]*))?\]\](?P<trail>[a-z\u00df-\u024f\u0370-\u04ff]*)")
-"""A link, and the small letters behind it, which belong to it: [[town]]s shows "towns"."""
+_TRAIL = "(?P<trail>[a-z\u00df-\u024f\u0370-\u04ff]*)"
+"""Letters behind a link, which belong to it: [[town]]s shows "towns"."""
+_LINK = re.compile(rf"\[\[(?P<target>[^\[\]|]+)(?:\|(?P<text>[^\[\]]*))?\]\]{_TRAIL}")
+_ANCHOR = re.compile(rf'<a href="(?P<target>[^"]*)">(?P<text>[^<]*)</a>{_TRAIL}')
 _SPACES = re.compile(r"[\s_\u200e\u200f]+")
 _OTHER_WIKI = re.compile(
     r"(?i:w|wikipedia|wikt|wiktionary|s|wikisource|b|wikibooks|q|wikiquote|n|wikinews|v|wikiversity|voy|wikivoyage|c"
@@ -40,9 +43,14 @@ def normalized_title(target: str) -> str:
     >>> [normalized_title(target) for target in ("bern_(city)#History", " :Zoo &amp; park", "iPod%20touch", "#Notes")]
     ['Bern (city)', 'Zoo & park', 'IPod touch', '']
     """
-    page = unquote(html.unescape(target)).partition("#")[0]
-    title = unicodedata.normalize("NFC", _SPACES.sub(" ", page).strip().removeprefix(":").strip())
+    title = unicodedata.normalize("NFC", _page(target))
     return title[:1].upper() + title[1:] if len(title[:1].upper()) == 1 else title
+
+
+def _page(target: str) -> str:
+    """Return what a link says without escapes and section."""
+    page = unquote(html.unescape(target)).partition("#")[0]
+    return _SPACES.sub(" ", page).strip().removeprefix(":").strip()
 
 
 def is_page(target: str, namespaces: frozenset[str] = NAMESPACES) -> bool:
@@ -52,12 +60,12 @@ def is_page(target: str, namespaces: frozenset[str] = NAMESPACES) -> bool:
         target: What the link says.
         namespaces: Names, in small letters, of the namespaces without articles.
 
-    >>> [is_page(target) for target in ("Mission: Impossible", "Category:Towns", ":de:Bern", "wikt:town", "Bern")]
+    >>> [is_page(target) for target in ("Mission: Impossible", "Category:Towns", ":de:Bern", "wikt%3Atown", "Bern")]
     [True, False, False, False, True]
     """
-    prefix, colon, _ = _SPACES.sub(" ", target).strip().removeprefix(":").partition(":")
+    prefix, colon, rest = _page(target).partition(":")
     prefix = prefix.strip()
-    return not (colon and (_OTHER_WIKI.fullmatch(prefix) or prefix.lower() in namespaces))
+    return not (colon and (rest[:2] == "//" or _OTHER_WIKI.fullmatch(prefix) or prefix.lower() in namespaces))
 
 
 def links_of(
@@ -74,8 +82,22 @@ def links_of(
     [('markets', 'Market town'), ('Aare', 'Aare')]
     """
     for link in _LINK.finditer(wikitext):
-        title = normalized_title(link["target"])
         text = link["target"].strip().removeprefix(":") if link["text"] is None else link["text"]
-        shown = shown_text(text + link["trail"])
-        if title and shown and is_page(link["target"], namespaces):
-            yield shown, title
+        yield from _to_page(link["target"], shown_text(text + link["trail"]), namespaces)
+
+
+def without_anchors(line: str) -> tuple[str, list[Link]]:
+    """Return a line of WikiExtractor's output without the marks of its links, and the links, in their order.
+
+    >>> without_anchors('A <a href="Market%20town">market</a>s in <a href="http://a.b">Bern</a>.')
+    ('A markets in Bern.', [('markets', 'Market town')])
+    """
+    found = (_to_page(link["target"], link["text"] + link["trail"], NAMESPACES) for link in _ANCHOR.finditer(line))
+    return _ANCHOR.sub(r"\g<text>\g<trail>", line), list(chain.from_iterable(found))
+
+
+def _to_page(target: str, shown: str, namespaces: frozenset[str]) -> Iterator[Link]:
+    """Yield the link if it shows something and leads to an article."""
+    title = normalized_title(target)
+    if title and shown.strip() and is_page(target, namespaces):
+        yield shown, title
