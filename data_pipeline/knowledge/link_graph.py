@@ -20,6 +20,8 @@ from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 PAGES, LINKS = "pages", "links"
 PageLinks = Iterable[tuple[str, Mapping[str, int]]]
 """Title of each page, and how often it links to each title."""
+Redirects = Iterable[tuple[str, str]]
+"""Titles that lead to another title, and that title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +49,26 @@ class LinkGraph:
 
 
 def linked_entities(
-    pages: PageLinks, redirects: Iterable[tuple[str, str]], min_count: int
+    pages: PageLinks, redirects: Callable[[], Redirects], min_count: int
 ) -> tuple[list[str], dict[str, int]]:
-    """Return the titles of the entities, and the row of the entity that each linked title leads to.
+    """Return the titles of the entities, and the row of the entity that each title leads to.
 
     Args:
         pages: Links of every page.
-        redirects: Titles that lead to another title, and that title.
+        redirects: Function that returns the redirects; it is called twice, so that they need not be in memory.
         min_count: Fewest links of an entity.
 
     Raises:
         ValueError: if no page has so many links.
 
     >>> links = [("A", {"Bern": 2, "Berne": 1}), ("B", {"Aare": 2, "Zoo": 1})]
-    >>> linked_entities(links, [("Berne", "Bern")], min_count=2)
-    (['Bern', 'Aare'], {'Bern': 0, 'Berne': 0, 'Aare': 1})
+    >>> linked_entities(links, lambda: [("Berne", "Bern"), ("Aar", "Aare"), ("Zoos", "Zoo")], min_count=2)
+    (['Bern', 'Aare'], {'Bern': 0, 'Aare': 1, 'Berne': 0, 'Aar': 1})
     """
     linked = Counter[str]()
     for _, links in pages:
         linked.update(links)
-    leads_to = {title: target for title, target in redirects if title in linked}
+    leads_to = {title: target for title, target in redirects() if title in linked}
     counts = Counter[str]()
     for title, count in linked.items():
         counts[leads_to.get(title, title)] += count
@@ -75,8 +77,7 @@ def linked_entities(
         most = f"the most linked has {max(counts.values())}" if counts else "the text has no links to pages"
         raise ValueError(f"entities.min_count={min_count} leaves none of {len(counts)} linked pages; {most}")
     row_of = {title: row for row, title in enumerate(kept)}
-    rows = {title: row_of[target] for title in linked if (target := leads_to.get(title, title)) in row_of}
-    return kept, rows
+    return kept, row_of | {title: row_of[target] for title, target in redirects() if target in row_of}
 
 
 def link_graph(pages: PageLinks, titles: list[str], row_of: Callable[[str], int | None]) -> LinkGraph:

@@ -3,7 +3,7 @@
     links of each page (a task a file) -> entities, graph and vectors of all pages (one task)
 
 Only the training split counts, every document once. The titles that are linked, and the edges, are in the memory of the
-one task; redirects are read file by file, and only those of linked titles are kept.
+one task; redirects are read file by file, and only those of linked titles and of entities are kept.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ class EntityStage:
 
     def find_entities(self, number: int) -> None:
         """Write the titles of the entities, the graph of their links, and their vectors."""
-        titles, rows = linked_entities(self._pages(), self._redirects(), self.settings.min_count)
+        titles, rows = linked_entities(self._pages(), self._redirects, self.settings.min_count)
         graph = link_graph(self._pages(), titles, rows.get)
         vectors = link_vectors(graph, self.settings.size, self.settings.seed)
         with self.work.delivered() as scratch:
