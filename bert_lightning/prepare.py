@@ -48,6 +48,8 @@ def prepare(cfg: DictConfig) -> Manifest:
     )
     chosen, formatters = ((instantiate(settings), settings) for settings in datatrove_settings)
     filters = DocumentFilters(*chosen, *formatters)
+    if not isinstance(cfg.entities, DictConfig):
+        raise ValueError(f"entities has the keys min_count, size and seed; got entities={cfg.entities}")
     preparation = Preparation(
         Path(cfg.output_dir),
         **numbers,

@@ -251,7 +251,7 @@ def _check_knowledge(knowledge: KnowledgeEntry | None, where: str) -> None:
     ):
         whole_number(getattr(knowledge, name), where, f"knowledge.{name}", least, most)
     for kind, file in knowledge.files.items():
-        whole_number(file.bytes, where, f"knowledge.files.{kind}.bytes", 1, LARGEST_SHARD)
+        whole_number(file.bytes, where, f"knowledge.files.{kind}.bytes", 0, LARGEST_SHARD)
         if not _SHARD_NAME.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256):
             raise ValueError(
                 f"{where} has knowledge.files.{kind} with name={shown(file.name)} and sha256={shown(file.sha256)}, "

@@ -179,3 +179,12 @@ def test_links_of_a_real_dump_show_text_that_is_there() -> None:
     missing = [shown for document, shown, _ in links if shown not in " ".join(document.paragraphs)]
     assert len(missing) < 0.01 * len(links)
     assert not [title for _, _, title in links if title[:1] in "abcdefghijklmnopqrstuvwxyz" or "_" in title]
+
+
+def test_a_wiki_in_which_every_page_is_an_entity_has_no_other_pages(wiki: tuple[Path, Linked], tmp_path: Path) -> None:
+    prepare(wiki[0], tmp_path / "all", entities=EntitySettings(min_count=1, size=100))
+    graph = read_link_graph(tmp_path / "all")
+    assert set(graph.titles) == set(wiki[1].counts())
+    assert graph.pages == []
+    assert read_entity_table(tmp_path / "all").vectors.shape == (len(graph.titles), 100)
+    assert not read_entity_table(tmp_path / "all").vectors[:, graph.num_nodes :].any()
