@@ -77,6 +77,10 @@ class Objective(nn.Module):
         """Return the models that are read and not trained: they are no submodules, so no checkpoint has them."""
         return []
 
+    def digests(self) -> dict[str, str]:
+        """Return the sha256, in hex, of files that are read besides the text and must not change, by what they hold."""
+        return {}
+
     def main_encoder(self) -> Encoder:
         """Return the encoder that the run is for."""
         return next(iter(self.encoders().values()))
