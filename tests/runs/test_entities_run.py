@@ -92,7 +92,7 @@ def test_another_table_is_refused_by_name(base: Settings, linked: Path, tokenize
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"compile": "layers"}, r"compile\.dynamic=false .* compile\.dynamic=true"),
+        ({"compile": "layers", "compile.dynamic": False}, r"compile\.dynamic=false .* compile\.dynamic=true"),
         ({"pairs": "full_sentences"}, r"objective\.pair_target=nsp, but .* objective\.pair_target=null"),
         ({"objective.entity_heads": 3}, r"size 8 cannot be cut into objective\.entity_heads=3"),
     ],

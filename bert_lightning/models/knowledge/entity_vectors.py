@@ -26,7 +26,7 @@ class EntityVectors(nn.Module):
 
     def __init__(self, vectors: NDArray[np.float32] | Sequence[Sequence[float]], sha256: str) -> None:
         super().__init__()
-        table = torch.as_tensor(np.asarray(vectors, dtype=np.float32))
+        table = torch.from_numpy(np.array(vectors, dtype=np.float32))  # a copy, which torch may write to
         if len(table) < 2:
             raise ValueError(f"data.path has {len(table)} entities, objective=entity_denoising needs at least 2")
         self.register_buffer("vectors", table, persistent=False)
