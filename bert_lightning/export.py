@@ -76,7 +76,7 @@ def export(cfg: DictConfig) -> Path:
     if generator is not None:
         print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {ELECTRA.architecture(generator[1])}")
     if layers := pretrained.fusing_layers:
-        print(f"{cfg.output_dir}: reads text alone; layers {listed(map(str, layers))} read entities too while training")
+        print(f"{cfg.output_dir}: reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     folder = shlex.quote(str(cfg.output_dir))

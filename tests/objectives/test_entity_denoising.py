@@ -81,7 +81,7 @@ def test_a_tie_is_no_right_answer() -> None:
 
 def test_rates_of_noise() -> None:
     """5% of the mentions get any other entity, 15% none, the others theirs, over many examples."""
-    noise, kinds, drawn = EntityNoise(50, 0.05, 0.15), [], []
+    noise, kinds, given_entities, differences = EntityNoise(50, 0.05, 0.15), [], [], []
     for seed in range(150):
         batch = packed_examples(seed)
         every = torch.arange(batch.num_tokens, dtype=torch.int32)
@@ -90,24 +90,32 @@ def test_rates_of_noise() -> None:
         is_other = given.is_shown & (given.entities != target.labels)
         assert torch.equal(given.is_noised, is_other | ~given.is_shown)
         kinds.append(torch.stack([is_other, ~given.is_shown]).float())
-        drawn.append((given.entities - target.labels)[is_other] % 50)
+        given_entities.append(given.entities[is_other])
+        differences.append((given.entities - target.labels)[is_other] % 50)
     shares = torch.cat(kinds, 1)
     count = shares.shape[1]
     for share, expected in zip(shares.mean(1).tolist(), (0.05, 0.15), strict=True):
         assert abs(share - expected) < 4 * (expected * (1 - expected) / count) ** 0.5
-    found = torch.bincount(torch.cat(drawn), minlength=50)
+    assert chi_squared(torch.bincount(torch.cat(given_entities), minlength=50)) < 100  # 49 degrees of freedom
+    found = torch.bincount(torch.cat(differences), minlength=50)
     assert found[0] == 0
-    assert found[1:].min() > 0
-    mean = found.sum() / 49
-    assert float((found[1:] - mean).square().sum() / mean) < 100  # chi-squared with 48 degrees of freedom
+    assert chi_squared(found[1:]) < 100
 
 
-def test_filler_is_neither_shown_nor_noised() -> None:
+def chi_squared(counts: Tensor) -> float:
+    """How far counts are from equal ones."""
+    mean = counts.float().mean()
+    return float((counts - mean).square().sum() / mean)
+
+
+@pytest.mark.parametrize("probabilities", [(1.0, 0.0), (0.0, 1.0)], ids=["replaced", "hidden"])
+def test_filler_is_neither_shown_nor_noised(probabilities: tuple[float, float]) -> None:
     batch = with_mentions(packed_examples())
-    given = EntityNoise(50, 0.5, 0.5)(batch.tokens, batch.targets[ENTITIES])
+    given = EntityNoise(50, *probabilities)(batch.tokens, batch.targets[ENTITIES])
     assert not given.is_shown[-3:].any()
     assert not given.is_noised[-3:].any()
     assert given.is_noised[:-3].all()
+    assert given.is_shown[:-3].all() == (probabilities[0] == 1.0)
 
 
 def test_sums_and_gradients_are_those_of_one_example_at_a_time() -> None:

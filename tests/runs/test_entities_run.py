@@ -84,7 +84,9 @@ def test_another_table_is_refused_by_name(base: Settings, linked: Path, tokenize
     other, wider = (write_linked(tmp_path / f"{size}", tokenizer, size, seed=1) for size in (8, 12))
     with pytest.raises(ValueError, match=r"trained with entity vectors of sha256 \w+, data\.path has \w+; a new run"):
         run_here(settings | {"run_name": "b", "data.path": other, "resume": checkpoint, "trainer.max_steps": 6})
-    with pytest.raises(ValueError, match=r"init_from has encoder\.layers\.1\.entity\..* of \(8.*, the settings say \(12"):
+    with pytest.raises(
+        ValueError, match=r"init_from has encoder\.layers\.1\.entity\..* of \(8.*, the settings say \(12"
+    ):
         run_here(settings | {"run_name": "c", "data.path": wider, "init_from": checkpoint})
     run_here(settings | {"run_name": "d", "data.path": other, "init_from": checkpoint, "trainer.max_steps": 1})
 
