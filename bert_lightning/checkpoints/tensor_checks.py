@@ -112,7 +112,7 @@ def fusion_shapes(state: Mapping[str, object], config: EncoderConfig) -> dict[st
     bias = state.get(f"{ENTITY_HEAD}.projection.bias")
     if not isinstance(bias, Tensor):
         return {}
-    size, layers = bias.numel(), fusing_layers(state)
+    size, layers = bias.numel(), [layer for layer in fusing_layers(state) if layer < config.num_hidden_layers]
     found = {f"{ENTITY_HEAD}.projection.weight": (size, config.hidden_size), f"{ENTITY_HEAD}.projection.bias": (size,)}
     for layer in layers:
         with torch.device("meta"):

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from bert_lightning.checkpoints.tensor_checks import check_state
 from bert_lightning.execution.compilation import Compilation
+from bert_lightning.execution.sharding import recompute_activations
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.knowledge.entity_head import Choices, EntityHead
 from bert_lightning.models.knowledge.entity_noise import EntityNoise
@@ -166,6 +169,37 @@ def test_gradients_reach_every_weight_and_never_the_table() -> None:
     assert model.digests() == {"entity vectors": "f00"}
 
 
+def test_nothing_reads_a_value_from_the_device() -> None:
+    """Tensors on the meta device have no values: .item(), nonzero and boolean indexing would raise."""
+
+    def attention(qkv: Tensor, cu_seqlens: Tensor, longest: int, dropout_p: float) -> Tensor:
+        return F.dropout(qkv.prod(1), dropout_p)
+
+    entities = EntityVectors(TABLE, "f00").to("meta")
+    with torch.device("meta"):
+        model = EntityDenoising(replace(CONFIG, hidden_dropout_prob=0.1), entities, attention)
+    loss_of(model, with_mentions(packed_examples()).to("meta")).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_recomputed_layers_have_the_same_gradients() -> None:
+    kept, recomputed = objective(), objective()
+    recompute_activations(recomputed)
+    for model in (kept, recomputed):
+        loss_of(model, with_mentions(packed_examples())).backward()
+    expected = gradients(kept)
+    for name, gradient in gradients(recomputed).items():
+        torch.testing.assert_close(gradient, expected[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_operations_are_those_of_masked_tokens_and_of_mentions() -> None:
+    model, counts = objective(fusion_layers=[2]), {"mlm": 500.0, ENTITIES: 100.0}
+    plain = MaskedLMWithNSP(CONFIG).useful_flops(1000, 100_000, counts)
+    side = [each for name, each in model.named_parameters() if ".entity." in name or "entity_head" in name]
+    matrices = sum(each.numel() for each in side if each.ndim == 2)
+    assert model.useful_flops(1000, 100_000, counts) - plain == 6 * 100 * matrices
+
+
 @pytest.mark.parametrize("pair_target", ["nsp", "sop", None])
 def test_pairs_give_the_head(pair_target: str | None) -> None:
     model, batch = objective(pair_target=pair_target), with_mentions(packed_examples())
@@ -176,6 +210,24 @@ def test_pairs_give_the_head(pair_target: str | None) -> None:
     assert [name for name in sums if name.endswith("sop_loss" if pair_target == "sop" else "nsp_loss")] == (
         [f"{pair_target}_loss"] if pair_target else []
     )
+
+
+def test_a_checkpoint_with_other_tensors_of_entities_is_refused_by_name() -> None:
+    state = objective().state_dict()
+    check_state(state, CONFIG, "x.ckpt")
+    side = "encoder.layers.1.entity."
+    changes: list[tuple[dict[str, Tensor], str]] = [
+        ({f"{side}qkv.weight": torch.zeros(3, 3)}, rf"{side}qkv.weight is \(3, 3\), .* says \(36, 12\)"),
+        ({f"{side}other": torch.zeros(3)}, rf"x.ckpt has {side}other, which the objective does not have"),
+        ({"encoder.layers.9.entity.qkv.bias": torch.zeros(36)}, r"x.ckpt has encoder.layers.9.entity.qkv.bias, which"),
+        ({"entity_head.projection.bias": torch.zeros(8)}, r"\(36, 12\), the configuration in x.ckpt says \(24, 8\)"),
+    ]
+    for change, said in changes:
+        with pytest.raises(ValueError, match=said):
+            check_state(state | change, CONFIG, "x.ckpt")
+    del state[f"{side}qkv.bias"]
+    with pytest.raises(ValueError, match=rf"x.ckpt lacks {side}qkv.bias"):
+        check_state(state, CONFIG, "x.ckpt")
 
 
 @pytest.mark.slow

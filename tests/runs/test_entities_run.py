@@ -52,7 +52,7 @@ def test_a_run_learns_entities_resumes_and_is_read_as_a_bert(
     assert saved_digests(read_about(checkpoint), "") == {"entity vectors": knowledge.files["vectors"].sha256}
     capsys.readouterr()
     output = export(OmegaConf.create({"checkpoint": str(folder), "output_dir": str(tmp_path / "hf")}))
-    assert "reads text alone; layers 2 read entities too while training" in capsys.readouterr().out
+    assert "reads text alone; layers that read entities in training: 2" in capsys.readouterr().out
     assert json.loads((output / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
     states = []
     batch = packed_examples()
