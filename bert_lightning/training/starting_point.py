@@ -140,14 +140,14 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
             f"{checkpoint} was trained with objective={'_'.join(trained)}, the settings say {'_'.join(wanted)}; "
             f"a new run with init_from={checkpoint} takes its weights"
         )
+    if about["global_step"] > max_steps:
+        raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
     for name, digest in saved_digests(about, where).items():
         if objective.digests().get(name, digest) != digest:
             raise ValueError(
                 f"{checkpoint} was trained with {name} of sha256 {digest}, data.path has {objective.digests()[name]}; "
                 f"a new run with init_from={checkpoint} takes its weights"
             )
-    if about["global_step"] > max_steps:
-        raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
     data.check_state(stream_position(about))
     settings = checked(about[PAYLOAD_KEY].get("config", {}), dict[str, object], where, "config")
     return StartingPoint(checkpoint, about["global_step"], settings)
