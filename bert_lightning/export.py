@@ -26,6 +26,7 @@ from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
 from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.typed_fields import listed
 
 GENERATOR_FOLDER = "generator"
 """Folder inside an exported ELECTRA that its generator is in."""
@@ -74,6 +75,8 @@ def export(cfg: DictConfig) -> Path:
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
     if generator is not None:
         print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {ELECTRA.architecture(generator[1])}")
+    if layers := pretrained.fusing_layers:
+        print(f"{cfg.output_dir}: reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     folder = shlex.quote(str(cfg.output_dir))

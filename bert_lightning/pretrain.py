@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,6 +26,7 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.settings.changed_settings import changed_settings
@@ -54,6 +55,8 @@ from bert_lightning.training.starting_point import (
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.teachers import load_teacher
 from bert_lightning.training.trainers import make_trainer, quieten
+from data_pipeline.knowledge.entity_table import read_entity_table
+from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 
@@ -130,6 +133,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
         validation=instantiate(settings.validation),
         seed=settings.seed,
         num_shapes=instantiate(settings.compile).num_shapes(plan.device_type, len(phases)),
+        entities=_reads_entities(settings),
         **{name: value for name, value in settings.data.items() if name not in ("quarantine", *FROM_DATA)},
     )
     if is_first_process():
@@ -157,9 +161,9 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     attention = _attention(plan, model_config)
     folder = prepared_folder(settings.data)
     tokenizer_dir = folder.tokenizer_dir
-    taught = {"teacher": _teacher(plan)} if "teacher" in settings.objective else {}
+    read = _read_beside_text(plan, folder)
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(settings.objective)(config=model_config, attention=attention, **taught)
+        objective = instantiate(settings.objective)(config=model_config, attention=attention, **read)
     if settings.init_from and not on_meta:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
@@ -210,11 +214,22 @@ def _attention(plan: RunPlan, model: EncoderConfig) -> PackedAttention:
     return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
 
 
-def _teacher(plan: RunPlan) -> Teacher:
-    """Return the model that the objective learns from."""
+def _read_beside_text(plan: RunPlan, folder: PreparedFolder) -> dict[str, Teacher | EntityVectors]:
+    """Return what the objective reads and does not train, by its argument: a teacher, or the vectors of entities."""
     settings = plan.settings
-    tokenizer = load_tokenizer(prepared_folder(settings.data).tokenizer_dir)
-    return load_teacher(settings.objective.teacher, instantiate(settings.model), tokenizer, partial(_attention, plan))
+    read: dict[str, Teacher | EntityVectors] = {}
+    if "teacher" in settings.objective:
+        tokenizer, model = load_tokenizer(folder.tokenizer_dir), instantiate(settings.model)
+        read["teacher"] = load_teacher(settings.objective.teacher, model, tokenizer, partial(_attention, plan))
+    if _reads_entities(settings):
+        table = read_entity_table(folder)
+        read["entities"] = EntityVectors(table.vectors, table.vectors_sha256)
+    return read
+
+
+def _reads_entities(settings: DictConfig) -> bool:
+    """Return whether batches of the objective have the entities that a text mentions."""
+    return bool(getattr(get_object(settings.objective._target_), "reads_entities", False))
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:

@@ -16,6 +16,7 @@ from bert_lightning.checkpoints.checkpoint import (
     check_whole,
     latest_checkpoint,
     read_about,
+    saved_digests,
     saved_targets,
     stream_position,
 )
@@ -141,6 +142,12 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
         )
     if about["global_step"] > max_steps:
         raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
+    for name, digest in saved_digests(about, where).items():
+        if objective.digests().get(name, digest) != digest:
+            raise ValueError(
+                f"{checkpoint} was trained with {name} of sha256 {digest}, data.path has {objective.digests()[name]}; "
+                f"a new run with init_from={checkpoint} takes its weights"
+            )
     data.check_state(stream_position(about))
     settings = checked(about[PAYLOAD_KEY].get("config", {}), dict[str, object], where, "config")
     return StartingPoint(checkpoint, about["global_step"], settings)
@@ -185,7 +192,13 @@ def start_from(objective: Objective, pretrained: Pretrained, tokenizer: Tokenize
     for name in config.differences(given):
         if name not in ("vocab_size", "is_causal", *OF_TOKENIZER):
             raise ValueError(f"model.{name}={getattr(config, name)}, but init_from has {getattr(given, name)}")
-    state = with_rows_of(pretrained.state, objective.state_dict(), tokenizer, pretrained.tokenizer())
+    ours = objective.state_dict()
+    state = with_rows_of(pretrained.state, ours, tokenizer, pretrained.tokenizer())
+    for name in sorted(ours.keys() & state.keys()):
+        if state[name].shape != ours[name].shape:
+            raise ValueError(
+                f"init_from has {name} of {tuple(state[name].shape)}, the settings say {tuple(ours[name].shape)}"
+            )
     loaded = objective.load_state_dict(state, strict=False)
     if loaded.missing_keys:
         log.info("init_from has no %s; they begin anew", _modules(loaded.missing_keys))
