@@ -64,9 +64,10 @@ def given(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Set
         "task.graph.path": task / "graph.tsv",
         "task.graph.size": 16,
         "task.graph.max_hops": 2,
-        "epochs": 12,
+        "epochs": 4,
         "optimizer.lr": 1e-2,
         "callbacks.checkpoint.keep_last": 99,
+        "callbacks.report": None,
     }
 
 
@@ -87,17 +88,23 @@ def test_what_only_the_graph_says_is_learned_with_it(given: Settings, trained: P
     """The animals of the validation are in no training question."""
     assert accuracy(trained) > 0.9
     finetune_here(given | {"run_name": "texts", "task.graph.path": None})
-    assert accuracy(trained.with_name("texts")) < 0.7
+    assert accuracy(trained.with_name("texts")) < 0.6
 
 
-def test_a_run_goes_on_exactly(given: Settings, trained: Path, tmp_path: Path) -> None:
+def saved(run: Path) -> list[Path]:
+    return sorted((run / "seed-0" / "checkpoints").glob("*.ckpt"))
+
+
+def test_a_run_goes_on_exactly(given: Settings, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    for path in [*run.rglob("scores.json"), *sorted((run / "seed-0" / "checkpoints").glob("*.ckpt"))[6:]]:
+    for path in [*run.rglob("scores.json"), *saved(run)[2:]]:
         path.unlink()
+    monkeypatch.setattr(seed_run, "remove_checkpoint", lambda path: None)
     finetune_here(given | {"output_dir": tmp_path, "resume": "auto"})
     for name in ("scores.json", "predictions.jsonl"):
         assert (run / name).read_text() == (trained / name).read_text()
-    found, expected = load_pretrained(run).state, load_pretrained(trained).state
+    found, expected = (load_pretrained(saved(each)[-1]).state for each in (run, trained))
+    assert [path.name for path in saved(run)] == [path.name for path in saved(trained)]
     assert any(name.startswith("graph_reader.") for name in expected)
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=0, rtol=0, msg=name)
@@ -156,13 +163,10 @@ def test_what_cannot_work_is_refused(given: Settings, trained: Path, tmp_path: P
     for name, value, said in (
         ("path", "absent.tsv", r"absent\.tsv cannot be read"),
         ("size", "wide", r"task\.graph\.size must be a whole number; got wide"),
-        ("size", 0, r"task\.graph: size must be from 1 to"),
         ("max_hops", 9, r"task\.graph\.max_hops must be from 1 to 4; got 9"),
-        ("hops", 2, r"task\.graph\.hops=2 is no setting of"),
     ):
-        key = f"task.graph.{name}" if name != "hops" else f"+task.graph.{name}"
         with pytest.raises(ValueError, match=said):
-            finetune_here(given | other | {key: value})
+            finetune_here(given | other | {f"task.graph.{name}": value})
     plain: dict[str, Any] = {"checkpoint": given["checkpoint"], "accelerator": "cpu", "text": "a", "graph": "g.tsv"}
     with pytest.raises(ValueError, match=r"graph is for a model with a head for multiple_choice"):
         predict(compose_here("predict", plain))
