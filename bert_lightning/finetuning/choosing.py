@@ -1,5 +1,6 @@
 """Questions with several choices: SWAG (Devlin et al., 2019, section 4.4), CODAH, and tables of the user's own."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,8 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.knowledge.graph_reader import GraphReading
 from bert_lightning.objectives.graph_choice import GraphChoice
 from bert_lightning.objectives.multiple_choice import MultipleChoice
-from data_pipeline.knowledge.choice_graphs import ChoiceGraphs
+from bert_lightning.settings.progress_bars import stage
+from data_pipeline.knowledge.choice_graphs import GRAPH_PATHS, ChoiceGraphs
 from data_pipeline.knowledge.paths import PathSearch
 from data_pipeline.knowledge.triples import read_triples
 from data_pipeline.tasks.choice_pairs import encode_choices
@@ -28,6 +30,7 @@ from data_pipeline.tasks.encoded import FIRST, LAST
 from data_pipeline.tasks.tables import TABLE_SUFFIXES
 from data_pipeline.tasks.task_records import ChoiceQuestion
 
+log = logging.getLogger(__name__)
 ACCURACY = "accuracy"
 
 
@@ -113,7 +116,10 @@ class ChoosingTask(Task):
                 raise ValueError(f"{unlabeled[0].where} has no label to train on")
             encoded = encode_choices(tokenizer, some, seq_len, name, self._extract)
             if find_graphs is not None:
-                encoded = replace(encoded, targets=encoded.targets | find_graphs(some))
+                with stage(f"finding the paths of {name}"):
+                    encoded = replace(encoded, targets=encoded.targets | find_graphs(some))
+                num_paths = np.diff(encoded.targets[GRAPH_PATHS].cu_rows)  # (choices,)
+                log.info("%s: %d of %d choices have paths in the graph", name, np.sum(num_paths > 0), len(num_paths))
             splits[name] = Split(name, encoded, some, not unlabeled)
         return splits
 

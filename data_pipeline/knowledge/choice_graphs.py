@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipeline.knowledge.grounding import Grounding
 from data_pipeline.knowledge.knowledge_graph import KnowledgeGraph
-from data_pipeline.knowledge.paths import Path, PathFinder, PathSearch
+from data_pipeline.knowledge.paths import GraphPath, PathFinder, PathSearch
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import EncodedTargets
 from data_pipeline.tasks.task_records import ChoiceQuestion
@@ -58,12 +58,12 @@ class ChoiceGraphs:
             GRAPH_PATHS: paths.targets(),
         }
 
-    def _paths(self, asked: Sequence[int], chosen: Sequence[int]) -> list[Path]:
+    def _paths(self, asked: Sequence[int], chosen: Sequence[int]) -> list[GraphPath]:
         found = [path for source in asked for target in chosen for path in self._find(source, target)]
         return sorted(found, key=len)[:MOST_PATHS]
 
     @staticmethod
-    def _link(path: Path, hop: int, places: dict[int, int]) -> tuple[int, int, int]:
+    def _link(path: GraphPath, hop: int, places: dict[int, int]) -> tuple[int, int, int]:
         begin, label, end = path[2 * hop : 2 * hop + 3]
         return places[begin], label, places[end]
 

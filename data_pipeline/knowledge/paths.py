@@ -10,7 +10,7 @@ from data_pipeline.knowledge.knowledge_graph import Ids, KnowledgeGraph
 from data_pipeline.tasks.encoded import taken_slices
 from data_pipeline.whole_numbers import check_whole_number
 
-Path = tuple[int, ...]
+GraphPath = tuple[int, ...]
 """Concept, label, concept, label, ..., concept."""
 MOST_HOPS = 4
 MOST_BEGUN = 1 << 20
@@ -55,10 +55,10 @@ class PathFinder:
         self._search = search
         self._within = lru_cache(maxsize=KEPT)(self._surroundings)
 
-    def __call__(self, source: int, target: int) -> list[Path]:
+    def __call__(self, source: int, target: int) -> list[GraphPath]:
         """Return at most `max_paths` paths from a concept to another; none from a concept to itself."""
         begun, weights = np.array([[source]]), np.zeros(1, dtype=np.float32)
-        within, found = self._within(target), list[Path]()
+        within, found = self._within(target), list[GraphPath]()
         for hops in range(1, self._search.max_hops + 1):
             found += self._ended(begun, weights, target)[: self._search.max_paths - len(found)]
             if hops == self._search.max_hops or len(found) == self._search.max_paths or not len(begun):
@@ -70,7 +70,7 @@ class PathFinder:
             begun, weights = begun[passes], weights[passes]
         return found if source != target else []
 
-    def _ended(self, begun: NDArray[np.int64], weights: NDArray[np.float32], target: int) -> list[Path]:
+    def _ended(self, begun: NDArray[np.int64], weights: NDArray[np.float32], target: int) -> list[GraphPath]:
         """Return begun paths, (paths, 2 hops + 1), with the links that lead from their ends to the target, in order."""
         links = np.arange(self._graph.offsets[target], self._graph.offsets[target + 1])
         neighbors = self._graph.neighbors[links]  # (links of the target,), ascending

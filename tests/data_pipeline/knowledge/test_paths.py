@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.knowledge import paths
 from data_pipeline.knowledge.knowledge_graph import KnowledgeGraph, build_graph
-from data_pipeline.knowledge.paths import Path, PathFinder, PathSearch
+from data_pipeline.knowledge.paths import GraphPath, PathFinder, PathSearch
 
 CONCEPTS, RELATIONS, TRIPLES = 12, 3, 30
 
@@ -28,8 +28,8 @@ def links_of(graph: KnowledgeGraph, concept: int) -> Iterator[tuple[int, int, fl
 
 
 def walked(
-    graph: KnowledgeGraph, path: Path, weight: float, target: int, search: PathSearch
-) -> Iterator[tuple[float, Path]]:
+    graph: KnowledgeGraph, path: GraphPath, weight: float, target: int, search: PathSearch
+) -> Iterator[tuple[float, GraphPath]]:
     """Every path that begins with `path` and leads to the target, with its weight."""
     is_hub = len(path) > 1 and len(list(links_of(graph, path[-1]))) > search.max_degree
     if len(path) // 2 == search.max_hops or is_hub:
