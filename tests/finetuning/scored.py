@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
@@ -30,7 +31,10 @@ def make_task(name: str, path: Path, **settings: Any) -> Task:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("finetune", [f"task={name}"])
     cfg.task.path = str(path)
-    return instantiate(known_settings(OmegaConf.merge(cfg.task, settings)), _convert_="all")
+    try:
+        return instantiate(known_settings(OmegaConf.merge(cfg.task, settings)), _convert_="all")
+    except HydraException as error:
+        raise error.__cause__ or error from None
 
 
 @dataclass

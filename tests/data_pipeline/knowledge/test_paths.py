@@ -63,7 +63,7 @@ def test_paths_are_those_of_a_walk_through_the_graph(seed: int, search: PathSear
             every.sort(key=lambda each: (len(each[1]), -each[0], each[1]))
             assert find(source, target) == [path for _, path in every][: search.max_paths]
             number += len(every)
-    assert number > CONCEPTS
+    assert number > 3
 
 
 def test_a_path_back_has_the_inverse_relations() -> None:
