@@ -151,7 +151,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
 def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
     """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
     given = [each for each in (*HEADS, *TRAINING_ONLY) if has_any(found, each)]
-    modules = given if head is None else head.modules
+    modules = given if head is None else [*head.modules, *head.graph_modules]
     return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 

@@ -1,1 +1,1 @@
-"""What the links of a corpus say: the entities that are linked, the graph of their links, and their vectors."""
+"""Knowledge beside the text: entities that links name, graphs of concepts, and what they say about examples."""
