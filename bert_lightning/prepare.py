@@ -55,7 +55,7 @@ def prepare(cfg: DictConfig) -> Manifest:
         **numbers,
         filters=filters,
         deduplication=instantiate(cfg.deduplication) or None,
-        entities=EntitySettings(**cfg.entities),
+        entities=EntitySettings(**{str(key): value for key, value in cfg.entities.items()}),
     )
     sources = instantiate(cfg.corpus).sources
     settings = _tokenizer_settings(cfg.tokenizer, {source.language for source in sources})
