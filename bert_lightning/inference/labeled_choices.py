@@ -1,5 +1,6 @@
 """Questions with choices for a fine-tuned model: their files, its scores of the choices, and how often it is right."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from bert_lightning.inference.loading import LoadedModel
 from data_pipeline.tasks.choice_pairs import encode_choices
 from data_pipeline.tasks.choices import read_choices, read_codah, read_swag
 from data_pipeline.tasks.encoded import LABELS
+from data_pipeline.tasks.tables import named_by
 from data_pipeline.tasks.task_records import ChoiceQuestion
 
 
@@ -25,7 +27,8 @@ def choice_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> di
     Raises:
         ValueError: naming the file and the line at fault, such as a question without a label.
     """
-    questions = read_questions(file.path, file.text, file.choices, file.label)
+    settings = named_by("labeled.", label=file.label, choices=file.choices, text=file.text)
+    questions = read_questions(file.path, file.text, file.choices, file.label, settings)
     right = [question.label for question in questions]
     if None in right:
         raise ValueError(f"{questions[right.index(None)].where} has no label to compare with")
@@ -33,7 +36,9 @@ def choice_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> di
     return {"accuracy": (chosen == np.array(right)).mean().item(), "examples": len(questions)}
 
 
-def read_questions(path: Path, text: str, choices: str, label: str | None) -> list[ChoiceQuestion]:
+def read_questions(
+    path: Path, text: str, choices: str, label: str | None, settings: Mapping[str, str]
+) -> list[ChoiceQuestion]:
     """Return the questions of a file, whose ending says what it is.
 
     Args:
@@ -41,10 +46,11 @@ def read_questions(path: Path, text: str, choices: str, label: str | None) -> li
         text: Column of the text that the choices share, in a table.
         choices: Column of the choices, in a table.
         label: Column of the index of the right choice, in a table; None reads no labels.
+        settings: Settings that name the columns, by column.
     """
     if path.suffix == ".csv":
         return read_swag(path)
-    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label)
+    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label, settings)
 
 
 def choice_scores(
