@@ -129,7 +129,8 @@ def _join(
     rows = np.argsort(examples.window, kind="stable")  # (examples,)
     spans = examples.spans[rows]
     sizes = spans.stop - spans.start  # (examples, segments)
-    sizes_with_sep = sizes + (sizes > 0)
+    has_separator = spans.has_separator
+    sizes_with_sep = sizes + has_separator
     begins = cu_seqlens[rows, None] + 1 + np.cumsum(sizes_with_sep, axis=1) - sizes_with_sep  # (examples, segments)
     counts = sizes.ravel()  # (examples * segments,)
     counts_before = np.cumsum(counts) - counts
@@ -140,7 +141,7 @@ def _join(
     for window, (low, high) in zip(examples.windows, pairwise(example_ends[first_rows].tolist()), strict=True):
         input_ids[target[low:high]] = window.tokens[source[low:high]]
     token_type_ids[target] = np.repeat(spans.token_types.ravel(), counts)
-    token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
+    token_type_ids[(begins + sizes)[has_separator]] = spans.token_types[has_separator]
     return input_ids, token_type_ids
 
 
