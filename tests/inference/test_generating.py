@@ -85,6 +85,13 @@ def test_kept_tokens_are_those_of_the_warpers(
     torch.testing.assert_close(Sampling(temperature, top_k, top_p).kept(scores[0]), expected[0], rtol=0, atol=0)
 
 
+def test_the_likeliest_token_stays_in_the_smallest_nucleus() -> None:
+    """Probabilities add up to a little less than 1 in fp32."""
+    scores = 3 * torch.randn(500, generator=torch.Generator().manual_seed(1))
+    assert scores.sort().values.softmax(-1).cumsum(-1)[-1] < 1
+    assert Sampling(top_p=1e-9).kept(scores).isfinite().nonzero().flatten().tolist() == [int(scores.argmax())]
+
+
 def test_tokens_are_drawn_by_their_probabilities_among_those_kept() -> None:
     scores, generator = torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=0.8, top_k=3)

@@ -87,6 +87,12 @@ def test_prompts_are_these_bytes(
     assert again[0][0] == f"{first}\n\n{question}"  # fewer shots are the first of more
 
 
+def test_shots_are_drawn_for_each_question() -> None:
+    train = [Asked(str(number), ("a",), 0) for number in range(4)]
+    drawn = {tuple(each.question for each in prompted._shown(train, 2, 0, row)) for row in range(100)}
+    assert len(drawn) == 12  # every ordered pair
+
+
 def test_a_template_and_answers_of_the_user_are_taken(
     tmp_path: Path, glue: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,14 +157,18 @@ def test_a_long_prompt_loses_its_beginning(tmp_path: Path, model: PreTrainedMode
     examiner = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", "")
     asked = Asked("the king", ("walks", "slowly"), 0)
     long, longer = ("the queen . " * times + asked.question for times in (40, 60))
-    scores, num_cut = examiner.scores([long, longer, asked.question], [asked] * 3)
-    assert num_cut == 2
+    other_end = long.removesuffix("king") + "queen"
+    scores, num_cut = examiner.scores([long, longer, asked.question, other_end], [asked] * 4)
+    assert num_cut == 3
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    assert not np.allclose(scores[0], scores[3], rtol=1e-3)
     with pytest.raises(ValueError, match=r"an answer to 'the king' has \d+ tokens; it must have from 1 to 62"):
         examiner.scores(["the king"], [Asked("the king", ("walks", "the queen . " * 40), 0)])
 
 
 def test_every_task_with_answers_has_a_wording_that_fits() -> None:
+    assert WORDINGS["sst2"].cue == "Sentiment:"
+    assert WORDINGS["codah"].cue == ""
     for name, wording in WORDINGS.items():
         assert (Path(CONF_DIR) / "task" / f"{name}.yaml").exists(), name
         texts = {"text": "<1>", "text_pair": "<2>"}
