@@ -4,7 +4,6 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
-import shlex
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,8 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.preemption import Preemption, hand_over
-from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
@@ -111,16 +111,8 @@ def _say_end(folder: RunFolder, objective: Objective) -> None:
     """Print where everything of a finished run is, and what to do with it."""
     reports = [("report", folder.report)] if folder.report.exists() else []
     checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
-    run = f"checkpoint={shlex.quote(str(folder.path))}"
-    is_causal = objective.main_encoder().config.is_causal
-    fills_masks = any(hasattr(objective, head) for head in ("mlm_head", "generator_head"))
-    look = f"bert-generate {run} text=<text>" if is_causal else f"bert-fill-mask {run} text='... [MASK] ...'"
-    next_lines = [
-        *([look] if is_causal or fills_masks else []),
-        f"bert-finetune {run} task=<name> task.path=<folder>",
-        f"bert-export {run} output_dir=<folder>",
-    ]
-    say_end([("run", folder.path), *checkpoints, *reports], next_lines if checkpoints else [])
+    model = Pretrained(objective.main_encoder().config, objective.state_dict(), tokenizer_files={})
+    say_end([("run", folder.path), *checkpoints, *reports], after_training(model, folder.path) if checkpoints else [])
 
 
 def build_data(plan: RunPlan) -> PretrainingData:

@@ -8,6 +8,8 @@ from bert_lightning.checkpoints.tensor_checks import TRAINING_ONLY, generator_wi
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.generator import generator_config
 
+GENERATOR_FOLDER = "generator"
+"""Folder inside an exported ELECTRA that its generator is in."""
 _TIED = tuple(f"encoder.embeddings.{module}." for module in ("token", "position", "segment", "norm"))
 
 

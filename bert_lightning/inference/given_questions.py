@@ -12,6 +12,7 @@ from bert_lightning.inference.labeled_questions import answer_all, window_settin
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import chunked
 from data_pipeline.tasks.squad import read_squad
+from data_pipeline.tasks.tables import named_by
 from data_pipeline.tasks.task_records import ChoiceQuestion, Question
 
 AT_A_TIME = 256
@@ -54,7 +55,8 @@ def given_choices(
         return [ChoiceQuestion("0", str(text), tuple(map(str, choices)), None, "text")]
     if text is not None or choices is not None:
         raise ValueError("give either text=... with choices=..., or input=<file>")
-    return read_questions(Path(path), column, choices_column, None)
+    settings = named_by(choices_column=choices_column, column=column)
+    return read_questions(Path(path), column, choices_column, None, settings)
 
 
 def answer_predictions(

@@ -19,6 +19,7 @@ from data_pipeline.knowledge.triples import read_triples
 from data_pipeline.tasks.choice_pairs import encode_choices
 from data_pipeline.tasks.choices import read_choices, read_codah, read_swag
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples
+from data_pipeline.tasks.tables import named_by
 from data_pipeline.tasks.task_records import ChoiceQuestion
 
 
@@ -33,7 +34,8 @@ def choice_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> di
     Raises:
         ValueError: naming the file and the line at fault, such as a question without a label.
     """
-    questions = read_questions(file.path, file.text, file.choices, file.label)
+    settings = named_by("labeled.", label=file.label, choices=file.choices, text=file.text)
+    questions = read_questions(file.path, file.text, file.choices, file.label, settings)
     right = [question.label for question in questions]
     if None in right:
         raise ValueError(f"{questions[right.index(None)].where} has no label to compare with")
@@ -41,7 +43,9 @@ def choice_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> di
     return {"accuracy": (chosen == np.array(right)).mean().item(), "examples": len(questions)}
 
 
-def read_questions(path: Path, text: str, choices: str, label: str | None) -> list[ChoiceQuestion]:
+def read_questions(
+    path: Path, text: str, choices: str, label: str | None, settings: Mapping[str, str]
+) -> list[ChoiceQuestion]:
     """Return the questions of a file, whose ending says what it is.
 
     Args:
@@ -49,10 +53,11 @@ def read_questions(path: Path, text: str, choices: str, label: str | None) -> li
         text: Column of the text that the choices share, in a table.
         choices: Column of the choices, in a table.
         label: Column of the index of the right choice, in a table; None reads no labels.
+        settings: Settings that name the columns, by column.
     """
     if path.suffix == ".csv":
         return read_swag(path)
-    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label)
+    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label, settings)
 
 
 class ChoiceScorer:

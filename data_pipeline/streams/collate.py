@@ -147,7 +147,7 @@ def _join(
     rows = np.argsort(examples.window, kind="stable")  # (examples,)
     spans = examples.spans[rows]
     sizes = spans.stop - spans.start  # (examples, segments)
-    begins = segment_begins(spans, cu_seqlens[rows])  # (examples, segments)
+    begins, has_separator = segment_begins(spans, cu_seqlens[rows]), spans.has_separator  # (examples, segments) each
     counts = sizes.ravel()  # (examples * segments,)
     counts_before = np.cumsum(counts) - counts
     target = np.arange(counts.sum()) + np.repeat(begins.ravel() - counts_before, counts)  # (ordinary tokens,)
@@ -157,7 +157,7 @@ def _join(
     for window, (low, high) in zip(examples.windows, pairwise(example_ends[first_rows].tolist()), strict=True):
         input_ids[target[low:high]] = window.tokens[source[low:high]]
     token_type_ids[target] = np.repeat(spans.token_types.ravel(), counts)
-    token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
+    token_type_ids[(begins + sizes)[has_separator]] = spans.token_types[has_separator]
     return input_ids, token_type_ids
 
 

@@ -10,14 +10,14 @@ from data_pipeline.streams.samples import Examples
 def segment_begins(spans: Spans, cu_seqlens: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where the tokens of each segment begin in the joined examples, (examples, segments).
 
-    An example is [CLS] and its segments, with one [SEP] behind each that is not empty.
+    An example is [CLS] and its segments, with a [SEP] behind each that has one.
 
     Args:
         spans: The examples.
         cu_seqlens: Where each example begins, (examples,).
     """
     sizes = spans.stop - spans.start  # (examples, segments)
-    sizes_with_sep = sizes + (sizes > 0)
+    sizes_with_sep = sizes + spans.has_separator
     return cu_seqlens[:, None] + 1 + np.cumsum(sizes_with_sep, axis=1) - sizes_with_sep
 
 

@@ -14,6 +14,7 @@ from data_pipeline.knowledge.entity_table import read_entity_table
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
+from data_pipeline.pairs.token_blocks import TokenBlocks
 from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.phases import Phase, Phases
 from data_pipeline.streams.samples import PretrainingSamples
@@ -26,6 +27,7 @@ FORMATS = {
     "segment_pair": {},
     "sentence_order": {"pairs": SentenceOrder()},
     "full_sentences": {"pairs": FullSentences()},
+    "token_blocks": {"pairs": TokenBlocks()},
 }
 
 
