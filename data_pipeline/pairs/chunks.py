@@ -84,8 +84,8 @@ class Chunks:
             for p, base in zip(parts, bases, strict=True)
         ]
         skipped = [p.skipped for p in parts if p.skipped is not None]
-        joined = (np.concatenate(arrays) for arrays in zip(*moved, strict=True))
-        return Chunks(*joined, np.concatenate(skipped) if skipped else None)
+        first, split, last, target, is_changed = (np.concatenate(arrays) for arrays in zip(*moved, strict=True))
+        return Chunks(first, split, last, target, is_changed, np.concatenate(skipped) if skipped else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,10 @@ class TokenBlocks:
         first_document = np.searchsorted(documents, chunks.first, side="right") - 1
         last_document = np.searchsorted(documents, chunks.last, side="left") - 1
         begin = offsets[chunks.first] + chunks.skipped + first_document  # (blocks,), positions in the stream
-        end = offsets[chunks.last] + last_document + (documents[last_document + 1] == chunks.last)
-        end = np.minimum(begin + seq_len - 1, end)
         segment = np.arange(int((last_document - first_document).max(initial=0)) + 1)
         document = np.minimum(first_document[:, None] + segment, last_document[:, None])  # (blocks, segments)
         low = np.maximum(starts[document], begin[:, None])
-        high = np.minimum(starts[document + 1], end[:, None])
+        high = np.minimum(starts[document + 1], begin[:, None] + seq_len - 1)
         high = np.where(first_document[:, None] + segment > last_document[:, None], low, high)
         separators = (high > low) & (high == starts[document + 1])
         labels = np.full(len(chunks), NO_LABEL, dtype=np.int64)

@@ -97,7 +97,8 @@ def test_shots_are_drawn_for_each_question() -> None:
 
 def test_some_examples_are_drawn_by_the_seed_and_stay_in_their_order() -> None:
     """The fake encoded examples are the rows that are taken of them."""
-    split = Split("validation", SimpleNamespace(take=lambda rows: rows.tolist()), range(100, 150))  # type: ignore[arg-type]
+    encoded: Any = SimpleNamespace(take=lambda rows: rows.tolist())
+    split = Split("validation", encoded, range(100, 150))
     usual: dict[str, Any] = {"shots": [0], "split": "validation", "template": None, "answers": None}
 
     def some(examples: int | None, seed: int = 0) -> Split:
@@ -169,6 +170,18 @@ def test_normalizations_compare_what_they_say(tmp_path: Path, model: PreTrainedM
         scores, num_cut = prompted._Examiner(scorer, loaded, normalize, ":").scores([asked.question], [asked])
         np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
         assert num_cut == 0
+
+
+def test_an_answer_stands_behind_a_space(
+    tmp_path: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokens of a byte-level BPE depend on it."""
+    loaded = load_model(tmp_path / "gpt", "cpu")
+    examiner, encoded = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", ""), []
+    ids = prompted._Examiner._ids
+    monkeypatch.setattr(prompted._Examiner, "_ids", lambda self, text: encoded.append(text) or ids(self, text))
+    examiner.scores(["the king"], [Asked("the king", ("walks", "slowly"), 0)])
+    assert encoded == ["the king", " walks", " slowly"]
 
 
 def test_a_long_prompt_loses_its_beginning(tmp_path: Path, model: PreTrainedModel) -> None:
