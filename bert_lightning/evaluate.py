@@ -117,6 +117,8 @@ def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
     head = model.pretrained.head
     if head is None:
         raise ValueError(f"checkpoint={model.name} has no head of a task; labeled.path needs a fine-tuned model")
+    if cfg.labeled.graph is not None and head.graph is None:
+        raise ValueError(f"labeled.graph={cfg.labeled.graph}, but checkpoint={model.name} reads no knowledge graph")
     columns = {str(name): value for name, value in cfg.labeled.items() if name != "path"}
     return LABELED[head.kind](LabeledFile(Path(cfg.labeled.path), **columns), model, cfg.batch_tokens)
 

@@ -3,7 +3,6 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
-import shlex
 import shutil
 from bisect import bisect_right
 from dataclasses import replace
@@ -14,9 +13,10 @@ from omegaconf import DictConfig
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.corpus_sample import corpus_sample
-from bert_lightning.checkpoints.electra_halves import discriminator_half, generator_half
+from bert_lightning.checkpoints.electra_halves import GENERATOR_FOLDER, discriminator_half, generator_half
 from bert_lightning.checkpoints.huggingface import ELECTRA, architecture, write_folder
 from bert_lightning.checkpoints.model_card import CARD, Training, model_card
+from bert_lightning.checkpoints.next_commands import after_export
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
@@ -26,9 +26,7 @@ from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
 from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
-
-GENERATOR_FOLDER = "generator"
-"""Folder inside an exported ELECTRA that its generator is in."""
+from data_pipeline.untrusted.typed_fields import listed
 
 
 def export(cfg: DictConfig) -> Path:
@@ -74,10 +72,11 @@ def export(cfg: DictConfig) -> Path:
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
     if generator is not None:
         print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {ELECTRA.architecture(generator[1])}")
+    if layers := pretrained.fusing_layers:
+        print(f"{cfg.output_dir}: reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
-    folder = shlex.quote(str(cfg.output_dir))
-    say_end([("card", output / CARD)], [f"bert-evaluate checkpoint={folder} data.path=<prepared folder>"])
+    say_end([("card", output / CARD)], after_export(pretrained, cfg.output_dir))
     return output
 
 

@@ -3,7 +3,7 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.electra_halves import generator_half
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.settings.cli import entry_point
@@ -34,11 +35,13 @@ class MaskFiller:
     """A model and its tokenizer, ready to guess.
 
     Args:
-        checkpoint: A run, a checkpoint, or a Hugging Face folder with an MLM head.
+        checkpoint: A run, a checkpoint, or a Hugging Face folder with an MLM head; of an ELECTRA its generator guesses.
     """
 
     def __init__(self, checkpoint: str | Path) -> None:
         pretrained = load_pretrained(checkpoint)
+        if generator := generator_half(pretrained.state, pretrained.config):
+            pretrained = replace(pretrained, config=generator[0], state=generator[1])
         self.config = pretrained.config
         if "mlm_head" in pretrained.absent_heads:
             raise ValueError(f"checkpoint={checkpoint} has no MLM head, so it cannot fill in masks")

@@ -3,14 +3,15 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
-import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from bert_lightning.checkpoints.checkpoint import Pretrained
+from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.finetuning.glue_suite import FROM_MNLI, tasks_in, write_suite
@@ -62,7 +63,7 @@ def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
             results[point][folder] = scores
     if is_first_process():
         _conclude(FinetunedFolder(cfg.run_dir), results)
-        _say_end(cfg, FinetunedFolder(cfg.run_dir).scores)
+        _say_end(cfg, FinetunedFolder(cfg.run_dir).scores, _next_commands(cfg, job))
     return summary(list(results[winner(results)].values()))
 
 
@@ -152,16 +153,19 @@ def _conclude(folder: FinetunedFolder, results: Results) -> None:
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
 
 
-def _say_end(cfg: DictConfig, scores: Path) -> None:
+def _say_end(cfg: DictConfig, scores: Path, next_lines: Sequence[str] = ()) -> None:
     """Write the report of all seeds, and print where everything is and what to do with it."""
     places: list[tuple[str, object]] = [("run", cfg.run_dir), ("scores", scores)]
     if cfg.callbacks.get("report") is not None:
         from bert_lightning.reports.finetuning_page import write_finetuning_report  # the charts take a second to load
 
         places.append(("report", write_finetuning_report(Path(cfg.run_dir))))
-    run = f"checkpoint={shlex.quote(str(cfg.run_dir))}"
-    lines = [f"bert-predict {run} text=<text>", f"bert-export {run} output_dir=<folder>"]
-    say_end(places, lines if (Path(cfg.run_dir) / "scores.json").exists() else [])
+    say_end(places, next_lines)
+
+
+def _next_commands(cfg: DictConfig, job: Job) -> list[str]:
+    settings = {"task": OmegaConf.to_container(cfg.task)}
+    return after_training(Pretrained(job.config, {}, {}, job.head(), settings), cfg.run_dir)
 
 
 main = entry_point("finetune", finetune)

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
 from bert_lightning.settings.setting_types import check_values
+from data_pipeline.knowledge.entity_table import entity_titles
 from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.one_label import one_label
-from data_pipeline.streams.packing import MLM, PackedBatch, batch_digest
+from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, Targets, batch_digest
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase
 from data_pipeline.streams.samples import PretrainingSamples
@@ -45,7 +47,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         Statistics of the stream, by name; or facts of the tokenizer.
     """
-    check_values(cfg, text=str | None, text_pair=str | None)
+    check_values(cfg, text=str | None, text_pair=str | None, entities=bool | None)
     if cfg.tokenizer.path is not None:
         return _inspect_tokenizer(cfg)
     if cfg.text is not None or cfg.text_pair is not None:
@@ -107,8 +109,9 @@ def _inspect_tokenizer(cfg: DictConfig) -> dict[str, Any]:
 def _samples(cfg: DictConfig, phase: Phase) -> PretrainingSamples:
     """Return the split as a phase reads it."""
     data = cfg.data
+    folder = prepared_folder(data)
     return PretrainingSamples(
-        prepared_folder(data),
+        folder,
         cfg.split,
         instantiate(cfg.pairs),
         phase.masking,
@@ -117,6 +120,7 @@ def _samples(cfg: DictConfig, phase: Phase) -> PretrainingSamples:
         data.num_lanes,
         data.window_shards,
         exclude_shards=list(data.exclude_shards),
+        entities=folder.manifest.knowledge is not None if cfg.entities is None else cfg.entities,
     )
 
 
@@ -124,24 +128,25 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     """Print the first examples of a global batch: their tokens, segments, and predictions."""
     tokenizer = load_tokenizer(samples.folder.tokenizer_dir)
     names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
+    titles = entity_titles(samples.folder) if samples.knowledge else []
     location = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
     for sample in range(min(number, len(location))):
         batch, row = location[sample]
         label = names[_pair_label(batch, row)].replace("_", " ")
         console.print(Text.assemble((f"\nexample {sample}", "bold"), f"  {label}"))
         console.print(example_in_words(batch, row, tokenizer))
+        if samples.knowledge:
+            console.print(Text.assemble(("mentions ", "bold"), mentions_in_words(batch, row, tokenizer, titles)))
 
 
 def _pair_label(batch: PackedBatch, row: int) -> int:
-    labels = [int(target.labels[row]) for name, target in batch.targets.items() if name != MLM]
-    return labels[0] if labels else NO_LABEL
+    return NO_LABEL if batch.pair_target is None else int(batch.pair_target.labels[row])
 
 
 def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text:
     """Return one example as text: predictions as `shown->label` in reverse video, the second segment underlined."""
-    tokens, mlm = batch.tokens, batch.targets[MLM]
+    tokens, labels = batch.tokens, _labels(batch.targets[MLM])
     begin, end = tokens.cu_seqlens[row : row + 2].tolist()
-    labels = dict(zip(mlm.positions[: mlm.count].tolist(), mlm.labels.tolist(), strict=False))
     text = Text()
     for position in range(begin, end):
         shown, label = int(tokens.input_ids[position]), labels.get(position, NO_LABEL)
@@ -152,6 +157,23 @@ def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text
             text.append(_token(tokenizer, shown), style=style)
         text.append(" ")
     return text
+
+
+def mentions_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer, titles: Sequence[str]) -> str:
+    """Return the mentions of one example as text: the first token of each, and the title of its entity."""
+    begin, end = batch.tokens.cu_seqlens[row : row + 2].tolist()
+    mlm, mentions = (_labels(batch.targets[name]) for name in (MLM, ENTITIES))
+    shown = (
+        f"{_token(tokenizer, mlm.get(first, int(batch.tokens.input_ids[first])))} = {printable(titles[entity])}"
+        for first, entity in mentions.items()
+        if begin <= first < end
+    )
+    return "; ".join(shown) or "none"
+
+
+def _labels(targets: Targets) -> dict[int, int]:
+    """Return the labels of targets by their positions."""
+    return dict(zip(targets.positions[: targets.count].tolist(), targets.labels.tolist(), strict=False))
 
 
 def _token(tokenizer: Tokenizer, number: int) -> str:

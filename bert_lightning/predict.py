@@ -15,6 +15,7 @@ from bert_lightning.inference.given_questions import (
     given_questions,
 )
 from bert_lightning.inference.json_lines import write_lines
+from bert_lightning.inference.labeled_choices import ChoiceScorer
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.predictors import Prediction, find_predictor
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
@@ -34,7 +35,9 @@ def predict(cfg: DictConfig) -> None:
         ValueError: naming the setting, or the file and the line, that is wrong; then `output` is not written.
     """
     check_values(cfg, input=str | None, column=str, pair_column=str | None, output=str | None, truncate=bool)
-    check_values(cfg, choices=list[str] | None, choices_column=str, null_score_diff_threshold=float | None)
+    check_values(
+        cfg, choices=list[str] | None, choices_column=str, graph=str | None, null_score_diff_threshold=float | None
+    )
     check_whole_number("batch_tokens", cfg.batch_tokens)
     write_lines(_predictions(cfg), cfg.output, "predictions")
 
@@ -42,7 +45,7 @@ def predict(cfg: DictConfig) -> None:
 def _predictions(cfg: DictConfig) -> Iterator[Prediction]:
     model = load_model(cfg.checkpoint, cfg.accelerator)
     kind = model.pretrained.head.kind if model.pretrained.head is not None else None
-    for name, needed in (("question", QUESTION_ANSWERING), ("choices", MULTIPLE_CHOICE)):
+    for name, needed in (("question", QUESTION_ANSWERING), ("choices", MULTIPLE_CHOICE), ("graph", MULTIPLE_CHOICE)):
         if cfg[name] is not None and kind != needed:
             raise ValueError(f"{name} is for a model with a head for {needed}; checkpoint={model.name} has none")
     for name in ("text_pair", "pair_column"):
@@ -58,7 +61,7 @@ def _of_questions(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
 
 def _of_choices(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     questions = given_choices(cfg.text, cfg.choices, cfg.input, cfg.column, cfg.choices_column)
-    return choice_predictions(questions, model, cfg.batch_tokens, cfg.seq_len)
+    return choice_predictions(questions, ChoiceScorer(model, cfg.batch_tokens, cfg.seq_len, cfg.graph))
 
 
 _ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction]]] = {

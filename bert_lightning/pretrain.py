@@ -4,18 +4,18 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
-import shlex
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.callbacks.preemption import Preemption, hand_over
-from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
+from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.execution.compilation import Compilation
@@ -26,6 +26,7 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
 from bert_lightning.models.attention import PackedAttention, choose_attention
 from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.teacher import Teacher
 from bert_lightning.settings.changed_settings import changed_settings
@@ -54,6 +55,8 @@ from bert_lightning.training.starting_point import (
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.teachers import load_teacher
 from bert_lightning.training.trainers import make_trainer, quieten
+from data_pipeline.knowledge.entity_table import read_entity_table
+from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 
@@ -108,16 +111,8 @@ def _say_end(folder: RunFolder, objective: Objective) -> None:
     """Print where everything of a finished run is, and what to do with it."""
     reports = [("report", folder.report)] if folder.report.exists() else []
     checkpoints = [("checkpoint", path) for path in folder.saved()[-1:]]
-    run = f"checkpoint={shlex.quote(str(folder.path))}"
-    is_causal = objective.main_encoder().config.is_causal
-    fills_masks = any(hasattr(objective, head) for head in ("mlm_head", "generator_head"))
-    look = f"bert-generate {run} text=<text>" if is_causal else f"bert-fill-mask {run} text='... [MASK] ...'"
-    next_lines = [
-        *([look] if is_causal or fills_masks else []),
-        f"bert-finetune {run} task=<name> task.path=<folder>",
-        f"bert-export {run} output_dir=<folder>",
-    ]
-    say_end([("run", folder.path), *checkpoints, *reports], next_lines if checkpoints else [])
+    model = Pretrained(objective.main_encoder().config, objective.state_dict(), tokenizer_files={})
+    say_end([("run", folder.path), *checkpoints, *reports], after_training(model, folder.path) if checkpoints else [])
 
 
 def build_data(plan: RunPlan) -> PretrainingData:
@@ -130,6 +125,7 @@ def build_data(plan: RunPlan) -> PretrainingData:
         validation=instantiate(settings.validation),
         seed=settings.seed,
         num_shapes=instantiate(settings.compile).num_shapes(plan.device_type, len(phases)),
+        entities=_reads_entities(settings),
         **{name: value for name, value in settings.data.items() if name not in ("quarantine", *FROM_DATA)},
     )
     if is_first_process():
@@ -157,9 +153,9 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     attention = _attention(plan, model_config)
     folder = prepared_folder(settings.data)
     tokenizer_dir = folder.tokenizer_dir
-    taught = {"teacher": _teacher(plan)} if "teacher" in settings.objective else {}
+    read = _read_beside_text(plan, folder)
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(settings.objective)(config=model_config, attention=attention, **taught)
+        objective = instantiate(settings.objective)(config=model_config, attention=attention, **read)
     if settings.init_from and not on_meta:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
@@ -210,11 +206,22 @@ def _attention(plan: RunPlan, model: EncoderConfig) -> PackedAttention:
     return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
 
 
-def _teacher(plan: RunPlan) -> Teacher:
-    """Return the model that the objective learns from."""
+def _read_beside_text(plan: RunPlan, folder: PreparedFolder) -> dict[str, Teacher | EntityVectors]:
+    """Return what the objective reads and does not train, by its argument: a teacher, or the vectors of entities."""
     settings = plan.settings
-    tokenizer = load_tokenizer(prepared_folder(settings.data).tokenizer_dir)
-    return load_teacher(settings.objective.teacher, instantiate(settings.model), tokenizer, partial(_attention, plan))
+    read: dict[str, Teacher | EntityVectors] = {}
+    if "teacher" in settings.objective:
+        tokenizer, model = load_tokenizer(folder.tokenizer_dir), instantiate(settings.model)
+        read["teacher"] = load_teacher(settings.objective.teacher, model, tokenizer, partial(_attention, plan))
+    if _reads_entities(settings):
+        table = read_entity_table(folder)
+        read["entities"] = EntityVectors(table.vectors, table.vectors_sha256)
+    return read
+
+
+def _reads_entities(settings: DictConfig) -> bool:
+    """Return whether batches of the objective have the entities that a text mentions."""
+    return bool(getattr(get_object(settings.objective._target_), "reads_entities", False))
 
 
 def build_trainer(plan: RunPlan, strategy: Strategy) -> L.Trainer:

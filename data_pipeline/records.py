@@ -1,7 +1,8 @@
 """The values that pass between the stages of preparation: Document -> TokenizedDocument -> shards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class Document:
         title: What a person calls the document; kept for attribution.
         presplit: True if every paragraph already is one sentence (google-research/bert's text format).
         removed: Numbers of pieces that cleaning took out of the kept text, by kind.
+        links: Links of the kept text in its order, each as the text it shows and the title of its page.
     """
 
     identifier: str
@@ -28,6 +30,7 @@ class Document:
     title: str = ""
     presplit: bool = False
     removed: Mapping[str, int] = field(default_factory=dict, compare=False)
+    links: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,33 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect(Dropped):
+    """A page without text, whose title is another title of a page.
+
+    Attributes:
+        title: Title of the page.
+        target: Title of the page that readers are sent to.
+    """
+
+    title: str
+    target: str
+
+
+class Mention(NamedTuple):
+    """Words of a document that name an entity.
+
+    Attributes:
+        begin: First token, counted from the begin of the document.
+        size: Number of tokens.
+        entity: Row of the entity in the table of the prepared folder.
+    """
+
+    begin: int
+    size: int
+    entity: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenizedDocument:
     """One document as token ids without special tokens.
 
@@ -45,8 +75,10 @@ class TokenizedDocument:
         identifier: The `Document.identifier` it was made from.
         sentences: Token ids of each sentence; none is empty.
         title: The `Document.title`.
+        mentions: Mentions of entities, ascending, which do not overlap.
     """
 
     identifier: str
     sentences: list[list[int]] = field(default_factory=list)
     title: str = ""
+    mentions: Sequence[Mention] = ()

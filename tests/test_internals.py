@@ -13,7 +13,7 @@ from bert_lightning.callbacks.preemption import leave_out_sigterm_broadcast
 from bert_lightning.execution.strategies import ReplicatedStrategy
 from bert_lightning.metrics.wandb_run import WandbMetrics
 from bert_lightning.training.optim import prepare_update
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 
 def test_lightning_without_the_broadcast_is_named() -> None:

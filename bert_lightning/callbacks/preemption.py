@@ -21,7 +21,7 @@ from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
 from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.settings.cli import INTERRUPTED
 from bert_lightning.training.time_limit import seconds_of
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)

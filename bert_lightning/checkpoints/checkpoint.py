@@ -19,7 +19,7 @@ from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
 from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.checkpoints.tensor_checks import HEADS, check_state
+from bert_lightning.checkpoints.tensor_checks import HEADS, check_state, fusing_layers, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
@@ -36,6 +36,8 @@ TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
 CORPUS = "corpus"
 """Key of the payload under which the sources of the text are."""
+DIGESTS = "digests"
+"""Key of the payload under which the sha256 of what was read besides the text is, by what it holds."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 MOST_UNUSED_ROWS = 1024
@@ -71,9 +73,17 @@ class Pretrained:
         return [head for head in heads if not any(map(self.state_of, (head, head.replace("nsp_", "sop_"))))]
 
     def state_of(self, module: str) -> dict[str, Tensor]:
-        """Return the state of one module of the objective, such as `encoder`; empty if the module is absent."""
-        prefix = f"{module}."
-        return {name.removeprefix(prefix): tensor for name, tensor in self.state.items() if name.startswith(prefix)}
+        """Return the state of one module of the objective, such as `encoder`; empty if the module is absent.
+
+        What an encoder has for entities is left out: without it, it is the encoder for texts without mentions.
+        """
+        prefix, state = f"{module}.", self.state.items()
+        return {name.removeprefix(prefix): each for name, each in state if name.startswith(prefix) and reads_text(name)}
+
+    @property
+    def fusing_layers(self) -> list[int]:
+        """The layers, from 1, that read entities beside the text in their training."""
+        return [layer + 1 for layer in fusing_layers(self.state)]
 
     def pooler(self) -> dict[str, Tensor]:
         """Return the state of the pooler of the last layer, whatever head it belongs to; empty if there is none."""
@@ -216,6 +226,12 @@ def saved_targets(content: Mapping[str, Any], where: str) -> list[str]:
     """Return the names of the targets that a checkpoint was trained on, ascending; version 0.1 knew one objective."""
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
     return sorted(checked(payload.get(TARGETS, ["mlm", "nsp"]), list[str], where, TARGETS))
+
+
+def saved_digests(content: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return the sha256 of what a checkpoint was trained with besides the text, by what it holds."""
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    return checked(payload.get(DIGESTS, {}), dict[str, str], where, DIGESTS)
 
 
 def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfig, dict[str, str]]:

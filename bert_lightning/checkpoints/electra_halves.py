@@ -4,16 +4,19 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bert_lightning.checkpoints.tensor_checks import TRAINING_ONLY, generator_width, has_any
+from bert_lightning.checkpoints.tensor_checks import TRAINING_ONLY, generator_width, has_any, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.generator import generator_config
 
+GENERATOR_FOLDER = "generator"
+"""Folder inside an exported ELECTRA that its generator is in."""
 _TIED = tuple(f"encoder.embeddings.{module}." for module in ("token", "position", "segment", "norm"))
 
 
 def discriminator_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a model without those that only its training needs, such as a generator's."""
-    return {name: tensor for name, tensor in state.items() if not any(has_any([name], each) for each in TRAINING_ONLY)}
+    """Return the tensors of a model without those of its training alone: a generator, what reads entities."""
+    kept = {name for name in state if reads_text(name) and not any(has_any([name], each) for each in TRAINING_ONLY)}
+    return {name: tensor for name, tensor in state.items() if name in kept}
 
 
 def generator_half(

@@ -26,7 +26,7 @@ from bert_lightning.checkpoints.plain_checkpoint import IntoNothing, IntoState, 
 from bert_lightning.checkpoints.plain_pickle import load_plain, reading
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.settings.run_folder import META, partial_path
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 log = logging.getLogger(__name__)
 check_internal(state_dict_loader, "_load_state_dict", "torch 2.11 and 2.13")  # `load` fills what is there already

@@ -7,11 +7,15 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
+from bert_lightning.models.knowledge.graph_reader import GraphReader, GraphReading
 from bert_lightning.models.layer_reading import LayerReading
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LAST
 from data_pipeline.untrusted.typed_fields import listed, shown
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
+GRAPH_READER, GRAPH_CLASSIFIER = "graph_reader", "graph_classifier"
 SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence_classification", "token_classification"
 MULTIPLE_CHOICE, QUESTION_ANSWERING = "multiple_choice", "question_answering"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
@@ -54,6 +58,7 @@ class TaskHead:
         reading: The hidden states that the head reads.
         extract: The tokens that the head reads: `FIRST`; `LAST` or `BOTH_ORDERS` if the encoder is causal. Such a head
             is the classifier alone, without a bias, as in GPT (Radford et al., 2018, section 3.2).
+        graph: The knowledge graph that a head for multiple choice reads beside the texts; None for none.
     """
 
     kind: str
@@ -61,6 +66,7 @@ class TaskHead:
     problem_type: str | None = None
     reading: LayerReading = field(default_factory=LayerReading)
     extract: str = FIRST
+    graph: GraphReading | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -76,6 +82,8 @@ class TaskHead:
         read = _EXTRACTS.get(self.kind, (FIRST,))
         if self.extract not in read:
             raise ValueError(f"extract of {self.kind} must be one of {', '.join(read)}; got {shown(self.extract)}")
+        if self.graph is not None and self.kind != MULTIPLE_CHOICE:
+            raise ValueError(f"a head for {self.kind} reads no graph")
 
     @property
     def is_causal(self) -> bool:
@@ -86,6 +94,11 @@ class TaskHead:
     def modules(self) -> tuple[str, ...]:
         """Linear layers of the head, in our names; the last one gives the scores."""
         return (CLASSIFIER,) if self.is_causal else KINDS[self.kind].modules
+
+    @property
+    def graph_modules(self) -> tuple[str, ...]:
+        """Modules of the head that read a knowledge graph, in our names."""
+        return () if self.graph is None else (GRAPH_READER, GRAPH_CLASSIFIER)
 
     def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor that the head has or may have, by name."""
@@ -100,11 +113,19 @@ class TaskHead:
             shapes[f"{module}.weight"] = (size, columns[module])
             if not self.is_causal:
                 shapes[f"{module}.bias"] = (size,)
-        return shapes
+        return shapes | self._graph_shapes(width if self.is_causal else hidden_size)
+
+    def _graph_shapes(self, statement_size: int) -> dict[str, tuple[int, ...]]:
+        if self.graph is None:
+            return {}
+        with torch.device("meta"):
+            reader = GraphReader(self.graph, statement_size).state_dict()
+        shapes = {f"{GRAPH_READER}.{name}": tuple(tensor.shape) for name, tensor in reader.items()}
+        return shapes | {f"{GRAPH_CLASSIFIER}.weight": (1, self.graph.size)}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint; earlier versions read those of a usual head, on the last layer."""
-        usual = {"reading": self.reading.is_last, "extract": not self.is_causal}
+        usual = {"reading": self.reading.is_last, "extract": not self.is_causal, "graph": self.graph is None}
         return {name: value for name, value in asdict(self).items() if not usual.get(name, False)}
 
     def extra_tensors(self, names: Collection[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """Whether tensors that others wrote are those of a model: their names, kinds and shapes, before a model is built."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 import torch
@@ -11,6 +12,7 @@ from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.generator import Generator, generator_config
 from bert_lightning.models.heads import MaskedLMHead, ReplacedTokenHead, SentencePairHead
+from bert_lightning.models.knowledge.entity_fusion import EntitySide, EntitySizes
 from data_pipeline.untrusted.typed_fields import listed
 
 OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
@@ -20,8 +22,11 @@ GENERATOR = ("generator", "generator_head")
 """Modules of an ELECTRA that are no part of its discriminator."""
 PROJECTION = "width_projection"
 """The linear layer that makes the hidden states of a student as wide as its teacher's."""
-TRAINING_ONLY = (*GENERATOR, PROJECTION)
+ENTITY_HEAD = "entity_head"
+"""The head that says which entity a mention means."""
+TRAINING_ONLY = (*GENERATOR, PROJECTION, ENTITY_HEAD)
 """Modules that no model has after its training."""
+_ENTITY_SIDE = re.compile(r"encoder\.layers\.(\d{1,4})\.entity\.")
 
 
 def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tuple[int, ...]]:
@@ -83,6 +88,40 @@ def projection_shapes(state: Mapping[str, object], config: EncoderConfig) -> dic
     return {f"{PROJECTION}.weight": (bias.numel(), config.hidden_size), f"{PROJECTION}.bias": (bias.numel(),)}
 
 
+def fusing_layers(names: Iterable[str]) -> list[int]:
+    """Return the layers, from 0 and ascending, whose tensors among the names are those of a layer that reads entities.
+
+    >>> fusing_layers(["encoder.layers.3.entity.qkv.weight", "encoder.layers.2.output.weight"])
+    [3]
+    """
+    return sorted({int(match[1]) for match in map(_ENTITY_SIDE.match, names) if match})
+
+
+def reads_text(name: str) -> bool:
+    """Return whether a tensor is one that a model without entities has too."""
+    return not _ENTITY_SIDE.match(name)
+
+
+def fusion_shapes(state: Mapping[str, object], config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that reads or names entities, by name; {} if the state has none.
+
+    Args:
+        state: The tensors of an objective, by name.
+        config: Sizes of the encoder.
+    """
+    bias = state.get(f"{ENTITY_HEAD}.projection.bias")
+    if not isinstance(bias, Tensor):
+        return {}
+    size, layers = bias.numel(), [layer for layer in fusing_layers(state) if layer < config.num_hidden_layers]
+    found = {f"{ENTITY_HEAD}.projection.weight": (size, config.hidden_size), f"{ENTITY_HEAD}.projection.bias": (size,)}
+    for layer in layers:
+        with torch.device("meta"):
+            side = EntitySide(config, EntitySizes(size, num_heads=1), has_output=layer != layers[-1])
+        for name, tensor in side.state_dict().items():
+            found[f"encoder.layers.{layer}.entity.{name}"] = tuple(tensor.shape)
+    return found
+
+
 def has_any(names: Iterable[str], head: str) -> bool:
     """Return whether any of the names, of tensors or modules, is one of a head."""
     return any(name == head or name.startswith(f"{head}.") for name in names)
@@ -101,6 +140,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
         ValueError: naming the tensors that are missing, unknown, or of another kind or shape.
     """
     expected = shapes(config, head) | generator_shapes(state, config) | projection_shapes(state, config)
+    expected |= fusion_shapes(state, config)
     extra = set() if head is None else head.extra_tensors(state)
     model = "the objective" if head is None else f"a head for {head.kind}"
     check_names(where, set(state) - extra, _own_names(expected, state, head), model)
@@ -111,7 +151,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
 def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
     """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
     given = [each for each in (*HEADS, *TRAINING_ONLY) if has_any(found, each)]
-    modules = given if head is None else head.modules
+    modules = given if head is None else [*head.modules, *head.graph_modules]
     return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 

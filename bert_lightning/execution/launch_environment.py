@@ -15,7 +15,7 @@ from lightning.pytorch.accelerators import Accelerator, CUDAAccelerator
 
 from bert_lightning.settings.config import Processes
 from bert_lightning.settings.slurm_step import has_terminal, tasks_of_srun
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 log = logging.getLogger(__name__)
 check_internal(SLURMEnvironment, "_validate_srun_variables", "lightning 2.6.6")  # overridden

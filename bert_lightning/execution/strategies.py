@@ -21,7 +21,7 @@ from bert_lightning.checkpoints.sharded_checkpoint import FolderWriter, load_fil
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.execution.launch_environment import said_if_long
 from bert_lightning.execution.sharding import ShardingOptions, shard
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 log = logging.getLogger(__name__)
 

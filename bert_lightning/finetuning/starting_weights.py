@@ -47,6 +47,8 @@ def said_of_start(objective: TaskObjective, state: Mapping[str, Tensor], pretrai
     lines = [f"these begin with new weights: {listed(new)}"]
     if any(name.startswith("pooler.") for name in new) and not pretrained.pooler():
         lines.append("the checkpoint has no trained pooler; the task trains a new one")
+    if layers := pretrained.fusing_layers:
+        lines.append(f"the task reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if pretrained.head is not None:
         labels = f" with the labels {listed(pretrained.head.labels)}" if pretrained.head.labels else ""
         lines.append(f"the checkpoint has a head for {pretrained.head.kind}{labels}, which is not used")

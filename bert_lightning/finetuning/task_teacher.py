@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from bert_lightning.checkpoints.checkpoint import Pretrained
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.finetuning.sizes import check_seq_len
+from bert_lightning.models.knowledge.graph_reader import GraphReading
 from bert_lightning.training.teachers import read_teacher
 from data_pipeline.untrusted.typed_fields import listed
 
@@ -83,3 +84,6 @@ def check_head(path: str, given: TaskHead | None, wanted: TaskHead) -> None:
         )
     if given.labels != wanted.labels:
         raise ValueError(f"teacher={path} has the labels {listed(given.labels)}, the task has {listed(wanted.labels)}")
+    if given.graph != wanted.graph:
+        graphs = [GraphReading.in_words(each.graph) for each in (given, wanted)]
+        raise ValueError(f"teacher={path} reads {graphs[0]}, the model of this task reads {graphs[1]}")

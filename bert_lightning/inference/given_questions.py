@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from bert_lightning.finetuning.squad_answers import n_best_entries
-from bert_lightning.inference.labeled_choices import choice_scores, read_questions
+from bert_lightning.inference.labeled_choices import ChoiceScorer, read_questions
 from bert_lightning.inference.labeled_questions import answer_all, window_settings
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import chunked
 from data_pipeline.tasks.squad import read_squad
+from data_pipeline.tasks.tables import named_by
 from data_pipeline.tasks.task_records import ChoiceQuestion, Question
 
 AT_A_TIME = 256
@@ -54,7 +55,8 @@ def given_choices(
         return [ChoiceQuestion("0", str(text), tuple(map(str, choices)), None, "text")]
     if text is not None or choices is not None:
         raise ValueError("give either text=... with choices=..., or input=<file>")
-    return read_questions(Path(path), column, choices_column, None)
+    settings = named_by(choices_column=choices_column, column=column)
+    return read_questions(Path(path), column, choices_column, None, settings)
 
 
 def answer_predictions(
@@ -85,19 +87,15 @@ def answer_predictions(
             }
 
 
-def choice_predictions(
-    questions: Sequence[ChoiceQuestion], model: LoadedModel, batch_tokens: int, seq_len: int | None = None
-) -> Iterator[dict[str, Any]]:
+def choice_predictions(questions: Sequence[ChoiceQuestion], score: ChoiceScorer) -> Iterator[dict[str, Any]]:
     """Yield the index of the choice that is chosen for each question, the choice, and the probabilities of all.
 
     Args:
         questions: The questions.
-        model: A model with a head for multiple choice.
-        batch_tokens: Most tokens of a batch.
-        seq_len: Most tokens of a text with a choice; None: as in the fine-tuning.
+        score: Scores their choices.
     """
     for some in chunked(questions, AT_A_TIME):
-        probabilities = torch.from_numpy(choice_scores(some, model, batch_tokens, seq_len)).softmax(-1)
+        probabilities = torch.from_numpy(score(some)).softmax(-1)
         for question, each in zip(some, probabilities, strict=True):
             best = int(each.argmax())
             yield {

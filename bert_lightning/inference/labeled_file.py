@@ -21,6 +21,7 @@ class LabeledFile:
         word_column: Column of the words in a file of columns, from 0.
         tag_column: Column of the tags in a file of columns, from 0, or its name in CoNLL-U; None for the last column,
             in CoNLL-U upos.
+        graph: File of the knowledge graph that a model of choices reads; None: that of its fine-tuning.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class LabeledFile:
     tags: str = "tags"
     word_column: int = 0
     tag_column: int | str | None = None
+    graph: str | None = None
 
 
 def example_length(model: LoadedModel, seq_len: int | None = None, usual: int | None = None) -> int:

@@ -44,15 +44,15 @@ def tag_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict[
 def _read(file: LabeledFile) -> list[TaggedSentence]:
     suffix, column = file.path.suffix, file.tag_column
     if suffix in TABLE_SUFFIXES:
-        return read_tagged_table(file.path, file.words, file.tags)
+        return read_tagged_table(file.path, file.words, file.tags, group="labeled.")
     if suffix == CONLLU:
-        return read_conllu(file.path, "upos" if column is None else str(column))
+        return read_conllu(file.path, "upos" if column is None else str(column), group="labeled.")
     if suffix not in COLUMN_SUFFIXES:
         known = ", ".join((*COLUMN_SUFFIXES, CONLLU, *TABLE_SUFFIXES))
         raise ValueError(f"labeled.path={file.path} must end in one of {known} for a model of tags")
     if isinstance(column, str):
         raise ValueError(f"labeled.tag_column must be the number of a column of {file.path}; got {column}")
-    return read_conll(file.path, file.word_column, -1 if column is None else column)
+    return read_conll(file.path, file.word_column, -1 if column is None else column, group="labeled.")
 
 
 def _are_of_entities(tags: list[str]) -> bool:

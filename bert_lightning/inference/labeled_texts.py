@@ -45,7 +45,8 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     assert head is not None
     make_labels, read_label = _KINDS[head.problem_type]
     labels = make_labels(head)
-    examples = read_texts(file.path, file.text, file.text_pair, file.label, read_label=read_label)
+    columns = (file.text, file.text_pair, file.label)
+    examples = read_texts(file.path, *columns, read_label=read_label, group="labeled.")
     codes = labels.codes(examples)
     encoded = encode_texts(model.tokenizer, examples, example_length(model), codes, file.path.name, head.extract)
     scores = score_encoded(encoded, encoded.targets[LABELS], model, batch_tokens)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tokenizers import Encoding, Tokenizer
 
-from data_pipeline.tasks.tables import TABLE_SUFFIXES, read_table
+from data_pipeline.tasks.tables import TABLE_SUFFIXES, named_by, read_table
 from data_pipeline.untrusted.numbered_lines import numbered_lines
 
 T = TypeVar("T")
@@ -65,14 +65,14 @@ def read_inputs(path: Path, column: str, pair_column: str | None = None) -> Iter
     if path.suffix == LINES:
         yield from _read_lines(path, pair_column)
         return
-    for row in read_table(path):
+    for row in read_table(path, named_by(column=column, pair_column=pair_column)):
         pair = None if pair_column is None else row.text(pair_column)
         yield TextInput(row.text(column), pair, row.where)
 
 
 def _read_lines(path: Path, pair_column: str | None) -> Iterator[TextInput]:
     if pair_column is not None:
-        raise ValueError(f"input={path} is a file of lines, which has no column {pair_column!r}")
+        raise ValueError(f"pair_column={pair_column}, but input={path} is a file of lines, which has no columns")
     number = 0
     for number, line in numbered_lines(path):
         yield TextInput(line, None, f"{path}, line {number}")

@@ -19,8 +19,8 @@ from bert_lightning.metrics.wandb_files import last_step, mark_uploaded, mend, w
 from bert_lightning.metrics.wandb_rows import STEP_AXIS, TOKEN_AXIS, WandbRows
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import group_of
-from data_pipeline.internals import check_internal
 from data_pipeline.untrusted.escaping import printable
+from data_pipeline.untrusted.internals import check_internal
 
 log = logging.getLogger(__name__)
 INIT_SECONDS = 15.0

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.windows import EVERYTHING, Window, visible
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 

@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 1 << 16
+INT32 = 1 << 31
+
+
+def random_words(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Draw words of 32 bits from torch's generator, from which kernels on the device of `like` decide over dropout.
+
+    A compiled graph draws them beside its other work.
+    """
+    return torch.randint(-INT32, INT32, shape, dtype=torch.int32, device=like.device)
 
 
 def rounded(p: float) -> float:

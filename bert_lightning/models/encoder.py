@@ -84,12 +84,19 @@ class EncoderLayer(nn.Module):
 
     def forward(self, hidden: Tensor, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return (tokens, hidden), or only some rows of it; all tokens are attended to either way."""
+        read, stream = self.attend(hidden, tokens, rows)
+        return self.add_inner(project_and_activate(self.intermediate, self.activation, read), stream)
+
+    def attend(self, hidden: Tensor, tokens: PackedTokens, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what the feed-forward network reads, and the residual stream that it adds to, each (rows, hidden)."""
         context = self.attention(self._read(self.attention_norm, hidden), tokens)
         if rows is not None:
             context, hidden = context.index_select(0, rows), hidden.index_select(0, rows)  # (rows, hidden)
         hidden, stream = self._add(self.attention_output, self.attention_norm, context, hidden, num_readers=2)
-        read = self._read(self.output_norm, hidden)
-        inner = project_and_activate(self.intermediate, self.activation, read)  # (rows, intermediate)
+        return self._read(self.output_norm, hidden), stream
+
+    def add_inner(self, inner: Tensor, stream: Tensor) -> Tensor:
+        """Add what the feed-forward network has between its two matrices, (rows, intermediate), to the stream."""
         return self._add(self.output, self.output_norm, inner, stream)[0]
 
     def _read(self, norm: nn.Module, hidden: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ import triton
 from torch import Tensor
 
 from bert_lightning.models.attention_kernels import LOG2_E, PERIOD, forward_kernel, key_value_kernel, query_kernel
-from bert_lightning.models.dropout import rounded
-from bert_lightning.models.random_words import random_words
+from bert_lightning.models.dropout import random_words, rounded
 
 SHAPES = {
     forward_kernel: {"rows": 64, "columns": 64, "num_warps": 4, "num_stages": 2},

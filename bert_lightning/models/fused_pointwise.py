@@ -6,14 +6,13 @@ import torch
 import triton
 from torch import Tensor
 
-from bert_lightning.models.dropout import rounded
+from bert_lightning.models.dropout import random_words, rounded
 from bert_lightning.models.pointwise_kernels import (
     gelu_backward_kernel,
     gelu_kernel,
     normalize_backward_kernel,
     normalize_kernel,
 )
-from bert_lightning.models.random_words import random_words
 
 SHAPES = {
     normalize_kernel: {"rows": 4, "num_warps": 4},

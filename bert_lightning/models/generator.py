@@ -18,6 +18,8 @@ from data_pipeline.streams.packing import PackedTokens
 
 _ODD = 0x9E3779B97F4A7C15 - (1 << 64)
 """2^64 divided by the golden ratio, odd, as a signed number."""
+_DRAW = 1 << 32
+"""What the keys of two draws differ by: more than any position."""
 
 
 def generator_config(config: EncoderConfig, hidden_size: int) -> EncoderConfig:
@@ -101,7 +103,7 @@ def draw_tokens(scores: Tensor, uniform: Tensor, vocab_size: int) -> Tensor:
     return torch.searchsorted(sums, uniform[:, None], right=True).squeeze(-1).clamp(max=vocab_size - 1)
 
 
-def keyed_uniform(tokens: PackedTokens, positions: Tensor) -> Tensor:
+def keyed_uniform(tokens: PackedTokens, positions: Tensor, draw: int = 0) -> Tensor:
     """Return a uniform number in [0, 1) for each of some tokens, (rows,), decided by its sequence and its position.
 
     The masked sequence is the key. It differs from example to example, and the masks from one pass over the corpus to
@@ -110,6 +112,7 @@ def keyed_uniform(tokens: PackedTokens, positions: Tensor) -> Tensor:
     Args:
         tokens: Packed sequences, masked.
         positions: Indices of the tokens, (rows,).
+        draw: Number of the draw, from 0; each gives a token another number.
     """
     ids, places = tokens.input_ids.long(), tokens.position_ids.long()
     sums = _mixed(ids * _ODD + places).cumsum(0)  # (tokens,), modulo 2^64
@@ -117,7 +120,7 @@ def keyed_uniform(tokens: PackedTokens, positions: Tensor) -> Tensor:
     sequence = torch.searchsorted(tokens.cu_seqlens, positions.to(tokens.cu_seqlens.dtype), right=True)  # (rows,)
     last, first = (tokens.cu_seqlens.long().index_select(0, each) for each in (sequence, sequence - 1))
     ends, begins = (torch.where(each > 0, sums.index_select(0, (each - 1).clamp(min=0)), 0) for each in (last, first))
-    key = _mixed((ends - begins) * _ODD + places.index_select(0, index))
+    key = _mixed((ends - begins) * _ODD + places.index_select(0, index) + draw * _DRAW)
     return ((key >> 40) & 0xFFFFFF).float() * 2.0**-24
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bert_lightning.models.dropout import dropout_mask, rounded
 from bert_lightning.models.windows import EVERYTHING, Window, visible
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 check_internal(torch, "_softmax_backward_data", "torch 2.11 and 2.13")
 

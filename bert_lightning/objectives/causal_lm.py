@@ -1,7 +1,7 @@
 """The next token, from the tokens before it: GPT (Radford et al., 2018, 2019), and BERT's ablation "LTR & no NSP".
 
-Examples of pairs=full_sentences are contiguous text, in which [SEP] ends each document, as GPT-2's end-of-text token
-does.
+Examples of pairs=token_blocks and of pairs=full_sentences are contiguous text, in which [SEP] ends each document, as
+GPT-2's end-of-text token does.
 """
 
 from collections.abc import Mapping

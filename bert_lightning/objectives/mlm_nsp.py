@@ -25,5 +25,4 @@ class MaskedLMWithNSP(MaskedLMWithPairs):
         nsp_weight: float = 1.0,
         chunk_rows: int | None = None,
     ) -> None:
-        names = {"pair_target": "nsp", "share_name": "random_next"}
-        super().__init__(config, attention, mlm_weight, chunk_rows, pair_weight=nsp_weight, **names)
+        super().__init__(config, attention, mlm_weight, chunk_rows, pair_weight=nsp_weight, pair_target="nsp")

@@ -13,6 +13,9 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.objective import Quantity
 from data_pipeline.streams.packing import MLM, PackedBatch, Targets
 
+SHARES = {"nsp": "random_next", "sop": "swapped"}
+"""Name of the share of pairs with label 1, by the name of the pair labels."""
+
 
 class MaskedLMWithPairs(MaskedLM):
     """Masked tokens, and a label for every pair.
@@ -24,7 +27,6 @@ class MaskedLMWithPairs(MaskedLM):
         chunk_rows: Masked positions whose scores are held at a time; None holds all.
         pair_weight: Factor of the pair loss.
         pair_target: Name of the pair labels; also begins the names of their head, loss and accuracy.
-        share_name: Name of the metric that is the share of pairs with label 1.
     """
 
     def __init__(
@@ -36,21 +38,11 @@ class MaskedLMWithPairs(MaskedLM):
         *,
         pair_weight: float,
         pair_target: str,
-        share_name: str,
     ) -> None:
         super().__init__(config, attention, mlm_weight, chunk_rows)
         self.add_module(f"{pair_target}_head", SentencePairHead(config))
         self._pair_target = pair_target
-        self._share_name = share_name
-        self.quantities |= {
-            f"{pair_target}_loss": Quantity(
-                pair_target, loss_weight=pair_weight, title=f"{pair_target.upper()} loss", unit="nats"
-            ),
-            f"{pair_target}_accuracy": Quantity(
-                pair_target, short_name=pair_target, title=f"{pair_target.upper()} accuracy", unit="share"
-            ),
-            share_name: Quantity(pair_target),
-        }
+        self.quantities |= pair_quantities(pair_target, pair_weight)
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return summed losses and numbers of right answers."""
@@ -58,13 +50,33 @@ class MaskedLMWithPairs(MaskedLM):
         rows = torch.cat([mlm.positions, pairs.positions])  # (predictions + pairs,)
         hidden = self.encoder(batch.tokens, rows)
         masked, first = hidden.split([len(mlm.positions), len(pairs.positions)])
-        return self.mlm_sums(masked, mlm) | self._pair_sums(first, pairs)
+        head = getattr(self, f"{self._pair_target}_head")
+        return self.mlm_sums(masked, mlm) | pair_sums(head, self._pair_target, first, pairs)
 
-    def _pair_sums(self, hidden: Tensor, target: Targets) -> dict[str, Tensor]:
-        """Return the sums over pairs for the hidden states of [CLS], (pairs, hidden)."""
-        loss, right = getattr(self, f"{self._pair_target}_head")(hidden, target.labels)
-        return {
-            f"{self._pair_target}_loss": loss,
-            f"{self._pair_target}_accuracy": right,
-            self._share_name: (target.labels == 1).sum(),
-        }
+
+def pair_quantities(target: str, weight: float) -> dict[str, Quantity]:
+    """Return what the sums over pairs mean.
+
+    Args:
+        target: Name of the pair labels.
+        weight: Factor of the pair loss.
+    """
+    title = target.upper()
+    return {
+        f"{target}_loss": Quantity(target, loss_weight=weight, title=f"{title} loss", unit="nats"),
+        f"{target}_accuracy": Quantity(target, short_name=target, title=f"{title} accuracy", unit="share"),
+        SHARES[target]: Quantity(target),
+    }
+
+
+def pair_sums(head: SentencePairHead, target: str, hidden: Tensor, pairs: Targets) -> dict[str, Tensor]:
+    """Return the sums of `pair_quantities`.
+
+    Args:
+        head: The head for pairs.
+        target: Name of the pair labels.
+        hidden: Hidden states of [CLS], (pairs, hidden).
+        pairs: The labels.
+    """
+    loss, right = head(hidden, pairs.labels)
+    return {f"{target}_loss": loss, f"{target}_accuracy": right, SHARES[target]: (pairs.labels == 1).sum()}

@@ -25,5 +25,4 @@ class MaskedLMWithSOP(MaskedLMWithPairs):
         sop_weight: float = 1.0,
         chunk_rows: int | None = None,
     ) -> None:
-        names = {"pair_target": "sop", "share_name": "swapped"}
-        super().__init__(config, attention, mlm_weight, chunk_rows, pair_weight=sop_weight, **names)
+        super().__init__(config, attention, mlm_weight, chunk_rows, pair_weight=sop_weight, pair_target="sop")

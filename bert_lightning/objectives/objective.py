@@ -58,10 +58,12 @@ class Objective(nn.Module):
     Attributes:
         quantities: What every sum means, by name.
         keeps_shapes: Whether all layers run on as many tokens as a batch has.
+        reads_entities: Whether batches need the mentions of entities.
     """
 
     quantities: dict[str, Quantity]
     keeps_shapes = True
+    reads_entities = False
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""
@@ -74,6 +76,10 @@ class Objective(nn.Module):
     def frozen(self) -> list[nn.Module]:
         """Return the models that are read and not trained: they are no submodules, so no checkpoint has them."""
         return []
+
+    def digests(self) -> dict[str, str]:
+        """Return the sha256, in hex, of files that are read besides the text and must not change, by what they hold."""
+        return {}
 
     def main_encoder(self) -> Encoder:
         """Return the encoder that the run is for."""

@@ -41,7 +41,7 @@ class SequenceHead(TaskObjective):
         reads_both_orders: Whether each text is a pair that two successive sequences hold, in either order.
     """
 
-    readers = ("pooler.dense",)
+    readers: tuple[str, ...] = ("pooler.dense",)
     score_rows = LABELS
     reads_causal = True
     reads_both_orders = False

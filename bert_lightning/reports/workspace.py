@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.settings.run_folder import write_whole
-from data_pipeline.internals import check_internal
 from data_pipeline.untrusted.escaping import printable
+from data_pipeline.untrusted.internals import check_internal
 
 CHECKED_WITH = "wandb-workspaces 0.4.13"
 """Package and version in which the meaning of its private names was read."""

@@ -133,4 +133,4 @@ def _in_words(hint: Any) -> str:
         return " or ".join(map(str, arguments))
     if origin is tuple:
         return f"a list of {len(arguments)}"
-    return _WORDS.get(hint, "a list" if origin is not None else "text" if hint is Path else "")
+    return _WORDS.get(hint, "a list" if origin is not None else "text" if hint is Path else "a group of settings")

@@ -65,6 +65,7 @@ class PretrainingData(TrainingData):
         cache_bytes: Most bytes of fetched shards to keep; None keeps all.
         retries: How often a broken transfer is tried again.
         num_shapes: Most shapes of the training micro-batches; see `PretrainingStream`.
+        entities: Whether batches have the mentions of entities.
     """
 
     def __init__(
@@ -84,9 +85,15 @@ class PretrainingData(TrainingData):
         cache_bytes: int | None = None,
         retries: int = 5,
         num_shapes: int | None = None,
+        entities: bool = False,
     ) -> None:
         super().__init__(phases)
         if num_shapes is not None:
+            if entities:
+                raise ValueError(
+                    "compile.dynamic=false takes batches of a few fixed shapes, but nothing bounds the mentions of "
+                    "entities in a batch; take compile.dynamic=true"
+                )
             for phase in phases:
                 bounded_share(phase.masking)
         self.folder = PreparedFolder(path, cache_dir, cache_bytes, retries)
@@ -103,6 +110,7 @@ class PretrainingData(TrainingData):
             "num_lanes": num_lanes,
             "window_shards": window_shards,
             "exclude_shards": exclude_shards,
+            "entities": entities,
         }
 
     def prepare_data(self) -> None:
@@ -146,6 +154,7 @@ class PretrainingData(TrainingData):
             seed=held_out.seed,
             folder=self._source["folder"],
             exclude_shards=self._source["exclude_shards"],
+            entities=self._source["entities"],
         )
 
     def setup(self, stage: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 NORMALIZATIONS = (nn.LayerNorm, nn.RMSNorm)
 _EMBEDDING = "_is_embedding"

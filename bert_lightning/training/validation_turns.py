@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-from data_pipeline.internals import check_internal
+from data_pipeline.untrusted.internals import check_internal
 
 check_internal(_TrainingEpochLoop, "restarted_on_train_batch_end", "lightning 2.6.6")
 

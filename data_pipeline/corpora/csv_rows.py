@@ -8,7 +8,7 @@ from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.reader import Item, Part
-from data_pipeline.corpora.rows import RowReader
+from data_pipeline.corpora.rows import RowReader, check_columns
 from data_pipeline.corpora.source_files import plain_name
 
 LONGEST_FIELD = 1 << 27
@@ -44,11 +44,7 @@ class CsvRows(RowReader):
         lines = _Lines(self.lines(part, bad))
         rows = self._rows(part, lines)
         header = next(rows, [])
-        if missing := [name for name in self.fields.required() if name not in header]:
-            raise ValueError(
-                f"corpus {self.name}: {part.name} has no column {', '.join(map(repr, missing))}; "
-                f"its first line has {', '.join(header)[:200]}"
-            )
+        check_columns(self.name, part.name, self.fields.required(), header)
         for number, row in enumerate(rows):
             if len(row) == len(header):
                 yield self.fields.document(dict(zip(header, row, strict=True)), self.name, f"{label}/{number}")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipeline.corpora.reader import Part, Reader
-from data_pipeline.corpora.rows import RowFields
+from data_pipeline.corpora.rows import RowFields, check_columns
 from data_pipeline.records import Document, Dropped
+from data_pipeline.untrusted.typed_fields import listed
 
 
 class HubStream(Reader):
@@ -61,13 +62,10 @@ class HubStream(Reader):
         stream = self._open()
         shard = stream.shard(num_shards=stream.num_shards, index=part.begin)
         for number, row in enumerate(shard):
-            if missing := [name for name in self.fields.required() if name not in row]:
-                raise ValueError(
-                    f"corpus {self.name}: {part.name} has no column {', '.join(map(repr, missing))}; "
-                    f"it has {', '.join(row)}"
-                )
+            check_columns(self.name, part.name, self.fields.required(), row)
             if not isinstance(row[self.fields.text], str | None):
-                raise ValueError(f"corpus {self.name}: column {self.fields.text!r} of {part.name} does not hold text")
+                said = f"text_key={self.fields.text}, but column {self.fields.text!r} of {part.name} does not hold text"
+                raise ValueError(f"corpus {self.name}: {said}; it has {listed(row)}")
             yield self.fields.document(row, self.name, f"{part.begin}/{number}")
 
     def _open(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.reader import Item, Part
 from data_pipeline.corpora.rows import RowReader
+from data_pipeline.untrusted.typed_fields import listed
 
 
 class JsonLines(RowReader):
@@ -36,7 +37,8 @@ class JsonLines(RowReader):
             if self.fields.identifier:
                 row[self.fields.identifier]
         except (ValueError, RecursionError, KeyError, TypeError) as error:
-            needed = " and ".join(map(repr, self.fields.required()))
-            bad.add(offset, f"has no text under {needed}: {error!r}")
+            needed = " and ".join(f"{field!r} ({setting})" for setting, field in self.fields.required().items())
+            said = f"it has {listed(map(str, row))}" if isinstance(error, KeyError) else repr(error)
+            bad.add(offset, f"has no text under {needed}: {said}")
             return None
         return row

@@ -1,7 +1,7 @@
 """Parquet files with one document a row, as the Hugging Face Hub serves them, read one row group at a time."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import pyarrow
 from pyarrow.parquet import ParquetFile
 
 from data_pipeline.corpora.reader import Part
-from data_pipeline.corpora.rows import RowReader
+from data_pipeline.corpora.rows import RowReader, check_columns
 from data_pipeline.records import Document, Dropped
+from data_pipeline.untrusted.typed_fields import listed
 
 ROWS_AT_A_TIME = 256
 
@@ -45,14 +46,14 @@ def cut_at_row_groups(source: str, file: Path, part_bytes: int) -> Iterator[Part
 
 
 def read_rows(
-    source: str, part: Part, required: Sequence[str], optional: Sequence[str] = ()
+    source: str, part: Part, required: Mapping[str, str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the rows of a range of row groups with their numbers in the file; memory holds one row group.
 
     Args:
         source: Name of the source, for error messages.
         part: Range of row groups.
-        required: Columns to read; the first one holds text.
+        required: Columns to read, by the setting that names each; the first one holds text.
         optional: Columns to read if the file has them.
 
     Raises:
@@ -60,8 +61,9 @@ def read_rows(
     """
     file = Path(part.name)
     with parquet_errors(source, file), ParquetFile(file, page_checksum_verification=True) as opened:
-        _check_columns(source, file, opened.schema_arrow, required)
-        columns = [*required, *(name for name in optional if name in opened.schema_arrow.names)]
+        check_columns(source, file, required, opened.schema_arrow.names)
+        _check_text(source, file, opened.schema_arrow, required)
+        columns = [*required.values(), *(name for name in optional if name in opened.schema_arrow.names)]
         number = sum(opened.metadata.row_group(group).num_rows for group in range(part.begin))
         for group in range(part.begin, opened.metadata.num_row_groups if part.end is None else part.end):
             for batch in opened.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
@@ -81,14 +83,12 @@ def parquet_errors(source: str, file: Path) -> Iterator[None]:
         raise ValueError(f"corpus {source}: {file} is not a whole parquet file: {error}") from error
 
 
-def _check_columns(source: str, file: Path, schema: pyarrow.Schema, required: Sequence[str]) -> None:
-    if missing := [name for name in required if name not in schema.names]:
-        raise ValueError(
-            f"corpus {source}: {file} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}"
-        )
-    kind = schema.field(required[0]).type
+def _check_text(source: str, file: Path, schema: pyarrow.Schema, required: Mapping[str, str]) -> None:
+    setting, column = next(iter(required.items()))
+    kind = schema.field(column).type
     if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind)):
-        raise ValueError(f"corpus {source}: {file}: column {required[0]!r} holds {kind}, not text")
+        said = f"{setting}={column}, but in {file} column {column!r} holds {kind}, not text; it has"
+        raise ValueError(f"corpus {source}: {said} {listed(schema.names)}")
 
 
 def _compressed_size(opened: ParquetFile, number: int) -> int:

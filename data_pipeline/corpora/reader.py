@@ -56,7 +56,12 @@ class Reader(ABC):
         language: ISO 639-1 code, for sentence splitting.
         weight: Times a document is in the training split: 2 is twice, 0.5 is half of the documents.
         max_bad_lines: Lines of the source that may be unreadable; they are left out and counted.
+
+    Attributes:
+        links: Whether documents come with the links of their text.
     """
+
+    links = False
 
     def __init__(
         self,
@@ -87,7 +92,7 @@ class Reader(ABC):
     @property
     def decisive(self) -> dict[str, Any]:
         """Settings that decide the documents of an input; where it lies and what is allowed do not."""
-        unset = {"encoding"} if vars(self).get("encoding") is None else set()
+        unset = {name for name in ("encoding", "links") if not vars(self).get(name)}
         return {name: value for name, value in vars(self).items() if name not in {"path", "max_bad_lines"} | unset}
 
     def left_aside(self) -> Counter[str]:

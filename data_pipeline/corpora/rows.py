@@ -1,6 +1,6 @@
 """Documents from rows with named fields, for JSON lines, parquet files and Hugging Face streams."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.prose import is_prose, tidy
 from data_pipeline.corpora.reader import FileReader, paragraphs_of
 from data_pipeline.records import Document, Dropped
+from data_pipeline.untrusted.typed_fields import listed, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class RowFields:
     prose_only: bool = False
     sentence_per_line: bool = False
 
-    def required(self) -> list[str]:
-        """Return the fields that every row must have."""
-        return [name for name in (self.text, self.identifier) if name]
+    def required(self) -> dict[str, str]:
+        """Return the fields that every row must have, by the setting that names each; that of the text is the first."""
+        return {"text_key": self.text, **({"id_key": self.identifier} if self.identifier else {})}
 
     def document(self, row: Mapping[str, Any], source: str, position: str) -> Document | Dropped:
         """Return the document of a row whose text is a string or None.
@@ -53,6 +54,22 @@ class RowFields:
         identifier = row[self.identifier] if self.identifier else None
         name = f"{source}/{position if identifier is None else identifier}"
         return Document(name, paragraphs, str(row.get(self.title) or ""), self.sentence_per_line)
+
+
+def check_columns(source: str, where: object, needed: Mapping[str, str], present: Iterable[str]) -> None:
+    """Raise a ValueError that names the first setting whose column is absent, and the columns that there are.
+
+    Args:
+        source: Name of the source.
+        where: The file or the data set.
+        needed: Columns by the setting that names each.
+        present: The columns.
+    """
+    columns = list(present)
+    for setting, column in needed.items():
+        if column not in columns:
+            said = f"{setting}={column}, but {where} has no column {shown(column)}; it has {listed(columns)}"
+            raise ValueError(f"corpus {source}: {said}")
 
 
 class RowReader(FileReader):

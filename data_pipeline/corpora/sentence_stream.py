@@ -74,7 +74,9 @@ class SentenceStream(FileReader):
         if Path(part.name).suffix == ".parquet":
             return self._documents(part, self._rows(part))
         if self.document_key is not None:
-            raise ValueError(f"corpus {self.name}: {part.name} is no parquet file: it has no {self.document_key!r}")
+            raise ValueError(
+                f"corpus {self.name}: document_key={self.document_key}, but {part.name} is no parquet file"
+            )
         return self.with_bad_lines(part, lambda bad: self._documents(part, self._lines(part, bad)))
 
     def _documents(self, part: Part, rows: Iterator[tuple[int, str, Any]]) -> Iterator[Item]:
@@ -103,7 +105,9 @@ class SentenceStream(FileReader):
 
     def _rows(self, part: Part) -> Iterator[tuple[int, str, Any]]:
         """Yield (position, sentence, value of `document_key` or None) for every sentence that is not empty."""
-        columns = [self.text_key] if self.document_key is None else [self.text_key, self.document_key]
+        columns = {"text_key": self.text_key}
+        if self.document_key is not None:
+            columns["document_key"] = self.document_key
         for number, row in read_rows(self.name, part, columns):
             if sentence := " ".join((row[self.text_key] or "").split()):
                 yield number, sentence, row[self.document_key] if self.document_key else None

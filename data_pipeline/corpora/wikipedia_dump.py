@@ -9,7 +9,8 @@ import lzma
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,8 @@ from data_pipeline.corpora import wikitext_templates
 from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, entry_offsets, open_range, open_whole
 from data_pipeline.corpora.prose import is_prose, only_announces, tidy
 from data_pipeline.corpora.reader import FileReader, Part, cut_at
-from data_pipeline.records import Document, Dropped
+from data_pipeline.corpora.wiki_links import NAMESPACES, Link, checked_links, links_of, normalized_title
+from data_pipeline.records import Document, Dropped, Redirect
 
 ARTICLES = "0"
 CHUNK_BYTES = 1 << 16
@@ -57,10 +59,40 @@ def links_shown_apart(names: Iterable[str] = ()) -> re.Pattern[str]:
 _ENGLISH_LINKS = links_shown_apart()
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What the head of a dump says: the prefix of its XML tags, and the links that are no links to articles."""
+
+    prefix: str
+    shown_apart: re.Pattern[str] = _ENGLISH_LINKS
+    namespaces: frozenset[str] = NAMESPACES
+
+    def with_namespaces(self, names: Mapping[str, str]) -> "_Site":
+        """Return the site with the names of its namespaces, by their keys."""
+        apart = links_shown_apart(name for key, name in names.items() if key in _SHOWN_APART)
+        others = (name.lower() for key, name in names.items() if key != ARTICLES)
+        return _Site(self.prefix, apart, NAMESPACES.union(others))
+
+
 class WikipediaDump(FileReader):
-    """Reader of a pages-articles XML dump; plain and multistream bz2 files are cut into parts."""
+    """Reader of a pages-articles XML dump; plain and multistream bz2 files are cut into parts.
+
+    Args:
+        name: Name of the source in the manifest.
+        path: A file, a folder, or a glob pattern.
+        licence: License of the text.
+        origin: Where the text comes from, in words.
+        links: Whether documents come with the links of their text, and redirects with their targets.
+        **reader: Arguments of every `FileReader`.
+    """
 
     file_names = re.compile(r"\.xml", re.IGNORECASE)
+
+    def __init__(
+        self, name: str, path: str | Path, licence: str, origin: str, links: bool = False, **reader: Any
+    ) -> None:
+        super().__init__(name, path, licence, origin, **reader)
+        self.links = checked_links(name, links)
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a plain file where a page begins, a bz2 file where a stream begins that starts with a page."""
@@ -83,40 +115,42 @@ class WikipediaDump(FileReader):
     def _pages(
         self, parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes], file: str
     ) -> Iterator[Document | Dropped]:
-        root, prefix, links = None, "", _ENGLISH_LINKS
+        site: _Site | None = None
         newest: ElementTree.Element | None = None
         for event, element in _events(parser, chunks):
-            if root is None:
+            if site is None:
                 root = element
                 namespace, _, tag = root.tag.rpartition("}")
                 if tag != "mediawiki":
                     raise ValueError(f"corpus {self.name}: {file} is not a MediaWiki XML dump: its root is <{tag}>")
-                prefix = f"{namespace}}}" if namespace else ""
-            elif event == "end" and element.tag == f"{prefix}namespaces":
-                links = links_shown_apart(e.text for e in element if e.text and e.get("key") in _SHOWN_APART)
-            elif event == "end" and element.tag == f"{prefix}revision":
-                newest = _newer(newest, element, f"{prefix}timestamp")
-            elif event == "end" and element.tag == f"{prefix}page":
-                yield self._document(element, newest, prefix, links)
+                site = _Site(f"{namespace}}}" if namespace else "")
+            elif event == "end" and element.tag == f"{site.prefix}namespaces":
+                site = site.with_namespaces({e.get("key", ""): e.text for e in element if e.text})
+            elif event == "end" and element.tag == f"{site.prefix}revision":
+                newest = _newer(newest, element, f"{site.prefix}timestamp")
+            elif event == "end" and element.tag == f"{site.prefix}page":
+                yield self._document(element, newest, site)
                 newest = None
                 root.clear()
 
     def _document(
-        self, page: ElementTree.Element, newest: ElementTree.Element | None, prefix: str, links: re.Pattern[str]
+        self, page: ElementTree.Element, newest: ElementTree.Element | None, site: _Site
     ) -> Document | Dropped:
-        if page.find(f"{prefix}redirect") is not None:
-            return Dropped("redirect")
-        if page.findtext(f"{prefix}ns", ARTICLES) != ARTICLES:
+        title = page.findtext(f"{site.prefix}title") or ""
+        if (redirect := page.find(f"{site.prefix}redirect")) is not None:
+            return Redirect("redirect", title, normalized_title(redirect.get("title", "")))
+        if page.findtext(f"{site.prefix}ns", ARTICLES) != ARTICLES:
             return Dropped("not an article")
-        wikitext = "" if newest is None else newest.findtext(f"{prefix}text") or ""
-        removed = Counter[str]()
-        paragraphs = plain_paragraphs(wikitext, links, removed)
+        wikitext = "" if newest is None else newest.findtext(f"{site.prefix}text") or ""
+        removed, links = Counter[str](), list[Link]()
+        kept_links = links if self.links else None
+        paragraphs = plain_paragraphs(wikitext, site.shown_apart, removed, kept_links, site.namespaces)
         if not paragraphs:
             return Dropped("no running text")
         if only_announces(paragraphs):
             return Dropped("only the beginnings of lists")
-        identifier = f"{self.name}/{page.findtext(f'{prefix}id')}"
-        return Document(identifier, paragraphs, page.findtext(f"{prefix}title") or "", removed=removed)
+        identifier = f"{self.name}/{page.findtext(f'{site.prefix}id')}"
+        return Document(identifier, paragraphs, title, removed=removed, links=tuple(links))
 
 
 def _newer(newest: ElementTree.Element | None, revision: ElementTree.Element, timestamp: str) -> ElementTree.Element:
@@ -160,7 +194,11 @@ def _begins_page(file: Path, offset: int) -> bool:
 
 
 def plain_paragraphs(
-    wikitext: str, dropped_links: re.Pattern[str] = _ENGLISH_LINKS, removed: Counter[str] | None = None
+    wikitext: str,
+    dropped_links: re.Pattern[str] = _ENGLISH_LINKS,
+    removed: Counter[str] | None = None,
+    links: list[Link] | None = None,
+    namespaces: frozenset[str] = NAMESPACES,
 ) -> list[str]:
     r"""Return the running prose of a page, one string for each paragraph.
 
@@ -168,6 +206,8 @@ def plain_paragraphs(
         wikitext: Source text of the page.
         dropped_links: Links that do not belong to the sentence around them.
         removed: Counts, to which the templates are added that were removed from these paragraphs.
+        links: List to which the links of these paragraphs are added.
+        namespaces: Names, in small letters, of the namespaces without articles.
 
     >>> plain_paragraphs("'''Bern''' is a [[city|town]].<ref>x</ref>\n* a list\n== H ==\n{{box}}")
     ['Bern is a town.']
@@ -176,13 +216,19 @@ def plain_paragraphs(
     blocks = groupby(lines, key=_is_text)
     paragraphs = []
     for wrapped in (" ".join(block) for is_text, block in blocks if is_text):  # a line break does not end a paragraph
-        parsed = mwparserfromhell.parse(wikitext_templates.MARK.sub("", wrapped))
-        text = tidy(parsed.strip_code(normalize=True, collapse=True))
+        source = wikitext_templates.MARK.sub("", wrapped)
+        text = _shown(source)
         if is_prose(text):
             paragraphs.append(text)
+            if links is not None:
+                links.extend(links_of(source, _shown, namespaces))
             if removed is not None:
                 removed.update(wikitext_templates.counted(wrapped))
     return paragraphs
+
+
+def _shown(wikitext: str) -> str:
+    return tidy(mwparserfromhell.parse(wikitext).strip_code(normalize=True, collapse=True))
 
 
 def _is_text(line: str) -> bool:

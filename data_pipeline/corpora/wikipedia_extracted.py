@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets
 from data_pipeline.corpora.prose import is_prose, only_announces, tidy
 from data_pipeline.corpora.reader import FileReader, Item, Part, cut_at
+from data_pipeline.corpora.wiki_links import checked_links, without_anchors
 from data_pipeline.records import Document, Dropped
 
 _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$')
@@ -31,9 +33,23 @@ class WikipediaExtracted(FileReader):
     Headings, list entries and remains of templates are dropped, and so are the placeholders that WikiExtractor leaves
     for formulas and code (formula_1, codice_2). Behind the first paragraph, one of a single sentence with at most 8
     words and no usual verb is a heading.
+
+    Args:
+        name: Name of the source in the manifest.
+        path: A file, a folder, or a glob pattern.
+        licence: License of the text.
+        origin: Where the text comes from, in words.
+        links: Whether documents come with the links of their text, which WikiExtractor keeps with --links.
+        **reader: Arguments of every `FileReader`.
     """
 
     file_names = re.compile(r"^[^.]+$|\.(txt|xml|jsonl?)$", re.IGNORECASE)
+
+    def __init__(
+        self, name: str, path: str | Path, licence: str, origin: str, links: bool = False, **reader: Any
+    ) -> None:
+        super().__init__(name, path, licence, origin, **reader)
+        self.links = checked_links(name, links)
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file where an article begins."""
@@ -89,9 +105,11 @@ class WikipediaExtracted(FileReader):
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
         unescaped = [_UPDATE.sub("", html.unescape(line)) for line in lines]
         whole = [line for line in unescaped if not _DEBRIS.search(line)]
-        cleaned = [tidy(_PLACEHOLDER.sub("", line)) for line in whole]
-        prose = [line for line in cleaned if line != title and is_prose(line)]
-        paragraphs = [*prose[:1], *(line for line in prose[1:] if not _is_heading(line))]
+        linked = [without_anchors(line) if self.links else (line, []) for line in whole]
+        cleaned = [(tidy(_PLACEHOLDER.sub("", line)), links) for line, links in linked]
+        prose = [(line, links) for line, links in cleaned if line != title and is_prose(line)]
+        kept = [*prose[:1], *((line, links) for line, links in prose[1:] if not _is_heading(line))]
+        paragraphs = [line for line, _ in kept]
         if not paragraphs:
             return Dropped("no running text")
         if only_announces(paragraphs):
@@ -101,7 +119,8 @@ class WikipediaExtracted(FileReader):
             "heading of several words": len(prose) - len(paragraphs),
             "placeholder of a formula or of code": sum(len(_PLACEHOLDER.findall(line)) for line in whole),
         }
-        return Document(f"{self.name}/{identifier}", paragraphs, title, removed=removed)
+        links = tuple(chain.from_iterable(links for _, links in kept))
+        return Document(f"{self.name}/{identifier}", paragraphs, title, removed=removed, links=links)
 
 
 def _is_heading(paragraph: str) -> bool:

@@ -51,6 +51,7 @@ class Chunks:
         target: Number of tokens at which the chunk aims.
         is_changed: True for pairs of label 1. Next-sentence formats replace their second segment by one of another
             document; sentence order swaps their segments.
+        skipped: Tokens of the first sentence that the chunk before has; None if chunks begin with sentences.
     """
 
     first: Offsets
@@ -58,6 +59,7 @@ class Chunks:
     last: Offsets
     target: Offsets
     is_changed: NDArray[np.bool_]
+    skipped: Offsets | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -70,7 +72,9 @@ class Chunks:
 
     def take(self, rows: NDArray[np.int64]) -> "Chunks":
         """Return some of the chunks, in the order given."""
-        return Chunks(self.first[rows], self.split[rows], self.last[rows], self.target[rows], self.is_changed[rows])
+        skipped = None if self.skipped is None else self.skipped[rows]
+        sentences = (self.first[rows], self.split[rows], self.last[rows])
+        return Chunks(*sentences, self.target[rows], self.is_changed[rows], skipped)
 
     @staticmethod
     def join(parts: Sequence["Chunks"], bases: Offsets) -> "Chunks":
@@ -79,24 +83,28 @@ class Chunks:
             (p.first + base, p.split + base, p.last + base, p.target, p.is_changed)
             for p, base in zip(parts, bases, strict=True)
         ]
-        return Chunks(*(np.concatenate(arrays) for arrays in zip(*moved, strict=True)))
+        skipped = [p.skipped for p in parts if p.skipped is not None]
+        first, split, last, target, is_changed = (np.concatenate(arrays) for arrays in zip(*moved, strict=True))
+        return Chunks(first, split, last, target, is_changed, np.concatenate(skipped) if skipped else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Examples as ranges of the token stream; one [SEP] follows each segment that is not empty.
+    """Examples as ranges of the token stream, with a [SEP] after segments.
 
     Attributes:
         start: First token of each segment, (examples, segments).
         stop: One past the last token of each segment, (examples, segments).
         token_types: Token type of each segment, (examples, segments).
         labels: Pair labels, (examples,): 0 next or in order, 1 random or swapped, `NO_LABEL` without a label.
+        separators: Whether a [SEP] follows each segment, (examples, segments); None: each that is not empty.
     """
 
     start: Offsets
     stop: Offsets
     token_types: Offsets
     labels: NDArray[np.int64]
+    separators: NDArray[np.bool_] | None = None
 
     @staticmethod
     def of_pairs(start: Offsets, stop: Offsets, is_changed: NDArray[np.bool_]) -> "Spans":
@@ -105,24 +113,31 @@ class Spans:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example, with its [CLS] and one [SEP] for each segment, (examples,)."""
-        sizes = self.stop - self.start
-        return sizes.sum(axis=1) + (sizes > 0).sum(axis=1) + 1
+        """Tokens of each example, with its [CLS] and every [SEP], (examples,)."""
+        return (self.stop - self.start).sum(axis=1) + self.has_separator.sum(axis=1) + 1
+
+    @property
+    def has_separator(self) -> NDArray[np.bool_]:
+        """Whether a [SEP] follows each segment, (examples, segments)."""
+        return self.stop > self.start if self.separators is None else self.separators
 
     def __getitem__(self, rows: NDArray[np.int64]) -> "Spans":
-        return Spans(self.start[rows], self.stop[rows], self.token_types[rows], self.labels[rows])
+        separators = None if self.separators is None else self.separators[rows]
+        return Spans(self.start[rows], self.stop[rows], self.token_types[rows], self.labels[rows], separators)
 
     @staticmethod
     def gather(parts: Sequence[tuple[NDArray[np.int64], "Spans"]], num_examples: int) -> "Spans":
         """Combine spans, each with the rows that they fill; examples of fewer segments get empty segments."""
         num_segments = max((spans.start.shape[1] for _, spans in parts), default=1)
         start, stop, token_types = np.zeros((3, num_examples, num_segments), dtype=np.int64)
+        separators = np.zeros(start.shape, dtype=bool)
         labels = np.full(num_examples, NO_LABEL, dtype=np.int64)
         for rows, spans in parts:
             width = spans.start.shape[1]
             start[rows, :width], stop[rows, :width] = spans.start, spans.stop
             token_types[rows, :width], labels[rows] = spans.token_types, spans.labels
-        return Spans(start, stop, token_types, labels)
+            separators[rows, :width] = spans.has_separator
+        return Spans(start, stop, token_types, labels, separators)
 
 
 class PairFormat(Protocol):

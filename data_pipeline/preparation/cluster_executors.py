@@ -18,8 +18,8 @@ from datatrove.executor.ray import RayPipelineExecutor
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from loguru import logger
 
-from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Step, progress
+from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 _LAUNCHER = "launch_pickled_pipeline"

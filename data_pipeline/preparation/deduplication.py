@@ -27,10 +27,10 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 from numpy.typing import NDArray
 from tokenizers import normalizers, pre_tokenizers
 
-from data_pipeline.internals import check_internal
 from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, record_line
 from data_pipeline.preparation.work_folder import WorkFolder
+from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 REASON = "dropped: near duplicate"

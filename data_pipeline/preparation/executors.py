@@ -12,9 +12,9 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from data_pipeline.internals import check_internal
 from data_pipeline.preparation.task_processes import run_in_processes
 from data_pipeline.processes.processors import num_processors
+from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
@@ -57,6 +57,8 @@ class ExtractionReport:
 class ExtractedText:
     """Folder of extracted text; a record has `identifier`, `title`, `sentences` and `copies` (times it is trained on).
 
+    Records of a source with links have `links` too: the shown text and the title of the page of each.
+
     Attributes:
         folder: The folder.
     """
@@ -82,6 +84,18 @@ class ExtractedText:
         content = json.loads(self._report(number).read_text(encoding="utf-8"))
         counters = {name: Counter(content.get(name, {})) for name in ("counts", "removed")}
         return ExtractionReport(**{**content, **counters})
+
+    def save_redirects(self, number: int, redirects: Mapping[str, str]) -> None:
+        """Write the redirects that a task has read: the title of a page, by its other title."""
+        self._redirects(number).write_text(json.dumps(redirects, ensure_ascii=False), encoding="utf-8")
+
+    def redirects(self, number: int) -> dict[str, str]:
+        """Return the redirects of a task, none if its source has no links."""
+        path = self._redirects(number)
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def _redirects(self, number: int) -> Path:
+        return self.folder / f"redirects-{number:05d}.json"
 
     def _report(self, number: int) -> Path:
         return self.folder / f"report-{number:05d}.json"

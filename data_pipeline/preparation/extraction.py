@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLine
 from data_pipeline.corpora.line_ends import plain_spaces
@@ -18,7 +20,7 @@ from data_pipeline.corpora.reader import Part, Reader
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.preparation.sentences import split_sentences
-from data_pipeline.records import Document, Dropped
+from data_pipeline.records import Document, Dropped, Redirect
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNUSUAL = re.compile("[\ud800-\udfff\u200b\ufeff]")
@@ -79,9 +81,10 @@ def extract_group(
 ) -> None:
     """Read one group of parts; write one file for each split, and the report."""
     report = ExtractionReport(Counter(bytes=sum(part.bytes or 0 for part in group.parts)))
+    redirects: dict[str, str] = {}
     with ExitStack() as stack:
         files = {split: stack.enter_context(text.path(split, number).open("w", encoding="utf-8")) for split in SPLITS}
-        for document in _documents(group, filters, report):
+        for document in _documents(group, filters, report, redirects):
             sentences = document.paragraphs
             if not document.presplit:
                 sentences = split_sentences(document.paragraphs, group.reader.language)
@@ -91,20 +94,28 @@ def extract_group(
             report.removed.update(document.removed)
             held_out = is_held_out(document.identifier, validation_fraction)
             copies = 1 if held_out else num_copies(document.identifier, group.reader.weight)
-            record = {"identifier": document.identifier, "title": document.title, "copies": copies}
+            record: dict[str, Any] = {"identifier": document.identifier, "title": document.title, "copies": copies}
+            if group.reader.links:
+                record["links"] = document.links
             files["validation" if held_out else "train"].write(record_line({**record, "sentences": sentences}))
             report.add(document.title, len(sentences), 0 if held_out else copies)
+    if group.reader.links:
+        text.save_redirects(number, redirects)
     text.save_report(number, report)
 
 
-def _documents(group: InputGroup, filters: DocumentFilters, report: ExtractionReport) -> Iterator[Document]:
-    """Yield the documents to keep, and count the dropped ones by reason."""
+def _documents(
+    group: InputGroup, filters: DocumentFilters, report: ExtractionReport, redirects: dict[str, str]
+) -> Iterator[Document]:
+    """Yield the documents to keep; count the dropped ones by reason, and note the redirects."""
     fresh = filters.fresh()
     counts = report.counts
     for part in group.parts:
         for item in map(_storable, _items(group.reader, part, report)):
             if isinstance(item, Dropped):
                 counts[f"dropped: {item.reason}"] += 1
+                if isinstance(item, Redirect):
+                    redirects[item.title] = item.target
             elif num_copies(item.identifier, group.reader.weight) == 0:
                 counts[f"dropped: weight {group.reader.weight:g}"] += 1
             elif reason := fresh.reason_to_drop(formatted := fresh.formatted(item)):
@@ -133,9 +144,11 @@ def _storable(item: Document | Dropped) -> Document | Dropped:
     """
     if isinstance(item, Dropped):
         return item
-    texts = [item.identifier, item.title, *item.paragraphs]
+    texts = [item.identifier, item.title, *item.paragraphs, *chain.from_iterable(item.links)]
     if not any("\0" in text or (not text.isascii() and _UNUSUAL.search(text)) for text in texts):
         return item
-    identifier, title, *paragraphs = (_SURROGATE.sub("\ufffd", text.replace("\0", "")) for text in texts)
+    identifier, title, *rest = (_SURROGATE.sub("\ufffd", text.replace("\0", "")) for text in texts)
+    paragraphs, linked = rest[: len(item.paragraphs)], rest[len(item.paragraphs) :]
     kept = [spaced for text in paragraphs if (spaced := plain_spaces(text)).strip()]
-    return replace(item, identifier=identifier, title=title, paragraphs=kept)
+    links = tuple(zip(linked[::2], linked[1::2], strict=True))
+    return replace(item, identifier=identifier, title=title, paragraphs=kept, links=links)

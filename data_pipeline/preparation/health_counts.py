@@ -36,7 +36,8 @@ class HealthCounts:
 
     Attributes:
         totals: Numbers by name: documents, those of one sentence, sentences, words, tokens, unknown tokens, tokens
-            beyond the 128th and the 512th of their sentence; letters that were searched for marks, and marks removed.
+            beyond the 128th and the 512th of their sentence; letters that were searched for marks, and marks removed;
+            links, those to entities, and those that were found as mentions.
         longest_sentence: Tokens of the longest sentence.
         unknown_words: Unknown words and how often they were met.
     """
@@ -111,6 +112,12 @@ class HealthCounts:
     def figures(self) -> dict[str, object]:
         """Return the figures of the health table that follow from these counts."""
         totals = self.totals
+        links = totals["entity_links"]
+        of_links = {
+            "mentions_per_document": round(totals["mentions"] / max(totals["documents"], 1), 2),
+            "entity_links_share": links / max(totals["links"], 1),
+            "links_not_found_share": 1 - totals["mentions"] / max(links, 1),
+        }
         commonest = heapq.nsmallest(WORDS_LISTED, self.unknown_words.items(), key=lambda each: (-each[1], each[0]))
         return {
             "unknown_share": totals["unknown"] / max(totals["tokens"], 1),
@@ -121,4 +128,5 @@ class HealthCounts:
             "beyond_128_share": totals["beyond_128"] / max(totals["tokens"], 1),
             "beyond_512_share": totals["beyond_512"] / max(totals["tokens"], 1),
             "marks_removed_share": totals["marks_removed"] / max(totals["marks_letters"], 1),
+            **(of_links if totals["links"] else {}),
         }

@@ -13,7 +13,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ from data_pipeline.preparation import tokenization
 from data_pipeline.preparation.bad_input import check_input
 from data_pipeline.preparation.deduplication import MinHashDeduplication
 from data_pipeline.preparation.document_filters import DocumentFilters
+from data_pipeline.preparation.entity_stage import EntitySettings, EntityStage
 from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import ExtractedText, ExtractionReport, sample_texts
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
@@ -33,7 +34,7 @@ from data_pipeline.preparation.interruptible import interruptible
 from data_pipeline.preparation.source_entries import corpus_figures, source_entries
 from data_pipeline.preparation.token_stage import TokenStage
 from data_pipeline.preparation.work_folder import WorkFolder, sync
-from data_pipeline.prepared.manifest import FILE_NAME, Manifest
+from data_pipeline.prepared.manifest import FILE_NAME, KnowledgeEntry, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
@@ -43,6 +44,7 @@ _SETTINGS_OF_STAGES = {
     "unique": ("deduplication",),
     "held-out": (),
     "tokenizer": ("tokenizer", "sample_bytes"),
+    "entities": ("entities",),
     "shards": ("shard_tokens",),
 }
 """Settings that decide the result of each stage, in addition to those of the stages before it."""
@@ -62,6 +64,7 @@ class Preparation:
         sample_bytes: Bytes of text on which the tokenizer is trained.
         filters: Formatters that change documents, and filters that drop them.
         deduplication: Method that finds near duplicates; None keeps them.
+        entities: Settings of the entities, for sources with links.
     """
 
     output_dir: Path
@@ -71,6 +74,7 @@ class Preparation:
     sample_bytes: int = 200_000_000
     filters: DocumentFilters = field(default_factory=DocumentFilters)
     deduplication: MinHashDeduplication | None = None
+    entities: EntitySettings = field(default_factory=EntitySettings)
 
     def __post_init__(self) -> None:
         if not isinstance(self.validation_fraction, float | int) or not 0 <= self.validation_fraction < 1:
@@ -136,7 +140,9 @@ class Preparation:
         names = [group.reader.name for group in groups]
         held_out_documents = [report.held_out for report in reports]
         tasks = tokenization.tokenization_tasks(text, [report.passes for report in reports], names, held_out_documents)
-        stage = TokenStage(stages["shards"], stages["tokenizer"], self.shard_tokens, tasks)
+        knowledge = self._knowledge(groups, text, executor, stages) if "entities" in settings else None
+        entities = stages["entities"] if knowledge else None
+        stage = TokenStage(stages["shards"], stages["tokenizer"], self.shard_tokens, entities, tasks)
         train, held_out = stage.run(executor, self.validation_fraction)
         splits = {
             split: [entry for task in of_split for entry in task.entries]
@@ -144,7 +150,10 @@ class Preparation:
         }
         entries = source_entries(groups, reports, [*train, *held_out])
         health = corpus_figures(stages["shards"].output, splits, [*train, *held_out], groups, reports)
-        manifest = Manifest(tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings, entries, splits, health)
+        if knowledge:
+            health["entities"] = knowledge.num_entities
+        about = (tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings)
+        manifest = Manifest(*about, entries, splits, health, knowledge)
         counts = sum((report.counts for report in reports), Counter[str]())
         counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})
         for entry in entries:
@@ -161,6 +170,16 @@ class Preparation:
             text = self.deduplication.run(stages["unique"], text, len(groups), executor)
         reports = [text.report(number) for number in range(len(groups))]
         return fill_held_out(stages["held-out"], text, reports, self.validation_fraction, executor)
+
+    def _knowledge(
+        self, groups: list[InputGroup], text: ExtractedText, executor: Executor, stages: Mapping[str, WorkFolder]
+    ) -> KnowledgeEntry:
+        """Find the entities, and put their files into the output."""
+        read = stages["read"].text("text")
+        stage = EntityStage(stages["entities"], text, read, len(groups), self.entities)
+        entry = stage.run(executor)
+        stage.deliver(stages["shards"].output)
+        return entry
 
     def _publish(self, manifest: Manifest, stages: Mapping[str, WorkFolder]) -> None:
         """Write tokenizer and manifest, and rename the folder to its final name."""
@@ -218,6 +237,8 @@ class Preparation:
             "deduplication": self.deduplication and self.deduplication.settings,
             "tokenizer": tokenizer_settings,
         }
+        if any(reader.links for reader in sources):
+            settings["entities"] = asdict(self.entities)
         if self.filters.formatters:
             settings["formatters"] = dict(self.filters.formatter_settings)
         return dict(json.loads(json.dumps(settings, default=str)))

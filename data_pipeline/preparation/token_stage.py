@@ -7,7 +7,9 @@ so it is dropped.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data_pipeline.preparation.entity_stage import rows_of
 from data_pipeline.preparation.executors import Executor
+from data_pipeline.preparation.mentions import mention_finder
 from data_pipeline.preparation.tokenization import (
     HELD_OUT_COPY,
     MIN_DOCUMENTS,
@@ -29,12 +31,14 @@ class TokenStage:
         work: Folder of the stage.
         tokenizer: Folder of the stage that made the tokenizer.
         shard_tokens: Tokens of a shard.
+        entities: Folder of the stage that found the entities; None if the links of the text were not read.
         tasks: Prefix of the shards' names and files of each task; the last tasks have the held-out text.
     """
 
     work: WorkFolder
     tokenizer: WorkFolder
     shard_tokens: int
+    entities: WorkFolder | None
     tasks: Sequence[tuple[str, list[TextInput]]]
 
     def run(self, executor: Executor, validation_fraction: float) -> tuple[list[Tokenized], list[Tokenized]]:
@@ -71,9 +75,9 @@ class TokenStage:
         prefix, inputs = self.tasks[number]
         with self.work.delivered() as scratch:
             words = word_cache(self.tokenizer.folder("tokenizer"))
-            tokenize_files(inputs, prefix, scratch.output, words, self.shard_tokens, trained).save(
-                scratch.listing(number)
-            )
+            finder = None if self.entities is None else mention_finder(words, rows_of(self.entities))
+            done = tokenize_files(inputs, prefix, scratch.output, words, self.shard_tokens, trained, finder)
+            done.save(scratch.listing(number))
 
     def tokenize_held_out(self, number: int) -> None:
         """Run a task of held-out text, without copies of what was tokenized for the training split."""

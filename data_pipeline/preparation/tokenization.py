@@ -10,6 +10,7 @@ from typing import Any
 
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records
 from data_pipeline.preparation.health_counts import HealthCounts
+from data_pipeline.preparation.mentions import MentionFinder
 from data_pipeline.prepared.document_hashes import Hashes, document_hash, is_among
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import write_shard
@@ -172,6 +173,7 @@ def tokenize_files(
     words: WordCache,
     shard_tokens: int,
     trained: Hashes | None = None,
+    finder: MentionFinder | None = None,
 ) -> Tokenized:
     """Tokenize extracted documents into `<prefix>-00000.tar` and so on, each of about `shard_tokens` tokens.
 
@@ -186,12 +188,12 @@ def tokenize_files(
         shard_tokens: Tokens of a shard.
         trained: Hashes of the documents of the training split, ascending, if the files are held-out text: copies of
             these documents are dropped.
+        finder: Finder of the mentions of entities; None if the links of the text were not read.
     """
     dropped: dict[str, Counter[str]] = {text.source: Counter() for text in inputs}
     health = HealthCounts()
-    documents = (
-        document for text in inputs for document in _tokenized(text, words, dropped[text.source], health, trained)
-    )
+    tokenize = _Tokenizing(words, health, trained, finder)
+    documents = (document for text in inputs for document in tokenize(text, dropped[text.source]))
     source = inputs[0].source if len(dropped) == 1 else ""
     vocab_size = words.tokenizer.get_vocab_size()
     entries = [
@@ -201,32 +203,43 @@ def tokenize_files(
     return Tokenized(entries, {name: +counts for name, counts in dropped.items() if +counts}, health)
 
 
-def _tokenized(
-    text: TextInput, words: WordCache, dropped: Counter[str], health: HealthCounts, trained: Hashes | None
-) -> Iterator[TokenizedDocument]:
-    """Yield tokenized documents; special tokens, empty sentences and empty documents are dropped, and counted once."""
-    special = special_tokens(words.tokenizer)
-    never = {special.pad, special.cls, special.sep, special.mask}
-    records = (record for record in read_records(text.path) if record["copies"] > text.number)
-    for group in _grouped(records):
-        flat = [sentence for record in group for sentence in record["sentences"]]
-        ids = iter(words.encode(flat))
-        for record in group:
-            encoded = [next(ids) for _ in record["sentences"]]
-            # Some published vocabularies turn the names of special tokens in text into special tokens.
-            sentences = [s if never.isdisjoint(s) else [token for token in s if token not in never] for s in encoded]
-            kept = [sentence for sentence in sentences if sentence]
-            document = TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
-            if trained is not None and is_among(document_hash(document), trained):
-                dropped[HELD_OUT_COPY] += 1
-                continue
-            if text.number == 0:
-                dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
-                dropped["sentence without a token"] += len(sentences) - len(kept)
-                dropped["document without a token"] += not kept
-                health.add(record["sentences"], sentences, words, special.unk)
-            if kept:
-                yield document
+@dataclass(frozen=True, slots=True)
+class _Tokenizing:
+    """What turns records into tokenized documents: encoder, counts, and the arguments of `tokenize_files`."""
+
+    words: WordCache
+    health: HealthCounts
+    trained: Hashes | None
+    finder: MentionFinder | None
+
+    def __call__(self, text: TextInput, dropped: Counter[str]) -> Iterator[TokenizedDocument]:
+        """Yield tokenized documents; special tokens and what is empty are dropped, and counted once."""
+        special = special_tokens(self.words.tokenizer)
+        never = {special.pad, special.cls, special.sep, special.mask}
+        records = (record for record in read_records(text.path) if record["copies"] > text.number)
+        for group in _grouped(records):
+            flat = [sentence for record in group for sentence in record["sentences"]]
+            ids = iter(self.words.encode(flat))
+            for record in group:
+                encoded = [next(ids) for _ in record["sentences"]]
+                # Some published vocabularies turn the names of special tokens in text into special tokens.
+                sentences = [s if never.isdisjoint(s) else [t for t in s if t not in never] for s in encoded]
+                kept = [sentence for sentence in sentences if sentence]
+                document = TokenizedDocument(str(record["identifier"]), kept, str(record["title"]))
+                if self.trained is not None and is_among(document_hash(document), self.trained):
+                    dropped[HELD_OUT_COPY] += 1
+                    continue
+                links = Counter[str]()
+                if self.finder is not None and "links" in record:
+                    document = replace(document, mentions=self.finder.find(record["links"], kept, links))
+                if text.number == 0:
+                    dropped["special token in the text"] += sum(map(len, encoded)) - sum(map(len, sentences))
+                    dropped["sentence without a token"] += len(sentences) - len(kept)
+                    dropped["document without a token"] += not kept
+                    self.health.add(record["sentences"], sentences, self.words, special.unk)
+                    self.health.totals += links
+                if kept:
+                    yield document
 
 
 def _grouped(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

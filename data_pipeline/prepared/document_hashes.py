@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.prepared.file_hashes import checked_content
 from data_pipeline.prepared.manifest import ShardEntry, side_name
 from data_pipeline.prepared.npy import Unsigned, npy, parse_npy
 from data_pipeline.records import TokenizedDocument
@@ -56,8 +57,7 @@ def parse_hashes(content: bytes, where: str, entry: ShardEntry) -> Hashes:
     Raises:
         ValueError: naming the file and what is wrong with it.
     """
-    if hashlib.sha256(content).hexdigest() != entry.side_files["hashes"].sha256:
-        raise ValueError(f"file {where} was altered: its sha256 is not the one in the manifest")
+    content = checked_content(content, where, entry.side_files["hashes"].sha256)
     try:
         hashes = parse_npy(content, "hashes", ("<u8",))
     except ValueError as error:

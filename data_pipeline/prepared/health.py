@@ -83,6 +83,15 @@ _FIGURES = {
         0.01,
         "tokenizer.strip_accents=false: these marks are letters in this language",
     ),
+    "entities": _Figure("entities, the pages that are linked often enough", _number, _NO_LIMIT, ""),
+    "entity_links_share": _Figure("links that lead to entities", _share, _NO_LIMIT, ""),
+    "mentions_per_document": _Figure("mentions of entities a document", _number, _NO_LIMIT, ""),
+    "links_not_found_share": _Figure(
+        "links to entities whose words were not found in the tokens",
+        _share,
+        0.1,
+        "a vocabulary that fits the text, or fewer formatters: words that are changed or unknown are not found",
+    ),
 }
 
 

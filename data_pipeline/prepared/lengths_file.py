@@ -4,12 +4,12 @@
 sentence. With about 2% of the bytes of the shard it is all that counting examples needs.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.prepared.file_hashes import checked_content
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.npy import LENGTH_DTYPES, Unsigned, npy, parse_npy, parse_npy_before, smallest
 from data_pipeline.records import TokenizedDocument
@@ -39,8 +39,7 @@ def parse_lengths_file(content: bytes, where: str, entry: ShardEntry) -> tuple[O
     Raises:
         ValueError: naming the file and what is wrong with it.
     """
-    if hashlib.sha256(content).hexdigest() != entry.side_files["lengths"].sha256:
-        raise ValueError(f"file {where} was altered: its sha256 is not the one in the manifest")
+    content = checked_content(content, where, entry.side_files["lengths"].sha256)
     try:
         documents, rest = parse_npy_before(content, "documents", LENGTH_DTYPES)
         sentences = parse_npy(rest, "sentences", LENGTH_DTYPES)

@@ -22,6 +22,8 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 LARGEST_VOCABULARY = 1 << 24
 LARGEST_SHARD = 1 << 34
 """Bytes; a shard is read into memory as a whole."""
+LARGEST_ENTITIES = 1 << 31
+LARGEST_ENTITY_SIZE = 1 << 14
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _SIDE_KIND = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -66,8 +68,8 @@ class ShardEntry(FileEntry):
         sentences: Sentences.
         tokens: Tokens.
         source: Name of the source that the text is from; "" for several.
-        side_files: Optional files beside the shard, by kind: "lengths" (`lengths_file`), "hashes" (`document_hashes`).
-            Other kinds are ignored.
+        side_files: Optional files beside the shard, by kind: "lengths" (`lengths_file`), "hashes" (`document_hashes`),
+            "mentions" (`mentions_file`). Other kinds are ignored.
     """
 
     blocks: int
@@ -97,6 +99,23 @@ class SourceEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KnowledgeEntry:
+    """What the links of a corpus say about entities, which are pages (`data_pipeline.knowledge`).
+
+    Attributes:
+        num_entities: Entities that mentions may name.
+        num_pages: Other pages of the link graph.
+        entity_size: Numbers of the vector of an entity.
+        files: Files of titles, counts, links and vectors, by kind.
+    """
+
+    num_entities: int
+    num_pages: int
+    entity_size: int
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The table of contents of a prepared folder; written last, so its presence says that the folder is whole.
 
@@ -107,6 +126,7 @@ class Manifest:
         sources: Where the text came from.
         splits: The shards of each split, in order.
         health: Figures about the corpus by name; empty if none were computed.
+        knowledge: Entities and their links; None if the links of the corpus were not read.
         format_version: Version of the format, one of `READ_VERSIONS`.
     """
 
@@ -116,6 +136,7 @@ class Manifest:
     sources: list[SourceEntry]
     splits: dict[str, list[ShardEntry]]
     health: dict[str, object] = field(default_factory=dict)
+    knowledge: KnowledgeEntry | None = None
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -157,6 +178,7 @@ class Manifest:
         except KeyError as error:
             raise DamagedManifestError(f"{where} is damaged: it lacks {error}") from error
         _check_values(manifest, where)
+        _check_knowledge(manifest.knowledge, where)
         _check_entries([entry for entries in manifest.splits.values() for entry in entries], where)
         return manifest
 
@@ -164,6 +186,8 @@ class Manifest:
         """Write the manifest atomically, with the hash of its own content."""
         content = asdict(self)
         version = content.pop("format_version")
+        if self.knowledge is None:
+            del content["knowledge"]
         path = Path(folder) / FILE_NAME
         temporary = path.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
@@ -172,6 +196,11 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+    @property
+    def num_entities(self) -> int:
+        """Number of entities that mentions may name."""
+        return 0 if self.knowledge is None else self.knowledge.num_entities
 
     @property
     def content_sha256(self) -> str:
@@ -208,6 +237,25 @@ def _check_values(manifest: Manifest, where: str) -> None:
         if not _SHA256.fullmatch(value):
             raise ValueError(
                 f"{where} gives {shown(name)} the sha256 {shown(value)}, which must be 64 digits from 0 to f"
+            )
+
+
+def _check_knowledge(knowledge: KnowledgeEntry | None, where: str) -> None:
+    """Check that sizes are possible, and that files lie inside the folder."""
+    if knowledge is None:
+        return
+    for name, least, most in (
+        ("num_entities", 1, LARGEST_ENTITIES),
+        ("num_pages", 0, LARGEST_ENTITIES),
+        ("entity_size", 1, LARGEST_ENTITY_SIZE),
+    ):
+        whole_number(getattr(knowledge, name), where, f"knowledge.{name}", least, most)
+    for kind, file in knowledge.files.items():
+        whole_number(file.bytes, where, f"knowledge.files.{kind}.bytes", 0, LARGEST_SHARD)
+        if not _SHARD_NAME.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256):
+            raise ValueError(
+                f"{where} has knowledge.files.{kind} with name={shown(file.name)} and sha256={shown(file.sha256)}, "
+                "which must be the path of a file inside the folder and 64 digits from 0 to f"
             )
 
 

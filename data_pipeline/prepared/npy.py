@@ -1,4 +1,4 @@
-"""Rows of unsigned numbers as .npy files, read more strictly than numpy does.
+"""Rows of unsigned numbers, and matrices, as .npy files, read more strictly than numpy does.
 
 numpy's own loader would also open archives and pickles, and evaluates the header.
 """
@@ -16,10 +16,15 @@ _HEADER = re.compile(
     rb"\x93NUMPY\x01\0..\{'descr': '(?P<dtype>[^']+)', 'fortran_order': False, 'shape': \((?P<size>\d+),\), \} *\n",
     re.DOTALL,
 )
+_MATRIX = re.compile(
+    rb"\x93NUMPY\x01\0..\{'descr': '<f4', 'fortran_order': False, "
+    rb"'shape': \((?P<rows>\d{1,18}), (?P<columns>\d{1,18})\), \} *\n",
+    re.DOTALL,
+)
 
 
-def npy(array: Unsigned) -> bytes:
-    """Return an array of one dimension as the bytes of an .npy file."""
+def npy(array: Unsigned | NDArray[np.float32]) -> bytes:
+    """Return an array as the bytes of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
@@ -27,7 +32,7 @@ def npy(array: Unsigned) -> bytes:
 
 def smallest(values: NDArray[np.uint32]) -> Unsigned:
     """Return numbers in the smallest unsigned type that holds them all."""
-    return values.astype(np.min_scalar_type(int(values.max())))
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 def parse_npy(content: bytes, name: str, dtypes: Sequence[str]) -> Unsigned:
@@ -46,6 +51,33 @@ def parse_npy(content: bytes, name: str, dtypes: Sequence[str]) -> Unsigned:
         needed = array.nbytes
         raise ValueError(f"holds {name} with {needed + len(rest)} bytes of numbers, its header says {needed}")
     return array
+
+
+def parse_matrix(content: bytes, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the float32 matrix of an .npy file, without a copy.
+
+    Args:
+        content: The whole file.
+        name: Name of the file, for errors.
+        shape: The shape that it must have.
+
+    Raises:
+        ValueError: if the content is anything else, or has a number that is not finite; the message begins with
+            "holds".
+    """
+    header = _MATRIX.match(content)
+    if header is None:
+        raise ValueError(f"holds {name} that is not an .npy file of a float32 matrix")
+    given = (int(header["rows"]), int(header["columns"]))
+    if given != shape:
+        raise ValueError(f"holds {name} of shape {given}, not {shape}")
+    available, needed = len(content) - header.end(), shape[0] * shape[1] * 4
+    if available != needed:
+        raise ValueError(f"holds {name} with {available} bytes of numbers, its header says {needed}")
+    matrix = np.frombuffer(content, "<f4", shape[0] * shape[1], header.end()).reshape(shape)
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"holds {name} with a number that is not finite")
+    return matrix
 
 
 def parse_npy_before(content: bytes, name: str, dtypes: Sequence[str]) -> tuple[Unsigned, bytes]:

@@ -15,12 +15,15 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from data_pipeline.prepared import manifest as manifests
 from data_pipeline.prepared.document_hashes import Hashes, parse_hashes
+from data_pipeline.prepared.fetched_checks import check_manifest, check_tokenizer
+from data_pipeline.prepared.file_hashes import checked_content
 from data_pipeline.prepared.lengths_file import Offsets, parse_lengths_file
-from data_pipeline.prepared.manifest import DamagedManifestError, FileEntry, Manifest, ShardEntry
+from data_pipeline.prepared.manifest import FileEntry, Manifest, ShardEntry
+from data_pipeline.prepared.mentions_file import MENTIONS, NO_MENTIONS, Mentions, parse_mentions
 from data_pipeline.prepared.prefetch import Prefetcher
 from data_pipeline.prepared.shard_cache import ShardCache
 from data_pipeline.prepared.shards import TokenShard, check_size, parse_lengths, parse_shard
-from data_pipeline.prepared.storage import DamagedError, Storage, is_remote, open_storage, shown
+from data_pipeline.prepared.storage import Storage, is_remote, open_storage, shown
 from data_pipeline.prepared.transfer import fetch
 from data_pipeline.tokenizers.tokenizer import read_tokenizer, tokenizer_sha256
 from data_pipeline.tokenizers.transformers_files import save_tokenizer
@@ -30,6 +33,7 @@ from data_pipeline.whole_numbers import check_whole_number
 CONNECTIONS = 8
 _LENGTHS, _HASHES = "lengths", "hashes"
 T = TypeVar("T")
+E = TypeVar("E", bound=FileEntry)
 
 
 class PreparedFolder:
@@ -88,7 +92,7 @@ class PreparedFolder:
         """Raise a ValueError for a file of this machine that is missing or truncated, now rather than hours later."""
         for entry in entries:
             self._files.check(entry)
-            for kind in (_LENGTHS, _HASHES):
+            for kind in (_LENGTHS, _HASHES, MENTIONS):
                 if (file := entry.side_file(kind)) is not None:
                     self._files.check(file)
 
@@ -123,6 +127,19 @@ class PreparedFolder:
 
         return self._parse([entry], parse, lambda _: about)[0]
 
+    def read_mentions(self, entries: Sequence[ShardEntry]) -> list[Mentions]:
+        """Return the mentions of entities of shards; a shard without a file of them has none."""
+
+        def parse(file: BinaryIO, where: str, entry: ShardEntry) -> Mentions:
+            return parse_mentions(file.read(), where, entry, self.manifest.num_entities)
+
+        read = iter(self._parse([entry for entry in entries if MENTIONS in entry.side_files], parse, _file_of_mentions))
+        return [next(read) if MENTIONS in entry.side_files else NO_MENTIONS for entry in entries]
+
+    def read_file(self, about: FileEntry) -> bytes:
+        """Return a file that the manifest lists; ValueError if its hash is another one."""
+        return self._parse([about], lambda file, where, _: checked_content(file.read(), where, about.sha256))[0]
+
     def prefetch_lengths(self, entries: Sequence[ShardEntry]) -> None:
         """Begin to fetch what `read_lengths` will read next, and return at once."""
         self._files.prefetch([_file_of_lengths(entry) for entry in entries])
@@ -133,11 +150,11 @@ class PreparedFolder:
 
     def _parse(
         self,
-        entries: Sequence[ShardEntry],
-        parse: Callable[[BinaryIO, str, ShardEntry], T],
-        file_of: Callable[[ShardEntry], FileEntry] = lambda entry: entry,
+        entries: Sequence[E],
+        parse: Callable[[BinaryIO, str, E], T],
+        file_of: Callable[[E], FileEntry] = lambda entry: entry,
     ) -> list[T]:
-        def parse_one(entry: ShardEntry) -> T:
+        def parse_one(entry: E) -> T:
             about = file_of(entry)
             where = self._files.where(about.name)
             with self._files.open(about) as file:
@@ -161,6 +178,10 @@ def open_folder(folder: PreparedFolder | str | Path) -> PreparedFolder:
 def _file_of_lengths(entry: ShardEntry) -> FileEntry:
     """Return the file that holds the lengths of a shard: a small one beside it, or the shard itself."""
     return entry.side_file(_LENGTHS) or entry
+
+
+def _file_of_mentions(entry: ShardEntry) -> FileEntry:
+    return entry.side_file(MENTIONS) or entry
 
 
 def _cache_of_user() -> Path:
@@ -221,7 +242,7 @@ class _RemoteFiles:
         return shown(self._storage.url(name))
 
     def manifest(self) -> Manifest:
-        return Manifest.parse(self._fetch(manifests.FILE_NAME, _check_manifest), self.where(manifests.FILE_NAME))
+        return Manifest.parse(self._fetch(manifests.FILE_NAME, check_manifest), self.where(manifests.FILE_NAME))
 
     def tokenizer_dir(self, sha256: str) -> Path:
         """Return the tokenizer's folder in the cache, made on first use and moved into place whole."""
@@ -230,7 +251,7 @@ class _RemoteFiles:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 fetched = Path(temporary) / "tokenizer.json"
-                self._fetch("tokenizer/tokenizer.json", partial(_check_tokenizer, fetched, sha256))
+                self._fetch("tokenizer/tokenizer.json", partial(check_tokenizer, fetched, sha256))
                 save_tokenizer(read_tokenizer(fetched), Path(temporary) / "whole")
                 with contextlib.suppress(OSError):  # another process was first
                     (Path(temporary) / "whole").rename(folder)
@@ -262,24 +283,3 @@ class _RemoteFiles:
             fetch(self._storage, name, file, self._cache.retries, check=check, most_bytes=MAX_TEXT_BYTES)
             file.seek(0)
             return file.read()
-
-
-def _check_manifest(content: bytes) -> None:
-    """Raise a DamagedError if another attempt may help; other faults are reported when the manifest is read."""
-    try:
-        Manifest.parse(content, "what came")
-    except DamagedManifestError as error:
-        raise DamagedError(str(error)) from error
-    except ValueError:
-        return
-
-
-def _check_tokenizer(path: Path, sha256: str, content: bytes) -> None:
-    """Write a tokenizer to a path and check its hash."""
-    path.write_bytes(content)
-    try:
-        found = tokenizer_sha256(read_tokenizer(path))
-    except ValueError as error:
-        raise DamagedError("what came is no tokenizer") from error
-    if found != sha256:
-        raise DamagedError("what came is not the tokenizer that the shards were made with")

@@ -25,6 +25,7 @@ from webdataset.writer import TarWriter
 from data_pipeline.prepared.document_hashes import Hashes, encode_hashes, hashes_of_tokens
 from data_pipeline.prepared.lengths_file import Offsets, encode_lengths, join_lengths
 from data_pipeline.prepared.manifest import FileEntry, ShardEntry, SideFile, side_name
+from data_pipeline.prepared.mentions_file import MENTIONS, encode_mentions
 from data_pipeline.prepared.npy import LENGTH_DTYPES, Unsigned, npy, parse_npy, smallest
 from data_pipeline.records import TokenizedDocument
 
@@ -82,6 +83,8 @@ def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument],
             writer.write({"__key__": f"{number:06d}", **_encode(block, dtype)})
     content = path.read_bytes()
     side_contents = {"lengths": encode_lengths(documents), "hashes": encode_hashes(documents)}
+    if any(document.mentions for document in documents):
+        side_contents[MENTIONS] = encode_mentions(documents)
     for kind, side_content in side_contents.items():
         (folder / side_name(name, kind)).write_bytes(side_content)
     sentences = [sentence for document in documents for sentence in document.sentences]

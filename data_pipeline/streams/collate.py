@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.records import NO_LABEL, TokenIds
+from data_pipeline.streams.packed_mentions import mention_targets, segment_begins
 from data_pipeline.streams.packed_shape import PackedShape
+from data_pipeline.streams.packing import ENTITIES, pair_names
 from data_pipeline.streams.samples import Examples
 
 Rows = NDArray[np.int64]
+L = TypeVar("L", bound=np.integer)
 
 
 def assign(lengths: NDArray[np.int64], num_micro_batches: int) -> list[Rows]:
@@ -53,7 +57,7 @@ def pack(
         masking: Chooses what is to be predicted.
         vocabulary: Facts about token ids.
         first_sample: Sample with which the global batch begins; `sample_ids` count from it.
-        target_names: Names of the targets: that of the masks, then that of the pair labels if there are any.
+        target_names: Names of the targets: that of the masks, then those of pair labels and entities if there are any.
 
     Returns:
         One int32 buffer on the host with all micro-batches; `unpack_buffers` shows them.
@@ -62,15 +66,16 @@ def pack(
     cu_seqlens = np.concatenate([[0], np.cumsum(chosen.spans.lengths)])
     input_ids, token_type_ids = _join(chosen, cu_seqlens, vocabulary)
     positions, labels = masking(input_ids, cu_seqlens, chosen.keys, vocabulary)
+    mentions = mention_targets(chosen, cu_seqlens) if ENTITIES in target_names else None
     sections, first = [], 0
     for last in np.cumsum([len(rows) for rows in micro_batch_rows]).tolist():
         begin, end = cu_seqlens[first], cu_seqlens[last]
-        low, high = np.searchsorted(positions, [begin, end])
         sections += _lay_out(
             cu_seqlens[first : last + 1] - begin,
             (input_ids[begin:end], token_type_ids[begin:end]),
-            (positions[low:high] - begin, labels[low:high]),
-            chosen.spans.labels[first:last] if len(target_names) > 1 else None,
+            _between(positions, labels, begin, end),
+            chosen.spans.labels[first:last] if pair_names(target_names) else None,
+            None if mentions is None else _between(*mentions, begin, end),
             chosen.samples[first:last] - first_sample,
             shape,
             vocabulary,
@@ -84,6 +89,7 @@ def _lay_out(
     tokens: tuple[TokenIds, NDArray[np.int64]],
     predictions: tuple[NDArray[np.int64], TokenIds],
     pair_labels: NDArray[np.int64] | None,
+    mentions: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
     sample_ids: NDArray[np.int64],
     shape: PackedShape,
     vocabulary: Vocabulary,
@@ -105,7 +111,19 @@ def _lay_out(
     if pair_labels is not None:
         arrays += [pad(cu_seqlens[:-1], shape.num_examples, 0), pad(pair_labels, shape.num_examples, NO_LABEL)]
         counts += [int(np.count_nonzero(pair_labels != NO_LABEL)), 0]
+    if mentions is not None:
+        num_mentions = shape.mention_rows(len(mentions[0]))
+        arrays += [pad(mentions[0], num_mentions, 0), pad(mentions[1], num_mentions, NO_LABEL)]
+        counts += [len(mentions[0]), 0]
     return [np.array([*(len(array) for array in arrays), *counts]), *arrays]
+
+
+def _between(
+    positions: NDArray[np.int64], labels: NDArray[L], begin: int, end: int
+) -> tuple[NDArray[np.int64], NDArray[L]]:
+    """Return the rows of targets whose ascending positions lie between two tokens, counted from the first of them."""
+    low, high = np.searchsorted(positions, [begin, end])
+    return positions[low:high] - begin, labels[low:high]
 
 
 def _join(
@@ -129,8 +147,7 @@ def _join(
     rows = np.argsort(examples.window, kind="stable")  # (examples,)
     spans = examples.spans[rows]
     sizes = spans.stop - spans.start  # (examples, segments)
-    sizes_with_sep = sizes + (sizes > 0)
-    begins = cu_seqlens[rows, None] + 1 + np.cumsum(sizes_with_sep, axis=1) - sizes_with_sep  # (examples, segments)
+    begins, has_separator = segment_begins(spans, cu_seqlens[rows]), spans.has_separator  # (examples, segments) each
     counts = sizes.ravel()  # (examples * segments,)
     counts_before = np.cumsum(counts) - counts
     target = np.arange(counts.sum()) + np.repeat(begins.ravel() - counts_before, counts)  # (ordinary tokens,)
@@ -140,7 +157,7 @@ def _join(
     for window, (low, high) in zip(examples.windows, pairwise(example_ends[first_rows].tolist()), strict=True):
         input_ids[target[low:high]] = window.tokens[source[low:high]]
     token_type_ids[target] = np.repeat(spans.token_types.ravel(), counts)
-    token_type_ids[(begins + sizes)[sizes > 0]] = spans.token_types[sizes > 0]
+    token_type_ids[(begins + sizes)[has_separator]] = spans.token_types[has_separator]
     return input_ids, token_type_ids
 
 

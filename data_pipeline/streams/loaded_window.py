@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.pairs.chunks import Chunks, Lengths
+from data_pipeline.prepared.mentions_file import Mentions
 from data_pipeline.rng import Keys
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
@@ -23,6 +24,7 @@ class LoadedWindow:
         chunks: The planned examples, shard by shard, (examples,).
         identities: Keys of the chunks that do not depend on the epoch or on when they are read, (examples,).
         order: The order in which the chunks are read, (examples,).
+        mentions: Mentions of entities in the tokens; None if they were not asked for.
     """
 
     tokens: Tokens
@@ -30,6 +32,7 @@ class LoadedWindow:
     chunks: Chunks
     identities: Keys
     order: NDArray[np.int64]
+    mentions: Mentions | None = None
 
     @staticmethod
     def join(
@@ -38,6 +41,7 @@ class LoadedWindow:
         chunks: Sequence[Chunks],
         identities: Sequence[Keys],
         order: NDArray[np.int64],
+        mentions: Sequence[Mentions] | None = None,
     ) -> "LoadedWindow":
         """Return the window of some shards: `tokens` of all, `order` of all chunks, and the rest shard by shard."""
         joined = Lengths(
@@ -47,7 +51,9 @@ class LoadedWindow:
         )
         sentences_before = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in lengths])[:-1]  # (shards,)
         joined_chunks = Chunks.join(chunks, sentences_before)
-        return LoadedWindow(tokens, joined, joined_chunks, np.concatenate(identities), order)
+        tokens_before = np.cumsum([0] + [int(shard.sentence_offsets[-1]) for shard in lengths])[:-1]  # (shards,)
+        joined_mentions = None if mentions is None else Mentions.join(mentions, tokens_before)
+        return LoadedWindow(tokens, joined, joined_chunks, np.concatenate(identities), order, joined_mentions)
 
 
 def _join_offsets(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -51,6 +51,10 @@ class PackedShape:
         """Return the numbers of tokens and predictions that a batch is filled up to."""
         return _round_up(num_tokens, self.token_multiple), _round_up(num_predictions, self.prediction_multiple)
 
+    def mention_rows(self, num_mentions: int) -> int:
+        """Return the number that the mentions of a batch are filled up to."""
+        return _round_up(num_mentions, self.prediction_multiple)
+
 
 @dataclass(frozen=True, slots=True)
 class FewShapes(PackedShape):

@@ -5,7 +5,7 @@ that nothing reads. All batches of a step cross the worker boundary as one int32
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ from data_pipeline.records import NO_LABEL
 
 MLM = "mlm"
 """Name of the targets that masking makes; a `PairFormat` names those of its pairs."""
+ENTITIES = "entities"
+"""Name of the targets that mentions make: the first token of each, and the row of its entity in the folder's table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class PackedBatch:
 
     Attributes:
         tokens: What the encoder takes. Example i is sequence i.
-        targets: What is asked, by name: `MLM`, and the name of the pair labels if the examples are pairs.
+        targets: What is asked, by name: `MLM`, the name of the pair labels if the examples are pairs, and `ENTITIES` if
+            mentions were asked for.
         sample_ids: Position of each example inside its global batch, -1 for filler, (examples,).
         num_tokens: Real tokens.
         num_examples: Real examples.
@@ -84,11 +87,22 @@ class PackedBatch:
 
     buffer: Tensor | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def pair_target(self) -> Targets | None:
+        """The pair labels, one row an example; None if the examples are no pairs."""
+        names = pair_names(self.targets)
+        return self.targets[names[0]] if names else None
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PackedBatch":
         """Copy every tensor to `device` in one transfer; the counts stay on the host."""
         buffer = pack_buffer(self) if self.buffer is None else self.buffer
         moved = buffer.to(device, non_blocking=non_blocking)
         return _views(moved, [tensor.shape[0] for tensor in _tensors(self)], _counts(self), list(self.targets))
+
+
+def pair_names(target_names: Iterable[str]) -> list[str]:
+    """Return the names of pair labels among those of targets: one, or none if the examples are no pairs."""
+    return [name for name in target_names if name not in (MLM, ENTITIES)]
 
 
 def _tensors(batch: PackedBatch) -> list[Tensor]:
@@ -148,19 +162,25 @@ def example_digests(batch: PackedBatch) -> dict[int, bytes]:
     What else is in the micro-batch does not change the digest of an example, so the digests of all ranks together
     identify the global batch.
     """
-    tokens, mlm = batch.tokens, batch.targets[MLM]
+    tokens = batch.tokens
     pair_labels = _pair_labels(batch)
     ends = tokens.cu_seqlens.tolist()
-    predictions = np.stack([mlm.positions.numpy(), mlm.labels.numpy()])[:, : mlm.count]  # (2, predictions)
+    asked = [
+        np.stack([target.positions.numpy(), target.labels.numpy()])[:, : target.count]  # (2, rows)
+        for target in (batch.targets[name] for name in (MLM, ENTITIES) if name in batch.targets)
+    ]
     digests = {}
     for row in range(batch.num_examples):
         begin, end = ends[row], ends[row + 1]
-        is_inside = (predictions[0] >= begin) & (predictions[0] < end)
+        predictions, *mentions = (
+            rows[:, (rows[0] >= begin) & (rows[0] < end)] - np.array([[begin], [0]]) for rows in asked
+        )
         arrays = (
             tokens.input_ids[begin:end].numpy(),
             tokens.token_type_ids[begin:end].numpy(),
-            predictions[:, is_inside] - np.array([[begin], [0]]),
+            predictions,
             pair_labels[row : row + 1],
+            *mentions,
         )
         content = b"".join(np.ascontiguousarray(array, dtype="<i4").tobytes() for array in arrays)
         digests[int(batch.sample_ids[row])] = hashlib.sha256(content).digest()
@@ -169,8 +189,8 @@ def example_digests(batch: PackedBatch) -> dict[int, bytes]:
 
 def _pair_labels(batch: PackedBatch) -> np.ndarray:
     """Return the pair label of every example, (examples,); `NO_LABEL` if the examples are no pairs."""
-    names = [name for name in batch.targets if name != MLM]
-    return batch.targets[names[0]].labels.numpy() if names else np.full(len(batch.sample_ids), NO_LABEL)
+    pairs = batch.pair_target
+    return np.full(len(batch.sample_ids), NO_LABEL) if pairs is None else pairs.labels.numpy()
 
 
 def global_digest(digests: dict[int, bytes]) -> str:

@@ -5,6 +5,8 @@
 This module finds examples, `collate` makes batches of them, and `stream` yields the batches.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
+from data_pipeline.knowledge.entity_table import TITLES, knowledge_of
 from data_pipeline.masking.masking import LONGEST_EXAMPLE, Masking, Vocabulary
 from data_pipeline.pairs.chunks import Lengths, PairFormat, Spans
+from data_pipeline.prepared.mentions_file import MENTIONS
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.epochs import Epochs
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
 from data_pipeline.streams.loaded_window import LoadedWindow
-from data_pipeline.streams.packing import MLM
+from data_pipeline.streams.packing import ENTITIES, MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
 from data_pipeline.tokenizers.pieces import continuation_pieces, piece_bytes
@@ -73,6 +77,7 @@ class PretrainingSamples:
         window_shards: Shards of a lane in memory at a time; more mixes better and takes more memory.
         shuffle: False reads shards and examples in their stored order.
         exclude_shards: Names of shards in the manifest to leave out; this makes another stream.
+        entities: Whether batches have the mentions of entities, which the folder must have then.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class PretrainingSamples:
         window_shards: int = 16,
         shuffle: bool = True,
         exclude_shards: Sequence[str] = (),
+        entities: bool = False,
     ) -> None:
         if not 8 <= seq_len <= LONGEST_EXAMPLE:
             raise ValueError(
@@ -97,6 +103,7 @@ class PretrainingSamples:
         self.folder = open_folder(folder)
         self.manifest = self.folder.manifest.without(exclude_shards)
         self.exclude_shards = sorted(exclude_shards)
+        self.knowledge = knowledge_of(self.folder) if entities else None
         if split not in self.manifest.splits:
             raise ValueError(f"{folder} has no split {split!r}, only {', '.join(self.manifest.splits)}")
         self.split = split
@@ -123,8 +130,9 @@ class PretrainingSamples:
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """Names of the targets of every batch: of the masks, then of the pair labels if the format has them."""
-        return (MLM,) if self.pairs.target is None else (MLM, self.pairs.target)
+        """Names of the targets of every batch: of masks, then of pair labels and entities if there are any."""
+        pairs = () if self.pairs.target is None else (self.pairs.target,)
+        return (MLM, *pairs, *((ENTITIES,) if self.knowledge else ()))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -159,7 +167,15 @@ class PretrainingSamples:
             "shuffle": self.shuffle,
             "pairs": self.pairs.describe(),
             "masking": self.masking.describe(),
+            **({"entities": self._mentions_sha256()} if self.knowledge else {}),
         }
+
+    def _mentions_sha256(self) -> str:
+        """Return one hash of the titles of the entities and of the mentions of every shard."""
+        assert self.knowledge is not None
+        files = (entry.side_files.get(MENTIONS) for entry in self.entries)
+        hashes = [self.knowledge.files[TITLES].sha256, *(file and file.sha256 for file in files)]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """Return the order of an epoch; the last two are kept."""
@@ -265,7 +281,9 @@ class PretrainingSamples:
             rng.fold(self.seed, Purpose.STATIC_MASK, number, variant, np.arange(len(part)))
             for number, part in zip(numbers, chunks, strict=True)
         ]
-        return LoadedWindow.join(np.concatenate([shard.tokens for shard in shards]), lengths, chunks, identities, order)
+        mentions = self.folder.read_mentions([self.entries[number] for number in numbers]) if self.knowledge else None
+        tokens = np.concatenate([shard.tokens for shard in shards])
+        return LoadedWindow.join(tokens, lengths, chunks, identities, order, mentions)
 
     def let_go(self) -> None:
         """Let go the windows in memory, if nothing more is going to be read soon."""

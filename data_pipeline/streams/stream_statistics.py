@@ -35,7 +35,7 @@ class StreamStatistics:
             lengths = np.diff(tokens.cu_seqlens.numpy())[: batch.num_examples]
             positions, labels = mlm.positions[: mlm.count].long(), mlm.labels[: mlm.count]
             seen = tokens.input_ids[positions]
-            pairs = [target for name, target in batch.targets.items() if name != MLM]
+            pairs = [] if batch.pair_target is None else [batch.pair_target]
             counts = {
                 "examples": batch.num_examples,
                 "tokens": batch.num_tokens,

@@ -80,8 +80,7 @@ class TaskPacker:
         for name, target in self.examples.targets.items():
             size = self._room(name, shape, num_rows)
             positions, labels = self._targets(target, self._rows[name], sequences, cu_seqlens)
-            labels_of_row = _labels_of_row(target)
-            arrays += [pad(positions, size, 0), pad(labels.ravel(), size * labels_of_row, NO_LABEL)]
+            arrays += [pad(positions, size, 0), pad(labels.ravel(), size * target.labels_of_row, NO_LABEL)]
             header += [int(np.count_nonzero(labels[:, 0] != NO_LABEL)), 0]
         return [np.array([*(len(array) for array in arrays), *header]), *arrays]
 
@@ -101,11 +100,7 @@ class TaskPacker:
         """Return positions in the batch, (rows,), and labels, (rows, labels of a row), of chosen sequences."""
         chosen, _ = taken_slices(target.cu_rows, sequences)
         positions = target.positions[chosen] + np.repeat(cu_seqlens[:-1], num_rows[sequences])
-        return positions, target.labels.reshape(-1, _labels_of_row(target))[chosen]
-
-
-def _labels_of_row(target: EncodedTargets) -> int:
-    return len(target.labels) // len(target.positions) if len(target.positions) else 1
+        return positions, target.labels.reshape(-1, target.labels_of_row)[chosen]
 
 
 def rows_of_examples(examples: EncodedExamples, target: str) -> NDArray[np.int64]:

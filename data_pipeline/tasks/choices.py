@@ -4,12 +4,11 @@ All questions of a file have the same number of choices, as a softmax over them 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from data_pipeline.tasks.tables import Row, read_table, tab_fields
+from data_pipeline.tasks.tables import Row, named_by, read_table, tab_fields
 from data_pipeline.tasks.task_records import ChoiceQuestion
-from data_pipeline.untrusted.typed_fields import shown
 
 CODAH_COLUMNS = ("category", "prompt", "choice0", "choice1", "choice2", "choice3", "label")
 
@@ -29,7 +28,11 @@ def read_codah(path: Path) -> list[ChoiceQuestion]:
 
 
 def read_choices(
-    path: Path, text: str = "text", choices: str = "choices", label: str | None = "label"
+    path: Path,
+    text: str = "text",
+    choices: str = "choices",
+    label: str | None = "label",
+    settings: Mapping[str, str] | None = None,
 ) -> list[ChoiceQuestion]:
     """Return the questions of JSON lines or parquet.
 
@@ -38,10 +41,13 @@ def read_choices(
         text: Column of the text that the choices share.
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0; None reads no labels.
+        settings: Settings that name the columns, by column; None: those of a task.
     """
+    if settings is None:
+        settings = named_by("task.", label=label, choices=choices, text=text)
     questions = (
         ChoiceQuestion(str(number), row.text(text), _choices(row, choices), _label(row, label), row.where)
-        for number, row in enumerate(read_table(path))
+        for number, row in enumerate(read_table(path, settings))
     )
     return _same_width(map(_checked, questions), path)
 
@@ -70,7 +76,7 @@ def _codah_question(where: str, fields: list[str], number: int) -> ChoiceQuestio
 def _choices(row: Row, column: str) -> tuple[str, ...]:
     choices = row.value(column)
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError(f"{row.where} has {column}={shown(choices)}, which must be a list of texts")
+        raise row.wrong(column, "a list of texts")
     return tuple(choices)
 
 

@@ -27,6 +27,11 @@ class EncodedTargets:
     labels: NDArray[np.int32]
     cu_rows: NDArray[np.int64]
 
+    @property
+    def labels_of_row(self) -> int:
+        """Labels of each row; 1 if there is no row."""
+        return len(self.labels) // len(self.positions) if len(self.positions) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedExamples:
@@ -57,7 +62,7 @@ class EncodedExamples:
         targets = {}
         for name, target in self.targets.items():
             rows, cu_rows = taken_slices(target.cu_rows, sequences.ravel())
-            labels = target.labels.reshape(len(target.positions), -1)[rows].ravel()
+            labels = target.labels.reshape(-1, target.labels_of_row)[rows].ravel()
             targets[name] = EncodedTargets(target.positions[rows], labels, cu_rows)
         ids, types = self.input_ids[tokens], self.token_type_ids[tokens]
         return EncodedExamples(ids, types, cu_seqlens, targets, self.sequences_per_example)

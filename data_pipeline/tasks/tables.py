@@ -8,7 +8,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,24 @@ class Row:
     Attributes:
         values: Values by column.
         where: File and line.
+        settings: Settings that name columns, by column; `named_by` makes them. Errors name them.
     """
 
     values: Mapping[str, Any]
     where: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, column: str) -> Any:
         """Return the value of a column, of any type; ValueError if the row has no such column."""
         if column not in self.values:
-            raise ValueError(f"{self.where} has no column {shown(column)}; it has {listed(map(str, self.values))}")
+            raise ValueError(f"{self._named(column)} has no column {shown(column)}; it has {self._columns()}")
         return self.values[column]
 
     def text(self, column: str) -> str:
         """Return a text."""
         value = self.value(column)
         if not isinstance(value, str):
-            raise self._wrong(column, "text")
+            raise self.wrong(column, "text")
         return value
 
     def whole_number(self, column: str) -> int:
@@ -52,7 +54,7 @@ class Row:
         if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
             return int(value)
         if type(value) is not int:
-            raise self._wrong(column, "a whole number")
+            raise self.wrong(column, "a whole number")
         return value
 
     def number(self, column: str) -> float:
@@ -63,14 +65,14 @@ class Row:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            raise self._wrong(column, "a finite number")
+            raise self.wrong(column, "a finite number")
         return number
 
     def class_name(self, column: str) -> str:
         """Return the name of a class: text as it is, a number as it is written."""
         name = _class_name(self.value(column))
         if not name:
-            raise self._wrong(column, "the name of a class")
+            raise self.wrong(column, "the name of a class")
         return name
 
     def class_names(self, column: str) -> tuple[str, ...]:
@@ -78,18 +80,44 @@ class Row:
         value = self.value(column)
         entries = value.split(",") if isinstance(value, str) else value
         if not isinstance(entries, list):
-            raise self._wrong(column, "a list of names, or names with commas between them")
+            raise self.wrong(column, "a list of names, or names with commas between them")
         names = tuple(map(_class_name, entries)) if entries not in ([], [""]) else ()
         if not all(names):
-            raise self._wrong(column, "a list of names, or names with commas between them")
+            raise self.wrong(column, "a list of names, or names with commas between them")
         return names
 
-    def _wrong(self, column: str, description: str) -> ValueError:
-        return ValueError(f"{self.where} has {column}={shown(self.values[column])}, which must be {description}")
+    def wrong(self, column: str, description: str) -> ValueError:
+        """Return the error for a value that is not what a column must hold."""
+        said = f"{self._named(column)} has {column}={shown(self.values[column])}, which must be {description}"
+        return ValueError(said + (f"; the columns are {self._columns()}" if column in self.settings else ""))
+
+    def _named(self, column: str) -> str:
+        """Return where the row is, after the setting that names a column."""
+        return f"{self.settings[column]}={column}, but {self.where}" if column in self.settings else self.where
+
+    def _columns(self) -> str:
+        return listed(map(str, self.values))
 
 
-def read_table(path: Path) -> Iterator[Row]:
+def named_by(group: str = "", **columns: str | None) -> dict[str, str]:
+    """Return the settings that name the columns of a table, by column.
+
+    >>> named_by("task.", text="review", text_pair=None, label="stars")
+    {'review': 'task.text', 'stars': 'task.label'}
+
+    Args:
+        group: What stands before the names of the settings.
+        columns: Columns by the name of their setting; None for a setting that names none.
+    """
+    return {column: f"{group}{name}" for name, column in columns.items() if column is not None}
+
+
+def read_table(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[Row]:
     """Yield the rows of a file whose ending says its format.
+
+    Args:
+        path: The file.
+        settings: Settings that name columns, by column.
 
     Raises:
         ValueError: naming the file and the line at fault; also if there is no row, or the ending is not known.
@@ -99,7 +127,7 @@ def read_table(path: Path) -> Iterator[Row]:
     is_empty = True
     for row in _FORMATS[path.suffix](path):
         is_empty = False
-        yield row
+        yield replace(row, settings=settings or {})
     if is_empty:
         raise ValueError(f"{path} holds no rows")
 
@@ -111,6 +139,7 @@ def read_texts(
     label: str | None = None,
     identifier: str | None = None,
     read_label: Callable[[Row, str], Label] = Row.class_name,
+    group: str = "task.",
 ) -> list[LabeledText]:
     """Return the texts of a table.
 
@@ -121,7 +150,9 @@ def read_texts(
         label: Column of the label; None reads no labels.
         identifier: Column that identifies examples; None counts them from 0.
         read_label: How a label is read: `Row.class_name`, `Row.number` or `Row.class_names`.
+        group: What stands before the names of the columns in the settings, for errors.
     """
+    settings = named_by(group, identifier=identifier, label=label, text_pair=text_pair, text=text)
     return [
         LabeledText(
             identifier=str(number) if identifier is None else row.class_name(identifier),
@@ -130,7 +161,7 @@ def read_texts(
             label=None if label is None else read_label(row, label),
             where=row.where,
         )
-        for number, row in enumerate(read_table(path))
+        for number, row in enumerate(read_table(path, settings))
     ]
 
 

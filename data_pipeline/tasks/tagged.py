@@ -1,11 +1,11 @@
 """Sentences with a tag for each word: columns as CoNLL's tasks have them, CoNLL-U, and tables with lists of words."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from data_pipeline.tasks.tables import Row, read_table
+from data_pipeline.tasks.tables import Row, named_by, read_table
 from data_pipeline.tasks.task_records import TaggedSentence
 from data_pipeline.untrusted.numbered_lines import numbered_lines
 from data_pipeline.untrusted.typed_fields import listed, shown
@@ -18,7 +18,7 @@ _OTHER_ID = re.compile(r"\d+[-.]\d+")
 Lines = list[tuple[int, str]]
 
 
-def read_conll(path: Path, word_column: int = 0, tag_column: int = -1) -> list[TaggedSentence]:
+def read_conll(path: Path, word_column: int = 0, tag_column: int = -1, group: str = "task.") -> list[TaggedSentence]:
     """Return the sentences of a file with a word and its tags in columns, such as CoNLL-2003, CoNLL-2000 and WNUT-17.
 
     A line is cut at tabs if it has any, at spaces otherwise. A line of white space, such as a lone tab, ends a
@@ -28,17 +28,19 @@ def read_conll(path: Path, word_column: int = 0, tag_column: int = -1) -> list[T
         path: The file.
         word_column: Column of the words, from 0; a negative one counts from the last.
         tag_column: Column of the tags.
+        group: What stands before the names of the columns in the settings, for errors.
 
     Raises:
         ValueError: naming the line: it has another number of columns than the first line, or a field is empty.
     """
+    columns = {f"{group}word_column": word_column, f"{group}tag_column": tag_column}
     sentences: list[TaggedSentence] = []
     width = 0
     for lines in _sentence_lines(path):
         words, tags = [], []
         for number, line in lines:
             fields = _columns(line)
-            width = width or _checked_width(fields, (word_column, tag_column), f"{path}, line {number}")
+            width = width or _checked_width(fields, columns, f"{path}, line {number}")
             if len(fields) != width:
                 raise ValueError(f"{path}, line {number} has columns: {len(fields)}; the first line has {width}")
             if not all(fields):
@@ -50,7 +52,7 @@ def read_conll(path: Path, word_column: int = 0, tag_column: int = -1) -> list[T
     return _some(sentences, path)
 
 
-def read_conllu(path: Path, tag_column: str = "upos") -> list[TaggedSentence]:
+def read_conllu(path: Path, tag_column: str = "upos", group: str = "task.") -> list[TaggedSentence]:
     """Return the sentences of a CoNLL-U file, identified by their sent_id if they have one.
 
     Ranges of words (ids such as 3-4) and empty nodes (3.1) are no words and are left out, as the format says.
@@ -58,12 +60,13 @@ def read_conllu(path: Path, tag_column: str = "upos") -> list[TaggedSentence]:
     Args:
         path: The file.
         tag_column: Column of the tags, such as upos or xpos.
+        group: What stands before tag_column in the settings, for errors.
 
     Raises:
         ValueError: naming the line: it has not ten columns, or its id is none.
     """
     if tag_column not in CONLLU_COLUMNS:
-        raise ValueError(f"task.tag_column must be one of {', '.join(CONLLU_COLUMNS)}; got {tag_column}")
+        raise ValueError(f"{group}tag_column must be one of {', '.join(CONLLU_COLUMNS)}; got {tag_column}")
     sentences: list[TaggedSentence] = []
     for lines in _sentence_lines(path):
         identifiers = [match[1].strip() for _, line in lines if (match := _SENTENCE_ID.match(line))]
@@ -77,16 +80,19 @@ def read_conllu(path: Path, tag_column: str = "upos") -> list[TaggedSentence]:
     return _some(sentences, path)
 
 
-def read_tagged_table(path: Path, words: str = "words", tags: str | None = "tags") -> list[TaggedSentence]:
+def read_tagged_table(
+    path: Path, words: str = "words", tags: str | None = "tags", group: str = "task."
+) -> list[TaggedSentence]:
     """Return the sentences of JSON lines or parquet; rows without words are left out.
 
     Args:
         path: The file.
         words: Column of the words, a list of texts.
         tags: Column of the tags, a list of as many texts; None reads no tags.
+        group: What stands before the names of the columns in the settings, for errors.
     """
     sentences = []
-    for number, row in enumerate(read_table(path)):
+    for number, row in enumerate(read_table(path, named_by(group, tags=tags, words=words))):
         row_words = _texts(row, words)
         row_tags = None if tags is None else _texts(row, tags)
         if row_tags is not None and len(row_tags) != len(row_words):
@@ -113,11 +119,11 @@ def _columns(line: str) -> list[str]:
     return [field for field in line.split(" ") if field]
 
 
-def _checked_width(fields: list[str], columns: tuple[int, int], where: str) -> int:
+def _checked_width(fields: list[str], columns: Mapping[str, int], where: str) -> int:
     width = len(fields)
-    for name, column in zip(("word_column", "tag_column"), columns, strict=True):
+    for name, column in columns.items():
         if not -width <= column < width:
-            raise ValueError(f"task.{name}={column}, but {where} has {width} columns")
+            raise ValueError(f"{name}={column}, but {where} has {width} columns")
     if width < 2:
         raise ValueError(f"{where} has one column, {shown(fields[0])}; a word and its tag are two")
     return width
@@ -136,7 +142,7 @@ def _is_word(fields: list[str], where: str) -> bool:
 def _texts(row: Row, column: str) -> tuple[str, ...]:
     entries = row.value(column)
     if not isinstance(entries, list):
-        raise ValueError(f"{row.where} has {column}={shown(entries)}, which must be a list of texts")
+        raise row.wrong(column, "a list of texts")
     if wrong := [entry for entry in entries if not isinstance(entry, str)]:
         raise ValueError(f"{row.where} has {column} with {listed(map(shown, wrong))}; every entry must be text")
     return tuple(entries)

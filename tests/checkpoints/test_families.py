@@ -26,7 +26,14 @@ from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
-from tests.support.parity import CONFIG, packed_examples, padded, random_weights
+from tests.support.parity import (
+    CONFIG,
+    assert_rounds_as_well,
+    bf16_errors,
+    packed_examples,
+    padded,
+    random_weights,
+)
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -111,27 +118,48 @@ def inputs(config: EncoderConfig, batch: PackedBatch) -> dict[str, Tensor]:
     return given
 
 
-@each_relative
-def test_losses_and_gradients_are_those_of_the_class(relative: Relative, tmp_path: Path) -> None:
+def both(relative: Relative, folder: Path) -> tuple[PreTrainedModel, Objective]:
+    """The class with random weights, and ours with the same."""
     model = relative.theirs()
-    model.save_pretrained(tmp_path)
-    pretrained = load_pretrained(tmp_path)
+    model.save_pretrained(folder)
+    pretrained = load_pretrained(folder)
     assert pretrained.config == relative.config
     ours = relative.objective(pretrained.config)
     ours.load_state_dict(pretrained.state, strict=True)
+    return model, ours
+
+
+def batch_of_pairs() -> PackedBatch:
+    """Examples whose pair labels any objective reads."""
     batch = packed_examples()
     batch.targets["sop"] = batch.targets["nsp"]
-    rows, wanted = padded(batch), {}
-    if relative.objective is MaskedLMWithSOP:
-        wanted["sentence_order_label"] = rows.next_sentence_label
+    return batch
+
+
+def states_and_loss(relative: Relative, model: PreTrainedModel, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Hidden states of the real tokens, (tokens, hidden), and the loss of a class."""
+    rows, pairs = padded(batch), {MaskedLMWithSOP: "sentence_order_label", MaskedLMWithNSP: "next_sentence_label"}
+    wanted = {pairs[each]: rows.next_sentence_label for each in pairs if relative.objective is each}
     found = model(**inputs(relative.config, batch), labels=rows.labels, output_hidden_states=True, **wanted)
+    return found.hidden_states[-1][rows.attention_mask.bool()], found.loss
+
+
+def our_states_and_loss(ours: Objective, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    """The same of ours."""
     sums, counts = ours(batch), ours.counts(batch)
     loss = sum(sums[name] / counts[name] for name, each in ours.quantities.items() if each.loss_weight)
-    torch.testing.assert_close(loss, found.loss, atol=1e-5, rtol=0)
-    hidden = ours.main_encoder()(batch.tokens)[: batch.num_tokens]
-    torch.testing.assert_close(hidden, found.hidden_states[-1][rows.attention_mask.bool()], atol=1e-5, rtol=0)
+    return ours.main_encoder()(batch.tokens)[: batch.num_tokens], torch.as_tensor(loss)
 
-    found.loss.backward()
+
+@each_relative
+def test_losses_and_gradients_are_those_of_the_class(relative: Relative, tmp_path: Path) -> None:
+    (model, ours), batch = both(relative, tmp_path), batch_of_pairs()
+    expected_hidden, expected_loss = states_and_loss(relative, model, batch)
+    hidden, loss = our_states_and_loss(ours, batch)
+    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=0)
+    torch.testing.assert_close(hidden, expected_hidden, atol=1e-5, rtol=0)
+
+    expected_loss.backward()
     loss.backward()
     given = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
     expected = from_huggingface(given, relative.config, HEADS, family=relative.family())
@@ -139,6 +167,17 @@ def test_losses_and_gradients_are_those_of_the_class(relative: Relative, tmp_pat
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
         torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(
+    "relative",
+    [Relative("BertForPreTraining", CONFIG, MaskedLMWithNSP), *RELATIVES],
+    ids=lambda relative: relative.kind,
+)
+def test_bf16_rounds_as_well_as_the_class(relative: Relative, tmp_path: Path) -> None:
+    (model, ours), batch = both(relative, tmp_path), batch_of_pairs()
+    found = bf16_errors(ours, lambda: our_states_and_loss(ours, batch))
+    assert_rounds_as_well(found, bf16_errors(model, lambda: states_and_loss(relative, model, batch)))
 
 
 @each_relative

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_method
+from hydra.errors import HydraException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.finetuning.split_scores import score_examples
-from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.looped_attention import looped_attention
@@ -31,10 +31,10 @@ def make_task(name: str, path: Path, **settings: Any) -> Task:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("finetune", [f"task={name}"])
     cfg.task.path = str(path)
-    values: Any = OmegaConf.to_container(known_settings(OmegaConf.merge(cfg.task, settings)), resolve=True)
-    values["files"].pop("_target_")
-    files = SplitFiles(**values.pop("files"))
-    return get_method(values.pop("_target_"))(files=files, **values)
+    try:
+        return instantiate(known_settings(OmegaConf.merge(cfg.task, settings)), _convert_="all")
+    except HydraException as error:
+        raise error.__cause__ or error from None
 
 
 @dataclass

@@ -130,9 +130,9 @@ WRONG_FILES = [
     ("x.conll", "Bern\tB-ORG\n", {}, r"x.conll, line 1 has the tag 'B-ORG', which is none of O, B-LOC, B-PER, I-PER"),
     ("x.conll", "", {}, r"x.conll holds no sentences"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": "upos"}, r"labeled.tag_column must be the number of a column of"),
-    ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"task.tag_column=2, but .*x.conll, line 1 has 2 columns"),
+    ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"^labeled.tag_column=2, but .*x.conll, line 1 has 2 columns"),
     ("x.doc", "Bern B-LOC\n", {}, r"labeled.path=.*x.doc must end in one of .conll, .txt, .iob, .bio, .conllu, .tsv"),
-    ("x.jsonl", '{"words": ["Bern"]}\n', {}, r"x.jsonl, line 1 has no column 'tags'; it has words"),
+    ("x.jsonl", '{"words": ["Bern"]}\n', {}, r"^labeled.tags=tags, but .*line 1 has no column 'tags'; it has words"),
     ("x.jsonl", '{"words": ["Bern"], "tags": []}\n', {}, r"x.jsonl, line 1 has 1 words, but 0 tags"),
 ]
 
@@ -197,7 +197,7 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
         assert "\n" not in str(caught.value)
     for checkpoint, name, message in [
         (answering, "y.json", r"qas\[1\] has no answer to compare with"),
-        (choosing, "y.jsonl", r"y.jsonl, line 1 has no column 'label'; it has text, choices"),
+        (choosing, "y.jsonl", r"^labeled.label=label, but .*line 1 has no column 'label'; it has text, choices"),
     ]:
         with pytest.raises(ValueError, match=message):
             evaluated(checkpoint, tmp_path / name)

@@ -40,6 +40,22 @@ def test_greedy_tokens_are_those_of_transformers(kind: str, tmp_path: Path, toke
         whole = theirs.generate(torch.tensor([prompt]), **settings)  # type: ignore[operator]
         expected = whole[0, len(prompt) :].tolist()
         assert [*found.tokens, *([sep] if found.is_ended else [])] == expected
+        start, end = (go_on._tokenizer.decode(ids) for ids in (prompt, [*prompt, *found.tokens]))
+        assert start + found.text == end
+
+
+def test_every_token_of_the_vocabulary_and_no_padding_may_follow_up_to_the_last_position(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_causal(tmp_path, tokenizer)
+    go_on = Continuer(load_model(tmp_path, "cpu"))
+    offered = []
+    monkeypatch.setattr(Sampling, "choose", lambda _, scores, generator: offered.append(len(scores)) or 7)
+    room = 64 - len(go_on.prompt("the king"))
+    assert go_on("the king", room, GREEDY, 0, "text").tokens == [7] * room
+    assert set(offered) == {tokenizer.get_vocab_size()}
+    with pytest.raises(ValueError, match=f"leaves no room for max_new_tokens={room + 1}:"):
+        go_on.check("the king", room + 1, "text")
 
 
 def test_a_text_ends_at_the_end_of_text_token(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -67,6 +83,13 @@ def test_kept_tokens_are_those_of_the_warpers(
         if value is not None:
             expected = warper(value)(torch.zeros(1, 1, dtype=torch.long), expected)  # type: ignore[arg-type]
     torch.testing.assert_close(Sampling(temperature, top_k, top_p).kept(scores[0]), expected[0], rtol=0, atol=0)
+
+
+def test_the_likeliest_token_stays_in_the_smallest_nucleus() -> None:
+    """Probabilities add up to a little less than 1 in fp32."""
+    scores = 3 * torch.randn(500, generator=torch.Generator().manual_seed(1))
+    assert scores.sort().values.softmax(-1).cumsum(-1)[-1] < 1
+    assert Sampling(top_p=1e-9).kept(scores).isfinite().nonzero().flatten().tolist() == [int(scores.argmax())]
 
 
 def test_tokens_are_drawn_by_their_probabilities_among_those_kept() -> None:

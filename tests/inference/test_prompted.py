@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from bert_lightning.evaluate import evaluate
+from bert_lightning.finetuning.task import Split
 from bert_lightning.inference import prompted
 from bert_lightning.inference.answer_likelihoods import AnswerScorer
 from bert_lightning.inference.loading import load_model
@@ -87,6 +89,30 @@ def test_prompts_are_these_bytes(
     assert again[0][0] == f"{first}\n\n{question}"  # fewer shots are the first of more
 
 
+def test_shots_are_drawn_for_each_question() -> None:
+    train = [Asked(str(number), ("a",), 0) for number in range(4)]
+    drawn = {tuple(each.question for each in prompted._shown(train, 2, 0, row)) for row in range(100)}
+    assert len(drawn) == 12  # every ordered pair
+
+
+def test_some_examples_are_drawn_by_the_seed_and_stay_in_their_order() -> None:
+    """The fake encoded examples are the rows that are taken of them."""
+    encoded: Any = SimpleNamespace(take=lambda rows: rows.tolist())
+    split = Split("validation", encoded, range(100, 150))
+    usual: dict[str, Any] = {"shots": [0], "split": "validation", "template": None, "answers": None}
+
+    def some(examples: int | None, seed: int = 0) -> Split:
+        return prompted._some(split, prompted.Prompting(**usual, examples=examples, normalize="tokens", seed=seed))
+
+    ten = some(10)
+    assert ten.records == sorted(ten.records)
+    assert len(set(ten.records)) == 10
+    assert ten.encoded == [record - 100 for record in ten.records]
+    assert some(10).records == ten.records
+    assert len({tuple(some(10, seed).records) for seed in range(20)}) == 20
+    assert some(50) is some(None) is split
+
+
 def test_a_template_and_answers_of_the_user_are_taken(
     tmp_path: Path, glue: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,19 +172,35 @@ def test_normalizations_compare_what_they_say(tmp_path: Path, model: PreTrainedM
         assert num_cut == 0
 
 
+def test_an_answer_stands_behind_a_space(
+    tmp_path: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokens of a byte-level BPE depend on it."""
+    loaded = load_model(tmp_path / "gpt", "cpu")
+    examiner, encoded = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", ""), []
+    ids = prompted._Examiner._ids
+    monkeypatch.setattr(prompted._Examiner, "_ids", lambda self, text: encoded.append(text) or ids(self, text))
+    examiner.scores(["the king"], [Asked("the king", ("walks", "slowly"), 0)])
+    assert encoded == ["the king", " walks", " slowly"]
+
+
 def test_a_long_prompt_loses_its_beginning(tmp_path: Path, model: PreTrainedModel) -> None:
     loaded = load_model(tmp_path / "gpt", "cpu")
     examiner = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", "")
     asked = Asked("the king", ("walks", "slowly"), 0)
     long, longer = ("the queen . " * times + asked.question for times in (40, 60))
-    scores, num_cut = examiner.scores([long, longer, asked.question], [asked] * 3)
-    assert num_cut == 2
+    other_end = long.removesuffix("king") + "queen"
+    scores, num_cut = examiner.scores([long, longer, asked.question, other_end], [asked] * 4)
+    assert num_cut == 3
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    assert not np.allclose(scores[0], scores[3], rtol=1e-3)
     with pytest.raises(ValueError, match=r"an answer to 'the king' has \d+ tokens; it must have from 1 to 62"):
         examiner.scores(["the king"], [Asked("the king", ("walks", "the queen . " * 40), 0)])
 
 
 def test_every_task_with_answers_has_a_wording_that_fits() -> None:
+    assert WORDINGS["sst2"].cue == "Sentiment:"
+    assert WORDINGS["codah"].cue == ""
     for name, wording in WORDINGS.items():
         assert (Path(CONF_DIR) / "task" / f"{name}.yaml").exists(), name
         texts = {"text": "<1>", "text_pair": "<2>"}

@@ -227,6 +227,35 @@ def test_the_last_and_the_best_checkpoint_are_chosen_for_upload(tmp_path: Path) 
     assert chosen(folder, "both") == {folder.checkpoint(10): ["last"], folder.checkpoint(5): ["best"]}
 
 
+def test_checkpoints_are_uploaded_whole_when_the_run_ends(tmp_path: Path, server: WandbServer) -> None:
+    """The best one is a file, the last one a folder of shards; the server gets their bytes before the commit."""
+    folder = RunFolder(tmp_path)
+    metrics = WandbMetrics("a", "tests", tmp_path, checkpoints="both")
+    metrics.log_metrics({"val/loss": 1.0}, 10)
+    folder.checkpoints.mkdir()
+    folder.checkpoint(5).write_bytes(b"weights of 5" * 1000)
+    folder.checkpoint(10).mkdir()
+    for name in ("meta.pt", "__0_0.distcp"):
+        (folder.checkpoint(10) / name).write_bytes(f"{name} of 10".encode())
+    folder.best.write_text(json.dumps({"checkpoint": folder.checkpoint(5).name}))
+    metrics.finalize("success")
+
+    aliases, sent = {}, {}
+    for identifier, artifact in server.artifacts.items():
+        step = json.loads(artifact.values["metadata"])["step"]
+        assert artifact.is_committed
+        assert artifact.values["artifactCollectionName"] == f"checkpoint-{folder.wandb_run()}"
+        aliases[step] = {each["alias"] for each in artifact.values["aliases"]} - {"latest"}
+        sent |= {path.split("/", 1)[1]: content for path, content in server.uploads.items() if identifier in path}
+    assert aliases == {5: {"best", "step-0000005"}, 10: {"last", "step-0000010"}}
+    assert sent.pop("manifest")
+    assert sent == {
+        "step-0000005.ckpt": b"weights of 5" * 1000,
+        "step-0000010.ckpt/meta.pt": b"meta.pt of 10",
+        "step-0000010.ckpt/__0_0.distcp": b"__0_0.distcp of 10",
+    }
+
+
 def test_settings_that_w_and_b_would_misread_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"logger\.wandb\.checkpoints must be one of null, last, best, both; got all"):
         WandbMetrics("a", "tests", tmp_path, checkpoints="all")

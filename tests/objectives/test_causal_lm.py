@@ -11,9 +11,17 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import architecture, from_huggingface, to_config_json, write_folder
 from bert_lightning.checkpoints.huggingface.families import FAMILIES
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.objectives.causal_lm import CausalLM
+from bert_lightning.objectives.causal_lm import CausalLM, unmasked
 from data_pipeline.streams.packing import PackedBatch
-from tests.support.parity import CONFIG, one_by_one, packed_examples, padded, random_weights
+from tests.support.parity import (
+    CONFIG,
+    assert_rounds_as_well,
+    bf16_errors,
+    one_by_one,
+    packed_examples,
+    padded,
+    random_weights,
+)
 
 SIZES = {"vocab_size": 101, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 40}
 DROPOUTS = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
@@ -63,6 +71,26 @@ def test_losses_and_gradients_are_those_of_the_class(name: str, tmp_path: Path) 
         torch.testing.assert_close(
             parameter.grad, expected[parameter_name], atol=1e-5, rtol=0, msg=lambda m, n=parameter_name: f"{n}: {m}"
         )
+
+
+@each_model
+def test_bf16_rounds_as_well_as_the_class(name: str, tmp_path: Path) -> None:
+    model, batch = theirs(name), packed_examples()
+    model.save_pretrained(tmp_path)
+    ours = CausalLM(MODELS[name][0])
+    ours.load_state_dict(load_pretrained(tmp_path).state)
+    rows, ids = padded(batch), original(batch)
+    real = rows.attention_mask.bool()
+
+    def given() -> tuple[torch.Tensor, torch.Tensor]:
+        found = model(ids, attention_mask=real, labels=ids.masked_fill(~real, -100), output_hidden_states=True)
+        return found.hidden_states[-1][real], found.loss
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        loss = ours(batch)["causal_loss"] / ours.counts(batch)["causal_loss"]
+        return ours.encoder(replace(batch.tokens, input_ids=unmasked(batch)))[: batch.num_tokens], loss
+
+    assert_rounds_as_well(bf16_errors(ours, found), bf16_errors(model, given))
 
 
 @each_model

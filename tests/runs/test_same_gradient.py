@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from bert_lightning.inspect_stream import inspect
 from bert_lightning.metrics.metrics_log import read_columns
+from tests.runs.linked import write_linked
 from tests.support.many_runs import run_together
 from tests.support.runs import assert_close, compose_here, run_here
 from tests.support.settings import NO_DROPOUT, Settings
@@ -23,6 +25,7 @@ OBJECTIVES: dict[str, Settings] = {
         "objective.relation_heads": 4,
     },
     "late_masks": {"objective": "late_masks", "pairs": "full_sentences", "masking": "late"},
+    "entity_denoising": {"objective": "entity_denoising"},
     "lamb": {"optimizer": "lamb"},
     "stable_adamw": {"optimizer": "stable_adamw"},
     "muon": {"optimizer": "muon", "optimizer.adamw_lr": 3e-3},
@@ -80,7 +83,9 @@ def test_ranks_strategies_and_accumulation_do_not_change_the_run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path: Path, objective: str) -> None:
+def test_a_run_goes_on_under_other_strategies_and_sizes(
+    base: Settings, tokenizer: Tokenizer, tmp_path: Path, objective: str
+) -> None:
     """1 -> 2 (DDP) -> 2 (FSDP2) -> 2 (DDP) -> 4 (FSDP2) -> 4 (DDP) -> 1, two steps each."""
     settings = (
         base
@@ -96,6 +101,8 @@ def test_a_run_goes_on_under_other_strategies_and_sizes(base: Settings, tmp_path
     if objective.endswith("distillation"):
         run_here(base | {"run_name": "teacher", "trainer.max_steps": 2})
         settings |= {"objective.teacher": tmp_path / "runs" / "teacher"}
+    if objective == "entity_denoising":
+        settings |= {"data.path": write_linked(tmp_path / "linked", tokenizer)}
     run_here(settings | {"run_name": "whole", "trainer.max_steps": 14})
     chain = settings | {"run_name": "chain", "resume": "auto"}
 

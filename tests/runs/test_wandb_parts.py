@@ -38,6 +38,7 @@ def test_a_killed_run_is_whole_in_w_and_b(base: Settings, tmp_path: Path, monkey
     settings = base | {"trainer.max_steps": NUM_STEPS, "trainer.val_check_interval": 20, "schedule": "constant"}
     settings |= {"trainer.log_every_n_steps": 2, "callbacks": "audit", "callbacks.checkpoint.every_n_steps": 20}
     settings |= {"logger": "wandb", "run_name": "a", "resume": "auto", "logger.wandb.tags": "[first,second]"}
+    settings |= {"logger.wandb.checkpoints": "last"}
     folder = RunFolder(tmp_path / "runs" / "a")
     for moment in (30, 66):
         with subprocess.Popen(command(settings), cwd=tmp_path, env=checkout_environment()) as process:
@@ -73,3 +74,9 @@ def test_a_killed_run_is_whole_in_w_and_b(base: Settings, tmp_path: Path, monkey
         assert summary["guesses"]["_type"] == "table-file"
         assert json.loads(uploaded.config)["optimizer"]["value"]["lr"] == 3e-3
         assert uploaded.values["tags"] == ["first", "second"]
+        assert all(artifact.is_committed for artifact in server.artifacts.values())
+        kinds = {identifier: each.values["artifactTypeName"] for identifier, each in server.artifacts.items()}
+        assert set(kinds.values()) == {"model", "run_table"}
+        (identifier,) = [identifier for identifier, kind in kinds.items() if kind == "model"]
+        (last,) = folder.saved()[-1:]
+        assert server.uploads[f"{identifier}/{last.name}"] == last.read_bytes()

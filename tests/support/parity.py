@@ -1,6 +1,7 @@
 """A tiny transformers BERT and ours with the same weights, on the same ragged examples: padded there, packed here."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,33 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     return found
+
+
+def bf16_errors(model: nn.Module, run: Callable[[], tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Return the errors of hidden states and of all gradients in bf16, as shares of their norms in fp32.
+
+    Args:
+        model: The model.
+        run: Returns its hidden states and its loss.
+    """
+    found = []
+    for is_bf16 in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
+            hidden, loss = run()
+        loss.backward()
+        found.append((hidden.detach().float(), torch.cat([grad.flatten() for grad in gradients(model).values()])))
+    exact, rounded = found
+    hidden_error, gradient_error = (
+        float((other - one).norm() / one.norm()) for one, other in zip(exact, rounded, strict=True)
+    )
+    return hidden_error, gradient_error
+
+
+def assert_rounds_as_well(found: tuple[float, float], reference: tuple[float, float]) -> None:
+    """Errors in bf16 are there, and at most 3 times those of the reference."""
+    for error, other in zip(found, reference, strict=True):
+        assert 0 < error <= 3 * other
 
 
 def random_weights(model: nn.Module) -> nn.Module:

@@ -36,8 +36,24 @@ class StoredRun:
         return [json.loads(line) for line in self.history]
 
 
+@dataclass
+class StoredArtifact:
+    """A version of an artifact.
+
+    Attributes:
+        values: Its type, collection, metadata and aliases, as they were sent.
+        is_committed: Whether the client has said that all files are there.
+    """
+
+    values: dict[str, Any]
+    is_committed: bool = False
+
+
 class WandbServer(ThreadingHTTPServer):
-    """The server; `runs` and `views` are what it has, by name, `asked` the names of the operations so far."""
+    """The server; `runs` and `views` are what it has, by name, `asked` the names of the operations so far.
+
+    `artifacts` and `uploads` are what it has of artifacts and of files, by their ids and the paths of their addresses.
+    """
 
     daemon_threads = True
 
@@ -46,7 +62,8 @@ class WandbServer(ThreadingHTTPServer):
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
         self.alerts: list[dict[str, Any]] = []
-        self.artifacts: list[dict[str, Any]] = []
+        self.artifacts: dict[str, StoredArtifact] = {}
+        self.uploads: dict[str, bytes] = {}
         self.asked: list[str] = []
 
     @property
@@ -63,7 +80,11 @@ class WandbServer(ThreadingHTTPServer):
             "UpsertView2": self._upsert_view,
             "View": self._find_view,
             "CreateRunFiles": self._create_files,
+            "ArtifactType": self._artifact_type,
             "CreateArtifact": self._create_artifact,
+            "CreateArtifactManifest": self._create_manifest,
+            "CreateArtifactFiles": self._create_artifact_files,
+            "CommitArtifact": self._commit_artifact,
             "NotifyScriptableRunAlert": self._alert,
         }
         if operation in known:
@@ -113,12 +134,37 @@ class WandbServer(ThreadingHTTPServer):
         files = [{"name": name, "uploadUrl": f"{self.address}/upload"} for name in variables["files"]]
         return {"createRunFiles": {"runID": variables.get("run"), "uploadHeaders": [], "files": files}}
 
+    def _artifact_type(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the type of a collection, which has one as soon as it has a version."""
+        known = [each.values for each in self.artifacts.values()]
+        types = [each["artifactTypeName"] for each in known if each["artifactCollectionName"] == variables["name"]]
+        return {"project": {"artifact": {"artifactType": {"name": types[0]}} if types else None}}
+
     def _create_artifact(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Say that the server has the artifact already, so that nothing of it is sent."""
-        self.artifacts.append(variables)
-        sequence = {"id": "s", "name": "s", "latestArtifact": None}
-        artifact = {"id": str(len(self.artifacts)), "state": "COMMITTED", "artifactSequence": sequence}
+        """Take a version of an artifact, whose files are still to be sent."""
+        identifier = f"artifact-{len(self.artifacts)}"
+        self.artifacts[identifier] = StoredArtifact(variables["input"])
+        artifact = {"id": identifier, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": artifact}}
+
+    def _create_manifest(self, variables: dict[str, Any]) -> dict[str, Any]:
+        path = f"{variables['artifactID']}/manifest"
+        file = {"id": path, "uploadUrl": f"{self.address}/upload/{path}", "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": path, "file": file}}}
+
+    def _create_artifact_files(self, variables: dict[str, Any]) -> dict[str, Any]:
+        edges = []
+        for file in variables["input"]["artifactFiles"]:
+            identifier, name = file["artifactID"], file["name"]
+            node = {"storagePath": f"store/{name}", "uploadUrl": f"{self.address}/upload/{identifier}/{name}"}
+            node |= {"uploadHeaders": [], "uploadMultipartUrls": None, "artifact": {"id": identifier}}
+            edges.append({"node": node})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _commit_artifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        artifact = self.artifacts[variables["artifactID"]]
+        artifact.is_committed = True
+        return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": artifact.values["digest"]}}}
 
     def _alert(self, variables: dict[str, Any]) -> dict[str, Any]:
         self.alerts.append(variables)
@@ -154,10 +200,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send({"data": self.server.answer(name, request.get("variables") or {})})
 
     def do_PUT(self) -> None:
-        self._body()
+        self.server.uploads[self.path.removeprefix("/upload/")] = self._body()
         self._send({})
 
-    do_GET = do_HEAD = do_PUT
+    def do_GET(self) -> None:
+        self._send({})
+
+    do_HEAD = do_GET
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))

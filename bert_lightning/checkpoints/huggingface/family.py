@@ -154,6 +154,7 @@ class Family:
             is_known = {each for each in HEADS if has_any(known, each) or each.partition(".")[0] in known}
             return said + [each for each in HEADS if has_any(modules, each) and each not in is_known]
         said += [f"a head for {head.kind}"] if head.kind not in self.tasks else []
+        said += ["a reader of a knowledge graph"] if head.graph is not None else []
         is_other = head.extract not in (FIRST, self.extract)
         return said + ([f"a head that reads {head.extract.replace('_', ' ')}"] if is_other else [])
 

@@ -21,7 +21,7 @@ from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
 from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
 from data_pipeline.preparation.sentences import split_sentences
-from data_pipeline.records import Document, Dropped
+from data_pipeline.records import Document, Dropped, Redirect
 from tests.support.checkout import SHARED_DATA
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id>{redirect}<revision><text>{text}</text></revision></page>"
@@ -73,7 +73,7 @@ def test_a_dump_gives_articles_and_says_what_it_dropped(tmp_path: Path, name: st
     items = read(WikipediaDump, tmp_path / name)
     assert items == [
         Document("c/7", ["Bern is the capital of Switzerland."], "Bern"),
-        Dropped("redirect"),
+        Redirect("redirect", "Berne", "Bern"),
         Dropped("not an article"),
         Dropped("no running text"),
     ]

@@ -59,8 +59,8 @@ def test_what_the_dataset_says_of_itself_tells_it_from_another(dataset: Path) ->
 def test_what_does_not_open_or_has_no_text_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"corpus c: the dataset .*nowhere does not open"):
         make_reader(tmp_path / "nowhere").parts(1)
-    with pytest.raises(ValueError, match=r"has no column 'body'; it has id, url, title, text"):
+    with pytest.raises(ValueError, match=r"text_key=body, but .* has no column 'body'; it has id, url, title, text"):
         read(make_reader(dataset, text_key="body"))
     write_rows(tmp_path / "numbers" / "train.parquet", [{"text": 3}])
-    with pytest.raises(ValueError, match=r"column 'text' of .* does not hold text"):
+    with pytest.raises(ValueError, match=r"text_key=text, but column 'text' of .* does not hold text; it has text"):
         read(make_reader(tmp_path / "numbers"))

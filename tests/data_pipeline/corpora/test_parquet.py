@@ -71,21 +71,21 @@ def test_memory_holds_a_row_group_not_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "extra", "said"),
+    ("content", "extra", "setting", "said"),
     [
-        (b"no parquet", {}, "is not a whole parquet file"),
-        (b"", {}, "is not a whole parquet file"),
-        (None, {"text_key": "body"}, "has no column 'body'; it has id, url, title, text"),
-        (None, {"id_key": "key"}, "has no column 'key'"),
+        (b"no parquet", {}, "", "is not a whole parquet file"),
+        (b"", {}, "", "is not a whole parquet file"),
+        (None, {"text_key": "body"}, "text_key=body", "has no column 'body'; it has id, url, title, text"),
+        (None, {"id_key": "key"}, "id_key=key", "has no column 'key'; it has id, url, title, text"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(
-    tmp_path: Path, content: bytes | None, extra: dict[str, str], said: str
+    tmp_path: Path, content: bytes | None, extra: dict[str, str], setting: str, said: str
 ) -> None:
     path = write_rows(tmp_path / "a.parquet", articles(3))
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"corpus c: .*a\.parquet {said}"):
+    with pytest.raises(ValueError, match=rf"corpus c: {setting}.*a\.parquet {said}"):
         read(make_reader(path, **extra))
 
 
@@ -101,5 +101,5 @@ def test_a_file_cut_in_the_middle_or_with_numbers_for_text_is_refused(tmp_path: 
     with pytest.raises(ValueError, match=r"a\.parquet is not a whole parquet file"):
         read(make_reader(path))
     write_rows(path, [{"text": 3}])
-    with pytest.raises(ValueError, match="column 'text' holds int64, not text"):
+    with pytest.raises(ValueError, match=r"text_key=text, but in .* column 'text' holds int64, not text; it has text"):
         read(make_reader(path))

@@ -82,10 +82,10 @@ def test_settings_and_files_that_make_no_sense_are_refused(tmp_path: Path) -> No
         read(path, min_sentences=5, max_sentences=4)
     with pytest.raises(ValueError, match=r"boundary='\(' is no regular expression"):
         read(path, boundary="(")
-    with pytest.raises(ValueError, match="has no column 'book'"):
+    with pytest.raises(ValueError, match=r"document_key=book, but .* has no column 'book'; it has text"):
         read(path, document_key="book")
     (tmp_path / "b.txt").write_text("a\n")
-    with pytest.raises(ValueError, match="is no parquet file: it has no 'book'"):
+    with pytest.raises(ValueError, match=r"document_key=book, but .*b\.txt is no parquet file"):
         read(tmp_path / "b.txt", document_key="book")
     (tmp_path / "b.txt").write_text("\n\n")
     assert read(tmp_path / "b.txt") == [Dropped("no sentence")]

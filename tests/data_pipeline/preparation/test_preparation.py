@@ -347,7 +347,7 @@ def test_work_that_is_still_right_is_kept_when_a_setting_is_corrected(tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
-        ({"shard_tokens": 3000}, {"read", "unique", "held-out", "tokenizer"}),
+        ({"shard_tokens": 3000}, {"read", "unique", "held-out", "tokenizer", "entities"}),
         ({"sample_bytes": 3000}, {"read", "unique", "held-out"}),
         ({"deduplication": MinHashDeduplication()}, {"read"}),
         ({"filters": DocumentFilters({}, {"gopher": 1})}, set()),

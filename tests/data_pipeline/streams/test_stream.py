@@ -21,6 +21,7 @@ from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_pair import SentencePairs
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
+from data_pipeline.pairs.token_blocks import TokenBlocks
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams import stream as stream_module
 from data_pipeline.streams.packed_shape import PackedShape
@@ -111,7 +112,7 @@ def test_spawned_workers_and_hash_seeds_change_nothing(
     assert done.stdout.split() == reference[:4]
 
 
-FORMATS = [SegmentPairs(), SentencePairs(), SentenceOrder(), FullSentences(), DocSentences()]
+FORMATS = [SegmentPairs(), SentencePairs(), SentenceOrder(), FullSentences(), DocSentences(), TokenBlocks()]
 MASKINGS = [
     TokenMasking(exact_count=False),
     TokenMasking(static_masks=2),
@@ -423,6 +424,7 @@ GOLDEN = {
     "SentenceOrder": "38a02e40 1ef13097 bbce3056 7e1b19ff 78d65e44",
     "FullSentences": "2d4fc938 f447752a 27e72614 6e3648ca 5a69b979",
     "DocSentences": "93239f88 2ff49596 68cb5199 0c0f4b73 0e584024",
+    "TokenBlocks": "d230c95e b1062c24 7d8a38cf 8b881ebe 3450eef7",
 }
 
 

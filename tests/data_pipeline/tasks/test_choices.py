@@ -66,7 +66,7 @@ def test_another_number_of_choices_is_refused_with_both_lines(tmp_path: Path) ->
         ),
         ({"text": "t", "choices": "ab", "label": 0}, "line 1 has choices='ab', which must be a list of texts"),
         ({"text": "t", "choices": ["a", 2], "label": 0}, "must be a list of texts"),
-        ({"text": "t", "label": 0}, "line 1 has no column 'choices'; it has text, label"),
+        ({"text": "t", "label": 0}, "^task.choices=choices, but .*line 1 has no column 'choices'; it has text, label"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:

@@ -112,5 +112,15 @@ def test_a_value_of_another_kind_is_refused_with_its_line(read: Any, value: obje
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     file = written(tmp_path / "x.csv", "review,stars\ngood,5\n")
-    with pytest.raises(ValueError, match=r"x\.csv, line 2 has no column 'label'; it has review, stars"):
+    said = r"x\.csv, line 2 has no column 'label'; it has review, stars$"
+    with pytest.raises(ValueError, match=rf"^task\.label=label, but .*{said}"):
         read_texts(file, text="review", label="label")
+    with pytest.raises(ValueError, match=rf"^labeled\.label=label, but .*{said}"):
+        read_texts(file, text="review", label="label", group="labeled.")
+
+
+def test_a_value_of_another_kind_is_refused_with_the_setting_and_the_columns(tmp_path: Path) -> None:
+    file = written(tmp_path / "x.csv", "review,stars\ngood,five\n")
+    said = r"line 2 has stars='five', which must be a finite number; the columns are review, stars$"
+    with pytest.raises(ValueError, match=rf"^task\.label=stars, but .*{said}"):
+        read_texts(file, text="review", label="stars", read_label=Row.number)
