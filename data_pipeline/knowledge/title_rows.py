@@ -39,7 +39,8 @@ class TitleRows:
         """Return the row of the entity that a title leads to, None if there is none."""
         wanted = np.uint64(_hash(title))
         position = int(np.searchsorted(self.hashes, wanted))
-        return int(self.rows[position]) if self.hashes[position : position + 1] == wanted else None
+        is_known = position < len(self.hashes) and self.hashes[position] == wanted
+        return int(self.rows[position]) if is_known else None
 
     def save(self, path: Path) -> None:
         """Write the rows to a file."""

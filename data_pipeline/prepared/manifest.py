@@ -106,7 +106,7 @@ class KnowledgeEntry:
         num_entities: Entities that mentions may name.
         num_pages: Other pages of the link graph.
         entity_size: Numbers of the vector of an entity.
-        files: Files of titles, counts, links and vectors, by kind.
+        files: Files of titles, other pages, links and vectors, by kind.
     """
 
     num_entities: int

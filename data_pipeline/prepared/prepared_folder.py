@@ -144,9 +144,10 @@ class PreparedFolder:
         """Begin to fetch what `read_lengths` will read next, and return at once."""
         self._files.prefetch([_file_of_lengths(entry) for entry in entries])
 
-    def prefetch(self, entries: Sequence[ShardEntry]) -> None:
-        """Begin to fetch shards that will be read next, and return at once."""
-        self._files.prefetch(entries)
+    def prefetch(self, entries: Sequence[ShardEntry], with_mentions: bool = False) -> None:
+        """Begin to fetch shards that will be read next, with their mentions if these are read, and return at once."""
+        linked = [entry for entry in entries if with_mentions and MENTIONS in entry.side_files]
+        self._files.prefetch([*entries, *map(_file_of_mentions, linked)])
 
     def _parse(
         self,

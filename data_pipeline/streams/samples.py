@@ -265,7 +265,8 @@ class PretrainingSamples:
         plan = self.epoch_plan(epoch)
         window = self._load_window(plan.windows[lane][number].shards, epoch, plan.example_order(lane, number))
         if number + 1 < len(plan.windows[lane]):
-            self.folder.prefetch([self.entries[shard] for shard in plan.windows[lane][number + 1].shards])
+            following = [self.entries[shard] for shard in plan.windows[lane][number + 1].shards]
+            self.folder.prefetch(following, with_mentions=bool(self.knowledge))
         return window
 
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:

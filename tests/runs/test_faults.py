@@ -86,8 +86,12 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     strategy: str,
     kills: int,
 ) -> None:
-    """Every second one while a checkpoint is written; torchrun starts the ranks again, and resume=auto goes on."""
-    settings = base | NO_DROPOUT | WATCH | {"trainer.max_steps": 40 + 20 * kills, "schedule": "constant"}
+    """Every second one while a checkpoint is written; torchrun starts the ranks again, and resume=auto goes on.
+
+    The watchdog is patient: on a busy machine a save may take seconds, and one that it ends uses up a restart.
+    """
+    length = {"trainer.max_steps": 40 + 20 * kills, "schedule": "constant"}
+    settings = base | NO_DROPOUT | WATCH | length | {"callbacks.watchdog.silent_seconds": 60}
     runs = tmp_path / "runs"
     dice = random.Random(kills)
     own = settings | {"strategy": strategy, "run_name": "killed", "resume": "auto"}

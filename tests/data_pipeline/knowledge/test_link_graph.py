@@ -60,4 +60,5 @@ def test_rows_of_titles_are_those_of_a_dictionary(tmp_path: Path) -> None:
     TitleRows.of(rows).save(tmp_path / "rows.npy")
     loaded = TitleRows.load(tmp_path / "rows.npy")
     assert {title: loaded.row(title) for title in rows} == rows
-    assert [loaded.row(title) for title in ("", "title 1", "Title 500")] == [None] * 3
+    assert {loaded.row(f"title {number}") for number in range(5000)} == {None}  # hashes beyond the last one too
+    assert {TitleRows.of({"Bern": 0}).row(title) for title in "abcdefghijkl"} == {None}
