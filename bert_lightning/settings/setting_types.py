@@ -59,7 +59,7 @@ def check_value(path: str, hint: Any, value: Any) -> None:
     ValueError: truncate must be true or false; got 5
     """
     if not accepts(hint, value):
-        raise ValueError(f"{path} must be {_in_words(hint)}; got {value}")
+        raise ValueError(f"{path} must be {_in_words(hint) or 'a group of settings'}; got {value}")
 
 
 def check_values(cfg: DictConfig, **hints: Any) -> None:
@@ -133,4 +133,4 @@ def _in_words(hint: Any) -> str:
         return " or ".join(map(str, arguments))
     if origin is tuple:
         return f"a list of {len(arguments)}"
-    return _WORDS.get(hint, "a list" if origin is not None else "text" if hint is Path else "a group of settings")
+    return _WORDS.get(hint, "a list" if origin is not None else "text" if hint is Path else "")
