@@ -197,17 +197,18 @@ LEAST = {
     "retries": 0,
 }
 """The smallest number that each key of the data group may have."""
+MAY_BE_NULL = ("validation_samples", "cache_bytes")
+"""Keys of the data group for which null means all, or no limit."""
 
 
 def check_numbers(data: DictConfig, seed: Any) -> None:
-    """Check that the numbers of the data group are whole and large enough; null is not checked here.
+    """Check that the numbers of the data group are whole and large enough.
 
     Raises:
         ValueError: naming the key.
     """
     for name, least in LEAST.items():
-        if data[name] is not None:
-            check_whole_number(f"data.{name}", data[name], least)
+        check_whole_number(f"data.{name}", data[name], least, or_null=name in MAY_BE_NULL)
     if isinstance(data.exclude_shards, str):
         raise ValueError(
             f"data.exclude_shards must be a list such as [{data.exclude_shards}]; got {data.exclude_shards}"

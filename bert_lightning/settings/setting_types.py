@@ -18,13 +18,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 FILLED_IN = {
+    "model.vocab_size",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.precision",
     "objective.teacher",
 }
-"""Settings whose target does not take them as users write them, such as fp8 or a folder; others check them."""
+"""Settings that the code fills in, or hands to their target as something else, such as fp8; others check them."""
 OURS = {"trainer.max_tokens"}
 """Settings that the target of their group does not have; they are taken out before it is made."""
 COLLECTIONS = ("callbacks", "logger")
@@ -32,7 +33,7 @@ COLLECTIONS = ("callbacks", "logger")
 
 
 def check_types(cfg: DictConfig, key: str = "") -> None:
-    """Raise a ValueError for the first value of a config that its target does not take; null always passes.
+    """Raise a ValueError for the first value of a config that its target does not take.
 
     Args:
         cfg: A config or a group of one.
@@ -40,13 +41,13 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
     """
     _check_names(cfg, key)
     hints = _hints(cfg.get("_target_"))
-    for name, value in ((str(name), None if OmegaConf.is_missing(cfg, name) else cfg[name]) for name in cfg):
+    for name, value in ((str(name), cfg[name]) for name in cfg if not OmegaConf.is_missing(cfg, name)):
         path = f"{key}.{name}" if key else name
         if isinstance(value, DictConfig):
             check_types(value, path)
         elif value is not None and key in COLLECTIONS:
             raise ValueError(f"{path} must be a group, or null to leave it out; got {value}")
-        elif value is not None and path not in FILLED_IN and name in hints:
+        elif path not in FILLED_IN and name in hints:
             check_value(path, hints[name], value)
 
 

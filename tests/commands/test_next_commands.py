@@ -1,6 +1,7 @@
 """The commands that a finished command proposes: each works as it stands, for every kind of model."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from bert_lightning.export import export
 from bert_lightning.fill_mask import fill_mask
 from bert_lightning.generate import generate
 from bert_lightning.models.encoder import Encoder
+from bert_lightning.models.encoder_config import EncoderConfig
+from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.objectives.causal_lm import CausalLM
+from bert_lightning.objectives.entity_denoising import EntityDenoising
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.replaced_tokens import ReplacedTokens
@@ -43,11 +47,16 @@ class Kind:
 
     trained: list[str]
     exported: list[str]
-    objective: type[nn.Module] = Encoder
+    objective: Callable[[EncoderConfig], nn.Module] = Encoder
     leaves_out: str = "nothing"
     sizes: dict[str, Any] = field(default_factory=dict)
     head: TaskHead | None = None
     task: dict[str, Any] = field(default_factory=dict)
+
+
+def entity_denoising(config: EncoderConfig) -> EntityDenoising:
+    """Return an objective with two entities."""
+    return EntityDenoising(config, EntityVectors([[0.0, 1.0], [1.0, 0.0]], "0" * 64), entity_heads=2)
 
 
 PREDICTS = {"trained": ["predict", "export"], "exported": ["predict"]}
@@ -55,6 +64,7 @@ FILLS = {"trained": ["fill_mask", "finetune", "export"], "exported": ["fill_mask
 KINDS = {
     "masked words and next sentences": Kind(**FILLS, objective=MaskedLMWithNSP),
     "masked words": Kind(**FILLS, objective=MaskedLM),
+    "masked words and entities": Kind(**FILLS, objective=entity_denoising),
     "causal": Kind(["generate", "finetune", "export"], ["generate", "evaluate"], CausalLM, sizes=GPT),
     "causal, as no class is": Kind(["generate", "finetune"], [], CausalLM, sizes={"is_causal": True}),
     "replaced tokens": Kind(["fill_mask", "finetune", "export"], ["fill_mask", "finetune"], ReplacedTokens),

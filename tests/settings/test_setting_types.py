@@ -61,6 +61,11 @@ def test_every_shipped_config_passes(choice: str) -> None:
         ("max_skipped_steps", "0", "a whole number, at least 1"),
         ("activation_checkpointing", "x", "true or false"),
         ("data.path", "null", "a folder"),
+        ("data.global_batch_size", "null", "a whole number, at least 1"),
+        ("optimizer.lr", "null", "a number"),
+        ("schedule.warmup_steps", "null", "a number"),
+        ("masking.mask_prob", "null", "a number"),
+        ("objective.mlm_weight", "null", "a number"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(
