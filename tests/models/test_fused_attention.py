@@ -1,8 +1,5 @@
 """The attention kernels of GPUs, run by Triton's interpreter on a CPU and compiled for GPUs that are not here."""
 
-import os
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,9 +8,7 @@ from torch import Tensor
 
 from bert_lightning.models.dropout import rounded
 from bert_lightning.models.looped_attention import looped_attention
-from tests.support.checkout import ROOT
-
-pytest.importorskip("triton", reason="the kernels are Triton's")
+from tests.models.interpreted import run_interpreted
 
 LENGTHS = (70, 1, 0, 101, 64)
 SHAPES = {"2 heads of 16": (2, 16), "1 head of 64": (1, 64)}
@@ -63,15 +58,10 @@ def make_case(num_heads: int, head_dim: int, dropout_p: float) -> Case:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, float], tuple[Case, Outcome]]:
-    """All cases, from one process: the interpreter must be chosen before the kernels are imported."""
+    """All cases, from one process."""
     folder = tmp_path_factory.mktemp("interpreted")
     cases = {key: make_case(*SHAPES[key[0]], key[1]) for key in CASES}
-    torch.save([tuple(case) for case in cases.values()], folder / "cases.pt")
-    command = [sys.executable, "-c", PROGRAM, str(folder / "cases.pt"), str(folder / "results.pt")]
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = [Outcome(*result) for result in torch.load(folder / "results.pt")]
+    results = [Outcome(*each) for each in run_interpreted(PROGRAM, [tuple(case) for case in cases.values()], folder)]
     return dict(zip(cases, zip(cases.values(), results, strict=True), strict=True))
 
 

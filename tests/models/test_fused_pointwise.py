@@ -1,8 +1,5 @@
 """The kernels between matrix products, run by Triton's interpreter on a CPU and compiled for GPUs that are not here."""
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,9 +10,7 @@ from torch.nn import functional as F
 from bert_lightning.models.dropout import rounded
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packing import PackedTokens
-from tests.support.checkout import ROOT
-
-pytest.importorskip("triton", reason="the kernels are Triton's")
+from tests.models.interpreted import run_interpreted
 
 CASES = {"no dropout": (0.0, 1), "dropout": (0.5, 1), "two readers": (0.1, 2)}
 TOKENS, HIDDEN, INTERMEDIATE, EPS = 37, 48, 700, 1e-5
@@ -97,18 +92,13 @@ def batch_of(*lengths: int) -> tuple[PackedTokens, Tensor]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: Any, leaves: Any, upstream: Any, gelu: Any) -> dict[str, Any]:
-    """All results, from one process: the interpreter must be chosen before the kernels are imported."""
+    """All results, from one process."""
     sizes: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     config = EncoderConfig(vocab_size=50, max_position_embeddings=16, hidden_dropout_prob=0.1, **sizes)
     layer = (config, [batch_of(5, 9, 3), batch_of(20, 11), batch_of(2, 6, 9, 10)])
     folder = tmp_path_factory.mktemp("interpreted")
     inputs = {"cases": CASES, "leaves": leaves, "gradients": upstream, "gelu": gelu, "eps": EPS, "layer": layer}
-    torch.save(inputs, folder / "inputs.pt")
-    command = [sys.executable, "-c", PROGRAM, str(folder / "inputs.pt"), str(folder / "results.pt")]
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return torch.load(folder / "results.pt")
+    return run_interpreted(PROGRAM, inputs, folder)
 
 
 def kept_by(words: Tensor, dropout_p: float) -> Tensor:
