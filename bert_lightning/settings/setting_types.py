@@ -18,14 +18,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 FILLED_IN = {
-    "model.vocab_size",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.precision",
     "objective.teacher",
 }
-"""Settings that the code fills in, or hands to their target as something else, such as fp8; others check them."""
+"""Settings whose target does not take them as users write them, such as fp8 or a folder; others check them."""
+UNKNOWN_YET = {"model.vocab_size", "schedule.max_steps", "trainer.max_steps", "callbacks.checkpoint.every_n_steps"}
+"""Numbers that may be null, because the tokenizer or the length of a fine-tuning gives them."""
 OURS = {"trainer.max_tokens"}
 """Settings that the target of their group does not have; they are taken out before it is made."""
 COLLECTIONS = ("callbacks", "logger")
@@ -47,7 +48,7 @@ def check_types(cfg: DictConfig, key: str = "") -> None:
             check_types(value, path)
         elif value is not None and key in COLLECTIONS:
             raise ValueError(f"{path} must be a group, or null to leave it out; got {value}")
-        elif path not in FILLED_IN and name in hints:
+        elif path not in FILLED_IN and name in hints and not (value is None and path in UNKNOWN_YET):
             check_value(path, hints[name], value)
 
 
