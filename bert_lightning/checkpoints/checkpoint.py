@@ -36,8 +36,8 @@ TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
 CORPUS = "corpus"
 """Key of the payload under which the sources of the text are."""
-DIGESTS = "digests"
-"""Key of the payload under which the sha256 of what was read besides the text is, by what it holds."""
+READ_BESIDES = "read_besides"
+"""Key of the payload under which a model tells what was read besides the text, in words, by what it is."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 MOST_UNUSED_ROWS = 1024
@@ -228,10 +228,10 @@ def saved_targets(content: Mapping[str, Any], where: str) -> list[str]:
     return sorted(checked(payload.get(TARGETS, ["mlm", "nsp"]), list[str], where, TARGETS))
 
 
-def saved_digests(content: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Return the sha256 of what a checkpoint was trained with besides the text, by what it holds."""
+def saved_besides(content: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return what a checkpoint was trained with besides the text, in words, by what it is."""
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    return checked(payload.get(DIGESTS, {}), dict[str, str], where, DIGESTS)
+    return checked(payload.get(READ_BESIDES, {}), dict[str, str], where, READ_BESIDES)
 
 
 def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfig, dict[str, str]]:

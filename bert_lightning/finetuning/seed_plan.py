@@ -69,8 +69,7 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
         return SeedRun(settings, None, None)
     with torch.device("meta"):
         objective = job.objective(settings.classifier_dropout)
-    start = check_resume(checkpoint, objective, data, settings.trainer.max_steps, job.head().graph)
-    return SeedRun(settings, start, None)
+    return SeedRun(settings, check_resume(checkpoint, objective, data, settings.trainer.max_steps), None)
 
 
 def _check_numbers(settings: DictConfig) -> None:

@@ -95,10 +95,10 @@ class EntityDenoising(MaskedLM):
         """Return the vectors of the entities."""
         return list(self._entities)
 
-    def digests(self) -> dict[str, str]:
-        """Return the digest of the vectors."""
+    def read_besides(self) -> dict[str, str]:
+        """Return the vectors of the entities by their hash."""
         (entities,) = self._entities
-        return {"entity vectors": entities.sha256}
+        return {"entity vectors": f"entity vectors of sha256 {entities.sha256}"}
 
     def check_targets(self, given: Collection[str], source: str) -> None:
         """Raise a ValueError if batches have no labels of the pairs that the objective asks about."""

@@ -34,11 +34,16 @@ class GraphChoice(MultipleChoice):
         classifier_dropout: float | None = None,
     ) -> None:
         super().__init__(config, num_choices, attention, classifier_dropout)
+        self.reading = reading
         self.graph_reader = GraphReader(reading, config.hidden_size)
         self.graph_classifier = nn.Linear(reading.size, 1, bias=False)
         initialize(self.graph_classifier, config)
         if config.is_causal:
             self.readers += ("graph_reader.query",)
+
+    def read_besides(self) -> dict[str, str]:
+        """Return the graph by its hash, and how it is read."""
+        return {"knowledge graph": GraphReading.in_words(self.reading)}
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return scores, (rows, 1)."""

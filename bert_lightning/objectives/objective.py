@@ -77,8 +77,8 @@ class Objective(nn.Module):
         """Return the models that are read and not trained: they are no submodules, so no checkpoint has them."""
         return []
 
-    def digests(self) -> dict[str, str]:
-        """Return the sha256, in hex, of files that are read besides the text and must not change, by what they hold."""
+    def read_besides(self) -> dict[str, str]:
+        """Return what is read besides the text and must be the same when a run goes on, in words, by what it is."""
         return {}
 
     def main_encoder(self) -> Encoder:

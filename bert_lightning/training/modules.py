@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
-from bert_lightning.checkpoints.checkpoint import DIGESTS, PAYLOAD_KEY, STREAM, TARGETS, stream_position
+from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, READ_BESIDES, STREAM, TARGETS, stream_position
 from bert_lightning.checkpoints.saved_state import check_moments
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy
@@ -256,8 +256,8 @@ class TrainingModule(L.LightningModule):
         position = self._training_data().position()
         targets = sorted(self.objective.learned())
         checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position, TARGETS: targets}
-        if digests := self.objective.digests():
-            checkpoint[PAYLOAD_KEY][DIGESTS] = digests
+        if besides := self.objective.read_besides():
+            checkpoint[PAYLOAD_KEY][READ_BESIDES] = besides
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 

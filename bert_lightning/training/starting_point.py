@@ -16,14 +16,12 @@ from bert_lightning.checkpoints.checkpoint import (
     check_whole,
     latest_checkpoint,
     read_about,
-    saved_digests,
-    saved_head,
+    saved_besides,
     saved_targets,
     stream_position,
 )
 from bert_lightning.checkpoints.saved_state import check_progress
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.knowledge.graph_reader import GraphReading
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
@@ -114,9 +112,7 @@ class StartingPoint:
     settings: Mapping[str, Any]
 
 
-def check_resume(
-    checkpoint: Path, objective: Objective, data: TrainingData, max_steps: int, graph: GraphReading | None = None
-) -> StartingPoint:
+def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max_steps: int) -> StartingPoint:
     """Refuse to continue a checkpoint of another model or stream, or one that is past the end, before a file changes.
 
     Args:
@@ -124,7 +120,6 @@ def check_resume(
         objective: The objective that the settings describe.
         data: Streams that the settings describe.
         max_steps: Steps of the whole run.
-        graph: The knowledge graph that the settings describe; None for none.
 
     Raises:
         ValueError: naming what the checkpoint has and what the settings say.
@@ -145,18 +140,13 @@ def check_resume(
             f"{checkpoint} was trained with objective={'_'.join(trained)}, the settings say {'_'.join(wanted)}; "
             f"a new run with init_from={checkpoint} takes its weights"
         )
-    head = saved_head(about, checkpoint)
-    if head is not None and head.graph != graph:
-        read, wants = GraphReading.in_words(head.graph), GraphReading.in_words(graph)
-        raise ValueError(f"{checkpoint} was trained with {read}; the settings say {wants}")
+    saved, given = saved_besides(about, where), objective.read_besides()
+    for name in sorted({*saved, *given}):
+        read, asked = (each.get(name, f"no {name}") for each in (saved, given))
+        if read != asked:
+            raise ValueError(f"{checkpoint} was trained with {read}; the settings say {asked}")
     if about["global_step"] > max_steps:
         raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
-    for name, digest in saved_digests(about, where).items():
-        if objective.digests().get(name, digest) != digest:
-            raise ValueError(
-                f"{checkpoint} was trained with {name} of sha256 {digest}, data.path has {objective.digests()[name]}; "
-                f"a new run with init_from={checkpoint} takes its weights"
-            )
     data.check_state(stream_position(about))
     settings = checked(about[PAYLOAD_KEY].get("config", {}), dict[str, object], where, "config")
     return StartingPoint(checkpoint, about["global_step"], settings)

@@ -15,7 +15,7 @@ GraphPath = tuple[int, ...]
 MOST_HOPS = 4
 MOST_BEGUN = 1 << 20
 """Begun paths of one pair that are looked at; only concepts with very many links have more."""
-KEPT = 4096
+KEPT = 1024
 """Concepts whose surroundings are kept in memory."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
-from data_pipeline.knowledge.entity_table import TITLES, knowledge_of
+from data_pipeline.knowledge.entity_table import TITLES, file_of, knowledge_of
 from data_pipeline.masking.masking import LONGEST_EXAMPLE, Masking, Vocabulary
 from data_pipeline.pairs.chunks import Lengths, PairFormat, Spans
 from data_pipeline.prepared.mentions_file import MENTIONS
@@ -172,9 +172,8 @@ class PretrainingSamples:
 
     def _mentions_sha256(self) -> str:
         """Return one hash of the titles of the entities and of the mentions of every shard."""
-        assert self.knowledge is not None
         files = (entry.side_files.get(MENTIONS) for entry in self.entries)
-        hashes = [self.knowledge.files[TITLES].sha256, *(file and file.sha256 for file in files)]
+        hashes = [file_of(self.folder, TITLES).sha256, *(file and file.sha256 for file in files)]
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
     def epoch_plan(self, epoch: int) -> EpochPlan:

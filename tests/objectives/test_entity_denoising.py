@@ -166,7 +166,7 @@ def test_gradients_reach_every_weight_and_never_the_table() -> None:
     assert not table.vectors.requires_grad  # type: ignore[union-attr]
     assert torch.equal(table.vectors, before)  # type: ignore[arg-type]
     assert not [name for name in model.state_dict() if "vectors" in name]
-    assert model.digests() == {"entity vectors": "f00"}
+    assert model.read_besides() == {"entity vectors": "entity vectors of sha256 f00"}
 
 
 def test_nothing_reads_a_value_from_the_device() -> None:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
-from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, saved_digests
+from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, saved_besides
 from bert_lightning.checkpoints.huggingface import read_folder
 from bert_lightning.export import export
 from bert_lightning.finetuning.starting_weights import starting_state
@@ -49,7 +49,9 @@ def test_a_run_learns_entities_resumes_and_is_read_as_a_bert(
     assert pretrained.fusing_layers == [2]
     knowledge = Manifest.load(linked).knowledge
     assert knowledge is not None
-    assert saved_digests(read_about(checkpoint), "") == {"entity vectors": knowledge.files["vectors"].sha256}
+    assert saved_besides(read_about(checkpoint), "") == {
+        "entity vectors": f"entity vectors of sha256 {knowledge.files['vectors'].sha256}"
+    }
     capsys.readouterr()
     output = export(OmegaConf.create({"checkpoint": str(folder), "output_dir": str(tmp_path / "hf")}))
     assert "reads text alone; layers that read entities in training: 2" in capsys.readouterr().out
@@ -82,7 +84,9 @@ def test_another_table_is_refused_by_name(base: Settings, linked: Path, tokenize
     run_here(settings | {"run_name": "a", "data.path": linked})
     checkpoint = tmp_path / "runs" / "a" / "checkpoints" / "step-0000005.ckpt"
     other, wider = (write_linked(tmp_path / f"{size}", tokenizer, size, seed=1) for size in (8, 12))
-    with pytest.raises(ValueError, match=r"trained with entity vectors of sha256 \w+, data\.path has \w+; a new run"):
+    with pytest.raises(
+        ValueError, match=r"with entity vectors of sha256 \w+; the settings say entity vectors of sha256 \w+$"
+    ):
         run_here(settings | {"run_name": "b", "data.path": other, "resume": checkpoint, "trainer.max_steps": 6})
     with pytest.raises(
         ValueError, match=r"init_from has encoder\.layers\.1\.entity\..* of \(8.*, the settings say \(12"
