@@ -39,11 +39,10 @@ def read_entity_table(folder: PreparedFolder | str | Path) -> EntityTable:
     knowledge = knowledge_of(source)
     vectors = file_of(source, VECTORS)
     shape = (knowledge.num_entities, knowledge.entity_size)
+    content = source.read_file(vectors)
     try:
-        matrix = parse_matrix(source.read_file(vectors), VECTORS, shape)
+        matrix = parse_matrix(content, VECTORS, shape)
     except ValueError as error:
-        if not str(error).startswith("holds"):
-            raise
         raise ValueError(f"file {vectors.name} of {source} {error}") from None
     return EntityTable(entity_titles(source), matrix, vectors.sha256)
 

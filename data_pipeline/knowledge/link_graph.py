@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.knowledge.entity_table import entity_titles, file_of, knowledge_of, read_titles
-from data_pipeline.prepared.npy import LENGTH_DTYPES, npy, parse_npy, parse_npy_before, smallest
+from data_pipeline.prepared.npy import npy, parse_columns, smallest
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 
 PAGES, LINKS = "pages", "links"
@@ -120,19 +120,12 @@ def read_link_graph(folder: PreparedFolder | str | Path) -> LinkGraph:
     titles = entity_titles(source)
     pages = read_titles(source, file_of(source, PAGES), knowledge.num_pages)
     file = file_of(source, LINKS)
-    rest = source.read_file(file)
+    content = source.read_file(file)
     try:
-        sources, rest = parse_npy_before(rest, "sources", LENGTH_DTYPES)
-        targets, rest = parse_npy_before(rest, "targets", LENGTH_DTYPES)
-        counts = parse_npy(rest, "counts", LENGTH_DTYPES)
+        sources, targets, counts = parse_columns(content, ("sources", "targets", "counts"))
     except ValueError as error:
         raise ValueError(f"file {file.name} of {source} {error}") from None
-    if not len(sources) == len(targets) == len(counts):
-        raise ValueError(
-            f"file {file.name} of {source} contradicts itself: it has {len(sources)} sources, {len(targets)} targets "
-            f"and {len(counts)} counts of edges"
-        )
     for name, nodes, most in (("source", sources, len(titles) + len(pages)), ("target", targets, len(titles))):
         if (highest := int(nodes.max(initial=0))) >= most:
             raise ValueError(f"file {file.name} of {source} has the {name} {highest}, the folder has {most}")
-    return LinkGraph(titles, pages, *(array.astype(np.int64) for array in (sources, targets, counts)))
+    return LinkGraph(titles, pages, sources, targets, counts)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.prepared.file_hashes import checked_content
 from data_pipeline.prepared.manifest import ShardEntry
-from data_pipeline.prepared.npy import LENGTH_DTYPES, npy, parse_npy, parse_npy_before, smallest
+from data_pipeline.prepared.npy import npy, parse_columns, smallest
 from data_pipeline.records import TokenizedDocument
 
 MENTIONS = "mentions"
@@ -69,19 +69,11 @@ def parse_mentions(content: bytes, where: str, entry: ShardEntry, num_entities: 
     Raises:
         ValueError: naming the file and what is wrong with it.
     """
-    rest = checked_content(content, where, entry.side_files[MENTIONS].sha256)
+    content = checked_content(content, where, entry.side_files[MENTIONS].sha256)
     try:
-        begins, rest = parse_npy_before(rest, "begins", LENGTH_DTYPES)
-        sizes, rest = parse_npy_before(rest, "sizes", LENGTH_DTYPES)
-        entities = parse_npy(rest, "entities", LENGTH_DTYPES)
+        mentions = Mentions(*parse_columns(content, ("begins", "sizes", "entities")))
     except ValueError as error:
         raise ValueError(f"file {where} {error}") from None
-    if not len(begins) == len(sizes) == len(entities):
-        raise ValueError(
-            f"file {where} contradicts itself: it has {len(begins)} begins, {len(sizes)} sizes and {len(entities)} "
-            "entities of mentions"
-        )
-    mentions = Mentions(*(array.astype(np.int64) for array in (begins, sizes, entities)))
     _check_values(mentions, where, entry, num_entities)
     return mentions
 

@@ -80,6 +80,27 @@ def parse_matrix(content: bytes, name: str, shape: tuple[int, int]) -> NDArray[n
     return matrix
 
 
+def parse_columns(content: bytes, names: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Return columns of equal length from .npy files of unsigned numbers that stand one after the other.
+
+    Args:
+        content: The whole content.
+        names: Names of the columns, in their order, for errors.
+
+    Raises:
+        ValueError: if the content is anything else; the message begins with "holds" or "contradicts itself".
+    """
+    columns, rest = [], content
+    for name in names[:-1]:
+        column, rest = parse_npy_before(rest, name, LENGTH_DTYPES)
+        columns.append(column.astype(np.int64))
+    columns.append(parse_npy(rest, names[-1], LENGTH_DTYPES).astype(np.int64))
+    if len({*map(len, columns)}) > 1:
+        sizes = ", ".join(f"{len(column)} {name}" for name, column in zip(names, columns, strict=True))
+        raise ValueError(f"contradicts itself: it has {sizes}")
+    return columns
+
+
 def parse_npy_before(content: bytes, name: str, dtypes: Sequence[str]) -> tuple[Unsigned, bytes]:
     """Return the numbers of the .npy file that bytes begin with, and the bytes after it; errors as for `parse_npy`."""
     header = _HEADER.match(content)

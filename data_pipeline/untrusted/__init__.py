@@ -1,1 +1,1 @@
-"""What others wrote, read with limits and printed without effect: files, JSON, fields, text."""
+"""What others wrote, read with limits and printed without effect; and private names of libraries."""
