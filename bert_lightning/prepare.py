@@ -21,9 +21,8 @@ from tokenizers import Tokenizer
 from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.progress_bars import say_end
-from bert_lightning.settings.setting_types import check_value
+from bert_lightning.settings.setting_types import check_types, check_value
 from data_pipeline.preparation.document_filters import DocumentFilters
-from data_pipeline.preparation.entity_stage import EntitySettings
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.languages import default_keep_joiners, default_strip_accents
@@ -50,12 +49,13 @@ def prepare(cfg: DictConfig) -> Manifest:
     filters = DocumentFilters(*chosen, *formatters)
     if not isinstance(cfg.entities, DictConfig):
         raise ValueError(f"entities has the keys min_count, size and seed; got entities={cfg.entities}")
+    check_types(cfg.entities, "entities")
     preparation = Preparation(
         Path(cfg.output_dir),
         **numbers,
         filters=filters,
         deduplication=instantiate(cfg.deduplication) or None,
-        entities=EntitySettings(**{str(key): value for key, value in cfg.entities.items()}),
+        entities=instantiate(cfg.entities),
     )
     sources = instantiate(cfg.corpus).sources
     settings = _tokenizer_settings(cfg.tokenizer, {source.language for source in sources})
