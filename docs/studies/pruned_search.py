@@ -1,4 +1,4 @@
-"""Whether a search that prunes ends as well as one that does not, with fewer steps: the figures of docs/sweeps.md.
+"""Whether a search that prunes ends as well as one that does not, with fewer steps. It has not been run whole yet.
 
     python docs/studies/pruned_search.py data=<prepared folder> output_dir=outputs/pruning
 
