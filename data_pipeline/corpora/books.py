@@ -32,7 +32,7 @@ _CAPTION = re.compile(r"\[Illustration[^\]]*\]", re.IGNORECASE)
 _CONTENTS = re.compile(r"\s*contents\.?\s*", re.IGNORECASE)
 _NO_BOOK = re.compile(r"\s*(?:(<doc id=)|(<\?xml|<mediawiki|<!doctype|<html|<tei)|(\{\s*\"))", re.IGNORECASE)
 _NO_BOOK_IS = ("an article of WikiExtractor; corpus=wikipedia_extracted reads it", "XML or HTML", "JSON")
-_EMPHASIS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
+_EMPHASIS = re.compile(r"_(?<!\w_)([^_]+)_(?!\w)")
 
 
 class Books(FileReader):
@@ -136,4 +136,4 @@ def _headings(lines: Sequence[str]) -> Iterator[bool]:
 
 def _clean(text: str) -> list[str]:
     paragraphs = paragraphs_of(_EMPHASIS.sub(r"\1", _CAPTION.sub("", text)))
-    return [" ".join(paragraph.split()) for paragraph in paragraphs if any(map(str.isalnum, paragraph))]
+    return [paragraph.replace("\n", " ") for paragraph in paragraphs if any(map(str.isalnum, paragraph))]

@@ -20,7 +20,8 @@ _BEGIN = re.compile(r'<doc id="(?P<id>[^"]*)"(?: revid="[^"]*")? url="(?P<url>[^
 _HEAD_BYTES = 256
 _PLACEHOLDER = re.compile(r"\b(?:formula|codice)_\d+\b")
 _UPDATE = re.compile(r"\[ ?\[ ?update\b(?:\]\])?")
-_DEBRIS = re.compile(r"\{\{|\}\}|\[\[|^\s*[|!]|&rft|\b(?:class|style)=\"")
+_DEBRIS = re.compile(r"\{\{|\}\}|\[\[|&rft|=\"(?<=\bclass=\"|\bstyle=\")")
+_TABLE_ROW = re.compile(r"\s*[|!]")
 _HEADING_WORDS = 8
 """Most words of a heading, which WikiExtractor writes as a paragraph with a full stop."""
 _VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will)\b")
@@ -103,10 +104,11 @@ class WikipediaExtracted(FileReader):
             raise ValueError(f"corpus {self.name}: {part.name} ends inside the article {begin['title']!r}")
 
     def _document(self, identifier: str, title: str, lines: list[str]) -> Document | Dropped:
-        unescaped = [_UPDATE.sub("", html.unescape(line)) for line in lines]
-        whole = [line for line in unescaped if not _DEBRIS.search(line)]
+        unescaped = [_UPDATE.sub("", line) if "[" in line else line for line in map(html.unescape, lines)]
+        whole = [line for line in unescaped if not (_TABLE_ROW.match(line) or _DEBRIS.search(line))]
         linked = [without_anchors(line) if self.links else (line, []) for line in whole]
-        cleaned = [(tidy(_PLACEHOLDER.sub("", line)), links) for line, links in linked]
+        placeholders = sum(len(_PLACEHOLDER.findall(line)) for line in whole if "_" in line)
+        cleaned = [(tidy(_PLACEHOLDER.sub("", line) if "_" in line else line), links) for line, links in linked]
         prose = [(line, links) for line, links in cleaned if line != title and is_prose(line)]
         kept = [*prose[:1], *((line, links) for line, links in prose[1:] if not _is_heading(line))]
         paragraphs = [line for line, _ in kept]
@@ -117,7 +119,7 @@ class WikipediaExtracted(FileReader):
         removed = {
             "line with remains of markup": len(unescaped) - len(whole),
             "heading of several words": len(prose) - len(paragraphs),
-            "placeholder of a formula or of code": sum(len(_PLACEHOLDER.findall(line)) for line in whole),
+            "placeholder of a formula or of code": placeholders,
         }
         links = tuple(chain.from_iterable(links for _, links in kept))
         return Document(f"{self.name}/{identifier}", paragraphs, title, removed=removed, links=links)

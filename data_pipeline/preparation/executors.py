@@ -1,5 +1,6 @@
 """Executors run the numbered tasks of a preparation; finished tasks are recorded, and skipped by the next run."""
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
+_OBJECTS_A_SEARCH = 1_000_000
+"""New lists, dictionaries and other containers before a search for cycles; Python's own number is 700."""
 
 
 class Executor(Protocol):
@@ -86,12 +89,24 @@ class Step:
         """Run the task of number `rank`."""
         os.environ.setdefault("RAYON_NUM_THREADS", str(self.threads))
         try:
-            self.task(rank)
+            with _rare_garbage_collection():
+                self.task(rank)
         except Exception as error:
             if self.errors is not None:
                 self.errors.mkdir(parents=True, exist_ok=True)
                 (self.errors / f"{rank:05d}").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
             raise
+
+
+@contextmanager
+def _rare_garbage_collection() -> Iterator[None]:
+    """Search for unreachable cycles rarely: a task makes millions of lists, and next to no cycles."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_A_SEARCH, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 @contextmanager

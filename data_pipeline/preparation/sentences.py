@@ -7,6 +7,7 @@ long is split again without its quotation marks, and then cut: at a line end, el
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 
@@ -24,7 +25,7 @@ _UNSPACED = re.compile(
 _OPENING = "\u2018\u201a\u201b\u201c\u201e\u201f\u00ab\u2039\u300c\u300e"
 _CLOSING = "\u2019\u201d\u00bb\u203a\u300d\u300f"
 _EITHER = "\"'\uff02\uff07"
-_UNQUOTED = re.compile(f"[^{_OPENING}{_CLOSING}{_EITHER}]")
+_QUOTES = re.compile(f"[{_OPENING}{_CLOSING}{_EITHER}]")
 _CLOSED = re.compile(f"[{_CLOSING})\u3009\u300b\u3011\uff09\uff3d]+")
 _BLOCK_END = re.compile(
     rf"\w{{3}}[.!?][{_CLOSING}{_EITHER})\]]*\s|[\u3002\uff01\uff1f][{_CLOSING}{_EITHER})\uff09]*|\n"
@@ -48,7 +49,7 @@ def split_sentences(paragraphs: Iterable[str], language: str = "en") -> list[str
     ['Dr. Smith lives here.', 'He is 4.5 years old.']
     """
     pieces = (piece for paragraph in paragraphs for block in _blocks(paragraph) for piece in _split(block, language))
-    return [sentence for piece in pieces if (sentence := " ".join(piece.split("\n")).strip())]
+    return [sentence for piece in pieces if (sentence := piece.replace("\n", " ").strip())]
 
 
 def _split(text: str, language: str) -> Iterator[str]:
@@ -79,9 +80,10 @@ def _ends(text: str, language: str) -> Iterator[int]:
 
 def _ends_without_quotes(text: str, language: str) -> Iterator[int]:
     """Yield where the sentences of a text would end if it had no quotation marks, before the opening marks there."""
-    kept = [match.start() for match in _UNQUOTED.finditer(text)]
-    for end in _ends("".join(map(text.__getitem__, kept)), language):
-        start = kept[end] if end < len(kept) else len(text)
+    kept_before = [match.start() - number for number, match in enumerate(_QUOTES.finditer(text))]
+    unquoted = _QUOTES.sub("", text)
+    for end in _ends(unquoted, language):
+        start = end + bisect_right(kept_before, end) if end < len(unquoted) else len(text)
         while start > 1 and (text[start - 1] in _OPENING or (text[start - 1] in _EITHER and text[start - 2].isspace())):
             start -= 1
         yield start
@@ -89,8 +91,8 @@ def _ends_without_quotes(text: str, language: str) -> Iterator[int]:
 
 def _longest(text: str) -> int:
     """Return how many letters a text may have as one sentence."""
-    is_short = len(text) <= LONGEST_UNSPACED
-    return LONGEST_SENTENCE if is_short or 2 * len(_UNSPACED.findall(text)) < len(text) else LONGEST_UNSPACED
+    is_spaced = len(text) <= LONGEST_UNSPACED or text.isascii()
+    return LONGEST_SENTENCE if is_spaced or 2 * len(_UNSPACED.findall(text)) < len(text) else LONGEST_UNSPACED
 
 
 def _parts(text: str) -> Iterator[str]:

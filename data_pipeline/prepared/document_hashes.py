@@ -6,7 +6,7 @@ same hash, wherever their sentences end.
 
 import hashlib
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ def document_hash(document: TokenizedDocument) -> int:
     >>> first == document_hash(TokenizedDocument("b", [[1], [2, 3]])) != document_hash(TokenizedDocument("c", [[1, 2]]))
     True
     """
-    return _hash(np.fromiter((token for sentence in document.sentences for token in sentence), dtype="<u4"))
+    return _hash(np.fromiter(chain.from_iterable(document.sentences), dtype="<u4"))
 
 
 def hashes_of_tokens(tokens: Unsigned, document_begins: NDArray[np.int64]) -> Hashes:

@@ -15,6 +15,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -119,7 +120,7 @@ def _encode(block: list[TokenizedDocument], dtype: type[np.unsignedinteger]) -> 
     counts = np.array([len(document.sentences) for document in block], dtype=np.uint32)
     about = {"identifiers": [d.identifier for d in block], "titles": [d.title for d in block]}
     return {
-        "tokens.npy": npy(np.array([token for sentence in sentences for token in sentence], dtype=dtype)),
+        "tokens.npy": npy(np.fromiter(chain.from_iterable(sentences), dtype=dtype)),
         "sentences.npy": npy(smallest(lengths)),
         "documents.npy": npy(smallest(counts)),
         "json": json.dumps(about, ensure_ascii=False).encode(),

@@ -3,9 +3,9 @@
     python docs/studies/leaving_the_plateau.py tiny data=outputs/demo-data output_dir=outputs/plateau
     python docs/studies/leaving_the_plateau.py mini data=<prepared folder> output_dir=outputs/plateau
 
-A study that was interrupted goes on with the same line. All arms of a study read about as many tokens; every run has
-the learning-rate schedule of its length. Arms are compared by their loss
-on held-out examples of 128 tokens with 15% masks.
+A study that was interrupted goes on with the same line; arms=<name>,<name> makes these arms alone. All arms of a study
+read about as many tokens, but for those whose name says how many; every run has the learning-rate schedule of its
+length. Arms are compared by their loss on held-out examples of 128 tokens with 15% masks.
 """
 
 import subprocess
@@ -74,6 +74,7 @@ MASKS = {rate: {"masking.mask_prob": rate} for rate in (0.15, 0.3, 0.4)}
 MUON = {"optimizer": "muon", "optimizer.lr": 4e-3, "optimizer.adamw_lr": 2e-3}
 TINY_PHASES = phases(32, 1200, 64, 350)
 MINI_PHASES = phases(32, 1900, 128, 900)
+MINI_PHASES_40_PERCENT = phases(32, 760, 128, 360)
 
 TINY = Study(
     common={
@@ -126,6 +127,7 @@ MINI = Study(
     optimizer={"optimizer": "adamw", "optimizer.lr": 1e-3, "optimizer.betas": "[0.9,0.98]"},
     arms=(
         Arm("baseline", one_length(2700)),
+        Arm("both-40-percent", MINI_PHASES_40_PERCENT | START),
         Arm("both", MINI_PHASES | START),
         Arm("phases", MINI_PHASES),
         Arm("start", one_length(2700) | START),
@@ -211,8 +213,9 @@ def main() -> None:
     """Run what is not finished, print the table, and draw the chart."""
     settings = dict(word.split("=", 1) for word in sys.argv[2:])
     study, folder = STUDIES[sys.argv[1]], Path(settings["output_dir"]) / sys.argv[1]
+    wanted = settings["arms"].split(",") if "arms" in settings else [arm.name for arm in study.arms]
     for arm, seed in study.runs():
-        if (folder / f"{arm.name}-{seed}" / "report.html").exists():
+        if arm.name not in wanted or (folder / f"{arm.name}-{seed}" / "report.html").exists():
             continue
         subprocess.run(command(study, arm, seed, settings["data"], folder), check=True)
         print(table(study, folder), flush=True)

@@ -1,5 +1,6 @@
 """Executors: each task once, finished ones not again, errors as they were raised."""
 
+import gc
 import os
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,18 @@ def test_it_takes_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch
     assert LocalExecutor(7).workers == 7
 
 
+def test_a_task_searches_for_cycles_rarely_and_the_rest_of_the_process_as_before(tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    LocalExecutor(1).run("trying", partial(_note_threshold, tmp_path), 1, tmp_path / "log")
+    assert int((tmp_path / "threshold").read_text()) >= 100_000
+    assert gc.get_threshold() == before
+
+
 @pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
 def test_a_number_of_workers_that_is_none_is_refused(workers: int) -> None:
     with pytest.raises(ValueError, match=rf"executor\.workers must be a whole number.*{workers}"):
         LocalExecutor(workers)
+
+
+def _note_threshold(folder: Path, number: int) -> None:
+    (folder / "threshold").write_text(str(gc.get_threshold()[0]))

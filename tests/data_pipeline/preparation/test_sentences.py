@@ -72,6 +72,12 @@ def test_a_long_speech_is_split_and_its_marks_stay_at_its_ends() -> None:
     assert sentences[-2:] == ['They went back."', '"And they might."']
 
 
+def test_marks_that_close_stay_with_their_sentence_if_an_open_quotation_is_split() -> None:
+    """No space follows these marks, so the sentence ends only at the letter behind them."""
+    sentences = split_sentences(["\u4ed6\u8d70\u4e86\u3002'" * 200], "zh")
+    assert sentences[2:] == ["\u4ed6\u8d70\u4e86\u3002'"] * 198
+
+
 def test_short_quotations_stay_whole() -> None:
     text = '"Come here. It is late," he said. They left.'
     assert split_sentences([text]) == ['"Come here. It is late," he said.', "They left."]
