@@ -20,6 +20,7 @@ from bert_lightning.checkpoints.task_head import (
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
 )
+from bert_lightning.finetuning.answering import AnsweringTask
 from bert_lightning.inference.cloze import cloze_hits
 from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
 from bert_lightning.inference.labeled_choices import choice_means
@@ -29,7 +30,9 @@ from bert_lightning.inference.labeled_tags import tag_means
 from bert_lightning.inference.labeled_texts import text_means
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
-from bert_lightning.inference.prompted import Prompting, prompted_means
+from bert_lightning.inference.prompting.asking import Prompting
+from bert_lightning.inference.prompting.likeliest_answers import likeliest_means
+from bert_lightning.inference.prompting.written_answers import written_means
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from bert_lightning.settings.progress_bars import say_end, stage
@@ -128,7 +131,9 @@ def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
         raise ValueError("task must be the name of a file in conf/task, such as task=sst2")
     task = instantiate(known_settings(cfg.task), _convert_="all")
     prompting = Prompting(**OmegaConf.to_container(cfg.prompting))  # type: ignore[arg-type]
-    return prompted_means(task, prompting, model, cfg.batch_tokens)
+    if isinstance(task, AnsweringTask):
+        return written_means(task, prompting, model)
+    return likeliest_means(task, prompting, model, cfg.batch_tokens)
 
 
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from bert_lightning.inference.continuing import Continuer
 from bert_lightning.inference.json_lines import write_lines
 from bert_lightning.inference.loading import load_model
-from bert_lightning.inference.prompts import filled, read_template
+from bert_lightning.inference.prompting.prompts import filled, read_template
 from bert_lightning.inference.sampling import Sampling
 from bert_lightning.inference.text_inputs import given_inputs
 from bert_lightning.settings.cli import entry_point

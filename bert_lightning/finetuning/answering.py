@@ -19,6 +19,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering, QuestionAnswering
 from data_pipeline.tasks.answer_windows import AnswerWindows, encode_questions
 from data_pipeline.tasks.squad import read_squad
+from data_pipeline.tasks.task_records import Question
 from data_pipeline.whole_numbers import check_whole_number
 
 THRESHOLD = "best_f1_threshold"
@@ -79,12 +80,7 @@ class AnsweringTask(Task):
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read the questions and cut their texts into windows."""
         splits: dict[str, Split] = {}
-        for name, questions in self._files.read(read_squad, [".json"]).items():
-            for question in questions:
-                if question.is_impossible and not self.may_be_impossible:
-                    raise ValueError(f"{question.where} is impossible to answer, as in SQuAD 2.0; take task=squad_v2")
-                if name == TRAIN and not question.is_impossible and not question.answers:
-                    raise ValueError(f"{question.where} has no answer to train on")
+        for name, questions in self.questions().items():
             sizes = (seq_len, self._settings.doc_stride, self._settings.max_query_length)
             windows = encode_questions(tokenizer, questions, *sizes)
             is_labeled = all(question.is_impossible or question.answers for question in questions)
@@ -92,6 +88,22 @@ class AnsweringTask(Task):
                 name=name, encoded=windows.examples, records=questions, is_labeled=is_labeled, windows=windows
             )
         return splits
+
+    def questions(self) -> dict[str, list[Question]]:
+        """Return the questions of every split; ValueError if one cannot be had in this task or trained on."""
+        splits = self._files.read(read_squad, [".json"])
+        for name, questions in splits.items():
+            for question in questions:
+                if question.is_impossible and not self.may_be_impossible:
+                    raise ValueError(f"{question.where} is impossible to answer, as in SQuAD 2.0; take task=squad_v2")
+                if name == TRAIN and not question.is_impossible and not question.answers:
+                    raise ValueError(f"{question.where} has no answer to train on")
+        return splits
+
+    @property
+    def max_answer_length(self) -> int:
+        """Most tokens of an answer."""
+        return self._settings.max_answer_length
 
     @property
     def may_be_impossible(self) -> bool:

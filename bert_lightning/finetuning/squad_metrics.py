@@ -98,6 +98,17 @@ def metrics_v1(scores: AnswerScores) -> dict[str, float]:
     return {"exact_match": scores.exact.mean().item(), "f1": scores.f1.mean().item()}
 
 
+def metrics_by_answer(scores: AnswerScores) -> dict[str, float]:
+    """Return exact match and F1 over all questions, and over those with and those without an answer."""
+    metrics: dict[str, float] = {}
+    for name, values in (("exact_match", scores.exact), ("f1", scores.f1)):
+        metrics[name] = values.mean().item()
+        for group, members in (("has_answer", scores.has_answer), ("no_answer", ~scores.has_answer)):
+            if members.any():
+                metrics[f"{group}_{name}"] = values[members].mean().item()
+    return metrics
+
+
 def metrics_v2(scores: AnswerScores, null_odds: NDArray[np.float64], threshold: float | None) -> dict[str, float]:
     """Return exact match and F1 over all questions, over those with and those without an answer, and at the best.
 
@@ -109,13 +120,8 @@ def metrics_v2(scores: AnswerScores, null_odds: NDArray[np.float64], threshold: 
     exact_gain, exact_threshold = best_threshold(scores.gains(scores.exact), null_odds)
     f1_gain, f1_threshold = best_threshold(scores.gains(scores.f1), null_odds)
     is_none = null_odds > (f1_threshold if threshold is None else threshold)
-    metrics: dict[str, float] = {}
-    for name, values in (("exact_match", scores.exact), ("f1", scores.f1)):
-        final = np.where(is_none, ~scores.has_answer, values)
-        metrics[name] = final.mean().item()
-        for group, members in (("has_answer", scores.has_answer), ("no_answer", ~scores.has_answer)):
-            if members.any():
-                metrics[f"{group}_{name}"] = final[members].mean().item()
+    exact, f1 = (np.where(is_none, ~scores.has_answer, values) for values in (scores.exact, scores.f1))
+    metrics = metrics_by_answer(replace(scores, exact=exact, f1=f1))
     silent = (~scores.has_answer).mean().item()  # the score of no answer to any question
     bests = {"best_exact_match": silent + exact_gain, "best_exact_match_threshold": exact_threshold}
     return metrics | bests | {"best_f1": silent + f1_gain, "best_f1_threshold": f1_threshold}

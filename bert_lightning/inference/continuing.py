@@ -1,6 +1,7 @@
 """Texts that a causal model continues, token by token, until its end-of-text token or the most tokens."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -52,6 +53,21 @@ class Continuer:
         """Return the token ids of a text to continue: [CLS] and the text."""
         return [self._special.cls, *self._tokenizer.encode(text, add_special_tokens=False).ids]
 
+    def room(self, max_new_tokens: int, setting: str) -> int:
+        """Return how many tokens of a prompt fit before a continuation; ValueError if none do.
+
+        Args:
+            max_new_tokens: Most tokens of the continuation.
+            setting: Name of the setting of that number, for the error.
+        """
+        room = self._model.config.max_position_embeddings - max_new_tokens
+        if room < 2:
+            raise ValueError(
+                f"{setting}={max_new_tokens} leaves no room for a prompt: the model has "
+                f"max_position_embeddings={self._model.config.max_position_embeddings}"
+            )
+        return room
+
     def check(self, text: str, max_new_tokens: int, where: str) -> list[int]:
         """Return the token ids of a text; a ValueError if its continuation does not fit into the model."""
         prompt, most = self.prompt(text), self._model.config.max_position_embeddings
@@ -76,16 +92,42 @@ class Continuer:
             ValueError: if text and continuation together are longer than the model.
         """
         prompt = self.check(text, max_new_tokens, where)
-        tokens, is_ended = self._continue(prompt, max_new_tokens, sampling, torch.Generator().manual_seed(seed))
+        ends, generator = frozenset([self._special.sep]), torch.Generator().manual_seed(seed)
+        tokens, is_ended = self._continue(prompt, max_new_tokens, sampling, generator, ends)
+        return Continuation(tokens, self._written(prompt, tokens), is_ended)
+
+    def line(self, prompt: list[int], max_new_tokens: int) -> str:
+        """Return the line that the model writes after a prompt, without the white space around it.
+
+        Args:
+            prompt: Token ids of the prompt, [CLS] first.
+            max_new_tokens: Most tokens of the line.
+        """
+        ends = self._line_ends | {self._special.sep}
+        tokens, _ = self._continue(prompt, max_new_tokens, Sampling(), torch.Generator(), ends)
+        return self._written(prompt, tokens).strip()
+
+    @cached_property
+    def _line_ends(self) -> frozenset[int]:
+        """The tokens with a line break; a WordPiece vocabulary has none."""
+        ids = range(self._model.config.vocab_size)
+        return frozenset(token for token in ids if "\n" in self._tokenizer.decode([token]))
+
+    def _written(self, prompt: list[int], tokens: list[int]) -> str:
+        """Return new tokens as the text that follows the prompt."""
         whole, start = (self._tokenizer.decode(ids) for ids in ([*prompt, *tokens], prompt))
-        written = whole.removeprefix(start) if whole.startswith(start) else self._tokenizer.decode(tokens)
-        return Continuation(tokens, written, is_ended)
+        return whole.removeprefix(start) if whole.startswith(start) else self._tokenizer.decode(tokens)
 
     @torch.inference_mode()
     def _continue(
-        self, prompt: list[int], max_new_tokens: int, sampling: Sampling, generator: torch.Generator
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        sampling: Sampling,
+        generator: torch.Generator,
+        ends: frozenset[int],
     ) -> tuple[list[int], bool]:
-        """Return the new tokens, and whether the end-of-text token came after them."""
+        """Return the new tokens, and whether one of the tokens that end a text came after them."""
         self._attention.clear()
         read, tokens = 0, list(prompt)
         while len(tokens) < len(prompt) + max_new_tokens:
@@ -94,7 +136,7 @@ class Continuer:
             hidden = self._encoder(piece, last)  # (1, hidden)
             scores = self._head.scores(hidden, self._encoder.embeddings.token.weight)[0]  # (padded vocabulary,)
             chosen = sampling.choose(scores[: self._model.config.vocab_size].float().cpu(), generator)
-            if chosen == self._special.sep:
+            if chosen in ends:
                 return tokens[len(prompt) :], True
             read = len(tokens)
             tokens.append(chosen)

@@ -1,6 +1,6 @@
-"""Tasks that a causal model is asked in words, without training (Radford et al., 2019; Brown et al., 2020).
+"""Tasks whose answers can be listed: the answer that the model finds likeliest is its choice.
 
-The answer that the model finds likeliest is its choice, and the metrics are those of the task.
+The metrics are those of the task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,65 +13,27 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, PROBLEM_TYPES, TaskHead
 from bert_lightning.finetuning.task import TRAIN, Split, Task
-from bert_lightning.inference.answer_likelihoods import AnswerScorer
 from bert_lightning.inference.loading import LoadedModel
-from bert_lightning.inference.prompts import (
+from bert_lightning.inference.prompting.answer_likelihoods import AnswerScorer
+from bert_lightning.inference.prompting.asking import Prompting
+from bert_lightning.inference.prompting.prompts import (
     PAIR,
     SINGLE,
     WORDINGS,
     Asked,
     Wording,
-    few_shot_prompt,
     filled,
     read_template,
 )
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.settings.progress_bars import counted
-from data_pipeline import rng
-from data_pipeline.rng import Purpose
 from data_pipeline.tasks.task_records import ChoiceQuestion, LabeledText
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
-from data_pipeline.whole_numbers import check_whole_number
 
-NORMALIZATIONS = ("tokens", "none", "context")
 QUESTIONS_AT_A_TIME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Prompting:
-    """How a task is asked, as `prompting` in the settings of bert-evaluate describes it.
-
-    Attributes:
-        shots: Numbers of training examples that stand before the question; each is scored.
-        split: Split that is scored.
-        examples: Examples that are scored, drawn once; None for all.
-        template: The question; None for the wording of the task.
-        answers: Text of each label by its name; None for the wording of the task.
-        normalize: What likelihoods of answers are compared: those per token, those of the whole answers, or those of
-            the whole answers divided by their likelihood without the question (Brown et al., 2020, section 2.4).
-        seed: Seed of the drawn examples.
-    """
-
-    shots: list[int]
-    split: str
-    examples: int | None
-    template: str | None
-    answers: dict[str, str] | None
-    normalize: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not self.shots:
-            raise ValueError("prompting.shots must be whole numbers, such as [0,1,4]; got []")
-        for shots in self.shots:
-            check_whole_number("prompting.shots", shots, least=0)
-        check_whole_number("prompting.examples", self.examples, or_null=True)
-        check_whole_number("prompting.seed", self.seed, least=0)
-        if self.normalize not in NORMALIZATIONS:
-            raise ValueError(f"prompting.normalize must be one of {', '.join(NORMALIZATIONS)}; got {self.normalize}")
-
-
-def prompted_means(task: Task, prompting: Prompting, model: LoadedModel, batch_tokens: int) -> dict[str, float]:
+def likeliest_means(task: Task, prompting: Prompting, model: LoadedModel, batch_tokens: int) -> dict[str, float]:
     """Return the metrics of the task for each number of shots, the number of examples, and of prompts that were cut.
 
     A prompt that is too long for the model loses its beginning, so examples vanish before the question does.
@@ -87,50 +49,28 @@ def prompted_means(task: Task, prompting: Prompting, model: LoadedModel, batch_t
     """
     scorer = AnswerScorer(model, "a task in words", batch_tokens)
     splits = task.prepare(model.tokenizer, model.config.max_position_embeddings)
-    split = _some(_scored_split(splits, prompting.split), prompting)
+    train = splits[TRAIN]
+    prompting.check([name for name, split in splits.items() if split.is_labeled], len(train.records))
+    split = _some(splits[prompting.split], prompting)
     ask = _asking(task, split.records, prompting)
-    asked, train = [ask(each) for each in split.records], [ask(each) for each in splits[TRAIN].records]
-    if prompting.split == TRAIN and max(prompting.shots):
-        raise ValueError(
-            f"prompting.split={TRAIN} with prompting.shots={list(prompting.shots)}: a question would stand solved in "
-            "its own prompt; take another split, or prompting.shots=[0]"
-        )
-    if max(prompting.shots) > len(train):
-        raise ValueError(f"prompting.shots={max(prompting.shots)}, but there are {len(train)} training examples")
+    asked, solved = [ask(each) for each in split.records], [ask(each) for each in train.records]
     examiner = _Examiner(scorer, model, prompting.normalize, ask.cue)
     examiner.check(asked)
     means: dict[str, float] = {}
     for shots in prompting.shots:
-        prompts = [few_shot_prompt(_shown(train, shots, prompting.seed, row), each) for row, each in enumerate(asked)]
-        scores, num_cut = examiner.scores(prompts, asked)
+        scores, num_cut = examiner.scores(prompting.prompts(asked, solved, shots), asked)
         values = ExampleScores(scores, np.arange(len(asked) + 1))
         means |= {f"{shots}_shots_{name}": value for name, value in task.metrics(split, values).items()}
         means |= {f"{shots}_shots_cut": num_cut}
     return means | {"examples": len(asked)}
 
 
-def _scored_split(splits: Mapping[str, Split], name: str) -> Split:
-    if name not in splits or not splits[name].is_labeled:
-        labeled = ", ".join(each for each, split in splits.items() if split.is_labeled)
-        raise ValueError(f"prompting.split must be one of {labeled}; got {name}")
-    return splits[name]
-
-
 def _some(split: Split, prompting: Prompting) -> Split:
-    """Return as many examples of a split as are asked for, the same ones for every model."""
-    if prompting.examples is None or prompting.examples >= len(split.records):
+    """Return the examples of a split that are asked about."""
+    rows = prompting.rows(len(split.records))
+    if len(rows) == len(split.records):
         return split
-    key = rng.fold(prompting.seed, Purpose.EXAMPLE_ORDER)
-    rows = np.sort(rng.permutation(key, len(split.records))[: prompting.examples])
     return replace(split, encoded=split.encoded.take(rows), records=[split.records[row] for row in rows])
-
-
-def _shown(train: Sequence[Asked], shots: int, seed: int, row: int) -> list[Asked]:
-    """Return the examples before a question: drawn for each question; more shots begin with those of fewer."""
-    if not shots:
-        return []
-    order = rng.permutation(rng.fold(seed, Purpose.EXAMPLE_ORDER, row + 1), len(train))
-    return [train[each] for each in order[:shots]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Wording:
     """How a task is put in words.
 
     Attributes:
-        template: The question, with {text} and {text_pair} for the texts of an example.
+        template: The question, with {text} and {text_pair} for the texts of an example, or {context} and {question}.
         answers: Text of each label by its name; a label without one is its name.
     """
 
@@ -58,6 +58,8 @@ class Wording:
         return _FIELD.split(self.template)[-1].strip()
 
 
+NO_ANSWER = "no_answer"
+"""Name of the answer to a question that its text does not answer."""
 WORDINGS = {
     "sst2": Wording("Review: {text}\nSentiment:"),
     "cola": Wording("Sentence: {text}\nIs the sentence acceptable?", {"unacceptable": "no", "acceptable": "yes"}),
@@ -79,6 +81,8 @@ WORDINGS = {
         ),
     ),
     **dict.fromkeys(("swag", "codah", "multiple_choice"), Wording("{text}")),
+    "squad": Wording("{context}\nQ: {question}\nA:"),
+    "squad_v2": Wording("{context}\nQ: {question}\nA:", {NO_ANSWER: "unanswerable"}),
 }
 """Wordings of the tasks in conf/task, by name."""
 SINGLE, PAIR = Wording("Text: {text}\nLabel:"), Wording("Text: {text}\nText: {text_pair}\nLabel:")

@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 
 from bert_lightning.evaluate import evaluate
 from bert_lightning.finetuning.task import Split
-from bert_lightning.inference import prompted
-from bert_lightning.inference.answer_likelihoods import AnswerScorer
 from bert_lightning.inference.loading import load_model
-from bert_lightning.inference.prompts import WORDINGS, Asked, few_shot_prompt, filled
+from bert_lightning.inference.prompting import likeliest_answers
+from bert_lightning.inference.prompting.answer_likelihoods import AnswerScorer
+from bert_lightning.inference.prompting.asking import Prompting
+from bert_lightning.inference.prompting.prompts import WORDINGS, Asked, few_shot_prompt, filled
 from bert_lightning.settings.conf_files import CONF_DIR
 from data_pipeline.tasks.glue import GLUE_TASKS
 from tests.support.causal_models import write_causal
@@ -59,13 +60,13 @@ def scores_of(tmp_path: Path, changes: Settings) -> dict[str, float]:
 def prompts_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
     """The list that every prompt and its answers go into when a task is asked."""
     seen: list[tuple[str, tuple[str, ...]]] = []
-    scores = prompted._Examiner.scores
+    scores = likeliest_answers._Examiner.scores
 
     def listen(self: Any, prompts: list[str], asked: list[Asked]) -> Any:
         seen.extend((prompt, each.answers) for prompt, each in zip(prompts, asked, strict=True))
         return scores(self, prompts, asked)
 
-    monkeypatch.setattr(prompted._Examiner, "scores", listen)
+    monkeypatch.setattr(likeliest_answers._Examiner, "scores", listen)
     return seen
 
 
@@ -91,7 +92,9 @@ def test_prompts_are_these_bytes(
 
 def test_shots_are_drawn_for_each_question() -> None:
     train = [Asked(str(number), ("a",), 0) for number in range(4)]
-    drawn = {tuple(each.question for each in prompted._shown(train, 2, 0, row)) for row in range(100)}
+    usual: dict[str, Any] = {"split": "validation", "examples": None, "template": None, "answers": None}
+    prompting = Prompting([2], normalize="tokens", seed=0, **usual)
+    drawn = {tuple(each.question for each in prompting.shown(train, 2, row)) for row in range(100)}
     assert len(drawn) == 12  # every ordered pair
 
 
@@ -102,7 +105,7 @@ def test_some_examples_are_drawn_by_the_seed_and_stay_in_their_order() -> None:
     usual: dict[str, Any] = {"shots": [0], "split": "validation", "template": None, "answers": None}
 
     def some(examples: int | None, seed: int = 0) -> Split:
-        return prompted._some(split, prompted.Prompting(**usual, examples=examples, normalize="tokens", seed=seed))
+        return likeliest_answers._some(split, Prompting(**usual, examples=examples, normalize="tokens", seed=seed))
 
     ten = some(10)
     assert ten.records == sorted(ten.records)
@@ -167,7 +170,7 @@ def test_normalizations_compare_what_they_say(tmp_path: Path, model: PreTrainedM
         "context": summed("the king:") - summed(":"),
     }
     for normalize, expected in wanted.items():
-        scores, num_cut = prompted._Examiner(scorer, loaded, normalize, ":").scores([asked.question], [asked])
+        scores, num_cut = likeliest_answers._Examiner(scorer, loaded, normalize, ":").scores([asked.question], [asked])
         np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
         assert num_cut == 0
 
@@ -177,16 +180,16 @@ def test_an_answer_stands_behind_a_space(
 ) -> None:
     """The tokens of a byte-level BPE depend on it."""
     loaded = load_model(tmp_path / "gpt", "cpu")
-    examiner, encoded = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", ""), []
-    ids = prompted._Examiner._ids
-    monkeypatch.setattr(prompted._Examiner, "_ids", lambda self, text: encoded.append(text) or ids(self, text))
+    examiner, encoded = likeliest_answers._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", ""), []
+    ids = likeliest_answers._Examiner._ids
+    monkeypatch.setattr(likeliest_answers._Examiner, "_ids", lambda self, text: encoded.append(text) or ids(self, text))
     examiner.scores(["the king"], [Asked("the king", ("walks", "slowly"), 0)])
     assert encoded == ["the king", " walks", " slowly"]
 
 
 def test_a_long_prompt_loses_its_beginning(tmp_path: Path, model: PreTrainedModel) -> None:
     loaded = load_model(tmp_path / "gpt", "cpu")
-    examiner = prompted._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", "")
+    examiner = likeliest_answers._Examiner(AnswerScorer(loaded, "this test", 4096), loaded, "none", "")
     asked = Asked("the king", ("walks", "slowly"), 0)
     long, longer = ("the queen . " * times + asked.question for times in (40, 60))
     other_end = long.removesuffix("king") + "queen"
@@ -203,7 +206,7 @@ def test_every_task_with_answers_has_a_wording_that_fits() -> None:
     assert WORDINGS["codah"].cue == ""
     for name, wording in WORDINGS.items():
         assert (Path(CONF_DIR) / "task" / f"{name}.yaml").exists(), name
-        texts = {"text": "<1>", "text_pair": "<2>"}
+        texts = {"text": "<1>", "text_pair": "<2>", "context": "<1>", "question": "<2>"}
         question = filled(wording.template, texts)
         assert "<1>" in question
         layout = GLUE_TASKS.get(name)
@@ -226,7 +229,7 @@ def test_every_task_with_answers_has_a_wording_that_fits() -> None:
 def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: str) -> None:
     usual: dict[str, Any] = {"split": "validation", "examples": None, "template": None, "answers": None, "seed": 0}
     with pytest.raises(ValueError, match=said):
-        prompted.Prompting(**{"shots": [0], "normalize": "tokens", **usual, **changes})
+        Prompting(**{"shots": [0], "normalize": "tokens", **usual, **changes})
 
 
 @pytest.mark.parametrize(
