@@ -19,7 +19,7 @@ from bert_lightning.benchmarks.step_speed import Runner, race
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.split_scores import score_examples
-from bert_lightning.finetuning.starting_weights import begin_with, starting_state
+from bert_lightning.finetuning.starting_weights import begin_with, starting_state, trained_parts
 from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.objectives.task_objective import TaskObjective
@@ -106,8 +106,7 @@ class FinetunePart:
     def _ours(self) -> Ours:
         torch.manual_seed(self.seed)
         objective = self._objective()
-        has_pooler = any(name.startswith("pooler.") for name in objective.state_dict())
-        begin_with(objective, starting_state(self.pretrained, has_pooler))
+        begin_with(objective, starting_state(self.pretrained, trained_parts(objective)))
         return Ours("ours, packed", objective.to(self.device), self.make_optimizer, self.is_half)
 
     def _padded(self, state: dict[str, Tensor], row_length: int | None) -> PaddedTask:

@@ -18,7 +18,7 @@ from bert_lightning.checkpoints import huggingface
 from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
 from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
-from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.task_head import PREDICTION_HEAD, TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, check_state, fusing_layers, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
@@ -91,6 +91,19 @@ class Pretrained:
             return {}
         states = (self.state_of(f"{head}pooler") for head in ("", "nsp_head.", "sop_head."))
         return next((state for state in states if state), {})
+
+    def prediction_head(self) -> dict[str, Tensor]:
+        """Return what a task's head begins with on an encoder without biases; empty if there is none.
+
+        It is that of another task, or the layers before the scores of masked tokens, which ModernBERT's classes call by
+        the same name.
+        """
+        if self.head is not None and self.head.reading.is_last:
+            return self.state_of(PREDICTION_HEAD)
+        if self.config.embedding_width != self.config.hidden_size:
+            return {}
+        parts = {"dense": self.state_of("mlm_head.transform"), "norm": self.state_of("mlm_head.norm")}
+        return {f"{part}.{name}": each for part, state in parts.items() for name, each in state.items()}
 
     def tokenizer(self) -> Tokenizer:
         """Build the tokenizer, which neither pads nor truncates.

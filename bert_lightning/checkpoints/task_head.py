@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.knowledge.graph_reader import GraphReader, GraphReading
 from bert_lightning.models.layer_reading import LayerReading
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LAST
 from data_pipeline.untrusted.typed_fields import listed, shown
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
+PREDICTION_HEAD, HEAD_DENSE, HEAD_NORM = "head", "head.dense", "head.norm"
+"""What stands before the last layer of a head if the encoder has no biases, in place of a pooler or of nothing."""
 GRAPH_READER, GRAPH_CLASSIFIER = "graph_reader", "graph_classifier"
 SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION = "sequence_classification", "token_classification"
 MULTIPLE_CHOICE, QUESTION_ANSWERING = "multiple_choice", "question_answering"
@@ -27,7 +30,7 @@ class HeadKind:
     """A kind of head.
 
     Attributes:
-        modules: Linear layers of the head, in our names; the last one gives the scores.
+        modules: Linear layers of BERT's head, in our names; the last one gives the scores.
         outputs: Scores that the last layer gives for a hidden state; None: one for each label.
         extra: A layer of one output that a model may have besides, and that no class of transformers has.
     """
@@ -90,28 +93,35 @@ class TaskHead:
         """Whether the head is one of a causal encoder."""
         return self.extract != FIRST
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Linear layers of the head, in our names; the last one gives the scores."""
-        return (CLASSIFIER,) if self.is_causal else KINDS[self.kind].modules
+    def layers(self, config: EncoderConfig) -> tuple[str, ...]:
+        """Return the linear layers of the head on an encoder, in our names; the last one gives the scores."""
+        usual = KINDS[self.kind].modules
+        if config.has_prediction_heads:
+            return HEAD_DENSE, usual[-1]
+        return (CLASSIFIER,) if self.is_causal else usual
+
+    def modules(self, config: EncoderConfig) -> tuple[str, ...]:
+        """Return the modules of the head on an encoder, in our names."""
+        norm = (HEAD_NORM,) if config.has_prediction_heads else ()
+        return (*self.layers(config), *norm, *self.graph_modules)
 
     @property
     def graph_modules(self) -> tuple[str, ...]:
         """Modules of the head that read a knowledge graph, in our names."""
         return () if self.graph is None else (GRAPH_READER, GRAPH_CLASSIFIER)
 
-    def shapes(self, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every tensor that the head has or may have, by name."""
-        kind, width = KINDS[self.kind], self.reading.width(hidden_size)
-        rows = dict.fromkeys(self.modules, hidden_size)
-        rows[self.modules[-1]] = kind.outputs or len(self.labels)
-        columns = dict.fromkeys(self.modules, hidden_size) | {self.modules[0]: width}
+    def shapes(self, config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor that the head has or may have on an encoder, by name."""
+        kind, hidden_size, layers = KINDS[self.kind], config.hidden_size, self.layers(config)
+        width = self.reading.width(hidden_size)
+        rows = dict.fromkeys(layers, hidden_size) | {layers[-1]: kind.outputs or len(self.labels)}
+        columns = dict.fromkeys(layers, hidden_size) | {layers[0]: width}
         if kind.extra is not None:
-            rows[kind.extra], columns[kind.extra] = 1, width
-        shapes: dict[str, tuple[int, ...]] = {}
+            rows[kind.extra], columns[kind.extra] = 1, columns[layers[-1]]
+        shapes: dict[str, tuple[int, ...]] = {HEAD_NORM + ".weight": (hidden_size,)} if HEAD_DENSE in layers else {}
         for module, size in rows.items():
             shapes[f"{module}.weight"] = (size, columns[module])
-            if not self.is_causal:
+            if not self.is_causal and module != HEAD_DENSE:
                 shapes[f"{module}.bias"] = (size,)
         return shapes | self._graph_shapes(width if self.is_causal else hidden_size)
 

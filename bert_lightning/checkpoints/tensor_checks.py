@@ -45,7 +45,7 @@ def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tup
             }
         )
         pretraining = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    return pretraining | (head.shapes(config.hidden_size) if head is not None else {})
+    return pretraining | (head.shapes(config) if head is not None else {})
 
 
 def generator_shapes(state: Mapping[str, object], config: EncoderConfig) -> dict[str, tuple[int, ...]]:
@@ -143,15 +143,17 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
     expected |= fusion_shapes(state, config)
     extra = set() if head is None else head.extra_tensors(state)
     model = "the objective" if head is None else f"a head for {head.kind}"
-    check_names(where, set(state) - extra, _own_names(expected, state, head), model)
+    check_names(where, set(state) - extra, _own_names(expected, state, config, head), model)
     for name, tensor in state.items():
         check_tensor(name, tensor, expected[name], f"the configuration in {where}")
 
 
-def _own_names(expected: Collection[str], found: Collection[str], head: TaskHead | None) -> set[str]:
+def _own_names(
+    expected: Collection[str], found: Collection[str], config: EncoderConfig, head: TaskHead | None
+) -> set[str]:
     """Return the names that a checkpoint of ours must have: those of the encoder and of the heads that are there."""
     given = [each for each in (*HEADS, *TRAINING_ONLY) if has_any(found, each)]
-    modules = given if head is None else [*head.modules, *head.graph_modules]
+    modules = given if head is None else head.modules(config)
     return {name for name in expected if name.startswith(("encoder.", *(f"{each}." for each in modules)))}
 
 

@@ -20,7 +20,7 @@ from bert_lightning.execution.sharding import recompute_activations
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.seed_plan import SeedRun, layer_rates, task_data
-from bert_lightning.finetuning.starting_weights import begin_with, said_of_start, starting_state
+from bert_lightning.finetuning.starting_weights import begin_with, said_of_start, starting_state, trained_parts
 from bert_lightning.finetuning.task import VALIDATION
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.changed_settings import changed_settings
@@ -107,8 +107,8 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
 
 
 def _first_weights(job: Job, settings: DictConfig, objective: TaskObjective) -> dict[str, Tensor]:
-    has_pooler = any(name.startswith("pooler.") for name in objective.state_dict())
-    return starting_state(job.pretrained, has_pooler and job.reading.is_last, settings.reinit_layers)
+    parts = trained_parts(objective) if job.reading.is_last else []
+    return starting_state(job.pretrained, parts, settings.reinit_layers)
 
 
 def _trainer(job: Job, settings: DictConfig, strategy: Strategy) -> L.Trainer:

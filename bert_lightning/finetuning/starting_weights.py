@@ -1,24 +1,34 @@
-"""What a fine-tuned model begins with: the encoder of a checkpoint, its pooler if it has a trained one, a new head."""
+"""What a fine-tuned model begins with: the encoder of a checkpoint, what is trained of the head, a new classifier."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
 from bert_lightning.checkpoints.checkpoint import Pretrained
+from bert_lightning.checkpoints.task_head import PREDICTION_HEAD
+from bert_lightning.checkpoints.tensor_checks import has_any
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.untrusted.typed_fields import listed
 
 log = logging.getLogger(__name__)
 
 
-def starting_state(pretrained: Pretrained, has_pooler: bool, reinit_layers: int = 0) -> dict[str, Tensor]:
+POOLER = "pooler"
+
+
+def trained_parts(objective: TaskObjective) -> list[str]:
+    """Return the parts of a task's head that a checkpoint may have: the pooler, or ModernBERT's prediction head."""
+    return [part for part in (POOLER, PREDICTION_HEAD) if has_any(objective.state_dict(), part)]
+
+
+def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers: int = 0) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint that a task begins with, by the names of the task's objective.
 
     Args:
         pretrained: The checkpoint.
-        has_pooler: Whether the head of the task reads BERT's pooler.
-        reinit_layers: Layers to leave out from the top, and the pooler with them: they begin anew, which steadies the
+        parts: Parts of the head that begin with what the checkpoint has, of those that `trained_parts` names.
+        reinit_layers: Layers to leave out from the top, and these parts with them: they begin anew, which steadies the
             fine-tuning of large models on small sets (Zhang et al., 2021, section 5).
 
     Raises:
@@ -29,10 +39,11 @@ def starting_state(pretrained: Pretrained, has_pooler: bool, reinit_layers: int 
         raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
     left_out = tuple(f"layers.{layer}." for layer in range(num_layers - reinit_layers, num_layers))
     encoder = {name: each for name, each in pretrained.state_of("encoder").items() if not name.startswith(left_out)}
-    pooler = pretrained.pooler() if has_pooler and not reinit_layers else {}
-    return {f"encoder.{name}": each for name, each in encoder.items()} | {
-        f"pooler.{name}": each for name, each in pooler.items()
-    }
+    states = {"encoder": encoder}
+    if not reinit_layers:
+        found = {POOLER: pretrained.pooler, PREDICTION_HEAD: pretrained.prediction_head}
+        states |= {part: found[part]() for part in parts}
+    return {f"{part}.{name}": each for part, state in states.items() for name, each in state.items()}
 
 
 def begin_with(objective: TaskObjective, state: Mapping[str, Tensor]) -> None:

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
-from bert_lightning.checkpoints.task_head import KINDS, POOLER
+from bert_lightning.checkpoints.task_head import KINDS, POOLER, PREDICTION_HEAD
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import MaskedLMHead, NextTokenHead, Pooler
+from bert_lightning.models.heads import MaskedLMHead, NextTokenHead, Pooler, PredictionHead
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.settings.config import find_accelerator
 from data_pipeline.streams.packing import PackedTokens
@@ -101,11 +101,18 @@ class LoadedModel:
         head = self.pretrained.head
         assert head is not None
         kind = KINDS[head.kind]
-        layers: list[nn.Module] = []
-        for module in head.modules:
-            layers += [self.linear(module), *([nn.Tanh()] if module == POOLER else [])]
+        *first, last = head.layers(self.config)
+        before = [module for name in first for module in self._before(name)]
         extra = kind.extra if kind.extra is not None and self.pretrained.state_of(kind.extra) else None
-        return nn.Sequential(*layers) if extra is None else _SideBySide([*layers, self.linear(extra)])
+        scores = self.linear(last) if extra is None else _SideBySide([self.linear(last), self.linear(extra)])
+        return nn.Sequential(*before, scores)
+
+    def _before(self, module: str) -> list[nn.Module]:
+        """Return what a head has before its last layer: BERT's pooler, or the whole of ModernBERT's prediction head."""
+        if module == POOLER:
+            return [self.linear(module), nn.Tanh()]
+        state = self.pretrained.state_of(PREDICTION_HEAD)
+        return [self._loaded(PredictionHead(self.config, state["dense.weight"].shape[1]), state)]
 
     def linear(self, module: str) -> nn.Linear:
         """Return a linear layer of a head, which the checkpoint has."""

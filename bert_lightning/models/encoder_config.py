@@ -217,6 +217,11 @@ class EncoderConfig:
         """Whether there are tokens that do not see the whole of their sequence."""
         return self.is_causal or self.local_attention is not None
 
+    @property
+    def has_prediction_heads(self) -> bool:
+        """Whether heads of tasks begin with a dense layer and a LayerNorm, as those of ModernBERT, without biases."""
+        return not self.use_bias and not self.is_causal
+
     def is_local(self, layer: int) -> bool:
         """Return whether a layer, counted from 0, has local attention."""
         return self.local_attention is not None and layer % self.global_attn_every_n_layers != 0

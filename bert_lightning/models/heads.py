@@ -107,6 +107,26 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(hidden))
 
 
+class PredictionHead(nn.Module):
+    """A dense layer, the activation and a LayerNorm before the classifier of a task (Warner et al., 2024).
+
+    Args:
+        config: Sizes of the encoder.
+        width: Width of what is read; None for that of a hidden state.
+    """
+
+    def __init__(self, config: EncoderConfig, width: int | None = None) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width or config.hidden_size, config.hidden_size, bias=config.use_bias)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=config.use_bias)
+        initialize(self, config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return (rows, hidden) for hidden states, (rows, width)."""
+        return self.norm(self.activation(self.dense(hidden)))
+
+
 class SentencePairHead(nn.Module):
     """Is the second segment the true next one (0) or a random or swapped one (1)?"""
 

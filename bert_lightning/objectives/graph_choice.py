@@ -9,7 +9,6 @@ from bert_lightning.models.knowledge.graph_reader import GraphReader, GraphReadi
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.multiple_choice import MultipleChoice
 from data_pipeline.streams.packing import PackedBatch
-from data_pipeline.tasks.encoded import LABELS
 
 
 class GraphChoice(MultipleChoice):
@@ -47,6 +46,6 @@ class GraphChoice(MultipleChoice):
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return scores, (rows, 1)."""
-        statements = self.pooler(self.hidden(batch.tokens, batch.targets[LABELS].positions))
+        statements = self.features(batch)
         read = self.graph_reader(statements, batch)  # (rows, size)
         return self.classifier(self.dropout(statements)) + self.graph_classifier(self.dropout(read))

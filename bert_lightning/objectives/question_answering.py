@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import summed_loss
+from bert_lightning.models.heads import PredictionHead, summed_loss
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.soft_targets import soft_losses
@@ -28,6 +28,8 @@ _LOWEST = -1e30
 class QuestionAnswering(TaskObjective):
     """Begin and end of the answer, with the loss of transformers' BertForQuestionAnswering: the mean of the two.
 
+    An encoder without biases has a `PredictionHead` before the scores, as ModernBertForQuestionAnswering does.
+
     Args:
         config: Sizes of the encoder.
         attention: How packed sequences attend to themselves.
@@ -39,7 +41,10 @@ class QuestionAnswering(TaskObjective):
 
     def __init__(self, config: EncoderConfig, attention: PackedAttention = looped_attention) -> None:
         super().__init__(Encoder(config, attention))
+        self.head = PredictionHead(config) if config.has_prediction_heads else nn.Identity()
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        if config.has_prediction_heads:
+            self.readers = ("head.dense",)
         initialize(self.qa_outputs, config)
         self.quantities = {
             "start_loss": Quantity(START, loss_weight=0.5, title="loss of the begin", unit="nats"),
@@ -50,7 +55,7 @@ class QuestionAnswering(TaskObjective):
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return the scores of each token as begin and as end of the answer, (tokens, 2)."""
-        return in_fp32(self.qa_outputs, self.hidden(batch.tokens))
+        return in_fp32(self.qa_outputs, self.head(self.hidden(batch.tokens)))
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         """Return summed losses and numbers of right answers; sequences whose label is `NO_LABEL` count for nothing."""
@@ -85,8 +90,6 @@ class AnswerableQuestionAnswering(QuestionAnswering):
         answerability_weight: Factor of the classifier's loss; ELECTRA has 0.5.
     """
 
-    readers = ("qa_outputs", "answerability")
-
     def __init__(
         self,
         config: EncoderConfig,
@@ -95,6 +98,8 @@ class AnswerableQuestionAnswering(QuestionAnswering):
     ) -> None:
         super().__init__(config, attention)
         self.answerability = nn.Linear(config.hidden_size, 1)
+        if not config.has_prediction_heads:
+            self.readers = ("qa_outputs", "answerability")
         initialize(self.answerability, config)
         self.quantities |= {
             "answerability_loss": Quantity(
@@ -105,7 +110,7 @@ class AnswerableQuestionAnswering(QuestionAnswering):
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return begin, end and, to be read at [CLS], the logit of no answer for each token, (tokens, 3)."""
-        hidden = self.hidden(batch.tokens)
+        hidden = self.head(self.hidden(batch.tokens))
         return torch.cat([in_fp32(self.qa_outputs, hidden), in_fp32(self.answerability, hidden)], dim=-1)
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:

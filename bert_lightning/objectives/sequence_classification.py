@@ -1,7 +1,8 @@
 """A label for each text or pair of texts, read from [CLS] through BERT's pooler (Devlin et al., 2019, section 4.1).
 
-A causal encoder has seen the whole text at its last token alone, which the classifier then reads without a pooler
-(Radford et al., 2018, section 3.2).
+ModernBERT has a dense layer with a LayerNorm in place of the pooler (Warner et al., 2024). A causal encoder has seen
+the whole text at its last token alone, which the classifier then reads without a pooler (Radford et al., 2018, section
+3.2).
 
 The three classes differ in what a label is: one class, a number, or several classes. They are the three problem types
 of transformers' BertForSequenceClassification, and have its losses.
@@ -17,7 +18,7 @@ from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import Pooler
+from bert_lightning.models.heads import Pooler, PredictionHead
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective
@@ -29,7 +30,8 @@ from data_pipeline.tasks.encoded import LABELS
 class SequenceHead(TaskObjective):
     """Pooler, dropout and classifier on the hidden state of one token; a subclass gives `sums` and sets `quantities`.
 
-    A causal encoder has no pooler, and its classifier no bias.
+    An encoder without biases has a `PredictionHead` in place of the pooler. A causal encoder has neither, and its
+    classifier no bias.
 
     Args:
         config: Sizes of the encoder.
@@ -54,12 +56,20 @@ class SequenceHead(TaskObjective):
         classifier_dropout: float | None = None,
     ) -> None:
         super().__init__(Encoder(config, attention))
-        self.pooler = nn.Identity() if config.is_causal else Pooler(config)
+        is_bert = not config.is_causal and not config.has_prediction_heads
+        self.pooler = Pooler(config) if is_bert else nn.Identity()
+        self.head = PredictionHead(config) if config.has_prediction_heads else nn.Identity()
         self.dropout = Dropout(config.hidden_dropout_prob if classifier_dropout is None else classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_labels, bias=not config.is_causal)
         if config.is_causal:
             self.readers = ("classifier",)
+        elif config.has_prediction_heads:
+            self.readers = ("head.dense",)
         initialize(self.classifier, config)
+
+    def features(self, batch: PackedBatch) -> Tensor:
+        """Return what the classifier reads, before its dropout, (rows, hidden)."""
+        return self.head(self.pooler(self.hidden(batch.tokens, batch.targets[LABELS].positions)))
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return scores, (rows, labels); the last layer runs on the tokens that are read alone.
@@ -67,8 +77,7 @@ class SequenceHead(TaskObjective):
         Both sequences of a pair in both orders get the sum of the scores, which is the score of the sum of their hidden
         states (Radford et al., 2018, section 3.3): the classifier has no bias.
         """
-        read = self.hidden(batch.tokens, batch.targets[LABELS].positions)
-        scores = self.classifier(self.dropout(self.pooler(read)))
+        scores = self.classifier(self.dropout(self.features(batch)))
         if not self.reads_both_orders:
             return scores
         return scores.view(-1, 2, scores.shape[-1]).sum(1).repeat_interleave(2, 0)

@@ -6,7 +6,7 @@ from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
-from bert_lightning.models.heads import summed_loss
+from bert_lightning.models.heads import PredictionHead, summed_loss
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective
@@ -17,6 +17,7 @@ from data_pipeline.tasks.encoded import LABELS
 class TokenClassification(TaskObjective):
     """A class for each word, with the head and the loss of transformers' BertForTokenClassification.
 
+    An encoder without biases has a `PredictionHead` before the classifier, as ModernBertForTokenClassification does.
     The rows of the targets are the first pieces of words, so that the last layer runs on these alone.
 
     Args:
@@ -26,7 +27,7 @@ class TokenClassification(TaskObjective):
         classifier_dropout: Probability of dropout before the classifier; None takes `hidden_dropout_prob`.
     """
 
-    readers = ("classifier",)
+    readers: tuple[str, ...] = ("classifier",)
     score_rows = LABELS
 
     def __init__(
@@ -38,7 +39,10 @@ class TokenClassification(TaskObjective):
     ) -> None:
         super().__init__(Encoder(config, attention))
         self.dropout = Dropout(config.hidden_dropout_prob if classifier_dropout is None else classifier_dropout)
+        self.head = PredictionHead(config) if config.has_prediction_heads else nn.Identity()
         self.classifier = nn.Linear(config.hidden_size, num_labels)
+        if config.has_prediction_heads:
+            self.readers = ("head.dense",)
         initialize(self.classifier, config)
         self.quantities = {
             "tag_loss": Quantity(LABELS, loss_weight=1.0, title="cross-entropy", unit="nats"),
@@ -47,7 +51,8 @@ class TokenClassification(TaskObjective):
 
     def scores(self, batch: PackedBatch) -> Tensor:
         """Return the scores of the tags of each word, (words, labels)."""
-        return self.classifier(self.dropout(self.hidden(batch.tokens, batch.targets[LABELS].positions)))
+        features = self.head(self.hidden(batch.tokens, batch.targets[LABELS].positions))
+        return self.classifier(self.dropout(features))
 
     def sums(self, scores: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the cross-entropy in fp32 and the number of right tags, summed over words that have a tag."""

@@ -268,7 +268,7 @@ def test_heads_of_tasks_go_both_ways(relative: Relative, head: TaskHead, tmp_pat
     state = {f"encoder.{name}": tensor for name, tensor in state.items()}
     state["encoder.embeddings.token.weight"][config.vocab_size :] = 0
     torch.manual_seed(1)
-    state |= {name: torch.randn(shape) * 0.2 for name, shape in head.shapes(config.hidden_size).items()}
+    state |= {name: torch.randn(shape) * 0.2 for name, shape in head.shapes(config).items()}
     state = {name: tensor for name, tensor in state.items() if not name.startswith("answerability")}
     write_folder(tmp_path, config, state, {}, head)
     kind = architecture(config, state, head)

@@ -91,7 +91,7 @@ def write_run(folder: Path, kind: Kind, tokenizer: Tokenizer, settings: dict[str
     state = {f"encoder.{name}": tensor for name, tensor in objective.state_dict().items()}
     if kind.objective is not Encoder:
         state = {name: tensor for name, tensor in objective.state_dict().items() if kind.leaves_out not in name}
-    shapes = kind.head.shapes(config.hidden_size) if kind.head is not None else {}
+    shapes = kind.head.shapes(config) if kind.head is not None else {}
     state |= {name: torch.randn(shape) for name, shape in shapes.items() if "answerability" not in name}
     content = {"state_dict": {f"objective.{name}": tensor for name, tensor in state.items()}, "global_step": 7}
     (folder / "checkpoints").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """A task with a new tiny model: its splits, its scores, and the same weights exported to transformers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,11 +60,17 @@ class Scored:
         return Scored(self.task, self.split, self.objective, ExampleScores(values, self.scores.cu_rows))
 
 
-def score(task: Task, tokenizer: Tokenizer, seq_len: int = SEQ_LEN, export: Path | None = None) -> Scored:
-    """Score the validation split; the model is exported to a folder if one is given."""
+def score(
+    task: Task,
+    tokenizer: Tokenizer,
+    seq_len: int = SEQ_LEN,
+    export: Path | None = None,
+    sizes: Mapping[str, Any] | None = None,
+) -> Scored:
+    """Score the validation split with a tiny encoder, or one of other sizes; it is exported if a folder is given."""
     split = task.prepare(tokenizer, seq_len)[VALIDATION]
     torch.manual_seed(0)
-    config = tiny_encoder(tokenizer.get_vocab_size())
+    config = tiny_encoder(tokenizer.get_vocab_size(), **(sizes or {}))
     objective = task.objective(config, looped_attention, None)
     with torch.no_grad():
         for parameter in objective.parameters():

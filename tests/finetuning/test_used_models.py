@@ -22,6 +22,15 @@ CONTEXT = "In 1191 Duke Berthold founded Bern. It lies on a river, the Aare, and
 ANSWERS = {"When was it founded?": "1191", "Who founded Bern?": "Duke Berthold", "What river is it on?": "the Aare"}
 TAGGED = ["Duke/B-PER Berthold/I-PER founded/O Bern/B-LOC ./O", "It/O lies/O on/O the/O Aare/B-LOC ./O"]
 WINDOWS = {"doc_stride": 8, "max_query_length": 8}
+MODERN = {
+    "type_vocab_size": 0,
+    "positions": "rotary",
+    "norm": "pre",
+    "use_bias": False,
+    "feed_forward": "gated",
+    "local_attention": 8,
+}
+each_kind = pytest.mark.parametrize("sizes", [{}, MODERN], ids=["bert", "modernbert"])
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +74,15 @@ def write_questions(path: Path, impossible: int | None) -> None:
 
 
 @pytest.mark.parametrize(("impossible", "weight"), [(None, None), (1, None), (1, 0.5)])
-def test_questions(tmp_path: Path, tokenizer: Tokenizer, impossible: int | None, weight: float | None) -> None:
+@each_kind
+def test_questions(
+    tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any], impossible: int | None, weight: float | None
+) -> None:
     """The windows are those of the fine-tuning; the classifier of answerability gives the odds if there is one."""
     for name in ("train", "dev"):
         write_questions(tmp_path / f"{name}.json", impossible)
     more = WINDOWS if impossible is None else WINDOWS | {"answerability_weight": weight}
-    scored = score(make_task("squad" if impossible is None else "squad_v2", tmp_path, **more), tokenizer)
+    scored = score(make_task("squad" if impossible is None else "squad_v2", tmp_path, **more), tokenizer, sizes=sizes)
     checkpoint, metrics = saved(scored, tokenizer, tmp_path / "x.ckpt"), scored.metrics
     assert evaluated(checkpoint, tmp_path / "dev.json") == pytest.approx(metrics | {"examples": 3})
     threshold = metrics.get("best_f1_threshold")
@@ -89,11 +101,12 @@ def test_questions(tmp_path: Path, tokenizer: Tokenizer, impossible: int | None,
     assert line["probability"] == pytest.approx(found[0]["probability"], abs=1e-5)
 
 
-def test_choices(tmp_path: Path, tokenizer: Tokenizer) -> None:
+@each_kind
+def test_choices(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> None:
     rows = [{"text": text, "choices": list(ANSWERS.values()), "label": row} for row, text in enumerate(ANSWERS)]
     for name in ("train", "dev"):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    scored = score(make_task("multiple_choice", tmp_path), tokenizer)
+    scored = score(make_task("multiple_choice", tmp_path), tokenizer, sizes=sizes)
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     assert evaluated(checkpoint, tmp_path / "dev.jsonl") == pytest.approx(scored.metrics | {"examples": 3})
     found = predicted(checkpoint, tmp_path / "dev.jsonl")
@@ -109,11 +122,12 @@ def test_choices(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert evaluated(checkpoint, tmp_path / "codah.tsv")["examples"] == 1
 
 
-def test_tags(tmp_path: Path, tokenizer: Tokenizer) -> None:
+@each_kind
+def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> None:
     """In columns, in CoNLL-U and in a table."""
     for name in ("train.conll", "dev.conll"):
         (tmp_path / name).write_text("\n\n".join(each.replace(" ", "\n").replace("/", "\t") for each in TAGGED))
-    scored = score(make_task("ner", tmp_path), tokenizer)
+    scored = score(make_task("ner", tmp_path), tokenizer, sizes=sizes)
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     expected = pytest.approx(scored.metrics | {"words": 11, "examples": 2})
     assert evaluated(checkpoint, tmp_path / "dev.conll") == expected

@@ -75,7 +75,7 @@ def encoder_of(folder: Path) -> dict[str, torch.Tensor]:
 
 def encoder_of_task(folder: Path) -> dict[str, torch.Tensor]:
     """The encoder that a task begins with."""
-    state = starting_state(load_pretrained(folder), has_pooler=False)
+    state = starting_state(load_pretrained(folder), parts=[])
     return {name.removeprefix("encoder."): each for name, each in state.items()}
 
 

@@ -52,10 +52,12 @@ class TaskClass:
     Attributes:
         name: The class.
         modules: The modules of the head.
+        constants: Keys of config.json that can have no other value than this one, which is their default.
     """
 
     name: str
     modules: Names
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
 
 def task_classes(title: str, pooled: Names, choice: Names | None = None) -> dict[str, TaskClass]:

@@ -1,21 +1,35 @@
 """ModernBERT (Warner et al., 2024) in transformers, whose versions 4 and 5 name the kinds of layers differently.
 
-Both read the keys of version 4, which are written. The heads of its classes for tasks have a LayerNorm where BERT's
-have a tanh, so no task is in the table.
+Both read the keys of version 4, which are written. The classes for tasks call the layers before their classifier as
+the class for masked tokens calls those before its decoder.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
+from bert_lightning.checkpoints.task_head import (
+    CLASSIFIER,
+    HEAD_DENSE,
+    HEAD_NORM,
+    MULTIPLE_CHOICE,
+    QA_OUTPUTS,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.typed_fields import checked, shown, whole_number
 
 _LOCAL, _GLOBAL = "sliding_attention", "full_attention"
 
 
+_HEAD = {HEAD_DENSE: "head.dense", HEAD_NORM: "head.norm"}
+_TEXTS = {"classifier_pooling": "cls"}
+
+
 class ModernBert(Family):
-    """Masked tokens alone."""
+    """Masked tokens and tasks."""
 
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return the sizes, and which layers see how far."""
@@ -100,6 +114,14 @@ MODERNBERT = ModernBert(
     heads={"mlm_head.transform": "head.dense", "mlm_head.norm": "head.norm", "mlm_head": "decoder"},
     left_out=("nsp_head", "sop_head"),
     classes=((("mlm_head",), "ModernBertForMaskedLM"), ((), "ModernBertModel")),
+    tasks={
+        SEQUENCE_CLASSIFICATION: TaskClass(
+            "ModernBertForSequenceClassification", _HEAD | {CLASSIFIER: "classifier"}, _TEXTS
+        ),
+        TOKEN_CLASSIFICATION: TaskClass("ModernBertForTokenClassification", _HEAD | {CLASSIFIER: "classifier"}),
+        MULTIPLE_CHOICE: TaskClass("ModernBertForMultipleChoice", _HEAD | {CLASSIFIER: "classifier"}, _TEXTS),
+        QUESTION_ANSWERING: TaskClass("ModernBertForQuestionAnswering", _HEAD | {QA_OUTPUTS: "classifier"}),
+    },
     copies={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     fields={
         "vocab_size": "vocab_size",

@@ -13,7 +13,7 @@ from bert_lightning.checkpoints.task_head import (
     TaskHead,
 )
 from data_pipeline.untrusted.escaping import printable
-from data_pipeline.untrusted.typed_fields import checked, listed, whole_number
+from data_pipeline.untrusted.typed_fields import checked, listed, shown, whole_number
 
 _MOST_LABELS = 1 << 20
 _TOLD_BY_TENSORS = (QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
@@ -44,6 +44,12 @@ def find_head(content: Mapping[str, Any], modules: Collection[str], family: Fami
     kinds += [kind for kind in _TOLD_BY_TENSORS if kind in family.tasks and _has_all(modules, family, kind)]
     if not kinds:
         return None
+    if not named and len({frozenset(family.tasks[kind].modules.values()) for kind in kinds}) < len(kinds):
+        known = listed(family.tasks[kind].name for kind in kinds)
+        raise ValueError(f"{where} names no class in architectures, and its tensors are those of {known}")
+    for key, only in family.tasks[kinds[0]].constants.items():
+        if content.get(key) not in (None, only):
+            raise ValueError(f"{where} has {key}={shown(content[key])}; only {shown(only)} can be read")
     labels = _labels(content, where) if KINDS[kinds[0]].outputs is None else []
     try:
         problem_type = _problem_type(content, kinds[0], labels, where)
