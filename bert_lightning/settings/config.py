@@ -258,6 +258,8 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
         )
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
         check_whole_number(f"trainer.{name}", cfg.trainer[name])
+    if "max_steps" in cfg.schedule:
+        check_whole_number("schedule.max_steps", cfg.schedule.max_steps)
     if cfg.float32_matmul_precision not in MATMUL_PRECISIONS:
         raise ValueError(
             f"float32_matmul_precision must be one of {', '.join(MATMUL_PRECISIONS)}; "

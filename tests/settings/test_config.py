@@ -30,6 +30,7 @@ def trainer(**changes: object) -> DictConfig:
 def settings(**changes: object) -> DictConfig:
     values = {
         "trainer": {"precision": "auto", "max_steps": 10, "log_every_n_steps": 5, "val_check_interval": 5},
+        "schedule": {"max_steps": 10},
         "run_name": "a",
         "gradient_clip_val": 1.0,
         "max_skipped_steps": 10,
@@ -104,6 +105,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     [
         ({"trainer__precision": "16-mixed"}, "trainer.precision=16-mixed is not one of auto, 32-true, bf16-mixed"),
         ({"trainer__max_steps": 0}, "trainer.max_steps must be .*got 0"),
+        ({"schedule__max_steps": None}, "schedule.max_steps must be a whole number.*got None"),
         (
             {"trainer__val_check_interval": 0.5},
             "trainer.val_check_interval must be a whole number.*got 0.5",
