@@ -143,6 +143,8 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
     expected |= fusion_shapes(state, config)
     extra = set() if head is None else head.extra_tensors(state)
     model = "the objective" if head is None else f"a head for {head.kind}"
+    if head is not None and config.has_prediction_heads and not has_any(state, "head"):
+        raise ValueError(f"{where} was fine-tuned by an earlier version, with BERT's head; fine-tune the encoder again")
     check_names(where, set(state) - extra, _own_names(expected, state, config, head), model)
     for name, tensor in state.items():
         check_tensor(name, tensor, expected[name], f"the configuration in {where}")

@@ -1,6 +1,5 @@
 """What a fine-tuned model begins with: the encoder of a checkpoint, what is trained of the head, a new classifier."""
 
-import logging
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
@@ -11,15 +10,12 @@ from bert_lightning.checkpoints.tensor_checks import has_any
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.untrusted.typed_fields import listed
 
-log = logging.getLogger(__name__)
-
-
-POOLER = "pooler"
+_POOLER = "pooler"
 
 
 def trained_parts(objective: TaskObjective) -> list[str]:
     """Return the parts of a task's head that a checkpoint may have: the pooler, or ModernBERT's prediction head."""
-    return [part for part in (POOLER, PREDICTION_HEAD) if has_any(objective.state_dict(), part)]
+    return [part for part in (_POOLER, PREDICTION_HEAD) if has_any(objective.state_dict(), part)]
 
 
 def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers: int = 0) -> dict[str, Tensor]:
@@ -41,7 +37,7 @@ def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers
     encoder = {name: each for name, each in pretrained.state_of("encoder").items() if not name.startswith(left_out)}
     states = {"encoder": encoder}
     if not reinit_layers:
-        found = {POOLER: pretrained.pooler, PREDICTION_HEAD: pretrained.prediction_head}
+        found = {_POOLER: pretrained.pooler, PREDICTION_HEAD: pretrained.prediction_head}
         states |= {part: found[part]() for part in parts}
     return {f"{part}.{name}": each for part, state in states.items() for name, each in state.items()}
 
@@ -62,5 +58,5 @@ def said_of_start(objective: TaskObjective, state: Mapping[str, Tensor], pretrai
         lines.append(f"the task reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if pretrained.head is not None:
         labels = f" with the labels {listed(pretrained.head.labels)}" if pretrained.head.labels else ""
-        lines.append(f"the checkpoint has a head for {pretrained.head.kind}{labels}, which is not used")
+        lines.append(f"the checkpoint has a head for {pretrained.head.kind}{labels}, whose last layer is not used")
     return lines

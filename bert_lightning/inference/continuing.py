@@ -109,7 +109,7 @@ class Continuer:
 
     @cached_property
     def _line_ends(self) -> frozenset[int]:
-        """The tokens with a line break; a WordPiece vocabulary has none."""
+        """The tokens with a line break; a WordPiece vocabulary has none, and prepared folders never hold one."""
         ids = range(self._model.config.vocab_size)
         return frozenset(token for token in ids if "\n" in self._tokenizer.decode([token]))
 

@@ -94,7 +94,7 @@ class Predictor(ABC):
 
 
 class _FirstTokenPredictor(Predictor):
-    """A head that reads [CLS] through the pooler."""
+    """A head that reads [CLS]."""
 
     def __init__(self, model: LoadedModel, labels: Sequence[str], batch_tokens: int, head: nn.Module) -> None:
         super().__init__(model, labels, batch_tokens)

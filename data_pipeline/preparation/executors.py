@@ -20,7 +20,7 @@ from data_pipeline.whole_numbers import check_whole_number
 
 POLL_SECONDS = 0.2
 _OBJECTS_A_SEARCH = 1_000_000
-"""New lists, dictionaries and other containers before a search for cycles; Python's own number is 700."""
+"""New lists, dictionaries and other containers before a search for cycles; Python's own number is 700 or 2,000."""
 
 
 class Executor(Protocol):

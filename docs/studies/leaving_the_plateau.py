@@ -213,7 +213,10 @@ def main() -> None:
     """Run what is not finished, print the table, and draw the chart."""
     settings = dict(word.split("=", 1) for word in sys.argv[2:])
     study, folder = STUDIES[sys.argv[1]], Path(settings["output_dir"]) / sys.argv[1]
-    wanted = settings["arms"].split(",") if "arms" in settings else [arm.name for arm in study.arms]
+    names = [arm.name for arm in study.arms]
+    wanted = settings["arms"].split(",") if "arms" in settings else names
+    if unknown := set(wanted) - set(names):
+        raise SystemExit(f"arms={','.join(unknown)} is none of {', '.join(names)}")
     for arm, seed in study.runs():
         if arm.name not in wanted or (folder / f"{arm.name}-{seed}" / "report.html").exists():
             continue

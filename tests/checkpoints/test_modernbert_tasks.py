@@ -16,7 +16,9 @@ from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
 from bert_lightning.checkpoints.huggingface import from_huggingface, write_folder
 from bert_lightning.checkpoints.huggingface.modernbert import MODERNBERT
 from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.tensor_checks import check_state
 from bert_lightning.finetuning.starting_weights import starting_state, trained_parts
+from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.objectives.mlm import MaskedLM
@@ -173,7 +175,8 @@ def test_every_bit_comes_back(case: Case, tmp_path: Path) -> None:
     [
         (CASES[0], {"classifier_pooling": "mean"}, "has classifier_pooling='mean'; only 'cls' can be read"),
         (CASES[2], {"classifier_pooling": "mean"}, "has classifier_pooling='mean'; only 'cls' can be read"),
-        (CASES[0], {"architectures": None}, "names no class in architectures, and its tensors are those of ModernBert"),
+        (CASES[0], {"architectures": None}, "names none of its classes in architectures, and its tensors are those of"),
+        (CASES[1], {"architectures": ["MyRanker"]}, "names none of its classes in architectures, and its tensors"),
         (CASES[0], {"classifier_bias": True}, "has classifier_bias=True; only False can be read"),
     ],
 )
@@ -215,3 +218,11 @@ def test_a_head_reads_other_layers(objective: Callable[[EncoderConfig], TaskObje
     task = objective(MODERN)
     task.read_layers(LayerReading((1, 2), "concat"))
     assert task.get_submodule("head.dense").in_features == 2 * MODERN.hidden_size
+
+
+def test_a_fine_tuning_of_an_earlier_version_says_what_to_do() -> None:
+    encoder = {f"encoder.{name}": each for name, each in Encoder(MODERN).state_dict().items()}
+    bert = TaskHead("token_classification", NAMES).shapes(CONFIG)
+    state = encoder | {name: torch.zeros(shape) for name, shape in bert.items()}
+    with pytest.raises(ValueError, match=r"^old was fine-tuned by an earlier version, .*; fine-tune the encoder again"):
+        check_state(state, MODERN, "old", TaskHead("token_classification", NAMES))

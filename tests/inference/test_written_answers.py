@@ -125,7 +125,7 @@ def test_no_answer_has_a_text_of_its_own(folder: Path, model: PreTrainedModel, s
     with pytest.raises(ValueError, match=r"is impossible to answer, as in SQuAD .*; take task=squad_v2"):
         scores_of(folder, {})
     files = {"task": "squad_v2", "task.train": "train-v1.1.json", "task.validation": "dev-v1.1.json"}
-    said += ["old town", "Unanswerable", "the king", "unanswerable"]
+    said += ["old town", "Unanswerable.", "the king", "unanswerable"]
     found = scores_of(folder, files)
     assert (found["0_shots_exact_match"], found["0_shots_has_answer_f1"]) == (0.5, 0.5)
     assert found["0_shots_no_answer_exact_match"] == 0.5
@@ -156,6 +156,10 @@ def test_a_long_prompt_loses_its_beginning(folder: Path, model: PreTrainedModel,
         ({"prompting.template": "'{text}:'"}, r"prompting.template must have one or more of \{context\}, \{question\}"),
         (
             {"task": "squad_v2", "task.train": "train-v1.1.json", "prompting.answers": "{none: no}"},
+            r"prompting.answers must be \{no_answer: <text>\} for task=squad_v2",
+        ),
+        (
+            {"task": "squad_v2", "task.train": "train-v1.1.json", "prompting.answers": "{no_answer: '...'}"},
             r"prompting.answers must be \{no_answer: <text>\} for task=squad_v2",
         ),
     ],

@@ -41,12 +41,13 @@ def find_head(content: Mapping[str, Any], modules: Collection[str], family: Fami
     unread = [name for name in named if not kinds and name.endswith(_SUFFIXES)]
     if unread:
         raise ValueError(f"{where} names {printable(unread[0])}, whose head is none that fine-tuning trains here")
+    is_named = bool(kinds)
     kinds += [kind for kind in _TOLD_BY_TENSORS if kind in family.tasks and _has_all(modules, family, kind)]
     if not kinds:
         return None
-    if not named and len({frozenset(family.tasks[kind].modules.values()) for kind in kinds}) < len(kinds):
+    if not is_named and len({frozenset(family.tasks[kind].modules.values()) for kind in kinds}) < len(kinds):
         known = listed(family.tasks[kind].name for kind in kinds)
-        raise ValueError(f"{where} names no class in architectures, and its tensors are those of {known}")
+        raise ValueError(f"{where} names none of its classes in architectures, and its tensors are those of {known}")
     for key, only in family.tasks[kinds[0]].constants.items():
         if content.get(key) not in (None, only):
             raise ValueError(f"{where} has {key}={shown(content[key])}; only {shown(only)} can be read")

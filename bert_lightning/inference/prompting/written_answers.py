@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bert_lightning.finetuning.answering import AnsweringTask
-from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_by_answer, metrics_v1, score_v1, score_v2
+from bert_lightning.finetuning.squad_metrics import metrics_by_answer, metrics_v1, normalized, score_v1, score_v2
 from bert_lightning.finetuning.task import TRAIN
 from bert_lightning.inference.continuing import Continuer
 from bert_lightning.inference.loading import LoadedModel
@@ -72,7 +72,7 @@ def _wording(task: AnsweringTask, prompting: Prompting) -> Wording:
     if prompting.template is not None:
         wording = replace(wording, template=read_template(prompting.template, _FIELDS, "prompting.template"))
     if prompting.answers is not None:
-        if set(prompting.answers) != set(wording.answers) or not all(prompting.answers.values()):
+        if set(prompting.answers) != set(wording.answers) or not all(map(normalized, prompting.answers.values())):
             known = f"{{{NO_ANSWER}: <text>}}" if wording.answers else "null, because every question has an answer"
             raise ValueError(f"prompting.answers must be {known} for task={task.name}; got {prompting.answers}")
         wording = replace(wording, answers=prompting.answers)
@@ -84,5 +84,5 @@ def _metrics(questions: Sequence[Question], lines: Sequence[str], wording: Wordi
     none = wording.answers.get(NO_ANSWER)
     if none is None:
         return metrics_v1(score_v1(questions, lines))
-    scores: AnswerScores = score_v2(questions, ["" if line.lower() == none.lower() else line for line in lines])
-    return metrics_by_answer(scores)
+    answers = ["" if normalized(line) == normalized(none) else line for line in lines]
+    return metrics_by_answer(score_v2(questions, answers))
