@@ -20,7 +20,13 @@ from matplotlib.figure import Figure
 from bert_lightning.metrics.metrics_log import read_columns
 
 SEEDS = (0, 1, 2)
-COLORS = {"baseline": "#8a9099", "phases": "#e09f3e", "start": "#33658a", "both": "#c8553d"}
+COLORS = {
+    "baseline": "#8a9099",
+    "phases": "#e09f3e",
+    "start": "#33658a",
+    "both": "#c8553d",
+    "both-40-percent": "#6d4c7d",
+}
 """Colors of the arms that the chart shows."""
 Overrides = Mapping[str, object]
 

@@ -12,8 +12,6 @@ import torch
 
 from tests.support.checkout import ROOT
 
-triton = pytest.importorskip("triton", reason="the kernels are Triton's")
-
 
 def version_of(package: Any) -> tuple[int, ...]:
     """Return the first two numbers of a version."""
@@ -28,6 +26,7 @@ def run_interpreted(program: str, inputs: Any, folder: Path) -> Any:
         inputs: What torch.load gives the program.
         folder: Folder for the two files.
     """
+    triton = pytest.importorskip("triton", reason="the kernels are Triton's")
     if version_of(triton) < (3, 7) and version_of(np) >= (2, 4):
         pytest.skip(f"the interpreter of Triton {triton.__version__} does not run with numpy {np.__version__}")
     torch.save(inputs, folder / "inputs.pt")
