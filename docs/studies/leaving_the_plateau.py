@@ -156,6 +156,13 @@ def command(study: Study, arm: Arm, seed: int, data: str, folder: Path) -> list[
     return [sys.executable, "-m", "bert_lightning.pretrain", f"run_name={arm.name}-{seed}", *words]
 
 
+def is_finished(arm: Arm, run: Path) -> bool:
+    """Return whether a run has been validated after its last step; one that was stopped has a report too."""
+    path = run / "metrics.csv"
+    steps, _ = read_columns(path).get("val/mlm_loss", ([], [])) if path.exists() else ([], [])
+    return bool(steps) and steps[-1] == arm.settings["trainer.max_steps"]
+
+
 def curves(run: Path) -> list[tuple[float, float]]:
     """Return pairs of tokens read and held-out loss of a run."""
     columns = read_columns(run / "metrics.csv")
@@ -176,8 +183,8 @@ def spread(values: Sequence[float]) -> str:
 
 def table(study: Study, folder: Path) -> str:
     """Return a Markdown table of what is finished, with the tokens that an arm takes to the mean end of `baseline`."""
-    found = {arm.name: [folder / f"{arm.name}-{seed}" for seed in arm.seeds] for arm in study.arms}
-    runs = {name: [run for run in paths if (run / "report.html").exists()] for name, paths in found.items()}
+    found = [(arm, [folder / f"{arm.name}-{seed}" for seed in arm.seeds]) for arm in study.arms]
+    runs = {arm.name: [run for run in paths if is_finished(arm, run)] for arm, paths in found}
     ends = [curves(run)[-1][1] for run in runs["baseline"]]
     lines = ["| arm | runs | tokens | val/mlm_loss | mlm accuracy | nsp accuracy | tokens to the baseline's end |"]
     lines += ["|---|---|---|---|---|---|---|"]
@@ -203,7 +210,7 @@ def chart(study: Study, folder: Path, path: Path) -> None:
     axes = figure.subplots()
     for arm in (arm for arm in study.arms if arm.name in COLORS):
         for seed in arm.seeds:
-            if (run := folder / f"{arm.name}-{seed}").joinpath("report.html").exists():
+            if is_finished(arm, run := folder / f"{arm.name}-{seed}"):
                 tokens, losses = zip(*curves(run), strict=True)
                 label = arm.name if seed == arm.seeds[0] else None
                 axes.plot([each / 1e6 for each in tokens], losses, color=COLORS[arm.name], label=label)
@@ -224,7 +231,7 @@ def main() -> None:
     if unknown := set(wanted) - set(names):
         raise SystemExit(f"arms={','.join(unknown)} is none of {', '.join(names)}")
     for arm, seed in study.runs():
-        if arm.name not in wanted or (folder / f"{arm.name}-{seed}" / "report.html").exists():
+        if arm.name not in wanted or is_finished(arm, folder / f"{arm.name}-{seed}"):
             continue
         subprocess.run(command(study, arm, seed, settings["data"], folder), check=True)
         print(table(study, folder), flush=True)
