@@ -118,7 +118,7 @@ class TaskHead:
         columns = dict.fromkeys(layers, hidden_size) | {layers[0]: width}
         if kind.extra is not None:
             rows[kind.extra], columns[kind.extra] = 1, columns[layers[-1]]
-        shapes: dict[str, tuple[int, ...]] = {HEAD_NORM + ".weight": (hidden_size,)} if HEAD_DENSE in layers else {}
+        shapes: dict[str, tuple[int, ...]] = {f"{HEAD_NORM}.weight": (hidden_size,)} if HEAD_DENSE in layers else {}
         for module, size in rows.items():
             shapes[f"{module}.weight"] = (size, columns[module])
             if not self.is_causal and module != HEAD_DENSE:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.task_head import PREDICTION_HEAD, TaskHead
 from bert_lightning.models.embeddings import Embeddings
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -143,7 +143,7 @@ def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str, 
     expected |= fusion_shapes(state, config)
     extra = set() if head is None else head.extra_tensors(state)
     model = "the objective" if head is None else f"a head for {head.kind}"
-    if head is not None and config.has_prediction_heads and not has_any(state, "head"):
+    if head is not None and config.has_prediction_heads and not has_any(state, PREDICTION_HEAD):
         raise ValueError(f"{where} was fine-tuned by an earlier version, with BERT's head; fine-tune the encoder again")
     check_names(where, set(state) - extra, _own_names(expected, state, config, head), model)
     for name, tensor in state.items():

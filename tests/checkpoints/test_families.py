@@ -26,6 +26,7 @@ from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
+from tests.support.models import MODERN
 from tests.support.parity import (
     CONFIG,
     assert_rounds_as_well,
@@ -37,17 +38,6 @@ from tests.support.parity import (
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-MODERN = {
-    "type_vocab_size": 0,
-    "positions": "rotary",
-    "rope_theta": 160_000.0,
-    "local_rope_theta": 10_000.0,
-    "norm": "pre",
-    "use_bias": False,
-    "feed_forward": "gated",
-    "layer_norm_eps": 1e-5,
-    "local_attention": 8,
-}
 
 
 @dataclass(frozen=True)

@@ -28,27 +28,16 @@ from bert_lightning.objectives.question_answering import AnswerableQuestionAnswe
 from bert_lightning.objectives.sequence_classification import SequenceClassification
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.objectives.token_classification import TokenClassification
+from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.answer_windows import END, START
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples, EncodedTargets
+from tests.support.models import MODERN
 from tests.support.parity import random_weights
 from tests.support.task_batches import CONFIG, LENGTHS, encoded, first_rows, packed, padded
 
-MODERN = replace(
-    CONFIG,
-    type_vocab_size=0,
-    positions="rotary",
-    rope_theta=160_000.0,
-    local_rope_theta=10_000.0,
-    norm="pre",
-    use_bias=False,
-    feed_forward="gated",
-    layer_norm_eps=1e-5,
-    local_attention=8,
-    global_attn_every_n_layers=2,
-)
+SIZES = replace(CONFIG, **MODERN, global_attn_every_n_layers=2)
 NAMES = ["a", "b", "c"]
 CLASSES = [2, 0, 1, 1, 0, 2]
-NOTHING = -100
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Case:
 
     def theirs(self) -> nn.Module:
         kind = getattr(transformers, self.kind)
-        sizes = {theirs: getattr(MODERN, ours) for ours, theirs in MODERNBERT.fields.items()}
+        sizes = {theirs: getattr(SIZES, ours) for ours, theirs in MODERNBERT.fields.items()}
         layers = {"local_attention": 8, "global_attn_every_n_layers": 2, "embedding_dropout": 0.0}
         names = {"num_labels": 3, "id2label": dict(enumerate(NAMES)), "label2id": {n: i for i, n in enumerate(NAMES)}}
         about = names if self.head.labels else {}
@@ -77,7 +66,7 @@ class Case:
 
 def words() -> tuple[EncodedTargets, Tensor]:
     """A tag for the first token of each sequence, and its labels in rows."""
-    rows = torch.full((len(LENGTHS), max(LENGTHS)), NOTHING)
+    rows = torch.full((len(LENGTHS), max(LENGTHS)), NO_LABEL)
     rows[:, 0] = torch.tensor(CLASSES)
     return first_rows(CLASSES), rows
 
@@ -98,7 +87,7 @@ CASES = [
     Case(
         TaskHead("multiple_choice"),
         lambda config: MultipleChoice(config, 3),
-        encoded({LABELS: first_rows([2, NOTHING, NOTHING, 1, NOTHING, NOTHING])}, sequences_per_example=3),
+        encoded({LABELS: first_rows([2, NO_LABEL, NO_LABEL, 1, NO_LABEL, NO_LABEL])}, sequences_per_example=3),
         {"labels": torch.tensor([2, 1])},
         choices=3,
     ),
@@ -135,7 +124,7 @@ def both(case: Case, folder: Path) -> tuple[nn.Module, TaskObjective, Pretrained
 @each_case
 def test_scores_losses_and_gradients_are_those_of_the_class(case: Case, tmp_path: Path) -> None:
     model, ours, pretrained = both(case, tmp_path)
-    assert (pretrained.head, pretrained.config) == (case.head, MODERN)
+    assert (pretrained.head, pretrained.config) == (case.head, SIZES)
     output, batch = their_output(case, model), packed(case.examples)
     sums, counts = ours(batch), ours.counts(batch)
     loss = weighted_loss(ours.quantities, sums, {name: 1 / float(counts[name]) for name in sums})
@@ -150,7 +139,7 @@ def test_scores_losses_and_gradients_are_those_of_the_class(case: Case, tmp_path
     loss.backward()
     output.loss.backward()
     given = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
-    gradients = from_huggingface(given, MODERN, head=case.head, family=MODERNBERT)
+    gradients = from_huggingface(given, SIZES, head=case.head, family=MODERNBERT)
     assert gradients.keys() == {name for name, _ in ours.named_parameters()}
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None, name
@@ -199,9 +188,9 @@ def test_a_mean_is_of_no_account_to_heads_of_tokens_and_to_pretraining(tmp_path:
 
 @each_case
 def test_a_task_begins_with_the_layers_before_the_scores_of_masked_tokens(case: Case, tmp_path: Path) -> None:
-    pretraining = random_weights(MaskedLM(MODERN)).state_dict()
-    write_folder(tmp_path, MODERN, pretraining, {})
-    task = case.objective(MODERN)
+    pretraining = random_weights(MaskedLM(SIZES)).state_dict()
+    write_folder(tmp_path, SIZES, pretraining, {})
+    task = case.objective(SIZES)
     state = starting_state(load_pretrained(tmp_path), trained_parts(task))
     assert torch.equal(state["head.dense.weight"], pretraining["mlm_head.transform.weight"])
     assert torch.equal(state["head.norm.weight"], pretraining["mlm_head.norm.weight"])
@@ -215,14 +204,14 @@ def test_a_task_begins_with_the_layers_before_the_scores_of_masked_tokens(case: 
 
 @pytest.mark.parametrize("objective", [*(case.objective for case in CASES), AnswerableQuestionAnswering])
 def test_a_head_reads_other_layers(objective: Callable[[EncoderConfig], TaskObjective]) -> None:
-    task = objective(MODERN)
+    task = objective(SIZES)
     task.read_layers(LayerReading((1, 2), "concat"))
-    assert task.get_submodule("head.dense").in_features == 2 * MODERN.hidden_size
+    assert task.get_submodule("head.dense").in_features == 2 * SIZES.hidden_size
 
 
 def test_a_fine_tuning_of_an_earlier_version_says_what_to_do() -> None:
-    encoder = {f"encoder.{name}": each for name, each in Encoder(MODERN).state_dict().items()}
+    encoder = {f"encoder.{name}": each for name, each in Encoder(SIZES).state_dict().items()}
     bert = TaskHead("token_classification", NAMES).shapes(CONFIG)
     state = encoder | {name: torch.zeros(shape) for name, shape in bert.items()}
     with pytest.raises(ValueError, match=r"^old was fine-tuned by an earlier version, .*; fine-tune the encoder again"):
-        check_state(state, MODERN, "old", TaskHead("token_classification", NAMES))
+        check_state(state, SIZES, "old", TaskHead("token_classification", NAMES))

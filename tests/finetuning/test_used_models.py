@@ -16,20 +16,13 @@ from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.finetuning.scored import SEQ_LEN, Scored, make_task, score
 from tests.finetuning.tiny_task import lines
+from tests.support.models import MODERN
 from tests.support.runs import compose_here
 
 CONTEXT = "In 1191 Duke Berthold founded Bern. It lies on a river, the Aare, and is old. " * 2
 ANSWERS = {"When was it founded?": "1191", "Who founded Bern?": "Duke Berthold", "What river is it on?": "the Aare"}
 TAGGED = ["Duke/B-PER Berthold/I-PER founded/O Bern/B-LOC ./O", "It/O lies/O on/O the/O Aare/B-LOC ./O"]
 WINDOWS = {"doc_stride": 8, "max_query_length": 8}
-MODERN = {
-    "type_vocab_size": 0,
-    "positions": "rotary",
-    "norm": "pre",
-    "use_bias": False,
-    "feed_forward": "gated",
-    "local_attention": 8,
-}
 each_kind = pytest.mark.parametrize("sizes", [{}, MODERN], ids=["bert", "modernbert"])
 
 

@@ -28,6 +28,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedBatch
 from tests.models.relatives import assert_parity, carried_over
+from tests.support import models
 from tests.support.parity import CONFIG, gradients, losses, one_by_one, packed_examples, padded, random_weights
 
 SIZES = {
@@ -142,19 +143,7 @@ def test_a_gpt2() -> None:
     assert_parity(theirs, GPT2, carry, hidden_states)
 
 
-MODERN = replace(
-    CONFIG,
-    num_hidden_layers=5,
-    type_vocab_size=0,
-    positions="rotary",
-    rope_theta=500.0,
-    local_rope_theta=100.0,
-    norm="pre",
-    use_bias=False,
-    feed_forward="gated",
-    layer_norm_eps=1e-5,
-    local_attention=8,
-)
+MODERN = replace(CONFIG, **models.MODERN | {"rope_theta": 500.0, "local_rope_theta": 100.0}, num_hidden_layers=5)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

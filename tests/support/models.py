@@ -5,6 +5,19 @@ from typing import Any
 from bert_lightning.models.encoder_config import EncoderConfig
 from tests.support.settings import SIZES
 
+MODERN: dict[str, Any] = {
+    "type_vocab_size": 0,
+    "positions": "rotary",
+    "rope_theta": 160_000.0,
+    "local_rope_theta": 10_000.0,
+    "norm": "pre",
+    "use_bias": False,
+    "feed_forward": "gated",
+    "layer_norm_eps": 1e-5,
+    "local_attention": 8,
+}
+"""What makes an encoder a ModernBERT, with a local attention that short texts notice."""
+
 
 def tiny_encoder(vocab_size: int = 60, dropout: float = 0.0, **sizes: Any) -> EncoderConfig:
     """Return the sizes of the tiny model, apart from those that are given."""
