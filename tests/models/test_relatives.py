@@ -28,7 +28,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedBatch
 from tests.models.relatives import assert_parity, carried_over
-from tests.support import models
+from tests.support.models import MODERN
 from tests.support.parity import CONFIG, gradients, losses, one_by_one, packed_examples, padded, random_weights
 
 SIZES = {
@@ -143,12 +143,12 @@ def test_a_gpt2() -> None:
     assert_parity(theirs, GPT2, carry, hidden_states)
 
 
-MODERN = replace(CONFIG, **models.MODERN | {"rope_theta": 500.0, "local_rope_theta": 100.0}, num_hidden_layers=5)
+WINDOWED = replace(CONFIG, **MODERN | {"rope_theta": 500.0, "local_rope_theta": 100.0}, num_hidden_layers=5)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_a_modernbert(every: int) -> None:
-    config = replace(MODERN, global_attn_every_n_layers=every)
+    config = replace(WINDOWED, global_attn_every_n_layers=every)
     theta = {"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 100.0}}
     kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(5)]
     sizes = {"vocab_size": 101, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -178,7 +178,7 @@ def test_a_modernbert(every: int) -> None:
     assert_parity(theirs, config, lambda tensors: carried_over(tensors, names, config), hidden_states)
 
 
-@pytest.mark.parametrize("config", [GPT2, MODERN], ids=["gpt2", "modernbert"])
+@pytest.mark.parametrize("config", [GPT2, WINDOWED], ids=["gpt2", "modernbert"])
 def test_rows_are_those_of_the_whole_and_no_sequence_sees_another(config: EncoderConfig) -> None:
     encoder, batch = random_weights(Encoder(config)), packed_examples()
     whole = encoder(batch.tokens)
@@ -212,7 +212,7 @@ def test_matrices_that_add_to_the_residual_stream_begin_smaller() -> None:
             assert module.weight.std().item() == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("config", [GPT2, MODERN], ids=["gpt2", "modernbert"])
+@pytest.mark.parametrize("config", [GPT2, WINDOWED], ids=["gpt2", "modernbert"])
 def test_a_residual_stream_that_is_not_normalized_stays_in_fp32_under_autocast(config: EncoderConfig) -> None:
     encoder, batch = (
         Encoder(replace(config, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)),
@@ -233,11 +233,11 @@ def test_masked_objectives_refuse_a_causal_model() -> None:
 
 def test_operations_of_windows_and_gates() -> None:
     gated = 5 * (4 * 32**2 + 3 * 32 * CONFIG.intermediate_size)
-    assert step_flops(MODERN, 1, 0, 0) == 6 * gated
+    assert step_flops(WINDOWED, 1, 0, 0) == 6 * gated
     plain = 3 * (4 * 32**2 + 2 * 32 * CONFIG.intermediate_size)
     assert step_flops(GPT2, 10, 10**2, 0) == 6 * plain * 10 + 12 * 3 * 32 * sum(range(1, 11))
     # Layers 0 and 3 see all of 100 tokens, the others 9 each.
-    assert step_flops(MODERN, 100, 100**2, 0) == 6 * gated * 100 + 12 * 32 * (2 * 100**2 + 3 * 9 * 100)
+    assert step_flops(WINDOWED, 100, 100**2, 0) == 6 * gated * 100 + 12 * 32 * (2 * 100**2 + 3 * 9 * 100)
 
 
 @pytest.mark.parametrize(("shared", "kept"), [("attention", "intermediate"), ("feed_forward", "attention.qkv")])
