@@ -45,8 +45,9 @@ class Report(L.Callback):
 
 def _about(trainer: Any, pl_module: Any) -> About:
     environment = environment_of(trainer.world_size, pl_module.device, str(trainer.precision))
-    data = trainer.datamodule
+    encoder, data = next(iter(pl_module.objective.encoders().values())), trainer.datamodule
+    size = sum(weight.numel() for weight in encoder.parameters())
     if not isinstance(data, PretrainingData):
-        return About(command_line(), environment)
+        return About(command_line(), environment, encoder_parameters=size)
     guessing = guess_by_frequency(data.near_token_counts(TOKENS_TO_GUESS_BY), pl_module.objective.quantities)
-    return About(command_line(), environment, data_of(data.folder.path, data.folder.manifest), guessing)
+    return About(command_line(), environment, data_of(data.folder.path, data.folder.manifest), guessing, size)

@@ -33,21 +33,21 @@ class HeadKind:
         modules: Linear layers of BERT's head, in our names; the last one gives the scores.
         outputs: Scores that the last layer gives for a hidden state; None: one for each label.
         extra: A layer of one output that a model may have besides, and that no class of transformers has.
+        extracts: Tokens that heads of the kind may read; `FIRST` of a head for single tokens says nothing.
     """
 
     modules: tuple[str, ...]
     outputs: int | None = None
     extra: str | None = None
+    extracts: tuple[str, ...] = (FIRST,)
 
 
 KINDS = {
-    SEQUENCE_CLASSIFICATION: HeadKind((POOLER, CLASSIFIER)),
+    SEQUENCE_CLASSIFICATION: HeadKind((POOLER, CLASSIFIER), extracts=(FIRST, LAST, BOTH_ORDERS)),
     TOKEN_CLASSIFICATION: HeadKind((CLASSIFIER,)),
-    MULTIPLE_CHOICE: HeadKind((POOLER, CLASSIFIER), outputs=1),
+    MULTIPLE_CHOICE: HeadKind((POOLER, CLASSIFIER), outputs=1, extracts=(FIRST, LAST)),
     QUESTION_ANSWERING: HeadKind((QA_OUTPUTS,), outputs=2, extra="answerability"),
 }
-
-_EXTRACTS = {SEQUENCE_CLASSIFICATION: (FIRST, LAST, BOTH_ORDERS), MULTIPLE_CHOICE: (FIRST, LAST)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class TaskHead:
         labels: Names of the labels, in the order of the scores; none for kinds whose scores are not of labels.
         problem_type: One of `PROBLEM_TYPES` for sequence classification, None for other kinds.
         reading: The hidden states that the head reads.
-        extract: The tokens that the head reads: `FIRST`; `LAST` or `BOTH_ORDERS` if the encoder is causal. Such a head
-            is the classifier alone, without a bias, as in GPT (Radford et al., 2018, section 3.2).
+        extract: The tokens that a head for whole texts reads: `FIRST`; `LAST` or `BOTH_ORDERS` if the encoder is causal.
+            Such a head is the classifier alone, without a bias, as in GPT (Radford et al., 2018, section 3.2).
         graph: The knowledge graph that a head for multiple choice reads beside the texts; None for none.
     """
 
@@ -82,7 +82,7 @@ class TaskHead:
         known = PROBLEM_TYPES if self.kind == SEQUENCE_CLASSIFICATION else (None,)
         if self.problem_type not in known:
             raise ValueError(f"problem_type of {self.kind} must be one of {known}; got {shown(self.problem_type)}")
-        read = _EXTRACTS.get(self.kind, (FIRST,))
+        read = KINDS[self.kind].extracts
         if self.extract not in read:
             raise ValueError(f"extract of {self.kind} must be one of {', '.join(read)}; got {shown(self.extract)}")
         if self.graph is not None and self.kind != MULTIPLE_CHOICE:
@@ -90,7 +90,7 @@ class TaskHead:
 
     @property
     def is_causal(self) -> bool:
-        """Whether the head is one of a causal encoder."""
+        """Whether the head reads whole texts at the tokens at which a causal encoder has seen them."""
         return self.extract != FIRST
 
     def layers(self, config: EncoderConfig) -> tuple[str, ...]:

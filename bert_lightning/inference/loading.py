@@ -70,6 +70,11 @@ class LoadedModel:
         """The encoder's sizes."""
         return self.pretrained.config
 
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether the model has scores for masked tokens or for the next ones."""
+        return self.config.is_causal or bool(self.pretrained.state_of("mlm_head"))
+
     def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return the last hidden states of packed tokens, all or those of some rows, on the model's device."""
         return self.encoder(tokens.to(self.device), None if rows is None else rows.to(self.device))

@@ -88,6 +88,9 @@ class AnswerableQuestionAnswering(QuestionAnswering):
         config: Sizes of the encoder.
         attention: How packed sequences attend to themselves.
         answerability_weight: Factor of the classifier's loss; ELECTRA has 0.5.
+
+    Raises:
+        ValueError: if the encoder is causal, so that [CLS] has seen nothing.
     """
 
     def __init__(
@@ -96,6 +99,11 @@ class AnswerableQuestionAnswering(QuestionAnswering):
         attention: PackedAttention = looped_attention,
         answerability_weight: float = 0.5,
     ) -> None:
+        if config.is_causal:
+            raise ValueError(
+                f"task.answerability_weight={answerability_weight} trains a classifier on [CLS], which has seen nothing "
+                "with model.is_causal=true; take task.answerability_weight=null"
+            )
         super().__init__(config, attention)
         self.answerability = nn.Linear(config.hidden_size, 1)
         if not config.has_prediction_heads:

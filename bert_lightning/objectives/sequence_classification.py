@@ -45,7 +45,6 @@ class SequenceHead(TaskObjective):
 
     readers: tuple[str, ...] = ("pooler.dense",)
     score_rows = LABELS
-    reads_causal = True
     reads_both_orders = False
 
     def __init__(

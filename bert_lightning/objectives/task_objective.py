@@ -30,21 +30,17 @@ class TaskObjective(Objective):
         quantities: What every sum means, by name.
         readers: Names of the linear layers that take hidden states.
         score_rows: Name of the target of which every row gets a row of scores; `task_packing.TOKENS` for one a token.
-        reads_causal: Whether the head reads tokens at which a causal encoder has seen the whole text.
         counted_by: Name of the target whose labels say for which rows a teacher's scores count.
         listener: Called with every batch and its scores while it is set.
     """
 
     readers: tuple[str, ...]
     score_rows: str
-    reads_causal = False
     counted_by: str = LABELS
     listener: Callable[[PackedBatch, Tensor], None] | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        if encoder.config.is_causal and not self.reads_causal:
-            raise ValueError("the task reads tokens in their whole text; model.is_causal=true sees what is before them")
         self.encoder = encoder
         self._reading = LayerReading()
         self._is_frozen = False

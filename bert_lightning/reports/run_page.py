@@ -107,10 +107,11 @@ class RunPage:
 
     @property
     def figures(self) -> list[Figure]:
-        """The figures on cards: what is measured on held-out text, then speed and size."""
+        """The figures on cards: what is measured on held-out text, then size and speed."""
         held_out = [(f"val/{shown.name}", f"held-out {shown.title}", shown.format) for shown in self.quantities]
-        last = self.last
-        return [Figure(form.format(last[key]), label) for key, label, form in [*held_out, *FIGURES] if key in last]
+        last, size = self.last, self.about.encoder_parameters
+        cards = [Figure(form.format(last[key]), label) for key, label, form in [*held_out, *FIGURES] if key in last]
+        return [*cards, Figure(f"{size:,}", "weights of the encoder")] if size else cards
 
     @property
     def split_rows(self) -> list[list[str]]:

@@ -74,12 +74,14 @@ class About:
         environment: Versions, devices, machine and commit, by name.
         data: The prepared data; None for a task.
         guessing: What guessing by the frequencies of the training tokens reaches, by the name of the quantity.
+        encoder_parameters: Number of weights of the encoder that the run is for; 0 of a run by an earlier version.
     """
 
     command: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     data: Data | None = None
     guessing: dict[str, float] = field(default_factory=dict)
+    encoder_parameters: int = 0
 
 
 def command_line() -> str | None:

@@ -12,6 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from rich.console import Console
 
+from bert_lightning.settings.run_about import read_about
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.ablation_folder import AblationFolder
 from bert_lightning.sweeps.ablation_settings import read_ablation
@@ -29,7 +30,7 @@ from bert_lightning.sweeps.point_process import PointFailedError
 from bert_lightning.sweeps.points import Point
 from bert_lightning.sweeps.sweep import Sweep
 from bert_lightning.sweeps.variant_points import VariantRun, plan_variants
-from bert_lightning.sweeps.variant_scores import VariantScores, tokens_read
+from bert_lightning.sweeps.variant_scores import VariantScores, tokens_read, training_seconds
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -135,8 +136,9 @@ class Ablation:
         assert run_dir is not None
         status = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
         metrics = self._scores.metrics(run) if outcome.status in _AT_ITS_END else {}
-        steps = results(run_dir).step
-        return RunRow(run.variant, run.seed, str(run_dir), status, steps, tokens_read(run_dir), metrics)
+        size = read_about(RunFolder(run_dir).about).encoder_parameters
+        spent = (results(run_dir).step, tokens_read(run_dir), training_seconds(run_dir))
+        return RunRow(run.variant, run.seed, str(run_dir), status, *spent, size, metrics)
 
     def _lines(self, content: Mapping[str, Any]) -> list[list[str]]:
         chosen = dict.fromkeys(name for run in self._runs for name in self._scores.chosen_metrics(run))
@@ -144,7 +146,7 @@ class Ablation:
 
     def _show(self, content: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
-        console.print(as_rich_table(self._lines(content), explanation(content)))
+        console.print(as_rich_table(self._lines(content), explanation(content), console.width))
         for outcome in outcomes:
             if outcome.status not in _AT_ITS_END:
                 error = f": {outcome.error}" if outcome.error else ""

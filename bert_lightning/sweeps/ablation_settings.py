@@ -44,13 +44,14 @@ def read_ablation(given: Mapping[str, Any]) -> AblationSettings:
     """Return the settings of an ablation.
 
     Args:
-        given: The group hydra.sweeper, without what is only Hydra's.
+        given: The group hydra.sweeper, without what is only Hydra's. Hydra has resolved it, so what looks like an
+            interpolation was escaped: each run resolves it among its own settings.
 
     Raises:
         ValueError: naming the setting that cannot work.
     """
     whole = OmegaConf.create(dict(given))
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, ["variants", "seeds", "tasks"]), resolve=True)
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, ["variants", "seeds", "tasks"]))
     check_whole_number("hydra.sweeper.seeds", plain["seeds"])
     variants = _groups("variants", plain["variants"], "{low: {masking.mask_prob: 0.15}}", _OURS)
     if not variants:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from rich.table import Table
@@ -15,6 +16,9 @@ ALWAYS = {LOSS: "MLM loss", "held_out/mlm_accuracy": "MLM accuracy"}
 """Metrics that every table shows, and their titles."""
 IF_THERE = {"held_out/causal_loss": "next-token loss"}
 """Metrics that a table shows if a variant has them, and their titles."""
+SIZES = (("M tokens", "tokens", 1e6), ("minutes", "seconds", 60), ("M weights", "encoder_parameters", 1e6))
+"""Titles of means over the runs, what they are means of, and their units; the last one is shown if variants differ."""
+STEPS = "steps"
 MEASURED = "held_out/examples"
 """A metric that every run has which was measured."""
 
@@ -30,6 +34,8 @@ class RunRow:
         status: What has become of the run, and why it failed.
         steps: Optimizer steps.
         tokens: Real tokens that were read.
+        seconds: Seconds of its training, without validation and what a kill has lost.
+        encoder_parameters: Number of weights of the encoder; 0 if the run has not noted it.
         metrics: What was measured, by name; nothing before the end of the run.
     """
 
@@ -39,6 +45,8 @@ class RunRow:
     status: str
     steps: int
     tokens: int
+    seconds: float
+    encoder_parameters: int
     metrics: Mapping[str, float]
 
 
@@ -88,7 +96,8 @@ def _values(rows: Sequence[RunRow], variant: str) -> dict[str, dict[str, float]]
 
 
 def _run(row: RunRow) -> dict[str, Any]:
-    return {"folder": row.folder, "status": row.status, "steps": row.steps, "tokens": row.tokens}
+    names = ("folder", "status", "steps", "tokens", "seconds", "encoder_parameters")
+    return {name: getattr(row, name) for name in names}
 
 
 def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[str]]:
@@ -101,19 +110,24 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
     tasks = [f"{name.split('/')[0]} {name.split('/')[-1]}" for name in chosen]
     known = {name for reached in content["variants"].values() for name in reached["metrics"]}
     more = {name: title for name, title in IF_THERE.items() if name in known}
-    titles = ["variant", "runs", "steps", "M tokens", *ALWAYS.values(), "difference", *more.values(), *tasks]
-    lines = [titles]
+    measured = {
+        variant: [run for seed, run in reached["runs"].items() if _is_measured(seed, reached["metrics"])]
+        for variant, reached in content["variants"].items()
+    }
+    weights = {run["encoder_parameters"] for runs in measured.values() for run in runs}
+    sizes = SIZES if len(weights) > 1 else SIZES[:-1]
+    size_titles = ["runs", STEPS, *(title for title, _, _ in sizes)]
+    lines = [["variant", *size_titles, *ALWAYS.values(), "difference", *more.values(), *tasks]]
     for variant, reached in content["variants"].items():
-        metrics = reached["metrics"]
-        measured = [run for seed, run in reached["runs"].items() if _is_measured(seed, metrics)]
-        steps = sorted({run["steps"] for run in measured})
-        tokens = sum(run["tokens"] for run in measured) / len(measured) / 1e6 if measured else 0.0
-        sizes = [str(len(measured)), " to ".join(map(str, dict.fromkeys([*steps[:1], *steps[-1:]]))) or "-"]
+        metrics, runs = reached["metrics"], measured[variant]
+        steps = sorted({run["steps"] for run in runs})
+        cells = [str(len(runs)), " to ".join(map(str, dict.fromkeys([*steps[:1], *steps[-1:]]))) or "-"]
+        cells += [f"{mean(run[key] for run in runs) / unit:.2f}" if runs else "-" for _, key, unit in sizes]
+        cells += [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
         difference = reached["differences"].get(LOSS)
-        cells = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
-        against = "-" if difference is None else mean_and_spread(difference, 3, signed=True)
-        scores = [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in (*more, *chosen)]
-        lines.append([variant, *sizes, f"{tokens:.2f}" if measured else "-", *cells, against, *scores])
+        cells.append("-" if difference is None else mean_and_spread(difference, 3, signed=True))
+        cells += [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in (*more, *chosen)]
+        lines.append([variant, *cells])
     return lines
 
 
@@ -148,8 +162,19 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def as_rich_table(lines: Sequence[Sequence[str]], caption: str) -> Table:
-    """Return the table for a console."""
+def as_rich_table(lines: Sequence[Sequence[str]], caption: str, width: int) -> Table:
+    """Return the table for a console; if words would be cut, steps and sizes of the runs are left out.
+
+    Args:
+        lines: What `table_lines` returns.
+        caption: What stands below the table.
+        width: Characters of a line.
+    """
+    longest = [max(len(word) for cell in column for word in cell.split()) for column in zip(*lines, strict=True)]
+    if sum(longest) + 3 * len(longest) + 1 > width:
+        left_out = {STEPS, *(title for title, _, _ in SIZES)}
+        kept = [number for number, title in enumerate(lines[0]) if title not in left_out]
+        lines = [[line[number] for number in kept] for line in lines]
     titles, *rows = lines
     table = Table(*map(printable, titles), caption=caption)
     for row in rows:

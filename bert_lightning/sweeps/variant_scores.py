@@ -99,7 +99,9 @@ class VariantScores:
             data = self._base.data
             model = load_model(run_dir, self._base.trainer.accelerator)
             size, most = data.validation_micro_batch_size, data.validation_samples
-            means = held_out_means(model, self._samples, size, most, min(data.num_workers, 1))
+            means = {"examples": 0.0}  # a model that predicts no token has tasks alone
+            if model.predicts_tokens:
+                means = held_out_means(model, self._samples, size, most, min(data.num_workers, 1))
             write_measured(run_dir, Measured(run.digest, self.examples, means))
         for name in self._settings.tasks:
             if FinetunedFolder(self._task_folder(run, name)).read_scores() is None:
@@ -166,6 +168,12 @@ def tokens_read(run_dir: Path) -> int:
     """Return the real tokens that a run has read, 0 if it has not begun."""
     columns = read_columns(RunFolder(run_dir).metrics)
     return int(columns.get("progress/tokens", ([], [0]))[1][-1])
+
+
+def training_seconds(run_dir: Path) -> float:
+    """Return the seconds of a run's steps up to the last one that was logged, without validation."""
+    steps, seconds = read_columns(RunFolder(run_dir).metrics).get("throughput/step_seconds", ([], []))
+    return sum(each * (step - before) for each, step, before in zip(seconds, steps, [0, *steps], strict=False))
 
 
 def _run_dir(run: VariantRun) -> Path:

@@ -55,6 +55,8 @@ SQUAD = {
     "task.train": "squadshifts-new_wiki.json",
     "task.validation": "dev-v1.1.rebuilt.json",
 }
+SQUAD_OF_128 = SQUAD | {"seq_len": 128, "task.doc_stride": 64}
+"""SQuAD for an encoder that has no more than 128 positions."""
 SMALL_RATE = {"optimizer.lr": 1e-4}
 """Learning rate for encoders of a few million weights, as Google's own small BERTs take it (Turc et al., 2019)."""
 QNLI_HALVES = {
@@ -69,18 +71,18 @@ OWN_TASKS = {
     "sst2": ("sst2", GLUE, 2),
     "qnli-half": ("classification", QNLI_HALVES, 5),
     "tags": ("pos", TAGS, 2),
-    "squad": ("squad", SQUAD, 2),
+    "squad": ("squad", SQUAD_OF_128, 2),
 }
 """Task, files and epochs of the rows that compare a pre-trained encoder with random weights."""
 FEW_LABELS = {"sst2-1-percent": 673, "sst2-10-percent": 6735}
 
 ROWS = (
-    Row("minilm", "mrpc", "mrpc", GLUE, {"epochs": 5, "optimizer.lr": 5e-5}),
-    Row("minilm", "tags", "pos", TAGS, {"optimizer.lr": 1e-4}),
-    Row("minilm", "sst2", "sst2", GLUE, {"epochs": 2, "optimizer.lr": 5e-5}),
+    Row("minilm", "mrpc", "mrpc", GLUE, {"epochs": 5, "optimizer.lr": 5e-5}, seeds=1),
+    Row("minilm", "tags", "pos", TAGS, {"optimizer.lr": 1e-4}, seeds=1),
+    Row("minilm", "sst2", "sst2", GLUE, {"epochs": 2, "optimizer.lr": 5e-5}, seeds=1),
     Row("minilm", "cola", "cola", GLUE, {"epochs": 5, "optimizer.lr": 5e-5}),
-    Row("minilm", "rte", "rte", GLUE, {"epochs": 10, "optimizer.lr": 5e-5}),
-    Row("minilm", "squad", "squad", SQUAD, {"epochs": 2, "optimizer.lr": 1e-4}),
+    Row("minilm", "rte", "rte", GLUE, {"epochs": 5, "optimizer.lr": 5e-5}),
+    Row("minilm", "squad", "squad", SQUAD, {"epochs": 2, "optimizer.lr": 1e-4}, seeds=1),
     Row("minilm-random", "squad", "squad", SQUAD, {"epochs": 2, "optimizer.lr": 1e-4}, seeds=1),
     *(
         Row(encoder, name, task, files, SMALL_RATE | {"epochs": epochs})

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BertForQuestionAnswering
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.finetuning.scored import Scored, make_task, score
+from tests.support.models import GPT2
 
 CONTEXT = "In 1191 Duke Berthold of Zähringen founded the city. It lies on a river, the Aare, and is old. " * 2
 QUESTIONS = ["When was it founded?", "Who founded the city?", "What river is it on?", "Is it old?"]
@@ -45,10 +47,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("sizes", [{}, GPT2], ids=["BERT", "GPT-2"])
+def test_the_exported_model_gives_the_same_predictions_in_transformers(
+    folder: Path, tokenizer: Tokenizer, sizes: dict[str, Any]
+) -> None:
     """Its begin and end scores are taken window by window, as the pipeline of transformers would."""
-    scored = score(make_task("squad", folder / "v1", doc_stride=8, max_query_length=8), tokenizer, export=folder / "hf")
-    theirs = BertForQuestionAnswering.from_pretrained(folder / "hf").eval()
+    task = make_task("squad", folder / "v1", doc_stride=8, max_query_length=8)
+    scored = score(task, tokenizer, export=folder / "hf", sizes=sizes)
+    theirs = AutoModelForQuestionAnswering.from_pretrained(folder / "hf").eval()
+    assert load_pretrained(folder / "hf").head == task.head()
     fast = AutoTokenizer.from_pretrained(folder / "hf")
     values = []
     with torch.no_grad():
@@ -62,8 +69,9 @@ def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: P
                 return_overflowing_tokens=True,
                 return_tensors=None,
             )
-            for ids, types in zip(inputs["input_ids"], inputs["token_type_ids"], strict=True):
-                out = theirs(torch.tensor([ids]), token_type_ids=torch.tensor([types]))
+            for row, ids in enumerate(inputs["input_ids"]):
+                segments = {} if sizes else {"token_type_ids": torch.tensor([inputs["token_type_ids"][row]])}
+                out = theirs(torch.tensor([ids]), **segments)
                 values.append(torch.stack([out.start_logits[0], out.end_logits[0]], dim=-1))
     expected = torch.cat(values).numpy()
     assert len(values) >= 2 * len(scored.split.records)

@@ -13,8 +13,8 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.evaluate import evaluate
 from bert_lightning.export import export
 from bert_lightning.models.encoder import Encoder
+from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering
 from bert_lightning.objectives.sequence_classification import SequenceClassification
-from bert_lightning.objectives.token_classification import TokenClassification
 from bert_lightning.predict import predict
 from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch
@@ -109,10 +109,11 @@ def test_both_orders_add_their_hidden_states(tmp_path: Path, tokenizer: Tokenize
     assert model.counts(batch)["label_loss"] == 3
 
 
-def test_tasks_about_single_tokens_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_a_classifier_on_the_start_token_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """It has seen nothing of the question."""
     write_causal(tmp_path, tokenizer)
-    with pytest.raises(ValueError, match="is_causal=true sees what is before them"):
-        TokenClassification(load_pretrained(tmp_path).config, 3)
+    with pytest.raises(ValueError, match=r"answerability_weight=0\.5 .*is_causal=true; take .*=null"):
+        AnswerableQuestionAnswering(load_pretrained(tmp_path).config)
 
 
 def causal_settings(folder: Path, tokenizer: Tokenizer) -> Settings:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BertForTokenClassification
+from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from bert_lightning.checkpoints.checkpoint import load_pretrained
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.finetuning.scored import Scored, make_task, score
+from tests.support.models import GPT2
 
 SENTENCES = [
     "Duke/B-PER Berthold/I-PER founded/O Bern/B-LOC ./O",
@@ -33,10 +35,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("sizes", [{}, GPT2], ids=["BERT", "GPT-2"])
+def test_the_exported_model_gives_the_same_predictions_in_transformers(
+    folder: Path, tokenizer: Tokenizer, sizes: dict[str, Any]
+) -> None:
     """Sentences of the size of the window and longer ones: here a window has ten tokens, and all fit."""
-    scored = score(make_task("ner", folder), tokenizer, export=folder / "hf")
-    theirs = BertForTokenClassification.from_pretrained(folder / "hf").eval()
+    scored = score(make_task("ner", folder), tokenizer, export=folder / "hf", sizes=sizes)
+    theirs = AutoModelForTokenClassification.from_pretrained(folder / "hf").eval()
+    assert load_pretrained(folder / "hf").head == scored.task.head()
     assert theirs.config.id2label == dict(enumerate(["O", "B-LOC", "B-PER", "I-PER"]))
     fast = AutoTokenizer.from_pretrained(folder / "hf")
     for sentence, line in zip(scored.split.records, scored.predictions, strict=True):
@@ -44,7 +50,7 @@ def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: P
         words = inputs.word_ids()
         first = [words.index(number) for number in range(len(sentence.words))]
         with torch.no_grad():
-            logits = theirs(**inputs).logits[0, first]
+            logits = theirs(inputs["input_ids"]).logits[0, first]
         np.testing.assert_allclose(line["scores"], logits.numpy(), atol=1e-4)
         assert line["prediction"] == [theirs.config.id2label[n] for n in logits.argmax(-1).tolist()]
         assert (line["words"], line["label"]) == (sentence.words, sentence.tags)

@@ -13,6 +13,8 @@ from bert_lightning.checkpoints.huggingface.families import FAMILIES
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.causal_lm import CausalLM, unmasked
 from data_pipeline.streams.packing import PackedBatch
+from tests.support.models import GPT as GPT_TRAITS
+from tests.support.models import GPT2 as GPT2_TRAITS
 from tests.support.parity import (
     CONFIG,
     assert_rounds_as_well,
@@ -25,9 +27,8 @@ from tests.support.parity import (
 
 SIZES = {"vocab_size": 101, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 40}
 DROPOUTS = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-COMMON = {"embedding_norm": False, "is_causal": True, "type_vocab_size": 0, "layer_norm_eps": 1e-5}
-GPT2 = replace(CONFIG, **COMMON, norm="pre", hidden_act="gelu_new")
-GPT = replace(CONFIG, **COMMON, hidden_act="gelu_new", intermediate_size=128)
+GPT2 = replace(CONFIG, **GPT2_TRAITS)
+GPT = replace(CONFIG, **GPT_TRAITS, hidden_act="gelu_new", intermediate_size=128)
 MODELS = {
     "gpt2": (GPT2, lambda: GPT2LMHeadModel(GPT2Config(**SIZES, **DROPOUTS, n_inner=64, attn_implementation="eager"))),
     "openai-gpt": (GPT, lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(**SIZES, **DROPOUTS))),

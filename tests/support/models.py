@@ -17,6 +17,10 @@ MODERN: dict[str, Any] = {
     "local_attention": 8,
 }
 """What makes an encoder a ModernBERT, with a local attention that short texts notice."""
+GPT: dict[str, Any] = {"embedding_norm": False, "is_causal": True, "type_vocab_size": 0, "layer_norm_eps": 1e-5}
+"""What makes an encoder a GPT, apart from its activation and sizes."""
+GPT2: dict[str, Any] = GPT | {"norm": "pre", "hidden_act": "gelu_new"}
+"""What makes an encoder a GPT-2, apart from its sizes."""
 
 
 def tiny_encoder(vocab_size: int = 60, dropout: float = 0.0, **sizes: Any) -> EncoderConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from bert_lightning.evaluate import evaluate
 from bert_lightning.settings.run_folder import RunFolder
@@ -97,6 +98,25 @@ def test_a_failed_run_is_its_own_and_has_no_place_in_the_table(
     content = json.loads((folder / "ablation.json").read_text())
     assert content["variants"]["few"]["metrics"] == {}
     assert content["variants"]["few"]["runs"]["5"]["status"] == "was finished otherwise"
+
+
+def test_a_student_learns_from_another_variant_and_a_model_without_scores_of_tokens_is_measured_too(
+    tiny: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "masks"
+    learning = {"objective": "layer_distillation", "objective.teacher": f"{folder}/few/seed-${{seed}}"}
+    content = ablate(tiny, variants={"few": {}, "student": learning})
+    student = content["variants"]["student"]
+    assert "held_out/mlm_loss" not in student["differences"]
+    assert student["metrics"]["held_out/examples"]["values"] == {"5": 0.0, "6": 0.0}
+    assert "held_out/mlm_loss" not in student["metrics"]
+    assert all(run["seconds"] > 0 for run in student["runs"].values())
+    table = (folder / "ablation.md").read_text()
+    assert "| student | 2 |" in table
+    assert "Runs that are not in the table" not in table
+    for seed in ("5", "6"):
+        noted = OmegaConf.load(RunFolder(folder / "student" / f"seed-{seed}").config)
+        assert noted.objective.teacher == f"{folder}/few/seed-{seed}"
 
 
 def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:

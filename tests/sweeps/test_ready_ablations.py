@@ -25,10 +25,11 @@ READY.remove("shared")
 
 def planned(name: str, words: list[str], seeds: list[int]) -> list[VariantRun]:
     """Return the runs of a ready ablation, composed by Hydra."""
-    fixed = [f"experiment=ablations/{name}", "data.path=x", "model.vocab_size=64", *words]
+    fixed = [f"experiment=ablations/{name}", "data.path=x", "model.vocab_size=64", f"run_name={name}", *words]
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         sweeper = compose("pretrain", fixed, return_hydra_config=True).hydra
         assert sweeper.mode == RunMode.MULTIRUN
+        OmegaConf.resolve(sweeper.sweeper)  # as Hydra does before it makes the sweeper
         given = {str(key): value for key, value in sweeper.sweeper.items() if key[0] != "_" and key != "params"}
         variants = read_ablation(given).variants
         return plan_variants(variants, seeds, name, fixed, lambda number, overrides: compose("pretrain", overrides))
@@ -49,25 +50,31 @@ def without_its_name(run: VariantRun) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", READY)
 def test_every_variant_can_begin_and_differs_from_the_others(name: str) -> None:
-    """The objective finds its labels, the model takes the length, and the held-out masks are the same for all."""
-    runs = planned(name, [], [0])
-    assert len(runs) >= 2
+    """The objective finds its labels, the model takes the length, and the held-out masks are the same for all.
+
+    A student learns from the run of another variant with its seed, which is not trained here.
+    """
+    runs = planned(name, [], [0, 1])
+    assert len(runs) >= 4
     held_out = [OmegaConf.to_container(run.point.settings.validation) for run in runs if run.point.settings]
     assert all(each == held_out[0] for each in held_out)
     seen = []
     for run in runs:
         settings = run.point.settings
         assert settings is not None
-        assert settings.run_dir == f"outputs/{name}/{run.variant}/seed-0"
+        assert settings.run_dir == f"outputs/{name}/{run.variant}/seed-{run.seed}"
         pairs, config = instantiate(settings.pairs), instantiate(settings.model)
         instantiate(settings.masking)
         steps = {"trainer": {"max_steps": settings.trainer.max_steps}}
         assert max(phase["seq_len"] for phase in complete_phases(OmegaConf.merge(settings, steps))) <= (
             config.max_position_embeddings
         )
-        with torch.device("meta"):
-            objective = instantiate(settings.objective)(config=config)
-        objective.check_targets((MLM,) if pairs.target is None else (MLM, pairs.target), name)
+        if (teacher := settings.objective.get("teacher")) is None:
+            with torch.device("meta"):
+                objective = instantiate(settings.objective)(config=config)
+            objective.check_targets((MLM,) if pairs.target is None else (MLM, pairs.target), name)
+        else:
+            assert teacher in [str(other.point.run_dir) for other in runs if other.seed == run.seed]
         seen.append(without_its_name(run))
     assert all(seen.count(each) == 1 for each in seen)
 

@@ -1,13 +1,21 @@
 """GPT-2 (Radford et al., 2019) and GPT (Radford et al., 2018) in transformers, whose matrices are transposed there.
 
-The decoder is the token table. The one head of a task is a classifier without a bias that reads the last token.
+The decoder is the token table. The head for whole texts is a classifier without a bias that reads the last token; GPT-2
+has heads for single tokens besides.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
-from bert_lightning.checkpoints.task_head import CLASSIFIER, SEQUENCE_CLASSIFICATION, TaskHead
+from bert_lightning.checkpoints.task_head import (
+    CLASSIFIER,
+    QA_OUTPUTS,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    TaskHead,
+)
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tasks.encoded import LAST
 from data_pipeline.untrusted.typed_fields import shown
@@ -83,7 +91,11 @@ GPT2 = Gpt2(
     qkv=("attn.c_attn",),
     heads={},
     classes=(((), "GPT2LMHeadModel"),),
-    tasks={SEQUENCE_CLASSIFICATION: TaskClass("GPT2ForSequenceClassification", {CLASSIFIER: "score"})},
+    tasks={
+        SEQUENCE_CLASSIFICATION: TaskClass("GPT2ForSequenceClassification", {CLASSIFIER: "score"}),
+        TOKEN_CLASSIFICATION: TaskClass("GPT2ForTokenClassification", {CLASSIFIER: "classifier"}),
+        QUESTION_ANSWERING: TaskClass("GPT2ForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
+    },
     extract=LAST,
     copies={"lm_head.weight": "transformer.wte.weight"},
     buffers=(),

@@ -12,6 +12,7 @@ from bert_lightning.checkpoints.task_head import (
     TOKEN_CLASSIFICATION,
     TaskHead,
 )
+from data_pipeline.tasks.encoded import FIRST
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.typed_fields import checked, listed, shown, whole_number
 
@@ -54,7 +55,8 @@ def find_head(content: Mapping[str, Any], modules: Collection[str], family: Fami
     labels = _labels(content, where) if KINDS[kinds[0]].outputs is None else []
     try:
         problem_type = _problem_type(content, kinds[0], labels, where)
-        return TaskHead(kinds[0], labels, problem_type, extract=family.extract)
+        extract = family.extract if family.extract in KINDS[kinds[0]].extracts else FIRST
+        return TaskHead(kinds[0], labels, problem_type, extract=extract)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
