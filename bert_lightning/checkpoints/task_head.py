@@ -59,7 +59,7 @@ class TaskHead:
         labels: Names of the labels, in the order of the scores; none for kinds whose scores are not of labels.
         problem_type: One of `PROBLEM_TYPES` for sequence classification, None for other kinds.
         reading: The hidden states that the head reads.
-        extract: The tokens that a head for whole texts reads: `FIRST`; `LAST` or `BOTH_ORDERS` if the encoder is causal.
+        extract: The tokens that a head for whole texts reads: `FIRST`, or `LAST` or `BOTH_ORDERS` of a causal encoder.
             Such a head is the classifier alone, without a bias, as in GPT (Radford et al., 2018, section 3.2).
         graph: The knowledge graph that a head for multiple choice reads beside the texts; None for none.
     """

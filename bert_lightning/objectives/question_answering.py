@@ -101,8 +101,8 @@ class AnswerableQuestionAnswering(QuestionAnswering):
     ) -> None:
         if config.is_causal:
             raise ValueError(
-                f"task.answerability_weight={answerability_weight} trains a classifier on [CLS], which has seen nothing "
-                "with model.is_causal=true; take task.answerability_weight=null"
+                f"task.answerability_weight={answerability_weight} trains a classifier on [CLS], which has seen "
+                "nothing with model.is_causal=true; take task.answerability_weight=null"
             )
         super().__init__(config, attention)
         self.answerability = nn.Linear(config.hidden_size, 1)
