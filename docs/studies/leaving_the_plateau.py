@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from bert_lightning.metrics.metrics_log import read_columns
 
@@ -156,11 +157,13 @@ def command(study: Study, arm: Arm, seed: int, data: str, folder: Path) -> list[
     return [sys.executable, "-m", "bert_lightning.pretrain", f"run_name={arm.name}-{seed}", *words]
 
 
-def is_finished(arm: Arm, run: Path) -> bool:
+def is_finished(run: Path) -> bool:
     """Return whether a run has been validated after its last step; one that was stopped has a report too."""
     path = run / "metrics.csv"
-    steps, _ = read_columns(path).get("val/mlm_loss", ([], [])) if path.exists() else ([], [])
-    return bool(steps) and steps[-1] == arm.settings["trainer.max_steps"]
+    if not path.exists():
+        return False
+    steps, _ = read_columns(path).get("val/loss", ([], []))
+    return bool(steps) and steps[-1] == OmegaConf.load(run / "config.yaml").trainer.max_steps
 
 
 def curves(run: Path) -> list[tuple[float, float]]:
@@ -184,7 +187,7 @@ def spread(values: Sequence[float]) -> str:
 def table(study: Study, folder: Path) -> str:
     """Return a Markdown table of what is finished, with the tokens that an arm takes to the mean end of `baseline`."""
     found = [(arm, [folder / f"{arm.name}-{seed}" for seed in arm.seeds]) for arm in study.arms]
-    runs = {arm.name: [run for run in paths if is_finished(arm, run)] for arm, paths in found}
+    runs = {arm.name: [run for run in paths if is_finished(run)] for arm, paths in found}
     ends = [curves(run)[-1][1] for run in runs["baseline"]]
     lines = ["| arm | runs | tokens | val/mlm_loss | mlm accuracy | nsp accuracy | tokens to the baseline's end |"]
     lines += ["|---|---|---|---|---|---|---|"]
@@ -210,7 +213,7 @@ def chart(study: Study, folder: Path, path: Path) -> None:
     axes = figure.subplots()
     for arm in (arm for arm in study.arms if arm.name in COLORS):
         for seed in arm.seeds:
-            if is_finished(arm, run := folder / f"{arm.name}-{seed}"):
+            if is_finished(run := folder / f"{arm.name}-{seed}"):
                 tokens, losses = zip(*curves(run), strict=True)
                 label = arm.name if seed == arm.seeds[0] else None
                 axes.plot([each / 1e6 for each in tokens], losses, color=COLORS[arm.name], label=label)
@@ -231,7 +234,7 @@ def main() -> None:
     if unknown := set(wanted) - set(names):
         raise SystemExit(f"arms={','.join(unknown)} is none of {', '.join(names)}")
     for arm, seed in study.runs():
-        if arm.name not in wanted or is_finished(arm, folder / f"{arm.name}-{seed}"):
+        if arm.name not in wanted or is_finished(folder / f"{arm.name}-{seed}"):
             continue
         subprocess.run(command(study, arm, seed, settings["data"], folder), check=True)
         print(table(study, folder), flush=True)

@@ -1,7 +1,6 @@
-"""The modern recipe against BERT's at equal tokens, and the family at equal tokens: runs, then a table of what is done.
+"""The modern recipe against BERT's at equal tokens: runs, then a table of what is done.
 
-    python docs/studies/modern.py modern data=<prepared folder> output_dir=outputs/modern
-    python docs/studies/modern.py family data=<prepared folder> output_dir=outputs/family
+    python docs/studies/modern.py data=<prepared folder> output_dir=outputs/modern
 
 Encoders have 4 layers of 128. `tokens=` is the length of every arm (10 million), `seeds=` the number of seeds, and
 arms=<name>,<name> makes these alone. A study that was interrupted goes on with the same line. Every run is measured on
@@ -10,12 +9,11 @@ the same held-out pairs of segments with 15% masks.
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from leaving_the_plateau import AT_128, Overrides, curves, spread, tokens_to
+from leaving_the_plateau import AT_128, Overrides, curves, is_finished, spread, tokens_to
 
 from bert_lightning.metrics.metrics_log import read_columns
 
@@ -50,36 +48,17 @@ MODERN: Overrides = {"experiment": "recipes/modern", "model.intermediate_size": 
 LATE: Overrides = MODERN | {"experiment": "recipes/modern_late_masks"}
 CAUSAL: Overrides = MODERN | {"experiment": "recipes/modern_causal"}
 PHASES = "[{seq_len:32,global_batch_size:128,micro_batch_size:128,share:0.7},{seq_len:128,share:0.3}]"
-ADAMW: Overrides = {"optimizer.lr": 1e-3, "optimizer.betas": "[0.9,0.98]"}
-SENTENCES: Overrides = {"pairs": "full_sentences"}
-ORDER: Overrides = {"pairs": "sentence_order", "pairs@validation.pairs": "sentence_order", "objective": "mlm_sop"}
-ALBERT: Overrides = {"masking": "span", "model": "albert_base", "model.embedding_size": 64}
-ELECTRA: Overrides = {
-    "objective": "replaced_tokens",
-    "masking": "electra",
-    "model": "electra_small",
-    "model.embedding_size": 64,
-}
 
-STUDIES = {
-    "modern": (
-        *(Arm(f"bert-{rate:g}", {"experiment": "recipes/bert", "optimizer.lr": rate}) for rate in RATES),
-        *(Arm(f"modern-{rate:g}", MODERN | {"optimizer.lr": rate}) for rate in RATES[1:]),
-        Arm("modern-phases", MODERN | {"phases": PHASES}),
-        Arm("modern-muon", MODERN | {"optimizer": "muon", "optimizer.lr": 4e-3}),
-        Arm("modern-late", LATE, share=0.8),
-        Arm("modern-late-then-ordinary", MODERN, share=0.2, begins_from="modern-late"),
-        Arm("modern-causal", CAUSAL, share=0.3),
-        Arm("modern-causal-then-masked", MODERN, share=0.7, begins_from="modern-causal"),
-    ),
-    "family": (
-        Arm("bert", ADAMW),
-        Arm("roberta", ADAMW | SENTENCES | {"objective": "mlm", "model": "roberta_base"}),
-        Arm("albert", ADAMW | ORDER | ALBERT),
-        Arm("electra", ADAMW | SENTENCES | ELECTRA),
-        Arm("ltr", ADAMW | SENTENCES | {"objective": "causal_lm", "model.is_causal": True}),
-    ),
-}
+ARMS = (
+    *(Arm(f"bert-{rate:g}", {"experiment": "recipes/bert", "optimizer.lr": rate}) for rate in RATES),
+    *(Arm(f"modern-{rate:g}", MODERN | {"optimizer.lr": rate}) for rate in RATES[1:]),
+    Arm("modern-phases", MODERN | {"phases": PHASES}),
+    Arm("modern-muon", MODERN | {"optimizer": "muon", "optimizer.lr": 4e-3}),
+    Arm("modern-late", LATE, share=0.8),
+    Arm("modern-late-then-ordinary", MODERN, share=0.2, begins_from="modern-late"),
+    Arm("modern-causal", CAUSAL, share=0.3),
+    Arm("modern-causal-then-masked", MODERN, share=0.7, begins_from="modern-causal"),
+)
 
 
 def command(arm: Arm, seed: int, tokens: int, data: str, folder: Path) -> list[str]:
@@ -99,15 +78,10 @@ def command(arm: Arm, seed: int, tokens: int, data: str, folder: Path) -> list[s
     return [sys.executable, "-m", "bert_lightning.pretrain", *words]
 
 
-def finished(arm: Arm, folder: Path, seeds: int) -> Iterator[Path]:
-    """Yield the folders of the runs of an arm that are finished."""
-    runs = (folder / f"{arm.name}-{seed}" for seed in range(seeds))
-    yield from (run for run in runs if (run / "report.html").exists())
-
-
-def table(arms: tuple[Arm, ...], folder: Path, seeds: int) -> str:
+def table(folder: Path, seeds: int) -> str:
     """Return a Markdown table of what is finished, with the tokens to the end of the best arm called bert."""
-    runs = {arm.name: list(finished(arm, folder, seeds)) for arm in arms}
+    found = {arm.name: [folder / f"{arm.name}-{seed}" for seed in range(seeds)] for arm in ARMS}
+    runs = {name: [run for run in paths if is_finished(run)] for name, paths in found.items()}
     berts = [mean(curves(run)[-1][1] for run in paths) for name, paths in runs.items() if paths and name[:4] == "bert"]
     lines = ["| arm | runs | tokens | val/mlm_loss | mlm accuracy | tokens to the best BERT's end |"]
     lines += ["|---|---|---|---|---|---|"]
@@ -132,16 +106,15 @@ def table(arms: tuple[Arm, ...], folder: Path, seeds: int) -> str:
 
 def main() -> None:
     """Make the runs that are not finished, and print the table after each."""
-    name, *words = sys.argv[1:]
-    settings = dict(word.split("=", 1) for word in words)
+    settings = dict(word.split("=", 1) for word in sys.argv[1:])
     folder, seeds, tokens = Path(settings["output_dir"]), int(settings.get("seeds", 1)), settings.get("tokens", "10e6")
-    wanted = settings["arms"].split(",") if "arms" in settings else [arm.name for arm in STUDIES[name]]
+    wanted = settings["arms"].split(",") if "arms" in settings else [arm.name for arm in ARMS]
     for seed in range(seeds):
-        for arm in STUDIES[name]:
-            if arm.name in wanted and not (folder / f"{arm.name}-{seed}" / "report.html").exists():
+        for arm in ARMS:
+            if arm.name in wanted and not is_finished(folder / f"{arm.name}-{seed}"):
                 subprocess.run(command(arm, seed, round(float(tokens)), settings["data"], folder), check=True)
-                print(table(STUDIES[name], folder, seeds), flush=True)
-    print(table(STUDIES[name], folder, seeds))
+                print(table(folder, seeds), flush=True)
+    print(table(folder, seeds))
 
 
 if __name__ == "__main__":
