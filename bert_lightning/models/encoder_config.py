@@ -96,7 +96,7 @@ class EncoderConfig:
         local_rope_theta: The same in layers with local attention; None for `rope_theta`.
         norm: Whether LayerNorm follows each half of a layer, or precedes it; then one more follows the last layer.
         embedding_norm: Whether embeddings are normalized. With norm=pre the first layer's attention then reads them as
-            they are, if it is not shared.
+            they are, if it is not shared and they are as wide as the layers.
         use_bias: Whether linear layers and LayerNorms have biases.
         feed_forward: A network of two matrices, or a gated one of three.
         is_causal: Whether a token sees itself and earlier tokens alone.
@@ -205,10 +205,8 @@ class EncoderConfig:
                 f"model.hidden_size; got {self.embedding_size}"
             )
         for name, wanted in (("positions", "learned"), ("is_causal", False)):
-            if getattr(self, name) != wanted:
-                raise ValueError(
-                    f"model.initialization=neighbors needs model.{name}={wanted}; got {getattr(self, name)}"
-                )
+            if (given := getattr(self, name)) != wanted:
+                raise ValueError(f"model.initialization=neighbors needs model.{name}={wanted}; got {given}")
         if self.norm == "post" and not self.embedding_norm:
             raise ValueError(
                 "model.initialization=neighbors needs model.embedding_norm=true or model.norm=pre, so that attention "
@@ -263,8 +261,9 @@ class EncoderConfig:
         return self.local_rope_theta if has_own else self.rope_theta
 
     def reads_normalized(self, layer: int) -> bool:
-        """Return whether what a layer's attention reads is normalized already, as ModernBERT's first layer has it."""
-        return layer == 0 and self.norm == "pre" and self.embedding_norm and not self.shares_attention
+        """Return whether a layer's attention reads what is normalized already, as ModernBERT's first layer has it."""
+        is_other = self.norm == "post" or self.shares_attention or self.embedding_size is not None
+        return layer == 0 and self.embedding_norm and not is_other
 
     def group_of(self, layer: int) -> int:
         """Return the group of a layer, from 0, rounded as transformers does; a group shares `shared_parameters`."""

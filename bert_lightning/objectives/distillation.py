@@ -89,6 +89,11 @@ class Distillation(MaskedLM):
         """Return the teacher."""
         return list(self._teacher)
 
+    def read_besides(self) -> dict[str, str]:
+        """Return the teacher, by a digest of its weights."""
+        (teacher,) = self._teacher
+        return teacher.said()
+
     def learned(self) -> set[str]:
         """Return what the sums are over, and what tells distillation from masked tokens alone."""
         return super().learned() | {"distillation"}

@@ -333,6 +333,14 @@ def test_embeddings_as_wide_as_the_layers_are_no_trait() -> None:
     assert to_config_json(said, MaskedLMWithNSP(said).state_dict())["architectures"] == ["BertForPreTraining"]
 
 
+def test_projected_embeddings_are_normalized_before_the_first_layer_reads_them() -> None:
+    """The linear layer between them and the layers undoes what their LayerNorm did."""
+    modern = replace(CONFIG, **MODERN)
+    narrow = replace(modern, embedding_size=16)
+    assert [config.reads_normalized(0) for config in (modern, narrow)] == [True, False]
+    assert Encoder(narrow).layers[0].attention_norm.weight.shape == (32,)
+
+
 def test_layers_are_in_the_groups_of_the_reference() -> None:
     """The expression of transformers' AlbertTransformer, whose rounding is not that of whole numbers everywhere."""
     differs = 0
