@@ -65,7 +65,7 @@ def to_float8(objective: nn.Module, emulate: bool = False) -> None:
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
     *blocks, last = blocks_of(objective)
-    parts = [*blocks, last.attention]
+    parts = [*blocks, last.get_submodule("attention")]
     layers = [each for each in chain.from_iterable(part.modules() for part in parts) if isinstance(each, nn.Linear)]
     odd = sorted({size for each in layers for size in (each.in_features, each.out_features) if size % MULTIPLE})
     said = f"trainer.precision=fp8 takes layers whose sizes are multiples of {MULTIPLE}"
