@@ -5,19 +5,22 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 # isort: split
 import shutil
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.corpus_sample import corpus_sample
 from bert_lightning.checkpoints.electra_halves import GENERATOR_FOLDER, discriminator_half, generator_half
-from bert_lightning.checkpoints.huggingface import ELECTRA, architecture, write_folder
+from bert_lightning.checkpoints.huggingface import ELECTRA, Family, architecture, family_of, write_folder
 from bert_lightning.checkpoints.model_card import CARD, Training, model_card
 from bert_lightning.checkpoints.next_commands import after_export
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end, stage
@@ -48,6 +51,7 @@ def export(cfg: DictConfig) -> Path:
         folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
     state, generator = discriminator_half(pretrained.state), generator_half(pretrained.state, config)
     loader = architecture(config, state, pretrained.head)
+    kind = None if generator is None else _generator_family(*generator)
     source = Path(cfg.checkpoint)
     if source.is_dir() and has_file(source, CARD):
         card = read_plain_text(source, CARD)  # that of a Hugging Face folder says more than can be known here
@@ -62,7 +66,7 @@ def export(cfg: DictConfig) -> Path:
             write_folder(partial, config, state, tokenizer_text, pretrained.head)
             if generator is not None:
                 (partial / GENERATOR_FOLDER).mkdir()
-                write_folder(partial / GENERATOR_FOLDER, *generator, tokenizer_text, family=ELECTRA)
+                write_folder(partial / GENERATOR_FOLDER, *generator, tokenizer_text, family=kind)
         (partial / CARD).write_text(card, encoding="utf-8")
         if output.exists():
             output.rmdir()
@@ -70,14 +74,27 @@ def export(cfg: DictConfig) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{cfg.output_dir}: load it with transformers' {loader} and AutoTokenizer")
-    if generator is not None:
-        print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {ELECTRA.architecture(generator[1])}")
+    if generator is not None and kind is not None:
+        print(f"{cfg.output_dir}/{GENERATOR_FOLDER}: the generator, for {kind.architecture(generator[1])}")
     if layers := pretrained.fusing_layers:
         print(f"{cfg.output_dir}: reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
         print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
     say_end([("card", output / CARD)], after_export(pretrained, cfg.output_dir))
     return output
+
+
+def _generator_family(config: EncoderConfig, state: Mapping[str, Tensor]) -> Family:
+    """Return ELECTRA, or the first family that computes what the generator does if ELECTRA's class does not.
+
+    Args:
+        config: Sizes of the generator.
+        state: Its tensors, by name.
+
+    Raises:
+        ValueError: naming what no class of transformers has.
+    """
+    return family_of(config, state, wanted=None if ELECTRA.objections(config, state, None) else ELECTRA)
 
 
 def held_out_figures(checkpoint: Path) -> dict[str, float]:

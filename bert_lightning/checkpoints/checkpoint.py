@@ -17,7 +17,7 @@ from torch import Tensor
 from bert_lightning.checkpoints import huggingface
 from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
-from bert_lightning.checkpoints.saved_state import IN_LOOPS, check_model, check_position
+from bert_lightning.checkpoints.saved_state import IN_LOOPS, OBJECTIVE_PREFIX, check_model, check_position
 from bert_lightning.checkpoints.task_head import PREDICTION_HEAD, TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, check_state, fusing_layers, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -42,7 +42,6 @@ HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 MOST_UNUSED_ROWS = 1024
 """Most rows that a vocabulary is usually padded with. More are said, not refused: some published models have 20,000."""
-_PREFIX = "objective."
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +269,8 @@ def objective_state(
     """Return the tensors of the objective by name; ValueError if they are not those of the sizes."""
     where = f"checkpoint={path}"
     saved = checked(entry(content, "state_dict", where=where), dict[str, object], where, "state_dict")
-    state = {name.removeprefix(_PREFIX): tensor for name, tensor in saved.items() if name.startswith(_PREFIX)}
+    prefix = OBJECTIVE_PREFIX
+    state = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
     if head is not None:
         head.reading.check(config)
     check_state(state, config, where, head)

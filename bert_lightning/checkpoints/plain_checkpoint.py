@@ -140,3 +140,13 @@ class IntoState(_PlainValues, DefaultLoadPlanner):
 
 class IntoNothing(_PlainValues, _EmptyStateDictLoadPlanner):
     """Load whole tensors into an empty state."""
+
+
+def saved_tensors(folder: Path, part: str = "state_dict") -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a part of the state, by name; nothing but the metadata is read."""
+    found = PlainReader(folder).read_metadata().state_dict_metadata
+    return {
+        name.removeprefix(f"{part}."): tuple(about.size)
+        for name, about in found.items()
+        if name.startswith(f"{part}.") and isinstance(about, TensorStorageMetadata)
+    }

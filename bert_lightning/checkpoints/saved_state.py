@@ -1,6 +1,7 @@
 """What a checkpoint says of its model and how far its run had come, checked before anything is built or continued."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,8 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tokenizers.tokenizer_files import check_tokenizer_files
 from data_pipeline.untrusted.typed_fields import build, checked, entry, shown, whole_number
 
+OBJECTIVE_PREFIX = "objective."
+"""What the names of an objective's tensors begin with in a checkpoint."""
 _LOOP = ("loops", "fit_loop")
 IN_LOOPS = (*_LOOP, "state_dict", "combined_loader", 0)
 """Where a checkpoint of version 0.1 keeps the position in the training stream."""
@@ -70,6 +73,31 @@ def check_progress(content: object, where: str) -> None:
         checked(content.get(name, {}), dict[str, dict[str, object]], where, name)
     for number, state in enumerate(checked(content.get("optimizer_states", []), list, where, "optimizer_states")):
         _check_optimizer(state, where, f"optimizer_states[{number}]")
+
+
+def check_tensors(content: Mapping[str, Any], checkpoint: Path, wanted: Mapping[str, Tensor]) -> None:
+    """Check that a checkpoint has the tensors of an objective, before files change; no tensor is read.
+
+    Args:
+        content: A checkpoint file, or what is not sharded of a folder.
+        checkpoint: The checkpoint.
+        wanted: The state of the objective that the settings describe.
+
+    Raises:
+        ValueError: naming a tensor that only one of them has, or that has two shapes.
+    """
+    if checkpoint.is_dir():
+        from bert_lightning.checkpoints.plain_checkpoint import saved_tensors  # slow to import, only folders need it
+
+        saved = saved_tensors(checkpoint)
+    else:
+        saved = {name: tuple(tensor.shape) for name, tensor in content["state_dict"].items()}
+    asked = {f"{OBJECTIVE_PREFIX}{name}": tuple(tensor.shape) for name, tensor in wanted.items()}
+    for name in sorted({*saved, *asked}):
+        if saved.get(name) != asked.get(name):
+            has, want = (f"of shape {each[name]}" if name in each else "not at all" for each in (saved, asked))
+            own = name.removeprefix(OBJECTIVE_PREFIX)
+            raise ValueError(f"{checkpoint} has {own} {has}, an objective of the settings {want}; they are two models")
 
 
 def check_moments(optimizer: Optimizer) -> None:

@@ -6,12 +6,14 @@ its own largest value, found anew each time.
 
 import importlib.util
 import logging
+from itertools import chain
 
 import torch
 from torch import nn
 
 from bert_lightning.execution.sharding import blocks_of
 
+log = logging.getLogger(__name__)
 FIRST_CAPABILITY = (8, 9)
 MULTIPLE = 16
 """The kernels take factors whose sizes are multiples of it."""
@@ -50,13 +52,35 @@ def quieten_torchao() -> None:
 def to_float8(objective: nn.Module, emulate: bool = False) -> None:
     """Swap the linear layers of all blocks in place; of the last block, which runs on chosen rows, attention's alone.
 
+    Layers with a size that is no multiple of 16 stay as they are, which the log says.
+
     Args:
         objective: An objective that is not yet compiled or sharded.
         emulate: Round as the kernels do and multiply in the precision of the inputs, on any device.
+
+    Raises:
+        ValueError: if all layers stay as they are.
     """
     quieten_torchao()
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
     *blocks, last = blocks_of(objective)
-    for block in [*blocks, last.attention]:
-        convert_to_float8_training(block, config=Float8LinearConfig(emulate=emulate))
+    parts = [*blocks, last.get_submodule("attention")]
+    layers = [each for each in chain.from_iterable(part.modules() for part in parts) if isinstance(each, nn.Linear)]
+    odd = sorted({size for each in layers for size in (each.in_features, each.out_features) if size % MULTIPLE})
+    said = f"trainer.precision=fp8 takes layers whose sizes are multiples of {MULTIPLE}"
+    if not any(map(_fits, layers)):
+        raise ValueError(
+            f"{said}, but every one of the encoder has a size of {', '.join(map(str, odd))}; take bf16-mixed"
+        )
+    if odd:
+        log.info("%s: those with a size of %s stay in bf16", said, ", ".join(map(str, odd)))
+    for part in parts:
+        convert_to_float8_training(
+            part, config=Float8LinearConfig(emulate=emulate), module_filter_fn=lambda module, _: _fits(module)
+        )
+
+
+def _fits(layer: nn.Module) -> bool:
+    """Return whether the kernels take a layer."""
+    return isinstance(layer, nn.Linear) and not (layer.in_features % MULTIPLE or layer.out_features % MULTIPLE)

@@ -28,11 +28,16 @@ def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers
             fine-tuning of large models on small sets (Zhang et al., 2021, section 5).
 
     Raises:
-        ValueError: if there are fewer layers.
+        ValueError: if there are fewer layers, or they share weights, so that none can begin anew by itself.
     """
-    num_layers = pretrained.config.num_hidden_layers
+    num_layers, shared = pretrained.config.num_hidden_layers, pretrained.config.shared_parameters
     if not 0 <= reinit_layers <= num_layers:
         raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
+    if reinit_layers and shared != "none":
+        raise ValueError(
+            f"reinit_layers={reinit_layers} gives layers new weights, but those of the encoder have "
+            f"model.shared_parameters={shared}; take reinit_layers=0"
+        )
     left_out = tuple(f"layers.{layer}." for layer in range(num_layers - reinit_layers, num_layers))
     encoder = {name: each for name, each in pretrained.state_of("encoder").items() if not name.startswith(left_out)}
     states = {"encoder": encoder}

@@ -8,7 +8,7 @@ local attention; a GPT-2 has norm=pre, no embedding_norm, and is causal.
 from dataclasses import dataclass, fields
 
 from bert_lightning.models.activations import ACTIVATIONS
-from bert_lightning.models.neighbors import check_sizes
+from bert_lightning.models.neighbors import check_reach, check_sizes
 from data_pipeline.whole_numbers import check_whole_number
 
 VOCABULARY_MULTIPLE = 64
@@ -38,6 +38,16 @@ _CHOICES = {
     "feed_forward": ("plain", "gated"),
     "shared_parameters": ("none", "attention", "feed_forward", "all"),
 }
+_NEEDED = (
+    ("num_hidden_groups", "shared_parameters", "none"),
+    ("position_offset", "positions", "rotary"),
+    ("rope_theta", "positions", "learned"),
+    ("local_rope_theta", "positions", "learned"),
+    ("global_attn_every_n_layers", "local_attention", None),
+)
+"""Settings that do nothing if another one has a value."""
+_OF_LAYERS = ("rope_theta", "local_rope_theta", "local_attention", "global_attn_every_n_layers")
+"""Settings that say how far each layer sees and by what it knows positions."""
 _PUBLISHED = (
     "vocab_size",
     "hidden_size",
@@ -75,8 +85,8 @@ class EncoderConfig:
         pad_token_id: The token whose embedding begins at zero.
         initialization: How the weights begin: as BERT's; as `look_at_neighbors` changes them; or with the matrices that
             add to the residual stream divided by sqrt(2 layers) (Radford et al., 2019).
-        embedding_size: Width of the embeddings (Lan et al., 2019, section 3.1); None for `hidden_size`. If the two
-            differ, a linear layer stands between embeddings and layers.
+        embedding_size: Width of the embeddings (Lan et al., 2019, section 3.1); None for `hidden_size`, which becomes
+            None too. If the two differ, a linear layer stands between embeddings and layers.
         position_offset: Row of the position table that the first token of a sequence takes, 2 in RoBERTa. The table
             has as many rows more than `max_position_embeddings`.
         shared_parameters: Weights that the layers of a group share (Lan et al., 2019, table 4).
@@ -86,7 +96,7 @@ class EncoderConfig:
         local_rope_theta: The same in layers with local attention; None for `rope_theta`.
         norm: Whether LayerNorm follows each half of a layer, or precedes it; then one more follows the last layer.
         embedding_norm: Whether embeddings are normalized. With norm=pre the first layer's attention then reads them as
-            they are, if it is not shared.
+            they are, if it is not shared and they are as wide as the layers.
         use_bias: Whether linear layers and LayerNorms have biases.
         feed_forward: A network of two matrices, or a gated one of three.
         is_causal: Whether a token sees itself and earlier tokens alone.
@@ -127,6 +137,8 @@ class EncoderConfig:
         if self.vocab_size is None:
             raise ValueError("model.vocab_size=null is filled from the tokenizer of the prepared data")
         self._check_each()
+        if self.embedding_size == self.hidden_size:
+            object.__setattr__(self, "embedding_size", None)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"model.hidden_size={self.hidden_size} is not a multiple of "
@@ -134,6 +146,7 @@ class EncoderConfig:
             )
         if not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"model.pad_token_id={self.pad_token_id} is not below model.vocab_size={self.vocab_size}")
+        self._check_needed()
         self._check_sharing()
         if self.positions == "rotary" and self.head_dim % 2:
             raise ValueError(
@@ -160,17 +173,22 @@ class EncoderConfig:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not positive")
 
+    def _check_needed(self) -> None:
+        """Raise a ValueError if a setting would do nothing, beside the others."""
+        usual = {each.name: each.default for each in fields(self)}
+        for name, other, value in _NEEDED:
+            if getattr(self, other) == value and getattr(self, name) != usual[name]:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} does nothing with model.{other}={value}; "
+                    f"take another model.{other}, or model.{name}={usual[name]}"
+                )
+
     def _check_sharing(self) -> None:
         """Raise a ValueError if the layers cannot be cut into the groups."""
         if self.num_hidden_groups > self.num_hidden_layers:
             raise ValueError(
                 f"model.num_hidden_groups={self.num_hidden_groups} is above "
                 f"model.num_hidden_layers={self.num_hidden_layers}"
-            )
-        if self.num_hidden_groups > 1 and self.shared_parameters == "none":
-            raise ValueError(
-                f"model.num_hidden_groups={self.num_hidden_groups} does nothing with model.shared_parameters=none; "
-                "take all, attention or feed_forward"
             )
         if self.local_attention is not None and self.shares_attention:
             raise ValueError(
@@ -187,10 +205,14 @@ class EncoderConfig:
                 f"model.hidden_size; got {self.embedding_size}"
             )
         for name, wanted in (("positions", "learned"), ("is_causal", False)):
-            if getattr(self, name) != wanted:
-                raise ValueError(
-                    f"model.initialization=neighbors needs model.{name}={wanted}; got {getattr(self, name)}"
-                )
+            if (given := getattr(self, name)) != wanted:
+                raise ValueError(f"model.initialization=neighbors needs model.{name}={wanted}; got {given}")
+        if self.norm == "post" and not self.embedding_norm:
+            raise ValueError(
+                "model.initialization=neighbors needs model.embedding_norm=true or model.norm=pre, so that attention "
+                "reads normalized positions; got false and post"
+            )
+        check_reach(self.num_attention_heads, [self.window_of(layer)[0] for layer in range(self.num_hidden_layers)])
 
     @property
     def padded_vocab_size(self) -> int:
@@ -239,12 +261,13 @@ class EncoderConfig:
         return self.local_rope_theta if has_own else self.rope_theta
 
     def reads_normalized(self, layer: int) -> bool:
-        """Return whether what a layer's attention reads is normalized already, as ModernBERT's first layer has it."""
-        return layer == 0 and self.norm == "pre" and self.embedding_norm and not self.shares_attention
+        """Return whether a layer's attention reads what is normalized already, as ModernBERT's first layer has it."""
+        is_other = self.norm == "post" or self.shares_attention or self.embedding_size is not None
+        return layer == 0 and self.embedding_norm and not is_other
 
     def group_of(self, layer: int) -> int:
-        """Return the group of a layer, from 0; layers of a group share `shared_parameters`."""
-        return layer * self.num_hidden_groups // self.num_hidden_layers
+        """Return the group of a layer, from 0, rounded as transformers does; a group shares `shared_parameters`."""
+        return int(layer / (self.num_hidden_layers / self.num_hidden_groups))
 
     def as_dict(self) -> dict[str, int | float | str | None]:
         """Return the fields of BERT's config.json as plain values, and those that make the encoder no BERT."""
@@ -259,8 +282,15 @@ class EncoderConfig:
         return {each.name: getattr(self, each.name) for each in others if getattr(self, each.name) != each.default}
 
     def differences(self, other: "EncoderConfig") -> list[str]:
-        """Return the fields for which the weights of one encoder are not for the other; dropout is none of them."""
+        """Return the fields for which the weights of one encoder are not for the other; dropout is none of them.
+
+        What layers see is compared layer by layer, because several settings can say the same.
+        """
         names = [each.name for each in fields(self) if not each.name.endswith(("_prob", "_range", "initialization"))]
+        layers = range(min(self.num_hidden_layers, other.num_hidden_layers))
+        ours, theirs = ([(each.window_of(n)[0], each.theta_of(n)) for n in layers] for each in (self, other))
+        if ours == theirs:
+            names = [name for name in names if name not in _OF_LAYERS]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     @classmethod

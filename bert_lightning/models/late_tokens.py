@@ -1,6 +1,8 @@
 """Tokens that enter an encoder at a later layer: the layers before it neither compute nor see them.
 
 "Mask more and mask later" (Liao et al., 2022) lets [MASK] enter late. The encoder and its weights stay as they are.
+Local attention counts the tokens that are there: without half of them it reaches twice as far in the text. Positions
+stay those of the whole sequence.
 """
 
 from dataclasses import dataclass, replace

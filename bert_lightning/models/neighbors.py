@@ -59,6 +59,22 @@ def num_neighbor_heads(layer: int, num_heads: int) -> int:
     return num_heads // 2 if layer else num_heads
 
 
+def check_reach(num_heads: int, sides: Sequence[int]) -> None:
+    """Raise a ValueError if heads look farther than their layer sees.
+
+    Args:
+        num_heads: Heads of a layer.
+        sides: How many tokens before itself a token of each layer sees, -1 for all.
+    """
+    for layer, side in enumerate(sides):
+        farthest = max((abs(offset_of(head)) for head in range(num_neighbor_heads(layer, num_heads))), default=0)
+        if 0 <= side < farthest:
+            raise ValueError(
+                f"model.initialization=neighbors lets heads look {farthest} tokens away, but model.local_attention "
+                f"shows {side} of them on either side; take at least {2 * farthest}, or null"
+            )
+
+
 @torch.no_grad()
 def look_at_neighbors(
     positions: Tensor, projections: Sequence[Tensor], num_heads: int, initializer_range: float, num_tables: int = 3

@@ -4,7 +4,7 @@ Examples of pairs=token_blocks and of pairs=full_sentences are contiguous text, 
 GPT-2's end-of-text token does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -60,6 +60,15 @@ class CausalLM(Objective):
     def encoders(self) -> dict[str, Encoder]:
         """Return the one encoder."""
         return {"encoder": self.encoder}
+
+    def check_targets(self, given: Collection[str], source: str) -> None:
+        """Raise a ValueError if half of the examples have a random second segment, which no text before it tells."""
+        if "nsp" in given:
+            raise ValueError(
+                f"objective=causal_lm reads contiguous text, but {source} joins segments at random for nsp; take "
+                "pairs=token_blocks or pairs=full_sentences"
+            )
+        super().check_targets(given, source)
 
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
         """Return the operations of the encoder, and of scores over the vocabulary for all tokens."""

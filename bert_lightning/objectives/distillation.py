@@ -89,6 +89,11 @@ class Distillation(MaskedLM):
         """Return the teacher."""
         return list(self._teacher)
 
+    def read_besides(self) -> dict[str, str]:
+        """Return the teacher, by a digest of its weights."""
+        (teacher,) = self._teacher
+        return teacher.said()
+
     def learned(self) -> set[str]:
         """Return what the sums are over, and what tells distillation from masked tokens alone."""
         return super().learned() | {"distillation"}
@@ -143,6 +148,7 @@ class Distillation(MaskedLM):
             numbers = [1 + number * depth // count for number in range(count)]
         else:
             numbers = named_layers("objective.init_layers", layers, teacher.config, count)
+        _check_kinds(config, teacher.config, numbers)
         if self.mlm_head.bias.is_meta:  # another rank has the weights
             return
         given = teacher.encoder.embeddings.state_dict()
@@ -156,3 +162,27 @@ class Distillation(MaskedLM):
             self.encoder.norm.load_state_dict(teacher.encoder.norm.state_dict())
         assert teacher.mlm_head is not None
         self.mlm_head.load_state_dict(teacher.mlm_head.state_dict())
+
+
+def _check_kinds(config: EncoderConfig, taught: EncoderConfig, numbers: Sequence[int]) -> None:
+    """Raise a ValueError if a layer of the student would get the weights of a layer of another kind.
+
+    Args:
+        config: Sizes of the student.
+        taught: Sizes of the teacher.
+        numbers: The layer of the teacher, from 1, for each layer of the student.
+    """
+    for layer, number in enumerate(numbers):
+        other = number - 1
+        kinds = {
+            "local attention": (config.is_local(layer), taught.is_local(other)),
+            "LayerNorm before its attention": (not config.reads_normalized(layer), not taught.reads_normalized(other)),
+            "rotary base": (config.theta_of(layer), taught.theta_of(other)),
+        }
+        for what, (ours, theirs) in kinds.items():
+            if ours != theirs:
+                raise ValueError(
+                    f"objective.init_layers gives layer {layer + 1} of the student the weights of layer {number} of "
+                    f"the teacher, which differ in {what}: {ours} here, {theirs} there; name layers of the same kind, "
+                    "or null for new weights"
+                )

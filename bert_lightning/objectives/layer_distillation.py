@@ -76,6 +76,11 @@ class LayerDistillation(Objective):
         """Return the teacher."""
         return list(self._teacher)
 
+    def read_besides(self) -> dict[str, str]:
+        """Return the teacher, by a digest of its weights."""
+        (teacher,) = self._teacher
+        return teacher.said()
+
     def learned(self) -> set[str]:
         """Return what the sums are over, and that they are of layers."""
         return super().learned() | {"layer_distillation"}

@@ -107,6 +107,21 @@ class Objective(nn.Module):
         """Return the names of the targets that a batch must have."""
         return {quantity.target for quantity in self.quantities.values()} - set(_WHOLE_BATCH)
 
+    def check_weights(self) -> None:
+        """Raise a ValueError if no loss has a weight, or one has a negative weight."""
+        weights = {name: each.loss_weight for name, each in self.quantities.items()}
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(
+                    f"objective={type(self).__name__} has {name} with the weight {weight}, which is below 0"
+                )
+        if not any(weights.values()):
+            losses = ", ".join(name for name in weights if name.endswith("_loss"))
+            raise ValueError(
+                f"objective={type(self).__name__} has the weight 0 for all of its losses ({losses}); give one of its "
+                "settings *_weight a number above 0"
+            )
+
     def check_targets(self, given: Collection[str], source: str) -> None:
         """Raise a ValueError if batches lack targets that the objective reads.
 
@@ -133,10 +148,15 @@ def weighted_loss(
 ) -> Tensor:
     """Return the loss that is minimized, a scalar.
 
+    A differentiable sum of weight 0 adds nothing, whatever it is, and gives its parameters gradients of 0: DDP and
+    FSDP2 wait for a gradient of every parameter.
+
     Args:
         quantities: What every sum means.
         sums: Sum of every quantity over a batch, scalars.
         scales: Factor that makes a mean of each sum.
     """
-    losses = {name: quantity.loss_weight for name, quantity in quantities.items() if quantity.loss_weight}
-    return torch.stack([weight * scales[name] * sums[name] for name, weight in losses.items()]).sum()
+    weights = {name: quantity.loss_weight for name, quantity in quantities.items()}
+    losses = [weight * scales[name] * sums[name] for name, weight in weights.items() if weight]
+    unweighted = [sums[name] for name, weight in weights.items() if not weight and sums[name].requires_grad]
+    return torch.stack([*losses, *(0.0 * each.nan_to_num(0.0, 0.0, 0.0) for each in unweighted)]).sum()

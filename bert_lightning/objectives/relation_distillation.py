@@ -86,6 +86,11 @@ class RelationDistillation(Objective):
         """Return the teacher."""
         return list(self._teacher)
 
+    def read_besides(self) -> dict[str, str]:
+        """Return the teacher, by a digest of its weights."""
+        (teacher,) = self._teacher
+        return teacher.said()
+
     def learned(self) -> set[str]:
         """Return what the sums are over, and that they are of relations."""
         return super().learned() | {"relation_distillation"}

@@ -1,5 +1,6 @@
 """A trained model that another one learns from: frozen, without dropout, and neither trained nor saved with it."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 
 import torch
@@ -14,6 +15,10 @@ from bert_lightning.models.recorded_attention import RecordedAttention, recorded
 from bert_lightning.models.useful_flops import step_flops
 from data_pipeline.streams.packing import PackedTokens
 
+TEACHER = "teacher"
+"""What a teacher is called among what is read besides the text."""
+_DIGESTED = 64
+"""Numbers of each tensor that tell a teacher from others: training changes them all, and so few cost nothing."""
 EVENLY = "evenly"
 """Word for layers of the teacher at equal distances."""
 
@@ -42,6 +47,13 @@ class Teacher(nn.Module):
     def config(self) -> EncoderConfig:
         """Sizes of the teacher."""
         return self.encoder.config
+
+    def said(self) -> dict[str, str]:
+        """Return what tells this teacher from others, as `Objective.read_besides` does."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.flatten()[:_DIGESTED].float().cpu().numpy().tobytes())
+        return {TEACHER: f"a teacher of digest {digest.hexdigest()[:16]}"}
 
     def hidden(self, tokens: PackedTokens, rows: Tensor | None = None) -> Tensor:
         """Return the last hidden states of packed tokens, (tokens, hidden), or those of some rows."""

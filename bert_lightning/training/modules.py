@@ -67,6 +67,9 @@ class TrainingModule(L.LightningModule):
         payload: What every checkpoint carries besides the training state, as plain containers.
         keeps_gradients: Keep the memory of the gradients from step to step, as `allocate_gradients` says.
         groups: Function of the objective that returns its parameter groups, which may have a learning rate each.
+
+    Raises:
+        ValueError: if the objective has no loss with a weight.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class TrainingModule(L.LightningModule):
         groups: Callable[[Objective], list[dict[str, Any]]] = parameter_groups,
     ) -> None:
         super().__init__()
+        objective.check_weights()
         self.automatic_optimization = False
         self.objective = objective
         self.latest: dict[str, float] = {}

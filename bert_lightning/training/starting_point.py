@@ -20,9 +20,10 @@ from bert_lightning.checkpoints.checkpoint import (
     saved_targets,
     stream_position,
 )
-from bert_lightning.checkpoints.saved_state import check_progress
+from bert_lightning.checkpoints.saved_state import check_progress, check_tensors
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective
+from bert_lightning.objectives.teacher import TEACHER
 from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.run_folder import RunFolder
@@ -142,9 +143,12 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
         )
     saved, given = saved_besides(about, where), objective.read_besides()
     for name in sorted({*saved, *given}):
+        if name == TEACHER and name not in saved:  # older checkpoints do not name it
+            continue
         read, asked = (each.get(name, f"no {name}") for each in (saved, given))
         if read != asked:
             raise ValueError(f"{checkpoint} was trained with {read}; the settings say {asked}")
+    check_tensors(about, checkpoint, objective.state_dict())
     if about["global_step"] > max_steps:
         raise ValueError(f"{checkpoint} is at step {about['global_step']}, past trainer.max_steps={max_steps}")
     data.check_state(stream_position(about))

@@ -2,15 +2,16 @@
 
     python docs/studies/ablation_costs.py [override ...]
 
-Operations are those of `bert_lightning.models.useful_flops`, with every sequence at its full length, a vocabulary of
-30,528, one seed, and the tokens of the experiment. Hours are those of one H100 at 36% of its 989 TFLOP/s in bf16, which
-is what BERT-base reaches at 512 tokens (README.md). Overrides are those of bert-pretrain, such as
-trainer.max_tokens=100_000_000.
+Operations are those of the objective, or of the student alone if there is a teacher, with every sequence at its full
+length, a vocabulary of 30,528, one seed, and the tokens of the experiment. Hours are those of one H100 at 36% of its
+989 TFLOP/s in bf16, which is what BERT-base reaches at 512 tokens (README.md). Overrides are those of bert-pretrain,
+such as trainer.max_tokens=100_000_000.
 """
 
 import sys
 from pathlib import Path
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -20,6 +21,7 @@ from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.variant_points import as_overrides
+from data_pipeline.streams.packing import MLM
 
 VOCABULARY = 30_528
 FLOPS = 0.36 * 989.5e12
@@ -27,16 +29,21 @@ FLOPS = 0.36 * 989.5e12
 
 def tokens_and_flops(cfg: DictConfig) -> tuple[float, float]:
     """Return the tokens and the useful operations of a run whose sequences are full."""
-    model = instantiate(cfg.model, vocab_size=VOCABULARY)
-    share = 1.0 if model.is_causal else cfg.masking.mask_prob  # of the tokens that are predicted
     phases = complete_phases(cfg)
     tokens = [phase["steps"] * phase["global_batch_size"] * phase["seq_len"] for phase in phases]
     scale = 1 if cfg.trainer.max_tokens is None else cfg.trainer.max_tokens / sum(tokens)
-    flops = sum(
-        step_flops(model, each, each * phase["seq_len"], each * share)
-        for each, phase in zip(tokens, phases, strict=True)
-    )
+    flops = sum(flops_of(cfg, each, phase["seq_len"]) for each, phase in zip(tokens, phases, strict=True))
     return scale * sum(tokens), scale * flops
+
+
+def flops_of(cfg: DictConfig, tokens: float, seq_len: int) -> float:
+    """Return the useful operations of some tokens in sequences of one length."""
+    model, masked = instantiate(cfg.model, vocab_size=VOCABULARY), cfg.masking.mask_prob * tokens
+    if "teacher" in cfg.objective:
+        return step_flops(model, tokens, tokens * seq_len, masked)
+    with torch.device("meta"):
+        objective = instantiate(cfg.objective)(config=model)
+    return float(objective.useful_flops(tokens, tokens * seq_len, {MLM: masked}))
 
 
 def main() -> None:

@@ -14,7 +14,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained
-from bert_lightning.checkpoints.huggingface import architecture, from_huggingface, to_config_json, write_folder
+from bert_lightning.checkpoints.huggingface import (
+    architecture,
+    from_huggingface,
+    read_folder,
+    to_config_json,
+    write_folder,
+)
 from bert_lightning.checkpoints.huggingface.families import FAMILIES, Family
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS
@@ -300,6 +306,37 @@ def test_pair_heads_stay_what_they_are() -> None:
     assert architecture(albert, as_nsp) == "AlbertForMaskedLM"
     as_sop = MaskedLMWithSOP(CONFIG).state_dict()
     assert architecture(CONFIG, as_sop) == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize("relative", [ROBERTA, RELATIVES[4]], ids=lambda relative: relative.kind)
+@pytest.mark.parametrize("act", ["relu", "gelu_new"])
+def test_a_head_that_has_gelu_whatever_the_layers_have_is_left_out(
+    relative: Relative, act: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its scores would be others; the encoder is whole, and begins a fine-tuning."""
+    other = replace(relative, settings={**relative.settings, "hidden_act": act})
+    model = other.theirs()
+    model.save_pretrained(tmp_path)
+    pretrained = load_pretrained(tmp_path)
+    assert not pretrained.state_of("mlm_head")
+    said = f"hidden_act={act}, but {relative.family().title}'s head for masked tokens has gelu, which this one cannot"
+    assert said in caplog.text
+    with pytest.raises(ValueError, match=said):
+        read_folder(tmp_path, optional=[each for each in HEADS if each != "mlm_head"])
+    encoder, batch = Encoder(pretrained.config).eval(), packed_examples()
+    encoder.load_state_dict(pretrained.state_of("encoder"))
+    expected = model.base_model(**inputs(relative.config, batch)).last_hidden_state
+    found = encoder(batch.tokens)[: batch.num_tokens]
+    torch.testing.assert_close(found, expected[padded(batch).attention_mask.bool()], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("relative", [ROBERTA, RELATIVES[4]], ids=lambda relative: relative.kind)
+def test_a_named_family_is_asked_as_one_that_is_found(relative: Relative, tmp_path: Path) -> None:
+    """A model whose scores its class would change is refused before anything is written."""
+    config = replace(relative.config, hidden_act="relu")
+    with pytest.raises(ValueError, match=r"model.hidden_act=relu, which \w+'s classes in transformers do not have"):
+        write_folder(tmp_path, config, MaskedLM(config).state_dict(), {}, family=relative.family())
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

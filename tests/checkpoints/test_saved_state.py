@@ -10,8 +10,8 @@ import torch
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, stream_position
-from bert_lightning.checkpoints.saved_state import check_moments, check_progress
-from tests.support.checkpoints import write_checkpoint
+from bert_lightning.checkpoints.saved_state import check_moments, check_progress, check_tensors
+from tests.support.checkpoints import write_checkpoint, write_sharded_checkpoint
 
 STREAM = {"consumed_samples": 32, "global_batch_size": 8, "fingerprint": {"seed": 1}}
 COUNTERS = {"total": {"ready": 4, "completed": 4}, "current": {"ready": 4, "completed": 4}}
@@ -164,3 +164,27 @@ def test_moments_have_the_shape_of_their_parameters() -> None:
     optimizer.load_state_dict(state)
     with pytest.raises(ValueError, match=r"exp_avg of shape \(2,\) for a parameter of shape \(3,\)"):
         check_moments(optimizer)
+
+
+def test_tensors_are_compared_by_name_and_shape(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """A file and a folder say the same of another model, in a line."""
+    file, folder = tmp_path / "a" / "step-0000007.ckpt", tmp_path / "b" / "step-0000007.ckpt"
+    state = write_checkpoint(file, tokenizer, tmp_path / "tokenizer")
+    write_sharded_checkpoint(folder, tokenizer, tmp_path / "tokenizer")
+    name = "nsp_head.classifier.bias"
+    for checkpoint in (file, folder):
+        content = {} if checkpoint.is_dir() else torch.load(checkpoint, weights_only=True)
+        check_tensors(content, checkpoint, state)
+        for other, said in (
+            (
+                {**state, name: torch.zeros(3)},
+                rf"has {name} of shape \(2,\), an objective of the settings of shape \(3,\)",
+            ),
+            (
+                {key: each for key, each in state.items() if key != name},
+                "of shape .* an objective of the settings not at",
+            ),
+            ({**state, "new.bias": torch.zeros(3)}, r"has new.bias not at all, an objective of the settings of shape"),
+        ):
+            with pytest.raises(ValueError, match=said):
+                check_tensors(content, checkpoint, other)

@@ -1,13 +1,14 @@
 """bert-export: a folder that transformers loads and that reads back, whole or not there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from transformers import AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer, BertForMaskedLM, BertModel
 
 from bert_lightning import export as export_module
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
@@ -17,11 +18,12 @@ from bert_lightning.export import export, held_out_figures
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
+from bert_lightning.objectives.replaced_tokens import ReplacedTokens
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import assert_same, config_for, write_checkpoint, write_sharded_checkpoint
-from tests.support.parity import our_model, packed_examples, padded, reference_model
+from tests.support.parity import our_model, packed_examples, padded, random_weights, reference_model
 from tests.support.texts import WORDS
 
 STEP = Path("checkpoints") / "step-0000007.ckpt"
@@ -240,3 +242,25 @@ def test_the_sample_of_the_corpus_is_its_text(prepared: Path, tokenizer: Tokeniz
     assert len(sample) > 10
     assert all(set(text.replace(".", " .").split()) <= {*WORDS, "."} for text in sample)
     assert corpus_sample({"data": {"path": "nowhere"}}, tokenizer) == corpus_sample({}, tokenizer) == []
+
+
+@pytest.mark.parametrize(("act", "kind"), [("gelu", "ElectraForMaskedLM"), ("relu", "AlbertForMaskedLM")])
+def test_an_exported_generator_scores_as_that_of_the_run(
+    tmp_path: Path, tokenizer: Tokenizer, act: str, kind: str
+) -> None:
+    """ELECTRA's class has gelu in the head for masked tokens: a generator with another activation is an ALBERT."""
+    config = replace(config_for(tokenizer), hidden_act=act)
+    model = random_weights(ReplacedTokens(config, generator_size=0.5))
+    path = tmp_path / "run" / STEP
+    path.parent.mkdir(parents=True)
+    state = {f"objective.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(checkpoint_payload(config, tokenizer_files(tokenizer), {}) | {"state_dict": state}, path)
+    output = export(settings(path, tmp_path / "hf"))
+    theirs = AutoModelForMaskedLM.from_pretrained(output / "generator").eval()
+    assert type(theirs).__name__ == kind
+    batch = packed_examples()
+    rows, tokens = padded(batch), batch.tokens
+    hidden = model.generator(tokens)
+    scores = model.generator_head.scores(hidden, model.encoder.embeddings.token.weight)[: batch.num_tokens]
+    expected = theirs(rows.input_ids, rows.attention_mask, rows.token_type_ids).logits[rows.attention_mask.bool()]
+    torch.testing.assert_close(scores[:, : config.vocab_size], expected, atol=1e-5, rtol=0)

@@ -1,5 +1,7 @@
 """8-bit floats: which layers, close to fp32, same names, one graph; and what is refused where they cannot be."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -30,6 +32,18 @@ def test_every_product_of_the_blocks_that_sees_all_tokens_is_in_8_bits() -> None
     assert swapped == {name for name in linear if ".2." not in name} | {"encoder.layers.2.attention.qkv"}
     assert list(rounded.state_dict()) == list(model.state_dict())
     assert all(parameter.dtype == torch.float32 for parameter in rounded.parameters())
+
+
+def test_layers_that_the_kernels_refuse_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    model = MaskedLMWithNSP(replace(CONFIG, intermediate_size=68))
+    to_float8(model, emulate=True)
+    swapped = {name for name, part in model.named_modules() if isinstance(part, torchao.float8_linear.Float8Linear)}
+    assert {name.split(".", 3)[3] for name in swapped} == {"attention.qkv", "attention_output"}
+    assert "sizes are multiples of 16: those with a size of 68 stay in bf16" in caplog.text
+    narrow = MaskedLMWithNSP(replace(CONFIG, hidden_size=24))
+    with pytest.raises(ValueError, match=r"every one of the encoder has a size of 24, 72; take bf16-mixed"):
+        to_float8(narrow, emulate=True)
 
 
 def test_losses_and_gradients_are_close_but_rounded() -> None:

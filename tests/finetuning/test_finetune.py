@@ -14,12 +14,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from bert_lightning.checkpoints.checkpoint import load_pretrained
+from bert_lightning.checkpoints.checkpoint import Pretrained, load_pretrained
 from bert_lightning.compare import compare
 from bert_lightning.export import export
+from bert_lightning.finetuning.starting_weights import starting_state
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.models.encoder import Encoder
 from tests.finetuning.tiny_task import command, finetune_apart, finetune_here, lines, settings
 from tests.support.checkout import checkout_environment, torchrun
+from tests.support.models import tiny_encoder
 from tests.support.runs import compose_here
 from tests.support.settings import Settings
 
@@ -215,6 +218,17 @@ def test_weights_that_begin_anew_are_said(tiny: Settings, tmp_path: Path, caplog
     other = tiny | {"task": "regression", "task.label": "number", "run_name": "other"}
     finetune_here(other | {"trainer.max_steps": 1, "checkpoint": tmp_path / "runs" / "run"})
     assert "a head for sequence_classification with the labels bad, good, whose last layer is not used" in caplog.text
+
+
+@pytest.mark.parametrize("shared", ["all", "attention", "feed_forward"])
+def test_layers_that_share_weights_do_not_begin_anew(shared: str) -> None:
+    """Nothing else would know which of their users the new weights are for."""
+    config = tiny_encoder(num_hidden_layers=3, shared_parameters=shared)
+    state = {f"encoder.{name}": tensor for name, tensor in Encoder(config).state_dict().items()}
+    pretrained = Pretrained(config, state, {})
+    with pytest.raises(ValueError, match=rf"reinit_layers=1 gives .*model.shared_parameters={shared}; take reinit_l"):
+        starting_state(pretrained, [], reinit_layers=1)
+    assert starting_state(pretrained, []).keys() == state.keys()
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

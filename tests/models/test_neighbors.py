@@ -176,6 +176,25 @@ def test_a_model_too_small_for_it_is_refused(hidden_size: int, num_heads: int) -
         neighbors_config(hidden_size, num_heads)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"embedding_norm": False}, "needs model.embedding_norm=true or model.norm=pre, .*; got false and post"),
+        (
+            {"local_attention": 2, "num_hidden_layers": 2},
+            "lets heads look 2 tokens away, but model.local_attention shows 1 of them on either side; take at least 4",
+        ),
+    ],
+)
+def test_a_start_that_attention_cannot_see_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        neighbors_config(64, 8, **change)
+    allowed = (
+        {"embedding_norm": False, "norm": "pre"} if "embedding_norm" in change else {**change, "local_attention": 4}
+    )
+    neighbors_config(64, 8, **allowed)
+
+
 def test_an_export_is_an_ordinary_bert(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = neighbors_config(64, 4)
     model = MaskedLMWithNSP(config).eval()

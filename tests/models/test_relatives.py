@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from transformers import (
     RobertaModel,
 )
 
-from bert_lightning.checkpoints.huggingface import to_config_json, to_huggingface
+from bert_lightning.checkpoints.huggingface import from_config_json, to_config_json, to_huggingface
 from bert_lightning.checkpoints.tensor_checks import check_state
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -28,7 +29,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.streams.packing import PackedBatch
 from tests.models.relatives import assert_parity, carried_over
-from tests.support.models import MODERN
+from tests.support.models import MODERN, tiny_encoder
 from tests.support.parity import CONFIG, gradients, losses, one_by_one, packed_examples, padded, random_weights
 
 SIZES = {
@@ -304,6 +305,55 @@ def test_a_config_says_only_what_makes_it_no_bert() -> None:
     assert replace(CONFIG, hidden_dropout_prob=0.5, initialization="bert").differences(CONFIG) == []
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"local_rope_theta": None, "rope_theta": 9.0}, {"local_rope_theta": 9.0, "rope_theta": 9.0}),
+        ({"local_attention": None}, {"local_attention": None, "local_rope_theta": None}),
+        ({"global_attn_every_n_layers": 5}, {"global_attn_every_n_layers": 3}),
+        ({"global_attn_every_n_layers": 1}, {"local_attention": None}),
+        ({"local_attention": 9}, {"local_attention": 8}),
+    ],
+)
+def test_settings_that_say_the_same_are_no_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    one, other = (replace(CONFIG, **{**MODERN, **each}) for each in (ours, theirs))
+    assert one.differences(other) == other.differences(one) == []
+    back = from_config_json(to_config_json(one))
+    assert one.differences(back) == back.differences(one) == []
+    deep = replace(CONFIG, **MODERN)
+    assert deep.differences(replace(deep, local_rope_theta=9.0)) == ["local_rope_theta"]
+    assert deep.differences(replace(deep, global_attn_every_n_layers=2)) == ["global_attn_every_n_layers"]
+    assert deep.differences(replace(deep, is_causal=True, local_attention=9)) == ["is_causal"]
+
+
+def test_embeddings_as_wide_as_the_layers_are_no_trait() -> None:
+    """Such a BERT keeps its head for pairs when it is written."""
+    said = replace(CONFIG, embedding_size=CONFIG.hidden_size)
+    assert said == CONFIG
+    assert to_config_json(said, MaskedLMWithNSP(said).state_dict())["architectures"] == ["BertForPreTraining"]
+
+
+def test_projected_embeddings_are_normalized_before_the_first_layer_reads_them() -> None:
+    """The linear layer between them and the layers undoes what their LayerNorm did."""
+    modern = replace(CONFIG, **MODERN)
+    narrow = replace(modern, embedding_size=16)
+    assert [config.reads_normalized(0) for config in (modern, narrow)] == [True, False]
+    assert Encoder(narrow).layers[0].attention_norm.weight.shape == (32,)
+
+
+def test_layers_are_in_the_groups_of_the_reference() -> None:
+    """The expression of transformers' AlbertTransformer, whose rounding is not that of whole numbers everywhere."""
+    differs = 0
+    for layers in range(1, 49):
+        for groups in range(1, layers + 1):
+            config = tiny_encoder(num_hidden_layers=layers, num_hidden_groups=groups, shared_parameters="all")
+            found = [config.group_of(layer) for layer in range(layers)]
+            assert found == [int(layer / (layers / groups)) for layer in range(layers)]
+            assert set(found) == set(range(groups))
+            differs += found != [layer * groups // layers for layer in range(layers)]
+    assert differs > 10
+
+
 @pytest.mark.parametrize("change", [{"use_bias": False}, {"norm": "pre"}, {"shared_parameters": "attention"}])
 def test_a_checkpoint_of_a_relative_without_a_family_is_checked_and_not_written(change: dict[str, object]) -> None:
     config = replace(CONFIG, **change)
@@ -330,6 +380,13 @@ def test_a_checkpoint_of_a_relative_without_a_family_is_checked_and_not_written(
         ),
         ({"num_hidden_groups": 2}, "num_hidden_groups=2 does nothing with model.shared_parameters=none"),
         ({"num_hidden_groups": 4, "shared_parameters": "all"}, "num_hidden_groups=4 is above .*num_hidden_layers=3"),
+        (
+            {"position_offset": 2, "positions": "rotary"},
+            "position_offset=2 does nothing with model.positions=rotary; take another .*, or model.position_offset=0",
+        ),
+        ({"rope_theta": 160_000.0}, r"rope_theta=160000\.0 does nothing with model.positions=learned"),
+        ({"local_rope_theta": 5.0}, r"local_rope_theta=5\.0 does nothing with model.positions=learned"),
+        ({"global_attn_every_n_layers": 2}, "layers=2 does nothing with model.local_attention=None; take another"),
         ({"norm": "both"}, "norm must be one of post, pre; got both"),
         ({"feed_forward": "wide"}, "feed_forward must be one of plain, gated; got wide"),
         ({"positions": "relative"}, "positions must be one of learned, rotary; got relative"),

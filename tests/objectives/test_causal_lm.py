@@ -135,6 +135,17 @@ def test_models_without_a_next_token_are_refused(config: EncoderConfig, said: st
         CausalLM(config)
 
 
+def test_text_with_random_segments_is_refused() -> None:
+    with torch.device("meta"):
+        model = CausalLM(GPT2)
+    with pytest.raises(
+        ValueError, match=r"contiguous text, but pairs=X joins .*; take pairs=token_blocks or pairs=full"
+    ):
+        model.check_targets(("mlm", "nsp"), "pairs=X")
+    for given in (("mlm",), ("mlm", "sop")):
+        model.check_targets(given, "pairs=X")
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -20,6 +20,7 @@ from bert_lightning.objectives.relation_distillation import RelationDistillation
 from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.teacher import Teacher
 from data_pipeline.streams.packing import PackedBatch
+from tests.support.models import MODERN
 from tests.support.parity import (
     CONFIG,
     Padded,
@@ -35,6 +36,7 @@ from tests.support.parity import (
 TEACHER = replace(CONFIG, num_hidden_layers=4, hidden_size=48, intermediate_size=96)
 NARROW = replace(CONFIG, num_hidden_layers=2)
 SHALLOW = replace(TEACHER, num_hidden_layers=2)
+LOCAL = replace(TEACHER, **MODERN)
 
 
 def taught_by(config: EncoderConfig = TEACHER) -> tuple[BertForPreTraining, Teacher]:
@@ -221,6 +223,14 @@ def test_a_student_begins_with_layers_of_its_teacher(layers: Any, expected: list
     assert not torch.equal(new.mlm_head.transform.weight, given["mlm_head.transform.weight"])
 
 
+def test_a_modern_student_begins_with_layers_of_the_same_kind() -> None:
+    """Layers 1 and 4 are global, but 4 has a LayerNorm that 1 lacks; by default each layer meets one of its kind."""
+    teacher = Teacher(LOCAL)
+    student = Distillation(replace(LOCAL, num_hidden_layers=2), teacher)
+    weights = student.encoder.layers[1].state_dict()
+    assert all(torch.equal(each, weights[name]) for name, each in teacher.encoder.layers[2].state_dict().items())
+
+
 def headless() -> Teacher:
     return Teacher(TEACHER, has_mlm_head=False)
 
@@ -242,6 +252,14 @@ def headless() -> Teacher:
             r"objective.init_layers must be evenly, or 2 numbers from 1 to 4; got \[1, 5\]",
         ),
         (lambda: Distillation(SHALLOW, taught_by()[1], init_layers="last"), "must be evenly, or 2 .*; got last"),
+        (
+            lambda: Distillation(replace(LOCAL, num_hidden_layers=2), Teacher(LOCAL), init_layers=[3, 4]),
+            "layer 1 of the student the weights of layer 3 of the teacher, which differ in local attention: False",
+        ),
+        (
+            lambda: Distillation(replace(LOCAL, num_hidden_layers=2), Teacher(LOCAL), init_layers=[4, 2]),
+            "layer 4 of the teacher, which differ in LayerNorm before its attention: False here, True there; name",
+        ),
         (
             lambda: LayerDistillation(replace(NARROW, num_attention_heads=2), headless()),
             "model.num_attention_heads=2, but objective.teacher has 4",

@@ -1,14 +1,18 @@
 """Objectives beside each other: which targets they read, which heads they have, and that their labels never mix."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
-from bert_lightning.objectives.objective import Objective
+from bert_lightning.objectives.objective import Objective, weighted_loss
 from data_pipeline.streams.packing import PackedBatch
-from tests.support.parity import CONFIG, losses, packed_examples
+from tests.support.parity import CONFIG, gradients, losses, packed_examples
+from tests.support.runs import run_here
+from tests.support.settings import Settings
 
 
 def with_order_labels(batch: PackedBatch) -> PackedBatch:
@@ -67,3 +71,36 @@ def test_a_loss_per_byte_compares_vocabularies() -> None:
     sums = model(batch)
     assert sums["mlm_loss_per_byte"].item() == sums["mlm_loss"].item()
     assert losses(model, batch).keys() == {"mlm_loss"}
+
+
+def test_a_loss_of_weight_0_adds_nothing_and_reaches_its_parameters() -> None:
+    """Whatever it is: the loss and all other gradients are those of the rest."""
+    model, batch = MaskedLMWithNSP(CONFIG, nsp_weight=0.0), packed_examples()
+    sums = model(batch)
+    weighted_loss(model.quantities, sums, dict.fromkeys(sums, 1.0)).backward()
+    found = gradients(model)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    assert not any(grad.any() for name, grad in found.items() if name.startswith("nsp_head"))
+    sums = model(batch)
+    sums["mlm_loss"].backward()
+    assert all(torch.equal(found[name], grad) for name, grad in gradients(model).items())
+    for bad in (torch.nan, torch.inf):
+        sums = model(batch)
+        loss = weighted_loss(model.quantities, sums | {"nsp_loss": sums["nsp_loss"] + bad}, dict.fromkeys(sums, 1.0))
+        assert torch.equal(loss, sums["mlm_loss"])
+        loss.backward()
+        assert all(torch.equal(found[name], grad) for name, grad in gradients(model).items())
+
+
+def test_an_objective_without_a_weight_is_refused() -> None:
+    MaskedLMWithNSP(CONFIG, mlm_weight=0.0).check_weights()
+    with pytest.raises(ValueError, match=r"the weight 0 for all of its losses \(mlm_loss, nsp_loss\); give one"):
+        MaskedLMWithNSP(CONFIG, mlm_weight=0.0, nsp_weight=0.0).check_weights()
+    with pytest.raises(ValueError, match=r"MaskedLM has mlm_loss with the weight -1\.0, which is below 0"):
+        MaskedLM(CONFIG, mlm_weight=-1.0).check_weights()
+
+
+def test_a_run_without_a_weight_is_refused_before_it_begins(base: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"objective=MaskedLM has the weight 0 for all of its losses \(mlm_loss\)"):
+        run_here(base | {"objective": "mlm", "pairs": "full_sentences", "objective.mlm_weight": 0})
+    assert not (tmp_path / "runs").exists()

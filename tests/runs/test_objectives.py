@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
@@ -155,6 +156,32 @@ def test_a_checkpoint_of_another_objective_is_refused_by_name(base: Settings, tm
         run_here(base | {"run_name": "b", "objective": "mlm", "resume": checkpoint})
     run_here(base | {"run_name": "c", "objective": "mlm", "trainer.max_steps": 5, "init_from": checkpoint})
     assert (tmp_path / "runs" / "c" / "checkpoints" / "step-0000005.ckpt").exists()
+
+
+def test_a_checkpoint_of_other_tensors_is_refused_by_name(base: Settings, tmp_path: Path) -> None:
+    """Settings of an objective can change its modules while the encoder and the labels stay."""
+    settings = base | OBJECTIVES["replaced_tokens"][0] | {"run_name": "a", "trainer.max_steps": 2}
+    run_here(settings)
+    said = r"has generator\.\S+ (of shape \S+ ?\S*|not at all), an objective of the settings .*; they are two models$"
+    with pytest.raises(ValueError, match=said) as caught:
+        run_here(settings | {"objective.generator_size": 1.0, "resume": "auto", "trainer.max_steps": 3})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_goes_on_with_the_same_teacher(base: Settings, trained_teacher: Path, tmp_path: Path) -> None:
+    """Another one of the same sizes is refused; older checkpoints do not know theirs."""
+    run_here(base | {"run_name": "other", "trainer.max_steps": 1, "seed": 5})
+    settings = base | {"objective": "distillation", "pairs": "full_sentences", "run_name": "student"}
+    settings |= {"objective.teacher": trained_teacher, "trainer.max_steps": 1}
+    run_here(settings)
+    more = settings | {"resume": "auto", "trainer.max_steps": 2}
+    with pytest.raises(ValueError, match=r"with a teacher of digest \w+; the settings say a teacher of digest \w+$"):
+        run_here(more | {"objective.teacher": tmp_path / "runs" / "other"})
+    checkpoint = tmp_path / "runs" / "student" / "checkpoints" / "step-0000001.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["bert_lightning"].pop("read_besides").keys() == {"teacher"}
+    torch.save(content, checkpoint)
+    assert run_here(more).global_step == 2
 
 
 def test_a_corpus_of_one_pair_label_is_a_warning_in_the_log_of_the_run(

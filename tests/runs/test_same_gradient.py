@@ -35,6 +35,16 @@ TOLERANCES = {"muon": 1e-3}
 """Muon orthogonalizes in bf16, which rounds gradients that were summed in another order to other values."""
 
 
+UNWEIGHTED: dict[str, Settings] = {
+    "pairs": {"objective.nsp_weight": 0, "strategy": "ddp"},
+    "sharded_pairs": {"objective.nsp_weight": 0, "strategy": "fsdp"},
+    "generator": OBJECTIVES["replaced_tokens"] | {"objective.mlm_weight": 0, "strategy": "ddp"},
+    "layers": OBJECTIVES["layer_distillation"]
+    | {"objective.hidden_weight": 0, "objective.embedding_weight": 0, "strategy": "ddp"},
+}
+"""Losses of weight 0 that parameters of their own lead to, each with a strategy."""
+
+
 def digests(run_dir: Path) -> list[str]:
     return (run_dir / "digests.txt").read_text().splitlines()
 
@@ -79,6 +89,27 @@ def test_ranks_strategies_and_accumulation_do_not_change_the_run(
     for name in ["one-1", "one-2", "one-4", *many]:
         assert digests(runs / name) == expected, name
         assert_close(runs / name, runs / "one-1")
+
+
+def test_a_loss_of_weight_0_holds_no_rank_up(base: Settings, tmp_path: Path) -> None:
+    """Strategies wait for a gradient of every parameter; gradients are averaged as in one process."""
+    settings = base | NO_DROPOUT | STEPS | {"trainer.max_steps": 3, "trainer.val_check_interval": 3}
+    runs = tmp_path / "runs"
+    run_here(settings | {"run_name": "teacher", "trainer.max_steps": 1, "trainer.val_check_interval": 1})
+    many = {
+        name: settings
+        | changes
+        | ({"objective.teacher": runs / "teacher"} if changes.get("objective") == "layer_distillation" else {})
+        for name, changes in UNWEIGHTED.items()
+    }
+    for name, changes in many.items():
+        run_here(changes | {"strategy": "single", "run_name": f"one-{name}"})
+    run_together(
+        [changes | {"run_name": name, "data.micro_batch_size": 8} for name, changes in many.items()], 2, tmp_path
+    )
+    for name in many:
+        assert digests(runs / name) == digests(runs / f"one-{name}")
+        assert_close(runs / name, runs / f"one-{name}")
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 from bert_lightning.checkpoints.huggingface.bert import BERT
 from bert_lightning.checkpoints.huggingface.electra import ELECTRA
-from bert_lightning.checkpoints.huggingface.families import architecture
+from bert_lightning.checkpoints.huggingface.families import architecture, family_of
+from bert_lightning.checkpoints.huggingface.family import Family
 from bert_lightning.checkpoints.huggingface.folders import (
     CONFIG,
     from_config_json,
@@ -16,7 +17,9 @@ __all__ = [
     "BERT",
     "CONFIG",
     "ELECTRA",
+    "Family",
     "architecture",
+    "family_of",
     "from_config_json",
     "from_huggingface",
     "read_folder",

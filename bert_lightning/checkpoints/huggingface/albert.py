@@ -33,7 +33,7 @@ class Albert(Family):
         config = super().read_config(content, where)
         if config.embedding_width == config.hidden_size:
             raise ValueError(
-                f"{where} has embedding_size={config.embedding_size}, which is hidden_size; "
+                f"{where} has embedding_size={config.embedding_width}, which is hidden_size; "
                 "an ALBERT can be read if they differ"
             )
         return config

@@ -4,7 +4,6 @@ Its classes for whole texts have a GELU where the pooler of this package has a t
 model with such a head is written as an ALBERT that shares no layers.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family, TaskClass
@@ -18,12 +17,6 @@ class Electra(Family):
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return the sizes; the width of the embeddings is never left open."""
         return super().config_fields(config) | {"embedding_size": config.embedding_width}
-
-    def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return the sizes; embeddings as wide as the layers are the usual case here."""
-        values = {**self.usual, **super().values(content, where)}
-        is_usual = values["embedding_size"] == values["hidden_size"]
-        return values | ({"embedding_size": None} if is_usual else {})
 
 
 ELECTRA = Electra(

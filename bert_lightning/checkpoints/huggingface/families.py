@@ -19,18 +19,21 @@ FAMILIES: tuple[Family, ...] = (BERT, DISTILBERT, ROBERTA, ELECTRA, ALBERT, MODE
 """The families; a model is written as one of the first that can hold it."""
 
 
-def family_of(config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None) -> Family:
+def family_of(
+    config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None, wanted: Family | None = None
+) -> Family:
     """Return the family that a model is written as.
 
     Args:
         config: The encoder's sizes.
         modules: Names of the model's tensors.
         head: The head of a fine-tuned model, None for a pre-trained one.
+        wanted: The family; None for the first that can hold the model.
 
     Raises:
-        ValueError: naming what the classes of the nearest family do not have.
+        ValueError: naming what the classes of the family, or of the nearest one, do not have.
     """
-    nearest = min(FAMILIES, key=lambda family: len(family.objections(config, modules, head)))
+    nearest = wanted or min(FAMILIES, key=lambda family: len(family.objections(config, modules, head)))
     nearest.check(config, modules, head)
     return nearest
 

@@ -148,7 +148,7 @@ class Family:
         wrong += [name for name, value in self.required.items() if getattr(config, name) != value]
         if not config.type_vocab_size and "type_vocab_size" not in self.required:
             wrong.append("type_vocab_size")
-        if self.head_activation not in (None, config.hidden_act) and has_any(modules, "mlm_head"):
+        if self.has_other_activation(config, modules):
             wrong.append("hidden_act")
         said = [f"model.{name}={getattr(config, name)}" for name in wrong]
         if head is None:
@@ -159,6 +159,15 @@ class Family:
         said += ["a reader of a knowledge graph"] if head.graph is not None else []
         is_other = head.extract not in (FIRST, self.extract)
         return said + ([f"a head that reads {head.extract.replace('_', ' ')}"] if is_other else [])
+
+    def has_other_activation(self, config: EncoderConfig, modules: Collection[str]) -> bool:
+        """Return whether a head for masked tokens has another activation here than in transformers.
+
+        Args:
+            config: The encoder's sizes.
+            modules: Names of the model's tensors.
+        """
+        return self.head_activation not in (None, config.hidden_act) and has_any(modules, "mlm_head")
 
     def check(self, config: EncoderConfig, modules: Collection[str] = (), head: TaskHead | None = None) -> None:
         """Raise a ValueError naming what a model has that the classes of the family do not have.

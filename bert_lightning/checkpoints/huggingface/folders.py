@@ -48,7 +48,7 @@ def to_config_json(
     Raises:
         ValueError: naming what no class of transformers has.
     """
-    family = family or family_of(config, modules, head)
+    family = family_of(config, modules, head, family)
     return {
         "architectures": [family.architecture(modules, head)],
         "model_type": family.model_type,
@@ -84,7 +84,8 @@ def read_folder(
         Sizes, our tensors, and the head if the model is a fine-tuned one.
 
     Raises:
-        ValueError: if a file is missing, cut short or of a model that this encoder cannot be.
+        ValueError: if a file is missing, cut short or of a model that this encoder cannot be. A head for masked tokens
+            that cannot be computed here is left out, with a warning, if it may be absent.
     """
     content, where = _read_object(folder, CONFIG), str(folder / CONFIG)
     config = from_config_json(content, where)
@@ -96,8 +97,21 @@ def read_folder(
     state = from_huggingface(tensors, config, optional, head, family)
     if absent := [each for each in HEADS if head is None and has_any(family.heads, each) and not has_any(state, each)]:
         log.info("%s has no %s", folder, ", ".join(absent))
+    if family.has_other_activation(config, state):
+        state = _without_mlm_head(state, optional, f"{where} has hidden_act={config.hidden_act}", family)
     state, config = family.simplified(state, config)
     return config, state, head
+
+
+def _without_mlm_head(
+    state: Mapping[str, Tensor], optional: Collection[str], said: str, family: Family
+) -> dict[str, Tensor]:
+    """Return the tensors without the head for masked tokens, whose activation is not that of the layers."""
+    said += f", but {family.title}'s head for masked tokens has {family.head_activation}, which this one cannot have"
+    if "mlm_head" not in optional:
+        raise ValueError(said)
+    log.warning("%s; the head is left out", said)
+    return {name: tensor for name, tensor in state.items() if not has_any([name], "mlm_head")}
 
 
 def _read_object(folder: Path, name: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Roberta(Family):
 
     def fitted(self, config: EncoderConfig) -> EncoderConfig:
         """Return sizes with positions from the row after that of the padding token, and with segments."""
+        if config.positions != "learned":  # no RoBERTa
+            return config
         segments, offset = max(config.type_vocab_size, 1), config.pad_token_id + 1
         return replace(config, type_vocab_size=segments, position_offset=offset, initialization="bert")
 

@@ -40,7 +40,7 @@ def to_huggingface(
     Raises:
         ValueError: naming the tensors that are missing or have no counterpart, or what no class of transformers has.
     """
-    family = family or family_of(config, state, head)
+    family = family_of(config, state, head, family)
     extra = set() if head is None else head.extra_tensors(state)
     kept = {
         _lent(name, family): tensor
