@@ -35,7 +35,8 @@ class GlueTask:
         classes: Name of each class by its value in the files, in the order of the ids; empty if labels are numbers.
         train: Files of the training split: the first alternative of which all files exist is read.
         validation: Files of the validation split.
-        test: Files of the test split; files with labels come first.
+        test: Files of the official test split, whose labels the server keeps.
+        labeled_test: Files of the test split as its authors published it with labels.
         mismatched: Files of the mismatched validation split of MNLI.
         mismatched_test: Files of the mismatched test split of MNLI.
         skips_short_lines: True leaves out lines with too few fields, which the official files of QQP have.
@@ -50,6 +51,7 @@ class GlueTask:
     train: tuple[Files, ...] = _TRAIN
     validation: tuple[Files, ...] = _VALIDATION
     test: tuple[Files, ...] = _TEST
+    labeled_test: tuple[Files, ...] = ()
     mismatched: tuple[Files, ...] = ()
     mismatched_test: tuple[Files, ...] = ()
     skips_short_lines: bool = False
@@ -59,7 +61,7 @@ class GlueTask:
 
         Args:
             folder: Folder of the task, or one that contains it.
-            split: train, validation, test, mismatched or mismatched_test.
+            split: train, validation, test, labeled_test, mismatched or mismatched_test.
         """
         folder = folder / self.folder if (folder / self.folder).is_dir() else folder
         for names in getattr(self, split):
@@ -89,7 +91,7 @@ GLUE_TASKS = {
         text="sentence",
         text_pair=None,
         classes={"0": "negative", "1": "positive"},
-        test=(("test-labeled.tsv",), *_TEST),
+        labeled_test=(("test-labeled.tsv",),),
     ),
     "mrpc": GlueTask(
         folder="MRPC",
@@ -100,7 +102,7 @@ GLUE_TASKS = {
         classes={"0": "not_equivalent", "1": "equivalent"},
         train=(*_TRAIN, ("msr-para-train.tsv",), ("msr_paraphrase_train.txt",)),
         validation=(*_VALIDATION, ("msr-para-val.tsv",)),
-        test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",), *_TEST),
+        labeled_test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",)),
     ),
     "stsb": GlueTask(
         folder="STS-B",
@@ -108,7 +110,7 @@ GLUE_TASKS = {
         label="score",
         train=(*_TRAIN, ("sts-train.csv",)),
         validation=(*_VALIDATION, ("sts-dev.csv",)),
-        test=(("sts-test.csv",), *_TEST),
+        labeled_test=(("sts-test.csv",),),
     ),
     "qqp": GlueTask(
         folder="QQP",
@@ -156,7 +158,7 @@ def read_glue(task: GlueTask, folder: Path, split: str) -> list[LabeledText]:
     Args:
         task: The task, one of `GLUE_TASKS`.
         folder: Folder of the task, or one that contains it.
-        split: train, validation, test, mismatched or mismatched_test.
+        split: train, validation, test, labeled_test, mismatched or mismatched_test.
 
     Raises:
         ValueError: naming the file and line: a file, a column or a field is missing, or a label is not of the task.

@@ -113,17 +113,24 @@ def kept_lengths(first: int, second: int, most: int) -> tuple[int, int]:
     return keep_first, most - keep_first
 
 
-def class_names(examples: Sequence[LabeledText]) -> list[str]:
+def class_names(examples: Sequence[LabeledText], least: int = 2) -> list[str]:
     """Return the names of all classes in the labels of examples: numbers by size, other names by the alphabet.
 
     Every process gets the same order: names of one number, such as 1 and 1.0, are in that of the alphabet.
 
+    Args:
+        examples: The examples.
+        least: Fewest classes.
+
     Raises:
-        ValueError: if an example has no label, or there are fewer than two classes.
+        ValueError: if an example has no label, or there are fewer classes.
     """
     names = {str(name) for example in examples for name in _names_of(example)}
-    if len(names) < 2:
-        raise ValueError(f"{examples[0].where}: classes need at least two names, the labels have {listed(names)}")
+    if len(names) < least:
+        needed = "two names" if least == 2 else "a name"
+        raise ValueError(
+            f"{examples[0].where}: classes need at least {needed}, the labels have {listed(names) or 'none'}"
+        )
     try:
         sizes = {name: float(name) for name in names}
     except ValueError:

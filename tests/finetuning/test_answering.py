@@ -134,6 +134,13 @@ def test_what_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
     write(folder / "v1" / "train-v1.1.json", entry(0) | {"answers": []})
     with pytest.raises(ValueError, match=r"train-v1\.1\.json, .*qas\[0\] has no answer to train on"):
         make_task("squad", folder / "v1").prepare(tokenizer, 96)
+    write(folder / "train-v1.1.json", entry(0))
+    for task, prefix in (("squad", "v1.1"), ("squad_v2", "v2.0")):
+        for name, rows in (("train", [entry(0)]), ("dev", [entry(0), entry(1) | {"answers": []}])):
+            write(folder / f"{name}-{prefix}.json", *rows)
+        files = {"train": f"train-{prefix}.json", "validation": f"dev-{prefix}.json"}
+        with pytest.raises(ValueError, match=r"dev-.*qas\[1\] has no answer to validate on"):
+            make_task(task, folder, **files).prepare(tokenizer, 48)
     with pytest.raises(ValueError, match=r"task\.chosen_by must be one of exact_match, f1; got best_f1"):
         make_task("squad", folder / "v1", chosen_by="best_f1")
     with pytest.raises(ValueError, match=r"task\.n_best_size must be a whole number, at least 1; got 0"):
@@ -147,6 +154,6 @@ def test_questions_are_held_out_if_there_is_no_dev_file(folder: Path, tokenizer:
     splits = make_task("squad", train, validation_share=0.25).prepare(tokenizer, 96)
     assert {name: len(split.records) for name, split in splits.items()} == {TRAIN: 9, VALIDATION: 3}
     unlabeled = entry(1) | {"answers": []}
-    write(folder / "v1" / "dev-v1.1.json", entry(0), unlabeled)
+    write(folder / "v1" / "test-v1.1.json", entry(0), unlabeled)
     splits = make_task("squad", folder / "v1").prepare(tokenizer, 96)
-    assert not splits[VALIDATION].is_labeled
+    assert [name for name, split in splits.items() if not split.is_labeled] == ["test"]
