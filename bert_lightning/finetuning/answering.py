@@ -11,7 +11,14 @@ from tokenizers import Tokenizer
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TaskHead
 from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
 from bert_lightning.finetuning.squad_answers import AnsweredQuestion, answer_questions, write_answers
-from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_v1, metrics_v2, score_v1, score_v2
+from bert_lightning.finetuning.squad_metrics import (
+    AnswerScores,
+    metrics_v1,
+    metrics_v2,
+    score_v1,
+    score_v2,
+    without_answers,
+)
 from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
@@ -131,7 +138,9 @@ class AnsweringTask(Task):
         threshold = self._threshold(split, scores)
         answers = self._answers(split, scores)
         texts = [answer.text(threshold) for answer in answers]
-        measured = self._score(split, texts) if split.is_labeled else None
+        measured = self._answer_scores(split, scores) if split.is_labeled else None
+        if measured is not None and threshold is not None:
+            measured = without_answers(measured, np.array([answer.null_odds > threshold for answer in answers]))
         for row, (question, answer) in enumerate(zip(split.records, answers, strict=True)):
             best = answer.candidates[0].score if answer.candidates else answer.no_answer.score
             line = {"id": question.identifier, "prediction": texts[row], "scores": [best, answer.no_answer.score]}

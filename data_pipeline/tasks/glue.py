@@ -17,6 +17,7 @@ from data_pipeline.untrusted.typed_fields import listed, shown
 log = logging.getLogger(__name__)
 
 Files = tuple[str, ...]
+_SUFFIXES = (".tsv", ".csv", ".txt")
 _TRAIN: tuple[Files, ...] = (("train.tsv",),)
 _VALIDATION: tuple[Files, ...] = (("dev.tsv",),)
 _TEST: tuple[Files, ...] = (("test.tsv",),)
@@ -169,12 +170,41 @@ def read_glue(task: GlueTask, folder: Path, split: str) -> list[LabeledText]:
         raise ValueError(f"task.path={folder} has no {split} split of {task.folder}: {tried or 'it has no such split'}")
     examples: list[LabeledText] = []
     for file in files:
-        before = len(examples)
-        for row in _rows(task, file):
-            examples.append(_example(task, row, len(examples), is_test=split.endswith("test")))
-        if len(examples) == before:
-            raise ValueError(f"{file} holds no examples")
+        examples += read_glue_file(task, file, len(examples), needs_labels=not split.endswith("test"))
     return examples
+
+
+def read_glue_file(task: GlueTask, file: Path, first: int = 0, needs_labels: bool = True) -> list[LabeledText]:
+    """Return the examples of one file, as `read_glue` does.
+
+    Args:
+        task: The task, one of `GLUE_TASKS`.
+        file: The file.
+        first: Number of its first example.
+        needs_labels: Whether the file must have labels.
+    """
+    examples = [_example(task, row, number, needs_labels) for number, row in enumerate(_rows(task, file), first)]
+    if not examples:
+        raise ValueError(f"{file} holds no examples")
+    return examples
+
+
+def is_official(task: GlueTask, file: Path, column: str) -> bool:
+    """Return whether a file is laid out as those of a task, with its columns in the header or without a header.
+
+    Args:
+        task: The task, one of `GLUE_TASKS`.
+        file: The file.
+        column: A column that other files have.
+    """
+    if file.suffix not in _SUFFIXES:
+        return False
+    _, fields = next(tab_fields(file), ("", []))
+    return _is_header(task, fields) or (column not in fields and len(fields) >= len(task.columns))
+
+
+def _is_header(task: GlueTask, fields: list[str]) -> bool:
+    return {task.text, task.text_pair or task.text} <= set(fields)
 
 
 def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
@@ -182,7 +212,7 @@ def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
     lines = tab_fields(file)
     where, header = next(lines, ("", []))
     columns = list(task.columns)
-    if {task.text, task.text_pair or task.text} <= set(header):
+    if _is_header(task, header):
         columns = header
     elif header:
         lines = chain([(where, header)], lines)
@@ -198,8 +228,8 @@ def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
         log.warning("%d lines with fewer than %d fields are left out: %s", len(short), len(columns), listed(short))
 
 
-def _example(task: GlueTask, row: Row, number: int, is_test: bool) -> LabeledText:
-    has_label = task.label in row.values or not is_test
+def _example(task: GlueTask, row: Row, number: int, needs_labels: bool) -> LabeledText:
+    has_label = task.label in row.values or needs_labels
     return LabeledText(
         identifier=row.text("index") if "index" in row.values else str(number),
         text=row.text(task.text),
@@ -213,6 +243,8 @@ def _label(task: GlueTask, row: Row) -> str | float:
     if not task.classes:
         return row.number(task.label)
     value = row.text(task.label).strip()
+    if value in task.classes.values():
+        return value
     if value not in task.classes:
         raise ValueError(f"{row.where} has {task.label}={shown(value)}, which must be one of {', '.join(task.classes)}")
     return task.classes[value]

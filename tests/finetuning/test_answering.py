@@ -118,6 +118,17 @@ def test_the_threshold_is_found_on_validation_and_used_for_predictions(folder: P
     assert {line["prediction"] for line in fixed.predictions} == {""}
 
 
+def test_lines_have_the_values_of_the_metrics_if_an_answer_is_an_article(folder: Path, tokenizer: Tokenizer) -> None:
+    """Its words are gone once it is normalized, and then no answer would be as good as it."""
+    article = {"text": "the", "answer_start": CONTEXT.index("the ")}
+    write(folder / "v2" / "dev-v2.0.json", entry(0), entry(1) | {"answers": [article]}, entry(2, is_impossible=True))
+    scored = score(make_task("squad_v2", folder / "v2", null_score_diff_threshold=-1e9), tokenizer, 96)
+    assert [line["prediction"] for line in scored.predictions] == ["", "", ""]
+    for name in ("exact_match", "f1"):
+        assert [line[name] for line in scored.predictions] == [0.0, 0.0, 1.0]
+        assert scored.metrics[name] == pytest.approx(1 / 3)
+
+
 def test_files_of_predictions(folder: Path, tokenizer: Tokenizer) -> None:
     scored = score(make_task("squad_v2", folder / "v2", answerability_weight=0.5), tokenizer, 96)
     assert scored.scores.values.shape[1] == 3
