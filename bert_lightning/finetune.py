@@ -3,6 +3,7 @@
 import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loaded
 
 # isort: split
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from bert_lightning.finetuning.glue_suite import FROM_MNLI, tasks_in, write_suit
 from bert_lightning.finetuning.grid import Results, grid_points, grid_table, mean_score, winner
 from bert_lightning.finetuning.job import Job, prepare_job
 from bert_lightning.finetuning.score_files import SeedScores, scores_table, seeds_of, summary, write_summary
-from bert_lightning.finetuning.seed_plan import SeedRun, plan_seed
+from bert_lightning.finetuning.seed_plan import SeedRun, check_finished, plan_seed
 from bert_lightning.finetuning.seed_run import run_seed
+from bert_lightning.finetuning.seed_training import DivergedError
 from bert_lightning.finetuning.variants import variant_settings, write_variants
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.conf_files import CONF_DIR
@@ -27,6 +29,8 @@ from bert_lightning.settings.config import filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.training.trainers import quieten
+
+log = logging.getLogger(__name__)
 
 
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
@@ -54,17 +58,36 @@ def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds of one task, and every point of its grid."""
     job = prepare_job(cfg)
     results: dict[str, dict[str, SeedScores]] = {}
+    diverged: dict[str, DivergedError] = {}
     for point, runs in _plan(cfg, job).items():
-        results[point] = {}
-        for folder, run in runs.items():
-            scores = run_seed(job, run)
-            if scores is None:
-                return None
-            results[point][folder] = scores
+        try:
+            seeds = _run_point(job, runs)
+        except DivergedError as error:
+            if not cfg.grid:
+                raise
+            diverged[point] = error
+            log.warning("%s is left out, its training diverged: %s", point, error)
+            continue
+        if seeds is None:
+            return None
+        results[point] = seeds
+    if not results:
+        raise ValueError(f"the training of every point of the grid diverged: {diverged.popitem()[1]}")
     if is_first_process():
-        _conclude(FinetunedFolder(cfg.run_dir), results)
+        _conclude(FinetunedFolder(cfg.run_dir), results, list(diverged))
         _say_end(cfg, FinetunedFolder(cfg.run_dir).scores, _next_commands(cfg, job))
     return summary(list(results[winner(results)].values()))
+
+
+def _run_point(job: Job, runs: Mapping[str, SeedRun]) -> dict[str, SeedScores] | None:
+    """Train the seeds of a point and return the scores of each; None if one was told to stop or was pruned."""
+    seeds = {}
+    for folder, run in runs.items():
+        scores = run_seed(job, run)
+        if scores is None:
+            return None
+        seeds[folder] = scores
+    return seeds
 
 
 def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
@@ -130,25 +153,29 @@ def _task_settings(
 def _plan(cfg: DictConfig, job: Job) -> dict[str, dict[str, SeedRun]]:
     """Return every seed of every point of the grid, by the folder of the seed; one point without a grid."""
     seeds = seeds_of(cfg.seed, cfg.seeds)
-    if not cfg.grid:
-        return {"": {f"seed-{seed}": plan_seed(cfg, job, f"seed-{seed}", seed, None, None) for seed in seeds}}
-    return {
-        point: {
-            folder: plan_seed(cfg, job, folder, seed, lr, batch_size)
-            for seed in seeds
-            for folder in [f"{point}/seed-{seed}"]
+    if cfg.grid:
+        plan = {
+            point: {
+                folder: plan_seed(cfg, job, folder, seed, lr, batch_size)
+                for seed in seeds
+                for folder in [f"{point}/seed-{seed}"]
+            }
+            for point, (lr, batch_size) in grid_points(cfg.grid_lr, cfg.grid_batch_size).items()
         }
-        for point, (lr, batch_size) in grid_points(cfg.grid_lr, cfg.grid_batch_size).items()
-    }
+    else:
+        plan = {"": {f"seed-{seed}": plan_seed(cfg, job, f"seed-{seed}", seed, None, None) for seed in seeds}}
+    check_finished([run for runs in plan.values() for run in runs.values()], job)
+    return plan
 
 
-def _conclude(folder: FinetunedFolder, results: Results) -> None:
-    """Write and show what all seeds have reached, of the best point if there is a grid."""
+def _conclude(folder: FinetunedFolder, results: Results, diverged: list[str]) -> None:
+    """Write and show what all seeds have reached, of the best point if there is a grid, and which points diverged."""
     best, console = winner(results), Console(markup=False, emoji=False)
-    grid = {"grid": {point: mean_score(seeds) for point, seeds in results.items()}, "winner": best} if best else {}
+    means = {point: mean_score(seeds) for point, seeds in results.items()}
+    grid = {"grid": means, "winner": best, "diverged": diverged} if best else {}
     write_summary(folder.path, results[best], grid)
     if best:
-        console.print(grid_table(results))
+        console.print(grid_table(results, diverged))
     seeds = list(results[best].values())
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
 

@@ -9,10 +9,17 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
 from bert_lightning.finetuning.squad_answers import AnsweredQuestion, answer_questions, write_answers
-from bert_lightning.finetuning.squad_metrics import AnswerScores, metrics_v1, metrics_v2, score_v1, score_v2
-from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
+from bert_lightning.finetuning.squad_metrics import (
+    AnswerScores,
+    metrics_v1,
+    metrics_v2,
+    score_v1,
+    score_v2,
+    without_answers,
+)
+from bert_lightning.finetuning.task import VALIDATION, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -83,7 +90,7 @@ class AnsweringTask(Task):
         for name, questions in self.questions().items():
             sizes = (seq_len, self._settings.doc_stride, self._settings.max_query_length)
             windows = encode_questions(tokenizer, questions, *sizes)
-            is_labeled = all(question.is_impossible or question.answers for question in questions)
+            is_labeled = all(map(_is_answered, questions))
             splits[name] = QuestionSplit(
                 name=name, encoded=windows.examples, records=questions, is_labeled=is_labeled, windows=windows
             )
@@ -92,12 +99,11 @@ class AnsweringTask(Task):
     def questions(self) -> dict[str, list[Question]]:
         """Return the questions of every split; ValueError if one cannot be had in this task or trained on."""
         splits = self._files.read(read_squad, [".json"])
-        for name, questions in splits.items():
+        for questions in splits.values():
             for question in questions:
                 if question.is_impossible and not self.may_be_impossible:
                     raise ValueError(f"{question.where} is impossible to answer, as in SQuAD 2.0; take task=squad_v2")
-                if name == TRAIN and not question.is_impossible and not question.answers:
-                    raise ValueError(f"{question.where} has no answer to train on")
+        check_answers(splits, _is_answered, "answer")
         return splits
 
     @property
@@ -132,7 +138,9 @@ class AnsweringTask(Task):
         threshold = self._threshold(split, scores)
         answers = self._answers(split, scores)
         texts = [answer.text(threshold) for answer in answers]
-        measured = self._score(split, texts) if split.is_labeled else None
+        measured = self._answer_scores(split, scores) if split.is_labeled else None
+        if measured is not None and threshold is not None:
+            measured = without_answers(measured, np.array([answer.null_odds > threshold for answer in answers]))
         for row, (question, answer) in enumerate(zip(split.records, answers, strict=True)):
             best = answer.candidates[0].score if answer.candidates else answer.no_answer.score
             line = {"id": question.identifier, "prediction": texts[row], "scores": [best, answer.no_answer.score]}
@@ -168,6 +176,10 @@ class AnsweringTask(Task):
             sizes = (self._settings.n_best_size, self._settings.max_answer_length)
             self._answered = scores, answer_questions(split.records, split.windows, scores.values, *sizes)
         return self._answered[1]
+
+
+def _is_answered(question: Question) -> bool:
+    return question.is_impossible or bool(question.answers)
 
 
 class AnswerableTask(AnsweringTask):

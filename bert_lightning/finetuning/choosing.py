@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
@@ -77,6 +77,7 @@ class ChoosingTask(Task):
         read: Reader of a file.
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         graph: The knowledge graph that is read beside the texts; None for none.
+        read_test: Reader of the test file, which may lack labels; None for `read`.
     """
 
     def __init__(
@@ -86,12 +87,14 @@ class ChoosingTask(Task):
         read: Callable[[Path], list[ChoiceQuestion]],
         chosen_by: str,
         graph: GraphSettings | None = None,
+        read_test: Callable[[Path], list[ChoiceQuestion]] | None = None,
     ) -> None:
         if chosen_by != ACCURACY:
             raise ValueError(f"task.chosen_by must be {ACCURACY}; got {chosen_by}")
         super().__init__(name, chosen_by)
         self._files = files
         self._read = read
+        self._read_test = read_test
         self._num_choices = 0
         self._extract = FIRST
         self._graph_settings = graph or GraphSettings()
@@ -102,7 +105,8 @@ class ChoosingTask(Task):
         self._extract = LAST if is_causal else FIRST
         splits = {}
         self._graph, find_graphs = self._graph_settings.read() or (None, None)
-        questions = self._files.read(self._read, TABLE_SUFFIXES)
+        questions = self._files.read(self._read, TABLE_SUFFIXES, self._read_test)
+        check_answers(questions, lambda example: example.label is not None, "label")
         first = questions[TRAIN][0]
         self._num_choices = len(first.choices)
         for name, some in questions.items():
@@ -111,16 +115,13 @@ class ChoosingTask(Task):
                     f"{some[0].where} has {len(some[0].choices)} choices, but {first.where} has {self._num_choices}: "
                     "all questions need the same number"
                 )
-            unlabeled = [question for question in some if question.label is None]
-            if name == TRAIN and unlabeled:
-                raise ValueError(f"{unlabeled[0].where} has no label to train on")
             encoded = encode_choices(tokenizer, some, seq_len, name, self._extract)
             if find_graphs is not None:
                 with stage(f"finding the paths of {name}"):
                     encoded = replace(encoded, targets=encoded.targets | find_graphs(some))
                 num_paths = np.diff(encoded.targets[GRAPH_PATHS].cu_rows)  # (choices,)
                 log.info("%s: %d of %d choices have paths in the graph", name, np.sum(num_paths > 0), len(num_paths))
-            splits[name] = Split(name, encoded, some, not unlabeled)
+            splits[name] = Split(name, encoded, some, all(question.label is not None for question in some))
         return splits
 
     def objective(
@@ -206,4 +207,4 @@ def choices_task(
         graph: The knowledge graph that is read beside the texts; None for none.
     """
     read = partial(read_choices, text=text, choices=choices, label=label)
-    return ChoosingTask(name, files, read, chosen_by, graph)
+    return ChoosingTask(name, files, read, chosen_by, graph, partial(read, needs_labels=False))

@@ -16,6 +16,14 @@ from data_pipeline.untrusted.typed_fields import listed
 log = logging.getLogger(__name__)
 FROM_MNLI = ("rte", "mrpc", "stsb")
 """Tasks that gain from a model that has been trained on MNLI first (Liu et al., 2019, section 5.1)."""
+GLUE_METRICS = {
+    **dict.fromkeys(GLUE_TASKS, ("accuracy",)),
+    "cola": ("matthews",),
+    "stsb": ("pearson", "spearman"),
+    "mrpc": ("f1", "accuracy"),
+    "qqp": ("f1", "accuracy"),
+}
+"""The metrics whose mean is the score of a task (Wang et al., 2019, table 1)."""
 LEFT_OUT = "wnli"
 """The task that the average leaves out, as Devlin et al. (2019, section 4.1) do."""
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -43,13 +51,25 @@ def _has_files(path: Path, name: str) -> bool:
     return folder.is_dir() and all(layout.files(folder, split) for split in ("train", "validation"))
 
 
-def score_of(metrics: Metrics) -> float:
-    """Return the score of a task: the mean of its metrics on the validation splits, as GLUE counts it.
+def score_of(task: str, metrics: Metrics) -> float:
+    """Return the score of a task: the mean of GLUE's own metrics of it on the validation splits.
 
-    >>> score_of({"validation/f1": {"mean": 0.9}, "validation/accuracy": {"mean": 0.8}, "test/f1": {"mean": 0.1}})
+    >>> score_of("mrpc", {"validation/f1": {"mean": 0.9}, "validation/accuracy": {"mean": 0.8}})
     0.85
+    >>> score_of("cola", {"validation/matthews": {"mean": 0.6}, "validation/accuracy": {"mean": 0.8}})
+    0.6
+
+    Args:
+        task: Name of the task, which may go on after it, as in rte_from_mnli.
+        metrics: Metrics by split and name.
     """
-    validated = [each["mean"] for name, each in metrics.items() if not name.split("/")[0].endswith("test")]
+    counted = GLUE_METRICS[task.partition("_")[0]]
+    splits = {name: name.split("/") for name in metrics}
+    validated = [
+        metrics[name]["mean"]
+        for name, (split, metric) in splits.items()
+        if metric in counted and not split.endswith("test")
+    ]
     return round(statistics.fmean(validated), 6)
 
 
@@ -66,7 +86,7 @@ def write_suite(path: Path, results: Mapping[str, Metrics]) -> Table:
         path: The file.
         results: Metrics of every task, by its name.
     """
-    scores = {name: score_of(metrics) for name, metrics in results.items()}
+    scores = {name: score_of(name, metrics) for name, metrics in results.items()}
     tasks = {name: {"score": scores[name], "metrics": results[name]} for name in results}
     write_whole(path, json.dumps({"average": average(scores), "tasks": tasks}, indent=1) + "\n")
     table = Table("task", "score", "metrics", title="GLUE, validation splits")

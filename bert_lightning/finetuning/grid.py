@@ -46,10 +46,12 @@ def winner(results: Results) -> str:
     return max(results, key=lambda point: sign * mean_score(results[point]))
 
 
-def grid_table(results: Results) -> Table:
-    """Return the mean of every point as a table; a star marks the winner."""
+def grid_table(results: Results, diverged: Sequence[str] = ()) -> Table:
+    """Return the mean of every point as a table; a star marks the winner, and points that diverged have no mean."""
     chosen_by = next(iter(next(iter(results.values())).values())).chosen_by
     table, best = Table("point", chosen_by, "", title="grid"), winner(results)
     for point, seeds in results.items():
         table.add_row(point, f"{mean_score(seeds):.4f}", "*" if point == best else "")
+    for point in diverged:
+        table.add_row(point, "diverged", "")
     return table

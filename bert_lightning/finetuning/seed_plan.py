@@ -1,21 +1,31 @@
 """What one seed of a fine-tuning is going to be: its settings, and what it goes on from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.score_files import SeedScores, read_seed
 from bert_lightning.finetuning.sizes import run_sizes
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
+from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import filled_in, is_first_process, validate
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.layer_rates import LayerRates
 from bert_lightning.training.starting_point import StartingPoint, check_resume, find_checkpoint
 from bert_lightning.training.task_data import TaskData
 from data_pipeline.whole_numbers import check_whole_number
+
+DECIDING = (
+    "checkpoint", "task", "model", "optimizer", "schedule", "epochs", "head_lr", "layer_decay", "reinit_layers",
+    "freeze", "layers", "combine", "teacher", "teacher_weight", "teacher_temperature", "patience",
+    "classifier_dropout", "gradient_clip_val", "data.seq_len", "data.global_batch_size", "trainer.max_steps",
+)  # fmt: skip
+"""Settings, and groups of them, that are the same for all seeds of a mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,42 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
     with torch.device("meta"):
         objective = job.objective(settings.classifier_dropout)
     return SeedRun(settings, check_resume(checkpoint, objective, data, settings.trainer.max_steps), None)
+
+
+def check_finished(runs: Sequence[SeedRun], job: Job) -> None:
+    """Raise a ValueError if seeds that have to be trained would differ from finished ones in more than the seed.
+
+    Args:
+        runs: All seeds of a fine-tuning, of all points of its grid.
+        job: What they share.
+    """
+    finished = [run for run in runs if run.scores is not None]
+    if len(finished) == len(runs):
+        return
+    others = {name: split for name, split in job.splits.items() if name != TRAIN}
+    here = {name: (len(split.records), split.is_labeled) for name, split in others.items()}
+    for run in finished:
+        assert run.scores is not None
+        scored = {name.partition("/")[0] for name in run.scores.metrics}
+        there = {name: (number, name in scored) for name, number in run.scores.examples.items()}
+        changes = [f"{_said(there)}, now {_said(here)}"] * (there != here)
+        before: Any = OmegaConf.to_container(OmegaConf.load(run.folder.config)) if run.folder.config.exists() else {}
+        for change in changed_settings(before, run.settings, str(run.folder.path)):
+            if change.name.startswith(tuple(f"{name}." for name in DECIDING)) or change.name in DECIDING:
+                changes.insert(0, str(change))
+        if changes:
+            raise ValueError(
+                f"{run.folder.path} is finished, and the other seeds would differ from it in more than the seed: "
+                f"{changes[0]}; another run_name starts a new fine-tuning"
+            )
+
+
+def _said(splits: Mapping[str, tuple[int, bool]]) -> str:
+    """Return the sizes of splits, and whether they have labels, in words."""
+    return ", ".join(
+        f"{name} has {number:,} examples{'' if is_labeled else ' without labels'}"
+        for name, (number, is_labeled) in splits.items()
+    )
 
 
 def _check_numbers(settings: DictConfig) -> None:

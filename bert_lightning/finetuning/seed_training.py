@@ -31,8 +31,16 @@ from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.trainers import make_trainer
 
 
+class DivergedError(ValueError):
+    """The loss or the gradients of a seed were not finite for too many steps in a row."""
+
+
 def train_seed(job: Job, run: SeedRun) -> L.Trainer:
-    """Train a seed and return its trainer."""
+    """Train a seed and return its trainer.
+
+    Raises:
+        DivergedError: naming the steps that were not finite.
+    """
     settings, start = run.settings, run.start
     strategy = instantiate(settings.strategy)
     said, module = build_module(job, settings, strategy)
@@ -47,10 +55,16 @@ def train_seed(job: Job, run: SeedRun) -> L.Trainer:
             checkpoint = start.checkpoint if start is not None else None
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
-            raise ValueError(f"{error}: {advice(error, run.folder, data.phases)}") from error
-    if trainer.is_global_zero and "wandb" in sys.modules:
-        sys.modules["wandb"].finish()  # the next seed is another run
+            end_wandb_run(exit_code=1)
+            raise DivergedError(f"{error}: {advice(error, run.folder, data.phases)}") from error
+    end_wandb_run()
     return trainer
+
+
+def end_wandb_run(exit_code: int = 0) -> None:
+    """End the run of W&B, if there is one: the next seed is another run."""
+    if is_first_process() and "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code)
 
 
 def _announcement(job: Job, run: SeedRun) -> str:

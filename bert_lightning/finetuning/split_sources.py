@@ -1,9 +1,9 @@
 """The splits of a task that has one file for each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline import rng
@@ -11,7 +11,17 @@ from data_pipeline.rng import Purpose
 from data_pipeline.tasks.split_files import split_file
 
 TEST = "test"
-Record = TypeVar("Record")
+
+
+class PlacedRecord(Protocol):
+    """An example that knows its file and line."""
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+
+
+Record = TypeVar("Record", bound=PlacedRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +45,18 @@ class SplitFiles:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))  # settings have text
 
-    def read(self, read: Callable[[Path], list[Record]], suffixes: Sequence[str]) -> dict[str, list[Record]]:
+    def read(
+        self,
+        read: Callable[[Path], list[Record]],
+        suffixes: Sequence[str],
+        read_test: Callable[[Path], list[Record]] | None = None,
+    ) -> dict[str, list[Record]]:
         """Return the examples of every split that there is.
 
         Args:
             read: Reader of a file.
             suffixes: Endings of the files that are looked for.
+            read_test: Reader of the test file, whose labels may be missing; None for `read`.
 
         Raises:
             ValueError: There is no training file, a named file does not exist, or the reader refuses one.
@@ -50,8 +66,14 @@ class SplitFiles:
         files = {name: self._file(name, suffixes) for name in (TRAIN, VALIDATION, TEST)}
         if files[TRAIN] is None:
             raise ValueError(f"task.path={self.path} has no train file that ends in {', '.join(suffixes)}")
-        splits = {name: read(file) for name, file in files.items() if file is not None}
+        readers = {TRAIN: read, VALIDATION: read, TEST: read_test or read}
+        splits = {name: readers[name](file) for name, file in files.items() if file is not None}
         return splits if VALIDATION in splits else held_out(splits, self.validation_share)
+
+    def in_training_file(self, splits: dict[str, list[Record]], suffixes: Sequence[str]) -> list[Record]:
+        """Return the examples of the training file, also those that were held out of it."""
+        has_validation_file = self._file(VALIDATION, suffixes) is not None
+        return splits[TRAIN] if has_validation_file else [*splits[TRAIN], *splits[VALIDATION]]
 
     def _file(self, split: str, suffixes: Sequence[str]) -> Path | None:
         if not self.path.exists():
@@ -67,6 +89,20 @@ class SplitFiles:
             return split_file(folder, split, suffixes)
         except ValueError as error:
             raise ValueError(f"{error}; task.{split} can name it") from error
+
+
+def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[[Record], bool], what: str) -> None:
+    """Raise a ValueError with the first example to train or to validate on whose right answer is not known.
+
+    Args:
+        splits: The splits; each example has `where`.
+        is_answered: Whether the right answer of an example is known.
+        what: What a right answer is.
+    """
+    for split, purpose in ((TRAIN, "train"), (VALIDATION, "validate")):
+        for example in splits[split]:
+            if not is_answered(example):
+                raise ValueError(f"{example.where} has no {what} to {purpose} on")
 
 
 def held_out(splits: dict[str, list[Record]], share: float) -> dict[str, list[Record]]:

@@ -93,6 +93,17 @@ def score_spans(right: Sequence[Sequence[str]], predictions: Sequence[str]) -> A
     return replace(_score(answers, predictions, word_f1), has_answer=has_answer)
 
 
+def without_answers(scores: AnswerScores, is_none: NDArray[np.bool_]) -> AnswerScores:
+    """Return the scores if some questions get no answer, which is right for those that have none, and for no others.
+
+    Args:
+        scores: Scores of the best spans.
+        is_none: Whether a question gets no answer, (questions,).
+    """
+    exact, f1 = (np.where(is_none, ~scores.has_answer, values) for values in (scores.exact, scores.f1))
+    return replace(scores, exact=exact, f1=f1)
+
+
 def metrics_v1(scores: AnswerScores) -> dict[str, float]:
     """Return exact match and F1 over all questions."""
     return {"exact_match": scores.exact.mean().item(), "f1": scores.f1.mean().item()}
@@ -120,8 +131,7 @@ def metrics_v2(scores: AnswerScores, null_odds: NDArray[np.float64], threshold: 
     exact_gain, exact_threshold = best_threshold(scores.gains(scores.exact), null_odds)
     f1_gain, f1_threshold = best_threshold(scores.gains(scores.f1), null_odds)
     is_none = null_odds > (f1_threshold if threshold is None else threshold)
-    exact, f1 = (np.where(is_none, ~scores.has_answer, values) for values in (scores.exact, scores.f1))
-    metrics = metrics_by_answer(replace(scores, exact=exact, f1=f1))
+    metrics = metrics_by_answer(without_answers(scores, is_none))
     silent = (~scores.has_answer).mean().item()  # the score of no answer to any question
     bests = {"best_exact_match": silent + exact_gain, "best_exact_match_threshold": exact_threshold}
     return metrics | bests | {"best_f1": silent + f1_gain, "best_f1_threshold": f1_threshold}

@@ -13,6 +13,7 @@ from bert_lightning.checkpoints.task_head import TOKEN_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.entity_metrics import check_entity_tags, entity_metrics
 from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.finetuning.text_labels import given_names
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -39,7 +40,8 @@ class TaggingTask(Task):
         suffixes: Endings of the files.
         metrics: Names of the metrics: accuracy over words; f1, precision and recall over entities.
         chosen_by: The metric that the best checkpoint is chosen by.
-        labels: Names of the tags; None takes those of the training sentences.
+        labels: Names of the tags; None takes those of the training file.
+        read_test: Reader of the test file, which may lack tags; None for `read`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TaggingTask(Task):
         metrics: Sequence[str],
         chosen_by: str,
         labels: Sequence[str] | None,
+        read_test: Callable[[Path], list[TaggedSentence]] | None = None,
     ) -> None:
         known = (ACCURACY, *ENTITY_METRICS)
         if unknown := [metric for metric in metrics if metric not in known]:
@@ -60,14 +63,15 @@ class TaggingTask(Task):
         super().__init__(name, chosen_by)
         self._files = files
         self._read = read
+        self._read_test = read_test
         self._suffixes = suffixes
         self._metrics = metrics
-        self._tags = list(labels or ())
+        self._tags = given_names(labels) or []
 
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
-        """Read and encode the sentences; the tags are those of the training sentences unless they are given."""
-        sentences = self._files.read(self._read, self._suffixes)
-        names = tag_names(sentences[TRAIN])
+        """Read and encode the sentences; the tags are those of the training file unless they are given."""
+        sentences = self._files.read(self._read, self._suffixes, self._read_test)
+        names = tag_names(self._files.in_training_file(sentences, self._suffixes))
         self._tags = self._tags or names
         if set(self._metrics) & set(ENTITY_METRICS):
             check_entity_tags(names, sentences[TRAIN][0].where.partition(",")[0])
@@ -129,7 +133,7 @@ def conll_task(
         chosen_by: The metric that the best checkpoint is chosen by.
         word_column: Column of the words, from 0; a negative one counts from the last.
         tag_column: Column of the tags.
-        labels: Names of the tags; None takes those of the training sentences.
+        labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_conll, word_column=word_column, tag_column=tag_column)
     return TaggingTask(name, files, read, COLUMN_SUFFIXES, metrics, chosen_by, labels)
@@ -151,7 +155,7 @@ def conllu_task(
         metrics: Names of the metrics.
         chosen_by: The metric that the best checkpoint is chosen by.
         tag_column: Column of the tags, such as upos or xpos.
-        labels: Names of the tags; None takes those of the training sentences.
+        labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_conllu, tag_column=tag_column)
     return TaggingTask(name, files, read, (".conllu",), metrics, chosen_by, labels)
@@ -175,7 +179,8 @@ def tagged_table_task(
         chosen_by: The metric that the best checkpoint is chosen by.
         words: Column of the words.
         tags: Column of the tags.
-        labels: Names of the tags; None takes those of the training sentences.
+        labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_tagged_table, words=words, tags=tags)
-    return TaggingTask(name, files, read, TABLE_SUFFIXES, metrics, chosen_by, labels)
+    read_test = partial(read, needs_tags=False)
+    return TaggingTask(name, files, read, TABLE_SUFFIXES, metrics, chosen_by, labels, read_test)

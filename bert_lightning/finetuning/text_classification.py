@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
 from bert_lightning.finetuning.task import TRAIN, Split, Task
-from bert_lightning.finetuning.text_labels import ONE_CLASS, ClassLabels, Labels, LabelSets, NumberLabels
-from bert_lightning.finetuning.text_metrics import LOWEST_IS_BEST, check_metrics
+from bert_lightning.finetuning.text_labels import ONE_CLASS, ClassLabels, Labels, LabelSets, NumberLabels, given_names
+from bert_lightning.finetuning.text_metrics import CLASS_METRICS, LOWEST_IS_BEST, check_metrics
 from bert_lightning.finetuning.text_sources import TableTexts, TextSource
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
@@ -25,6 +25,7 @@ from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LABELS, LAST
 from data_pipeline.tasks.tables import Row
 from data_pipeline.tasks.texts import encode_texts
+from data_pipeline.untrusted.typed_fields import listed
 
 NUM_WORST = 20
 """Errors that the report shows."""
@@ -60,18 +61,26 @@ class TextTask(Task):
         self._extract = FIRST
 
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
-        """Read and encode the splits; the classes are those of the training split unless they are given."""
+        """Read and encode the splits; the classes are those of the training file unless they are given."""
         self._extract = self._causal_extract if is_causal else FIRST
         texts = self._source.splits()
-        for example in texts[TRAIN]:
-            if example.label is None:
-                raise ValueError(f"{example.where} has no label to train on")
-        self._labels = self._labels.learned(texts[TRAIN])
+        check_answers(texts, lambda example: example.label is not None, "label")
+        self._labels = self._labels.learned(texts[TRAIN], self._source.naming(texts))
+        self._check_f1()
         splits = {}
         for name, examples in texts.items():
             encoded = encode_texts(tokenizer, examples, seq_len, self._labels.codes(examples), name, self._extract)
             splits[name] = Split(name, encoded, examples, all(example.label is not None for example in examples))
         return splits
+
+    def _check_f1(self) -> None:
+        """Raise a ValueError if F1 of one class against the other is asked for, and there are more."""
+        labels = self._labels.head().labels
+        if self._labels.known_metrics is CLASS_METRICS and "f1" in self._metrics and len(labels) != 2:
+            raise ValueError(
+                f"task.metrics has f1, which is of two classes, but the number of classes is {len(labels)}: "
+                f"{listed(labels)}; take macro_f1"
+            )
 
     def objective(
         self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
@@ -162,15 +171,14 @@ def classification_task(
         chosen_by: The metric that the best checkpoint is chosen by.
         text_pair: Column of the second text of a pair; None for single texts.
         identifier: Column that identifies examples; None counts them.
-        labels: Names of the classes; None takes those of the training examples.
+        labels: Names of the classes; None takes those of the training file.
         class_weights: Factor of the loss of each class, or balanced; None weighs all classes the same.
         both_orders: Whether a causal encoder reads pairs in both orders; as for similarities, the label must not depend
             on the order.
     """
     source = TableTexts(files, text, label, text_pair, identifier, Row.class_name)
     weights = class_weights if class_weights is None or isinstance(class_weights, str) else list(class_weights)
-    names = None if labels is None else [str(each) for each in labels]
-    return TextTask(name, source, ClassLabels(names, weights), metrics, chosen_by, both_orders)
+    return TextTask(name, source, ClassLabels(given_names(labels), weights), metrics, chosen_by, both_orders)
 
 
 def regression_task(
@@ -225,10 +233,9 @@ def multilabel_task(
         chosen_by: The metric that the best checkpoint is chosen by.
         text_pair: Column of the second text of a pair; None for single texts.
         identifier: Column that identifies examples; None counts them.
-        labels: Names of the classes; None takes those of the training examples.
+        labels: Names of the classes; None takes those of the training file.
         class_weights: Factor of the loss of each class; None weighs all classes the same.
     """
     source = TableTexts(files, text, label, text_pair, identifier, Row.class_names)
-    names = None if labels is None else [str(each) for each in labels]
     weights = None if class_weights is None else list(class_weights)
-    return TextTask(name, source, LabelSets(names, weights), metrics, chosen_by)
+    return TextTask(name, source, LabelSets(given_names(labels), weights), metrics, chosen_by)

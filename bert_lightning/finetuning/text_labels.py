@@ -19,6 +19,7 @@ from bert_lightning.objectives.sequence_classification import (
     SequenceHead,
     SequenceRegression,
 )
+from data_pipeline.tasks.tables import class_name
 from data_pipeline.tasks.task_records import LabeledText
 from data_pipeline.tasks.texts import class_labels, class_names, class_sets, number_labels
 
@@ -32,8 +33,8 @@ class Labels(Protocol):
 
     known_metrics: dict[str, Metric]
 
-    def learned(self, train: Sequence[LabeledText]) -> "Labels":
-        """Return these labels with what the training examples decide, such as the names of the classes."""
+    def learned(self, train: Sequence[LabeledText], naming: Sequence[LabeledText]) -> "Labels":
+        """Return these labels with what examples decide: the training examples, and those that name all classes."""
 
     def codes(self, examples: Sequence[LabeledText]) -> NDArray[np.int32]:
         """Return the labels as the objective takes them."""
@@ -62,7 +63,7 @@ class ClassLabels:
     """One class for each text.
 
     Attributes:
-        names: Names of the classes in the order of the scores; None takes those of the training examples.
+        names: Names of the classes in the order of the scores; None takes those of the training file.
         class_weights: Factor of the loss of each class; "balanced" gives every class the same share of the loss.
     """
 
@@ -70,9 +71,9 @@ class ClassLabels:
     class_weights: list[float] | str | None = None
     known_metrics = CLASS_METRICS
 
-    def learned(self, train: Sequence[LabeledText]) -> "ClassLabels":
+    def learned(self, train: Sequence[LabeledText], naming: Sequence[LabeledText]) -> "ClassLabels":
         """Return these labels with names and weights of all classes."""
-        names = [str(name) for name in self.names or class_names(train)]
+        names = list(self.names or class_names(naming))
         if self.class_weights == BALANCED:
             counts = np.bincount(class_labels(train, names), minlength=len(names))
             if not counts.all():
@@ -118,7 +119,7 @@ class NumberLabels:
 
     known_metrics = NUMBER_METRICS
 
-    def learned(self, train: Sequence[LabeledText]) -> "NumberLabels":
+    def learned(self, train: Sequence[LabeledText], naming: Sequence[LabeledText]) -> "NumberLabels":
         """Return the same: there is nothing to learn."""
         return self
 
@@ -156,7 +157,7 @@ class LabelSets:
     """Any number of classes for each text.
 
     Attributes:
-        names: Names of the classes in the order of the scores; None takes those of the training examples.
+        names: Names of the classes in the order of the scores; None takes those of the training file.
         class_weights: Factor of the loss of each class; None weighs all classes the same.
     """
 
@@ -164,9 +165,9 @@ class LabelSets:
     class_weights: list[float] | None = None
     known_metrics = SET_METRICS
 
-    def learned(self, train: Sequence[LabeledText]) -> "LabelSets":
-        """Return these labels with the names of all classes."""
-        names = [str(name) for name in self.names or class_names(train)]
+    def learned(self, train: Sequence[LabeledText], naming: Sequence[LabeledText]) -> "LabelSets":
+        """Return these labels with the names of all classes, which may be one."""
+        names = list(self.names or class_names(naming, least=1))
         check_weights(self.class_weights, names)
         return replace(self, names=names)
 
@@ -188,7 +189,7 @@ class LabelSets:
 
     def wanted(self, codes: NDArray[np.int32]) -> torch.Tensor:
         """Return 1 for the classes of each text, (examples, classes)."""
-        return torch.from_numpy(codes.astype(np.int64))
+        return torch.from_numpy(codes.astype(np.int64)).view(len(codes), -1)
 
     def named(self, decided: torch.Tensor) -> list[list[str]]:
         """Return the names of the classes of each text."""
@@ -199,6 +200,23 @@ class LabelSets:
         """Return the mean cross-entropy over the classes of each example, (examples,)."""
         wanted = self.wanted(codes).float()
         return functional.binary_cross_entropy_with_logits(torch.from_numpy(scores), wanted, reduction="none").mean(1)
+
+
+def given_names(labels: Sequence[Any] | None) -> list[str] | None:
+    """Return the names of `task.labels` as tables have them, None if they are not given.
+
+    >>> given_names(["good", 2, True])
+    ['good', '2', 'true']
+
+    Raises:
+        ValueError: if an entry is no name.
+    """
+    if labels is None:
+        return None
+    names = list(map(class_name, labels))
+    if not names or not all(names):
+        raise ValueError(f"task.labels must be null or a list of names; got {list(labels)}")
+    return names
 
 
 def check_weights(weights: list[float] | str | None, names: Sequence[str]) -> None:

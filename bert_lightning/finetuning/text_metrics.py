@@ -1,7 +1,7 @@
 """The metrics of GLUE (Wang et al., 2019) and a few more; most are those of torchmetrics.
 
 Each takes predictions and right answers of all examples. A correlation that is not defined, because all predictions are
-the same, counts as 0.
+the same, counts as 0. Sets may be of one class, which the checks of torchmetrics would refuse; they are left out.
 """
 
 import math
@@ -70,17 +70,17 @@ def squared_error(predicted: Tensor, wanted: Tensor) -> float:
 
 def exact_match(predicted: Tensor, wanted: Tensor) -> float:
     """Return the share of examples with exactly the right classes, (examples, classes) of 0 and 1."""
-    return multilabel_exact_match(predicted, wanted, num_labels=wanted.shape[1]).double().item()
+    return multilabel_exact_match(predicted, wanted, wanted.shape[1], validate_args=False).double().item()
 
 
 def micro_f1_of_sets(predicted: Tensor, wanted: Tensor) -> float:
     """Return F1 over all decisions, (examples, classes) of 0 and 1."""
-    return multilabel_f1_score(predicted, wanted, num_labels=wanted.shape[1], average="micro").double().item()
+    return multilabel_f1_score(predicted, wanted, wanted.shape[1], average="micro", validate_args=False).double().item()
 
 
 def macro_f1_of_sets(predicted: Tensor, wanted: Tensor) -> float:
     """Return the mean of the F1 of all classes, (examples, classes) of 0 and 1."""
-    return multilabel_f1_score(predicted, wanted, num_labels=wanted.shape[1], average="macro").double().item()
+    return multilabel_f1_score(predicted, wanted, wanted.shape[1], average="macro", validate_args=False).double().item()
 
 
 def _or_zero(value: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,9 @@ class TextSource(Protocol):
     def splits(self) -> Splits:
         """Return the texts of every split that there is, by its name."""
 
+    def naming(self, splits: Splits) -> list[LabeledText]:
+        """Return the texts whose labels are all that there are, unless the settings name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class GlueTexts:
@@ -36,8 +40,13 @@ class GlueTexts:
     def splits(self) -> Splits:
         """Return the splits that have files; training and validation must have some."""
         layout = GLUE_TASKS[self.task]
-        others = [name for name in ("mismatched", "test", "mismatched_test") if layout.files(self.path, name)]
-        return {name: read_glue(layout, self.path, name) for name in (TRAIN, VALIDATION, *others)}
+        others = ("mismatched", "test", "labeled_test", "mismatched_test")
+        present = [name for name in others if layout.files(self.path, name)]
+        return {name: read_glue(layout, self.path, name) for name in (TRAIN, VALIDATION, *present)}
+
+    def naming(self, splits: Splits) -> list[LabeledText]:
+        """Return the training split."""
+        return splits[TRAIN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,11 @@ class TableTexts:
     read_label: Callable[[Row, str], Label]
 
     def splits(self) -> Splits:
-        """Return the splits; examples to validate on are held out if no file holds any."""
-        columns = (self.text, self.text_pair, self.label, self.identifier)
-        return self.files.read(lambda file: read_texts(file, *columns, read_label=self.read_label), TABLE_SUFFIXES)
+        """Return the splits; examples to validate on are held out if no file holds any, a test file may lack labels."""
+        read = partial(read_texts, text=self.text, text_pair=self.text_pair, label=self.label)
+        read = partial(read, identifier=self.identifier, read_label=self.read_label)
+        return self.files.read(read, TABLE_SUFFIXES, partial(read, needs_labels=False))
+
+    def naming(self, splits: Splits) -> list[LabeledText]:
+        """Return the rows of the training file, also those that are held out of it."""
+        return self.files.in_training_file(splits, TABLE_SUFFIXES)

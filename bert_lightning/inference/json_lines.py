@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.settings.run_folder import partial_path
+from bert_lightning.settings.run_folder import check_parent, partial_path
 from data_pipeline.untrusted.escaping import printable
+
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""Control characters as JSON spells them out: it knows no \\x92. `json.dumps` leaves only these."""
 
 
 def write_lines(rows: Iterable[Mapping[str, Any]], output: str | None, title: str) -> None:
@@ -23,11 +26,10 @@ def write_lines(rows: Iterable[Mapping[str, Any]], output: str | None, title: st
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     if output is None:
         for line in lines:
-            print(printable(line))
+            print(printable(line.translate(_CONTROLS)))
         return
     path, number = Path(output), 0
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"output={path} is in a folder that does not exist")
+    check_parent(path)
     try:
         with partial_path(path).open("w", encoding="utf-8") as file:
             for number, line in enumerate(lines, 1):  # noqa: B007  used after the loop

@@ -3,7 +3,6 @@
 from itertools import chain
 
 from bert_lightning.finetuning.entity_metrics import check_entity_tags, entity_metrics
-from bert_lightning.finetuning.tagging import COLUMN_SUFFIXES
 from bert_lightning.inference.encoded_scores import score_encoded
 from bert_lightning.inference.labeled_file import LabeledFile, example_length
 from bert_lightning.inference.loading import LoadedModel
@@ -20,7 +19,7 @@ def tag_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict[
     """Return the accuracy over words, and precision, recall and F1 over entities if the tags are those of entities.
 
     Args:
-        file: Columns as in CoNLL, CoNLL-U, or a table with lists of words and tags.
+        file: CoNLL-U, a table with lists of words and tags, or under any other ending columns as in CoNLL.
         model: A model with a head for token classification.
         batch_tokens: Most tokens of a batch.
 
@@ -47,9 +46,6 @@ def _read(file: LabeledFile) -> list[TaggedSentence]:
         return read_tagged_table(file.path, file.words, file.tags, group="labeled.")
     if suffix == CONLLU:
         return read_conllu(file.path, "upos" if column is None else str(column), group="labeled.")
-    if suffix not in COLUMN_SUFFIXES:
-        known = ", ".join((*COLUMN_SUFFIXES, CONLLU, *TABLE_SUFFIXES))
-        raise ValueError(f"labeled.path={file.path} must end in one of {known} for a model of tags")
     if isinstance(column, str):
         raise ValueError(f"labeled.tag_column must be the number of a column of {file.path}; got {column}")
     return read_conll(file.path, file.word_column, -1 if column is None else column, group="labeled.")

@@ -1,6 +1,6 @@
 """The score of a fine-tuned model on a table of texts with labels, by the metrics of fine-tuning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bert_lightning.checkpoints.task_head import TaskHead
@@ -17,6 +17,7 @@ from bert_lightning.inference.encoded_scores import score_encoded
 from bert_lightning.inference.labeled_file import LabeledFile, example_length
 from bert_lightning.inference.loading import LoadedModel
 from data_pipeline.tasks.encoded import LABELS
+from data_pipeline.tasks.glue import GLUE_TASKS, GlueTask, is_official, read_glue_file
 from data_pipeline.tasks.tables import Row, read_texts
 from data_pipeline.tasks.texts import encode_texts
 
@@ -34,7 +35,7 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     Texts are cut to the length of the fine-tuning.
 
     Args:
-        file: A table.
+        file: A table, or an official file of GLUE for a model that was trained on this task.
         model: A model with a head for sequence classification.
         batch_tokens: Most tokens of a batch.
 
@@ -45,8 +46,12 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     assert head is not None
     make_labels, read_label = _KINDS[head.problem_type]
     labels = make_labels(head)
-    columns = (file.text, file.text_pair, file.label)
-    examples = read_texts(file.path, *columns, read_label=read_label, group="labeled.")
+    layout = _glue_task(model)
+    if layout is not None and is_official(layout, file.path, file.text):
+        examples = read_glue_file(layout, file.path)
+    else:
+        columns = (file.text, file.text_pair, file.label)
+        examples = read_texts(file.path, *columns, read_label=read_label, group="labeled.")
     codes = labels.codes(examples)
     encoded = encode_texts(model.tokenizer, examples, example_length(model), codes, file.path.name, head.extract)
     scores = score_encoded(encoded, encoded.targets[LABELS], model, batch_tokens)
@@ -54,3 +59,11 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     decided, wanted = labels.decided(scores), labels.wanted(codes)
     fitting = {name: metric for name, metric in labels.known_metrics.items() if name != "f1" or len(head.labels) == 2}
     return {**{name: metric(decided, wanted) for name, metric in fitting.items()}, "examples": len(examples)}
+
+
+def _glue_task(model: LoadedModel) -> GlueTask | None:
+    """Return the task of GLUE that a model was trained on, None if its checkpoint tells of none."""
+    task = model.pretrained.settings.get("task")
+    if not isinstance(task, Mapping) or not str(task.get("_target_")).endswith(".glue_task"):
+        return None
+    return GLUE_TASKS.get(str(task.get("name")))

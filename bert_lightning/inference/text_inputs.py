@@ -14,7 +14,10 @@ from data_pipeline.untrusted.numbered_lines import numbered_lines
 T = TypeVar("T")
 LINES = ".txt"
 ROWS_AT_A_TIME = 256
-"""Rows that are tokenized together."""
+"""Most rows that are tokenized together."""
+LETTERS_AT_A_TIME = 1 << 20
+"""Letters after which no more rows are tokenized together: all tokens of a long text are in memory, not only those
+that stay."""
 MOST_ROWS = 4096
 """Most rows in memory together."""
 
@@ -117,7 +120,7 @@ def encoded_chunks(
     tokenizer.enable_truncation(seq_len)
     chunk: list[EncodedInput] = []
     tokens = 0
-    for some in chunked(inputs, ROWS_AT_A_TIME):
+    for some in _groups(inputs):
         for row in _encode(some, tokenizer):
             if row.is_cut and not truncate:
                 raise ValueError(f"{row.source.where} has more than seq_len={seq_len} tokens; truncate=true cuts it")
@@ -128,6 +131,20 @@ def encoded_chunks(
                 chunk, tokens = [], 0
     if chunk:
         yield chunk
+
+
+def _groups(inputs: Iterable[TextInput]) -> Iterator[list[TextInput]]:
+    """Yield the inputs that are tokenized together."""
+    group: list[TextInput] = []
+    letters = 0
+    for each in inputs:
+        group.append(each)
+        letters += len(each.text) + len(each.text_pair or "")
+        if len(group) == ROWS_AT_A_TIME or letters >= LETTERS_AT_A_TIME:
+            yield group
+            group, letters = [], 0
+    if group:
+        yield group
 
 
 def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:

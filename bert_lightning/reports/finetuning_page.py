@@ -126,6 +126,9 @@ def _task(path: Path) -> FinetuningPage:
         points = [
             (point, f"{value:.4f}", "best" if point == scores.get("winner") else "") for point, value in grid.items()
         ]
+        points += [
+            (point, "diverged", "") for point in checked(scores.get("diverged", []), list[str], where, "diverged")
+        ]
         tables.append(Table("Grid", ["point", f"mean {chosen_by}", ""], points))
     predictions = FinetunedFolder(path).predictions(VALIDATION)
     return FinetuningPage(

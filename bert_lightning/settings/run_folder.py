@@ -38,6 +38,17 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def check_parent(path: Path, setting: str = "output") -> None:
+    """Raise a ValueError if a file has no folder to lie in, before anything is computed.
+
+    Args:
+        path: The file.
+        setting: The setting that names it.
+    """
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{setting}={path} is in a folder that does not exist")
+
+
 def step_of(checkpoint: Path) -> int:
     """Return the step in the name of a checkpoint, -1 if the name has none.
 

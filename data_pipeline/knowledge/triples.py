@@ -17,7 +17,7 @@ import numpy as np
 
 from data_pipeline.knowledge.knowledge_graph import KnowledgeGraph, build_graph, words_of
 from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.numbered_lines import numbered_lines
+from data_pipeline.untrusted.numbered_lines import MAX_LINE_BYTES, numbered_lines
 from data_pipeline.untrusted.typed_fields import LARGEST, shown
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def _fields(line: str, where: str) -> list[str]:
     if "\t" in line:
         return line.split("\t")
     try:
+        csv.field_size_limit(MAX_LINE_BYTES)
         return next(csv.reader([line], strict=True))
     except csv.Error as error:
         raise ValueError(f"{where} is not a record of a CSV: {error}") from error

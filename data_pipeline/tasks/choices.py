@@ -33,6 +33,7 @@ def read_choices(
     choices: str = "choices",
     label: str | None = "label",
     settings: Mapping[str, str] | None = None,
+    needs_labels: bool = True,
 ) -> list[ChoiceQuestion]:
     """Return the questions of JSON lines or parquet.
 
@@ -42,11 +43,18 @@ def read_choices(
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0; None reads no labels.
         settings: Settings that name the columns, by column; None: those of a task.
+        needs_labels: Whether every row must have a label; if not, rows without the column have none.
     """
     if settings is None:
         settings = named_by("task.", label=label, choices=choices, text=text)
     questions = (
-        ChoiceQuestion(str(number), row.text(text), _choices(row, choices), _label(row, label), row.where)
+        ChoiceQuestion(
+            str(number),
+            row.text(text),
+            _choices(row, choices),
+            _label(row, label if needs_labels or label in row.values else None),
+            row.where,
+        )
         for number, row in enumerate(read_table(path, settings))
     )
     return _same_width(map(_checked, questions), path)

@@ -17,6 +17,7 @@ from data_pipeline.untrusted.typed_fields import listed, shown
 log = logging.getLogger(__name__)
 
 Files = tuple[str, ...]
+_SUFFIXES = (".tsv", ".csv", ".txt")
 _TRAIN: tuple[Files, ...] = (("train.tsv",),)
 _VALIDATION: tuple[Files, ...] = (("dev.tsv",),)
 _TEST: tuple[Files, ...] = (("test.tsv",),)
@@ -35,7 +36,8 @@ class GlueTask:
         classes: Name of each class by its value in the files, in the order of the ids; empty if labels are numbers.
         train: Files of the training split: the first alternative of which all files exist is read.
         validation: Files of the validation split.
-        test: Files of the test split; files with labels come first.
+        test: Files of the official test split, whose labels the server keeps.
+        labeled_test: Files of the test split as its authors published it with labels.
         mismatched: Files of the mismatched validation split of MNLI.
         mismatched_test: Files of the mismatched test split of MNLI.
         skips_short_lines: True leaves out lines with too few fields, which the official files of QQP have.
@@ -50,6 +52,7 @@ class GlueTask:
     train: tuple[Files, ...] = _TRAIN
     validation: tuple[Files, ...] = _VALIDATION
     test: tuple[Files, ...] = _TEST
+    labeled_test: tuple[Files, ...] = ()
     mismatched: tuple[Files, ...] = ()
     mismatched_test: tuple[Files, ...] = ()
     skips_short_lines: bool = False
@@ -59,7 +62,7 @@ class GlueTask:
 
         Args:
             folder: Folder of the task, or one that contains it.
-            split: train, validation, test, mismatched or mismatched_test.
+            split: train, validation, test, labeled_test, mismatched or mismatched_test.
         """
         folder = folder / self.folder if (folder / self.folder).is_dir() else folder
         for names in getattr(self, split):
@@ -89,7 +92,7 @@ GLUE_TASKS = {
         text="sentence",
         text_pair=None,
         classes={"0": "negative", "1": "positive"},
-        test=(("test-labeled.tsv",), *_TEST),
+        labeled_test=(("test-labeled.tsv",),),
     ),
     "mrpc": GlueTask(
         folder="MRPC",
@@ -100,7 +103,7 @@ GLUE_TASKS = {
         classes={"0": "not_equivalent", "1": "equivalent"},
         train=(*_TRAIN, ("msr-para-train.tsv",), ("msr_paraphrase_train.txt",)),
         validation=(*_VALIDATION, ("msr-para-val.tsv",)),
-        test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",), *_TEST),
+        labeled_test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",)),
     ),
     "stsb": GlueTask(
         folder="STS-B",
@@ -108,7 +111,7 @@ GLUE_TASKS = {
         label="score",
         train=(*_TRAIN, ("sts-train.csv",)),
         validation=(*_VALIDATION, ("sts-dev.csv",)),
-        test=(("sts-test.csv",), *_TEST),
+        labeled_test=(("sts-test.csv",),),
     ),
     "qqp": GlueTask(
         folder="QQP",
@@ -156,7 +159,7 @@ def read_glue(task: GlueTask, folder: Path, split: str) -> list[LabeledText]:
     Args:
         task: The task, one of `GLUE_TASKS`.
         folder: Folder of the task, or one that contains it.
-        split: train, validation, test, mismatched or mismatched_test.
+        split: train, validation, test, labeled_test, mismatched or mismatched_test.
 
     Raises:
         ValueError: naming the file and line: a file, a column or a field is missing, or a label is not of the task.
@@ -167,12 +170,41 @@ def read_glue(task: GlueTask, folder: Path, split: str) -> list[LabeledText]:
         raise ValueError(f"task.path={folder} has no {split} split of {task.folder}: {tried or 'it has no such split'}")
     examples: list[LabeledText] = []
     for file in files:
-        before = len(examples)
-        for row in _rows(task, file):
-            examples.append(_example(task, row, len(examples), is_test=split.endswith("test")))
-        if len(examples) == before:
-            raise ValueError(f"{file} holds no examples")
+        examples += read_glue_file(task, file, len(examples), needs_labels=not split.endswith("test"))
     return examples
+
+
+def read_glue_file(task: GlueTask, file: Path, first: int = 0, needs_labels: bool = True) -> list[LabeledText]:
+    """Return the examples of one file, as `read_glue` does.
+
+    Args:
+        task: The task, one of `GLUE_TASKS`.
+        file: The file.
+        first: Number of its first example.
+        needs_labels: Whether the file must have labels.
+    """
+    examples = [_example(task, row, number, needs_labels) for number, row in enumerate(_rows(task, file), first)]
+    if not examples:
+        raise ValueError(f"{file} holds no examples")
+    return examples
+
+
+def is_official(task: GlueTask, file: Path, column: str) -> bool:
+    """Return whether a file is laid out as those of a task, with its columns in the header or without a header.
+
+    Args:
+        task: The task, one of `GLUE_TASKS`.
+        file: The file.
+        column: A column that other files have.
+    """
+    if file.suffix not in _SUFFIXES:
+        return False
+    _, fields = next(tab_fields(file), ("", []))
+    return _is_header(task, fields) or (column not in fields and len(fields) >= len(task.columns))
+
+
+def _is_header(task: GlueTask, fields: list[str]) -> bool:
+    return {task.text, task.text_pair or task.text} <= set(fields)
 
 
 def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
@@ -180,7 +212,7 @@ def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
     lines = tab_fields(file)
     where, header = next(lines, ("", []))
     columns = list(task.columns)
-    if {task.text, task.text_pair or task.text} <= set(header):
+    if _is_header(task, header):
         columns = header
     elif header:
         lines = chain([(where, header)], lines)
@@ -196,8 +228,8 @@ def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
         log.warning("%d lines with fewer than %d fields are left out: %s", len(short), len(columns), listed(short))
 
 
-def _example(task: GlueTask, row: Row, number: int, is_test: bool) -> LabeledText:
-    has_label = task.label in row.values or not is_test
+def _example(task: GlueTask, row: Row, number: int, needs_labels: bool) -> LabeledText:
+    has_label = task.label in row.values or needs_labels
     return LabeledText(
         identifier=row.text("index") if "index" in row.values else str(number),
         text=row.text(task.text),
@@ -211,6 +243,8 @@ def _label(task: GlueTask, row: Row) -> str | float:
     if not task.classes:
         return row.number(task.label)
     value = row.text(task.label).strip()
+    if value in task.classes.values():
+        return value
     if value not in task.classes:
         raise ValueError(f"{row.where} has {task.label}={shown(value)}, which must be one of {', '.join(task.classes)}")
     return task.classes[value]

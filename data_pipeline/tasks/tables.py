@@ -14,7 +14,7 @@ from typing import Any
 
 from data_pipeline.tasks.task_records import Label, LabeledText
 from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.numbered_lines import numbered_lines
+from data_pipeline.untrusted.numbered_lines import MAX_LINE_BYTES, numbered_lines
 from data_pipeline.untrusted.typed_fields import listed, shown
 
 ROWS_AT_A_TIME = 256
@@ -70,7 +70,7 @@ class Row:
 
     def class_name(self, column: str) -> str:
         """Return the name of a class: text as it is, a number as it is written."""
-        name = _class_name(self.value(column))
+        name = class_name(self.value(column))
         if not name:
             raise self.wrong(column, "the name of a class")
         return name
@@ -81,7 +81,7 @@ class Row:
         entries = value.split(",") if isinstance(value, str) else value
         if not isinstance(entries, list):
             raise self.wrong(column, "a list of names, or names with commas between them")
-        names = tuple(map(_class_name, entries)) if entries not in ([], [""]) else ()
+        names = tuple(map(class_name, entries)) if entries not in ([], [""]) else ()
         if not all(names):
             raise self.wrong(column, "a list of names, or names with commas between them")
         return names
@@ -140,6 +140,7 @@ def read_texts(
     identifier: str | None = None,
     read_label: Callable[[Row, str], Label] = Row.class_name,
     group: str = "task.",
+    needs_labels: bool = True,
 ) -> list[LabeledText]:
     """Return the texts of a table.
 
@@ -151,18 +152,22 @@ def read_texts(
         identifier: Column that identifies examples; None counts them from 0.
         read_label: How a label is read: `Row.class_name`, `Row.number` or `Row.class_names`.
         group: What stands before the names of the columns in the settings, for errors.
+        needs_labels: Whether every row must have a label; if not, rows without the column have none.
+
+    Raises:
+        ValueError: naming the line of a row that lacks something, or both lines of two rows with one identifier.
     """
     settings = named_by(group, identifier=identifier, label=label, text_pair=text_pair, text=text)
-    return [
-        LabeledText(
-            identifier=str(number) if identifier is None else row.class_name(identifier),
-            text=row.text(text),
-            text_pair=None if text_pair is None else row.text(text_pair),
-            label=None if label is None else read_label(row, label),
-            where=row.where,
-        )
-        for number, row in enumerate(read_table(path, settings))
-    ]
+    texts: dict[str, LabeledText] = {}
+    for number, row in enumerate(read_table(path, settings)):
+        name = str(number) if identifier is None else row.class_name(identifier)
+        if name in texts:
+            raise ValueError(f"{row.where} has {group}identifier={shown(name)}, which {texts[name].where} has too")
+        pair = None if text_pair is None else row.text(text_pair)
+        column = label if needs_labels or label in row.values else None
+        value = None if column is None else read_label(row, column)
+        texts[name] = LabeledText(name, row.text(text), pair, value, row.where)
+    return list(texts.values())
 
 
 def tab_fields(path: Path) -> Iterator[tuple[str, Fields]]:
@@ -174,6 +179,7 @@ def tab_fields(path: Path) -> Iterator[tuple[str, Fields]]:
 
 def _comma_fields(path: Path) -> Iterator[tuple[str, Fields]]:
     """Yield the place and the fields of each record of a CSV, which may span lines."""
+    csv.field_size_limit(MAX_LINE_BYTES)
     records = csv.reader((f"{line}\n" for _, line in numbered_lines(path)), strict=True)
     begin = 1
     try:
@@ -238,8 +244,12 @@ TABLE_SUFFIXES = tuple(_FORMATS)
 """Endings of the files that `read_table` reads."""
 
 
-def _class_name(value: object) -> str:
-    """Return the name of a class, empty if a value cannot be one."""
+def class_name(value: object) -> str:
+    """Return the name of a class, empty if a value cannot be one.
+
+    >>> class_name(" good "), class_name(2), class_name(True), class_name(None)
+    ('good', '2', 'true', '')
+    """
     if isinstance(value, str):
         return value.strip()
     return json.dumps(value) if isinstance(value, bool | int | float) else ""

@@ -81,7 +81,7 @@ def read_conllu(path: Path, tag_column: str = "upos", group: str = "task.") -> l
 
 
 def read_tagged_table(
-    path: Path, words: str = "words", tags: str | None = "tags", group: str = "task."
+    path: Path, words: str = "words", tags: str | None = "tags", group: str = "task.", needs_tags: bool = True
 ) -> list[TaggedSentence]:
     """Return the sentences of JSON lines or parquet; rows without words are left out.
 
@@ -90,11 +90,12 @@ def read_tagged_table(
         words: Column of the words, a list of texts.
         tags: Column of the tags, a list of as many texts; None reads no tags.
         group: What stands before the names of the columns in the settings, for errors.
+        needs_tags: Whether every row must have tags; if not, rows without the column have none.
     """
     sentences = []
     for number, row in enumerate(read_table(path, named_by(group, tags=tags, words=words))):
         row_words = _texts(row, words)
-        row_tags = None if tags is None else _texts(row, tags)
+        row_tags = _texts(row, tags) if tags is not None and (needs_tags or tags in row.values) else None
         if row_tags is not None and len(row_tags) != len(row_words):
             raise ValueError(f"{row.where} has {len(row_words)} {words}, but {len(row_tags)} {tags}")
         if row_words:

@@ -1,6 +1,7 @@
 """Texts and pairs of texts -> token ids as BERT reads them, and labels -> what an objective compares scores with."""
 
 import logging
+import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -97,30 +98,45 @@ def _token_ids(
 def kept_lengths(first: int, second: int, most: int) -> tuple[int, int]:
     """Return how many tokens of two texts stay if tokens are taken off the longer one until both fit together.
 
-    The second text gives way first if both are equally long (google-research/bert, `_truncate_seq_pair`).
+    If both give way, the odd token goes to the longer text, to the second one if both are equally long. So cuts
+    `longest_first` of tokenizers and transformers, which read the texts of a model that was exported; the original
+    BERT (google-research/bert, `_truncate_seq_pair`) gives it to the first text.
 
-    >>> kept_lengths(7, 2, 10), kept_lengths(9, 3, 10), kept_lengths(8, 8, 9), kept_lengths(20, 0, 5)
-    ((7, 2), (7, 3), (5, 4), (5, 0))
+    >>> kept_lengths(7, 2, 10), kept_lengths(9, 3, 10), kept_lengths(9, 8, 9), kept_lengths(8, 8, 9)
+    ((7, 2), (7, 3), (5, 4), (4, 5))
     """
+    if first > second:
+        return kept_lengths(second, first, most)[::-1]
     if first + second <= most:
         return first, second
-    keep_first = min(first, max(most - second, most - most // 2))
-    return keep_first, min(second, most - keep_first)
+    keep_first = min(first, most // 2)
+    return keep_first, most - keep_first
 
 
-def class_names(examples: Sequence[LabeledText]) -> list[str]:
+def class_names(examples: Sequence[LabeledText], least: int = 2) -> list[str]:
     """Return the names of all classes in the labels of examples: numbers by size, other names by the alphabet.
 
+    Every process gets the same order: names of one number, such as 1 and 1.0, are in that of the alphabet.
+
+    Args:
+        examples: The examples.
+        least: Fewest classes.
+
     Raises:
-        ValueError: if an example has no label, or there are fewer than two classes.
+        ValueError: if an example has no label, or there are fewer classes.
     """
     names = {str(name) for example in examples for name in _names_of(example)}
-    if len(names) < 2:
-        raise ValueError(f"{examples[0].where}: classes need at least two names, the labels have {listed(names)}")
+    if len(names) < least:
+        needed = "two names" if least == 2 else "a name"
+        raise ValueError(
+            f"{examples[0].where}: classes need at least {needed}, the labels have {listed(names) or 'none'}"
+        )
     try:
-        return sorted(names, key=float)
+        sizes = {name: float(name) for name in names}
     except ValueError:
         return sorted(names)
+    are_ordered = not any(map(math.isnan, sizes.values()))
+    return sorted(names, key=lambda name: (sizes[name], name)) if are_ordered else sorted(names)
 
 
 def _names_of(example: LabeledText) -> Sequence[object]:

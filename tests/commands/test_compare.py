@@ -82,6 +82,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     refused("split=test has no scores in .*scores.json; it has those of validation", split="test")
+    refused("output=nowhere/x.json is in a folder that does not exist", output="nowhere/x.json")
     refused("resamples must be a whole number", resamples=10)
     refused("confidence must be a number from 0.5 to below 1; got 2", confidence=2)
     refused("confidence must be a number from 0.5 to below 1; got high", confidence="high")

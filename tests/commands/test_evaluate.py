@@ -241,6 +241,7 @@ def test_wrong_settings_are_one_line(folder: Path, prepared: Path, tmp_path: Pat
         ([data, "data.seq_len=128"], r"data\.seq_len=128, but the model has max_position_embeddings=40"),
         ([data, "data.seq_len=32", f"checkpoint={other}"], "has another vocabulary than the prepared folder"),
         (["data.path=nowhere"], "nowhere is not a folder prepared by bert-prepare"),
+        (["checkpoint=nowhere", data, "output=nowhere/x.json"], r"output=nowhere/x\.json is in a folder that does not"),
         (["cloze=none.jsonl"], r"none\.jsonl cannot be read"),
         ([data, "validation.masking.mask_prob=x"], r"validation\.masking\.mask_prob must be a number; got x"),
     ):

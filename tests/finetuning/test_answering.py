@@ -118,6 +118,17 @@ def test_the_threshold_is_found_on_validation_and_used_for_predictions(folder: P
     assert {line["prediction"] for line in fixed.predictions} == {""}
 
 
+def test_lines_have_the_values_of_the_metrics_if_an_answer_is_an_article(folder: Path, tokenizer: Tokenizer) -> None:
+    """Its words are gone once it is normalized, and then no answer would be as good as it."""
+    article = {"text": "the", "answer_start": CONTEXT.index("the ")}
+    write(folder / "v2" / "dev-v2.0.json", entry(0), entry(1) | {"answers": [article]}, entry(2, is_impossible=True))
+    scored = score(make_task("squad_v2", folder / "v2", null_score_diff_threshold=-1e9), tokenizer, 96)
+    assert [line["prediction"] for line in scored.predictions] == ["", "", ""]
+    for name in ("exact_match", "f1"):
+        assert [line[name] for line in scored.predictions] == [0.0, 0.0, 1.0]
+        assert scored.metrics[name] == pytest.approx(1 / 3)
+
+
 def test_files_of_predictions(folder: Path, tokenizer: Tokenizer) -> None:
     scored = score(make_task("squad_v2", folder / "v2", answerability_weight=0.5), tokenizer, 96)
     assert scored.scores.values.shape[1] == 3
@@ -134,6 +145,13 @@ def test_what_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
     write(folder / "v1" / "train-v1.1.json", entry(0) | {"answers": []})
     with pytest.raises(ValueError, match=r"train-v1\.1\.json, .*qas\[0\] has no answer to train on"):
         make_task("squad", folder / "v1").prepare(tokenizer, 96)
+    write(folder / "train-v1.1.json", entry(0))
+    for task, prefix in (("squad", "v1.1"), ("squad_v2", "v2.0")):
+        for name, rows in (("train", [entry(0)]), ("dev", [entry(0), entry(1) | {"answers": []}])):
+            write(folder / f"{name}-{prefix}.json", *rows)
+        files = {"train": f"train-{prefix}.json", "validation": f"dev-{prefix}.json"}
+        with pytest.raises(ValueError, match=r"dev-.*qas\[1\] has no answer to validate on"):
+            make_task(task, folder, **files).prepare(tokenizer, 48)
     with pytest.raises(ValueError, match=r"task\.chosen_by must be one of exact_match, f1; got best_f1"):
         make_task("squad", folder / "v1", chosen_by="best_f1")
     with pytest.raises(ValueError, match=r"task\.n_best_size must be a whole number, at least 1; got 0"):
@@ -147,6 +165,6 @@ def test_questions_are_held_out_if_there_is_no_dev_file(folder: Path, tokenizer:
     splits = make_task("squad", train, validation_share=0.25).prepare(tokenizer, 96)
     assert {name: len(split.records) for name, split in splits.items()} == {TRAIN: 9, VALIDATION: 3}
     unlabeled = entry(1) | {"answers": []}
-    write(folder / "v1" / "dev-v1.1.json", entry(0), unlabeled)
+    write(folder / "v1" / "test-v1.1.json", entry(0), unlabeled)
     splits = make_task("squad", folder / "v1").prepare(tokenizer, 96)
-    assert not splits[VALIDATION].is_labeled
+    assert [name for name, split in splits.items() if not split.is_labeled] == ["test"]

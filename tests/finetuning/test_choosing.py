@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertForMultipleChoice
 
+from bert_lightning.metrics.collected_scores import ExampleScores
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.finetuning.scored import make_task, score
 
@@ -54,12 +55,21 @@ def test_the_exported_model_gives_the_same_predictions_in_transformers(folder: P
 
 def test_files_without_labels_are_predicted_only(folder: Path, tokenizer: Tokenizer) -> None:
     header = "sent1,sent2,ending0,ending1,label\n"
-    (folder / "train.csv").write_text(header + "The sky,is,red,blue,1\n")
+    for name in ("train", "val"):
+        (folder / f"{name}.csv").write_text(header + "The sky,is,red,blue,1\n")
+    (folder / "test.csv").write_text(header.replace(",label", "") + "The sky,is,red,blue\n")
+    write(folder / "test.jsonl", [{name: value for name, value in row(0).items() if name != "label"}])
+    files = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
+    of_lists = {"train": "train.jsonl", "validation": "dev.jsonl", "test": "test.jsonl"}
+    for name, named, width in (("swag", files, 2), ("multiple_choice", of_lists, 3)):
+        task = make_task(name, folder, **named)
+        split = task.prepare(tokenizer, 48)["test"]
+        assert not split.is_labeled
+        (line,) = task.predictions(split, ExampleScores(np.zeros((width, 1), dtype=np.float32), np.arange(2)))
+        assert set(line) == {"id", "prediction", "scores"}
     (folder / "val.csv").write_text(header.replace(",label", "") + "The sky,is,red,blue\n")
-    scored = score(make_task("swag", folder, train="train.csv", validation="val.csv"), tokenizer)
-    assert not scored.split.is_labeled
-    (line,) = scored.predictions
-    assert set(line) == {"id", "prediction", "scores"}
+    with pytest.raises(ValueError, match=r"val\.csv, line 2 has no label to validate on$"):
+        make_task("swag", folder, **files).prepare(tokenizer, 48)
 
 
 def test_other_numbers_of_choices_are_refused_across_files_too(folder: Path, tokenizer: Tokenizer) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
-from bert_lightning.finetuning.glue_suite import average, score_of, tasks_in
+from bert_lightning.finetuning.glue_suite import GLUE_METRICS, average, score_of, tasks_in
 from bert_lightning.finetuning.glue_tasks import glue_task
 from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.metrics.collected_scores import ExampleScores
 from data_pipeline.tasks.glue import GLUE_TASKS
 from tests.finetuning.tiny_task import finetune_here, settings
+from tests.support.checkout import ROOT
 
 ENTAILMENT = ("entailment", "not_entailment")
 
@@ -76,9 +78,27 @@ def test_predictions_for_the_server_are_in_the_terms_of_the_files(tmp_path: Path
     ]
 
 
-def test_scores_are_means_of_the_validation_metrics_and_wnli_is_left_out() -> None:
-    metrics = {"validation/f1": 0.9, "validation/accuracy": 0.8, "mismatched/accuracy": 0.4, "mismatched_test/x": 0.0}
-    assert score_of({name: {"mean": value} for name, value in metrics.items()}) == pytest.approx(0.7)
+@pytest.mark.parametrize(
+    ("task", "metrics", "score"),
+    [
+        ("mnli", {"validation/accuracy": 0.8, "mismatched/accuracy": 0.4, "mismatched_test/accuracy": 0.0}, 0.6),
+        ("cola", {"validation/matthews": 0.6, "validation/accuracy": 0.8}, 0.6),
+        ("mrpc", {"validation/f1": 0.9, "validation/accuracy": 0.8, "test/f1": 0.1}, 0.85),
+        ("stsb_from_mnli", {"validation/pearson": 0.9, "validation/spearman": 0.7}, 0.8),
+    ],
+)
+def test_a_score_is_the_mean_of_the_metrics_that_glue_counts(
+    task: str, metrics: dict[str, float], score: float
+) -> None:
+    assert score_of(task, {name: {"mean": value} for name, value in metrics.items()}) == pytest.approx(score)
+
+
+def test_every_task_measures_the_metrics_that_glue_counts() -> None:
+    for name, counted in GLUE_METRICS.items():
+        assert set(counted) <= set(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml").metrics)
+
+
+def test_the_average_leaves_out_wnli_and_starts_from_mnli() -> None:
     assert average({"rte": 0.5, "cola": 0.3, "wnli": 0.9, "rte_from_mnli": 0.9}) == pytest.approx(0.4)
 
 

@@ -80,6 +80,30 @@ def test_parts_of_speech_are_counted_by_word(tmp_path: Path, tokenizer: Tokenize
     assert scored.metrics == {"accuracy": pytest.approx(2 / 3)}
 
 
+def test_a_test_file_without_tags_is_predicted_only(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for name, row in (("train", {"tags": ["A", "B"]}), ("dev", {"tags": ["B", "A"]}), ("test", {})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"words": ["Bern", "lies"]} | row))
+    splits = make_task("tagging", tmp_path).prepare(tokenizer, 48)
+    assert {name: split.is_labeled for name, split in splits.items()} == {
+        "train": True, "validation": True, "test": False
+    }  # fmt: skip
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"words": ["Bern", "lies"]}))
+    with pytest.raises(ValueError, match=r"dev\.jsonl, line 1 has no column 'tags'"):
+        make_task("tagging", tmp_path).prepare(tokenizer, 48)
+
+
+def test_a_tag_may_be_held_out_with_all_its_sentences(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for row in range(12):
+        tags = ["A", "B"] * 6
+        tags[row] = "RARE"
+        lines = [json.dumps({"words": ["Bern"], "tags": [tag]}) for tag in tags]
+        (tmp_path / "one.jsonl").write_text("\n".join(lines))
+        task = make_task("tagging", tmp_path / "one.jsonl", labels=None)
+        if ("RARE",) in [each.tags for each in task.prepare(tokenizer, 48)["validation"].records]:
+            break
+    assert task.head().labels == ["A", "B", "RARE"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -31,9 +31,9 @@ def tokenizer() -> Tokenizer:
     return train_wordpiece([CONTEXT, *ANSWERS] * 3, vocab_size=200)
 
 
-def saved(scored: Scored, tokenizer: Tokenizer, path: Path) -> Path:
+def saved(scored: Scored, tokenizer: Tokenizer, path: Path, **task: Any) -> Path:
     """Write the model of a task as bert-finetune does."""
-    settings = {"data": {"seq_len": SEQ_LEN}, "task": WINDOWS}
+    settings = {"data": {"seq_len": SEQ_LEN}, "task": WINDOWS | task}
     config = scored.objective.encoder.config
     payload = checkpoint_payload(config, tokenizer_files(tokenizer), settings, scored.task.head())
     state = {f"objective.{name}": tensor for name, tensor in scored.objective.state_dict().items()}
@@ -138,7 +138,6 @@ WRONG_FILES = [
     ("x.conll", "", {}, r"x.conll holds no sentences"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": "upos"}, r"labeled.tag_column must be the number of a column of"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"^labeled.tag_column=2, but .*x.conll, line 1 has 2 columns"),
-    ("x.doc", "Bern B-LOC\n", {}, r"labeled.path=.*x.doc must end in one of .conll, .txt, .iob, .bio, .conllu, .tsv"),
     ("x.jsonl", '{"words": ["Bern"]}\n', {}, r"^labeled.tags=tags, but .*line 1 has no column 'tags'; it has words"),
     ("x.jsonl", '{"words": ["Bern"], "tags": []}\n', {}, r"x.jsonl, line 1 has 1 words, but 0 tags"),
 ]
@@ -208,3 +207,37 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
     ]:
         with pytest.raises(ValueError, match=message):
             evaluated(checkpoint, tmp_path / name)
+
+
+GLUE = {
+    "sst2": ("dev.tsv", "sentence\tlabel\nBern is old\t1\nthe river\t0\nfounded\t1\n"),
+    "cola": ("dev.tsv", "gj04\t1\t\tBern is old.\ngj04\t0\t*\tIt river a.\n"),
+    "stsb": ("sts-dev.csv", "".join(f"g\tf\t2012\t1\t{n}.5\tBern is old\tIt is\n" for n in range(3))),
+}
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_a_model_of_glue_is_scored_on_the_official_files(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
+    file, text = GLUE[name]
+    for each in (file, file.replace("dev", "train")):
+        (tmp_path / each).write_text(text)
+    task = {"_target_": "bert_lightning.finetuning.glue_tasks.glue_task", "name": name}
+    scored = score(make_task(name, tmp_path), tokenizer)
+    checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt", **task)
+    found = evaluated(checkpoint, tmp_path / file)
+    assert {metric: found[metric] for metric in scored.metrics} == pytest.approx(scored.metrics, abs=1e-6)
+    if name == "sst2":
+        (tmp_path / "own.tsv").write_text(
+            "text\tlabel\nBern is old\tpositive\nthe river\tnegative\nfounded\tpositive\n"
+        )
+        assert evaluated(checkpoint, tmp_path / "own.tsv") == found
+        (tmp_path / "own.tsv").write_text("sentence\tlabel\nthe river\tfine\n")
+        with pytest.raises(ValueError, match=r"own\.tsv, line 2 has label='fine', which must be one of 0, 1$"):
+            evaluated(checkpoint, tmp_path / "own.tsv")
+
+
+def test_columns_of_tags_are_read_under_any_ending(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for name in ("train.conll", "dev.conll", "eng.testb"):
+        (tmp_path / name).write_text("\n\n".join(each.replace(" ", "\n").replace("/", "\t") for each in TAGGED))
+    checkpoint = saved(score(make_task("ner", tmp_path), tokenizer), tokenizer, tmp_path / "x.ckpt")
+    assert evaluated(checkpoint, tmp_path / "eng.testb") == evaluated(checkpoint, tmp_path / "dev.conll")

@@ -44,6 +44,52 @@ def test_a_name_stays_a_name(name: str) -> None:
     assert value_of(f"run_name={name}") == name
 
 
+@pytest.mark.parametrize("name", ["gr\u00f6\u00dfe", "Review Text (en)", "#1 String", "2024", "a, b", "true", "it's"])
+@pytest.mark.parametrize("key", ["column", "pair_column", "task.text", "task.label", "labeled.choices", "task.words"])
+def test_a_column_is_named_as_the_table_names_it(key: str, name: str) -> None:
+    assert value_of(f"{key}={name}") == name
+
+
+@pytest.mark.parametrize("path", ["L\u00e4ufe", "a (1).tsv", "2024"])
+@pytest.mark.parametrize("key", ["teacher", "graph", "labeled.graph"])
+def test_teachers_and_graphs_are_paths(key: str, path: str) -> None:
+    assert value_of(f"{key}={path}") == path
+
+
+@pytest.mark.parametrize(("typed", "members"), [
+    ("[It's in.,It's out.]", ["It's in.", "It's out."]),
+    ("[gut, sch\u00f6n (1)]", ["gut", "sch\u00f6n (1)"]),
+    ('["a, b",c]', ["a, b", "c"]),
+    ("['a',#1,2024,null]", ["a", "#1", "2024", "null"]),
+    ("[see [1],c:\\]", ["see [1]", "c:\\"]),
+])  # fmt: skip
+@pytest.mark.parametrize("key", ["choices", "task.labels"])
+def test_members_of_a_list_are_taken_as_they_are_typed(key: str, typed: str, members: list[str]) -> None:
+    assert value_of(f"{key}={typed}") == members
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "task.text_pair=null",
+        "choices=null",
+        "choices=[]",
+        r"choices=[a\, b,c]",
+        "task.graph={path: x}",
+        "graph=null",
+        "task.labels=null",
+        "task.label=???",
+    ],
+)  # fmt: skip
+def test_null_and_groups_stay_so(word: str) -> None:
+    assert quoted(word) == word
+
+
+def test_a_sweep_over_lists_and_columns_stays_one() -> None:
+    words = ["-m", "task.labels=[a,b],[c,d]", "task.text=a,b"]
+    assert quoted_words(words) == words
+
+
 def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert value_of("data.path=~/data") == "/home/someone/data"
@@ -60,7 +106,9 @@ def test_what_is_written_for_hydra_is_left_alone(word: str) -> None:
     assert quoted(word) == word
 
 
-@pytest.mark.parametrize("word", ["data.path=/a b/it's", 'output_dir=/a/"b"', "run_name=1e-4", "lr=3"])
+@pytest.mark.parametrize("word", [
+    "data.path=/a b/it's", 'output_dir=/a/"b"', "run_name=1e-4", "lr=3", "choices=[it's,\"a, b\"]", "--help",
+])  # fmt: skip
 def test_a_quoted_word_is_shown_as_it_was_typed(word: str) -> None:
     assert unquoted(quoted(word)) == word
 

@@ -44,6 +44,12 @@ def test_a_record_of_a_csv_may_span_lines_and_later_ones_keep_their_line(tmp_pat
     ]
 
 
+def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
+    long = "word " * 30_000
+    (row,) = read_table(written(tmp_path / "x.csv", f"text,label\n{long},a\n"))
+    assert row.text("text") == long
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from data_pipeline.records import NO_LABEL
 from data_pipeline.tasks.encoded import LABELS
 from data_pipeline.tasks.task_records import Label, LabeledText
-from data_pipeline.tasks.texts import class_labels, class_names, class_sets, encode_texts, number_labels
+from data_pipeline.tasks.texts import class_labels, class_names, class_sets, encode_texts, kept_lengths, number_labels
 from tests.support.texts import tiny_texts
 
 TEXTS = [" ".join(document) for document in tiny_texts(12, seed=5)]
@@ -38,6 +38,19 @@ def test_ids_and_types_are_those_of_transformers(tokenizer: Tokenizer, pair: boo
     assert encoded.targets[LABELS].labels.tolist() == [0, 1, 0, 1]
 
 
+def test_pairs_are_cut_as_tokenizers_cuts_them(tokenizer: Tokenizer) -> None:
+    """Exported models read texts with its `longest_first`; every room and every pair of lengths around it."""
+    word = tokenizer.encode("a", add_special_tokens=False)
+    assert len(word) == 1
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    for most in range(2, 10):
+        plain.enable_truncation(most + 3, strategy="longest_first")
+        for first in range(1, most + 4):
+            for second in range(1, most + 4):
+                types = plain.encode(" ".join("a" * first), " ".join("a" * second)).type_ids
+                assert kept_lengths(first, second, most) == (types.count(0) - 2, types.count(1) - 1)
+
+
 def test_names_of_special_tokens_in_a_text_are_text(tokenizer: Tokenizer) -> None:
     records = [LabeledText("0", "a [SEP] b", None, None, "x")]
     encoded = encode_texts(tokenizer, records, 40, class_labels(records, ["a", "b"]), "test")
@@ -48,6 +61,9 @@ def test_names_of_special_tokens_in_a_text_are_text(tokenizer: Tokenizer) -> Non
 def test_classes_are_sorted_as_numbers_if_they_are_numbers() -> None:
     assert class_names(labeled("10", "9", "-1.5")) == ["-1.5", "9", "10"]
     assert class_names(labeled("b", "a", "10", "b")) == ["10", "a", "b"]
+    for names in (["1", "1.0", "01"], ["01", "1.0", "1"]):  # the order of a set is that of hashes
+        assert class_names(labeled(*names)) == ["01", "1", "1.0"]
+    assert class_names(labeled("2", "nan", "10")) == ["10", "2", "nan"]
     assert class_names(labeled(("x", "y"), (), ("z",))) == ["x", "y", "z"]
     with pytest.raises(ValueError, match=r"x\.tsv, line 2: classes need at least two names"):
         class_names(labeled("a", "a"))

@@ -1,0 +1,73 @@
+"""What is finished stays beside what is trained later: seeds of one mean are of one task, points may diverge."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from tests.finetuning.tiny_task import finetune_here, settings, write_texts
+from tests.support.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Settings:
+    """One seed that is trained; its settings."""
+    given = settings(tmp_path_factory.mktemp("finished"), tokenizer) | {"epochs": 1, "callbacks.report": None}
+    finetune_here(given)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"task.text": "other"}, r"task\.text was text, is other"),
+        ({"task.metrics": "[accuracy]"}, r"task\.metrics was \['accuracy', 'macro_f1'\], is \['accuracy'\]"),
+        ({"optimizer.lr": 1e-3}, r"optimizer\.lr was 0\.003, is 0\.001"),
+        ({"epochs": 2}, r"epochs was 1, is 2|trainer\.max_steps was 4, is 8"),
+        ({"data.seq_len": 16}, r"data\.seq_len was 32, is 16"),
+    ],
+)
+def test_more_seeds_of_another_training_are_refused(finished: Settings, more: dict[str, Any], message: str) -> None:
+    said = rf"seed-0 is finished, and the other seeds would differ .*: ({message}).*; another run_name starts"
+    with pytest.raises(ValueError, match=said) as caught:
+        finetune_here(finished | {"seeds": 2, "resume": "auto"} | more)
+    assert "\n" not in str(caught.value)
+    assert not (Path(str(finished["output_dir"])) / "run" / "seed-1").exists()
+
+
+def test_more_seeds_of_other_files_are_refused(finished: Settings) -> None:
+    path = Path(str(finished["task.path"]))
+    kept = {file: file.read_text() for file in path.iterdir()}
+    write_texts(path, {"dev": 20})
+    (path / "test.tsv").write_text("text\nalpha\n")
+    said = r"validation has 30 examples, test has 13 examples, now .* 20 examples, test has 1 examples without labels;"
+    with pytest.raises(ValueError, match=said):
+        finetune_here(finished | {"seeds": 2, "resume": "auto"})
+    for file, text in kept.items():
+        file.write_text(text)
+
+
+def test_a_moved_folder_and_other_devices_go_on(finished: Settings, tmp_path: Path) -> None:
+    (tmp_path / "moved").symlink_to(Path(str(finished["output_dir"])))
+    more: Settings = {"output_dir": tmp_path / "moved", "data.micro_batch_size": 8, "trainer.log_every_n_steps": 1}
+    metrics = finetune_here(finished | more | {"seeds": 2, "resume": "auto"})
+    assert list(metrics["validation/accuracy"]["values"]) == ["0", "1"]
+
+
+def test_a_point_that_diverges_is_left_out(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    given = settings(tmp_path, tokenizer) | {"grid": True, "grid_batch_size": "[20]", "max_skipped_steps": 1}
+    finetune_here(given | {"grid_lr": "[1e30,1e-3]"})
+    run = tmp_path / "runs" / "run"
+    scores = json.loads((run / "scores.json").read_text())
+    assert (scores["winner"], scores["diverged"]) == ("lr-0.001_batch-20", ["lr-1e+30_batch-20"])
+    assert list(scores["grid"]) == ["lr-0.001_batch-20"]
+    assert "lr-1e+30_batch-20 is left out, its training diverged: the loss or its gradients" in caplog.text
+    assert "diverged" in (run / "report.html").read_text()
+    with pytest.raises(ValueError, match="the training of every point of the grid diverged: the loss or its"):
+        finetune_here(given | {"grid_lr": "[1e30]", "run_name": "none"})
