@@ -15,9 +15,14 @@ from data_pipeline.tasks.glue import GLUE_TASKS
 SUBMISSIONS = {
     ("mnli", "test"): "MNLI-m.tsv",
     ("mnli", "mismatched_test"): "MNLI-mm.tsv",
-    **{(name, "test"): f"{layout.folder}.tsv" for name, layout in GLUE_TASKS.items() if name != "mnli"},
+    **{
+        (name, split): f"{layout.folder}.tsv"
+        for name, layout in GLUE_TASKS.items()
+        for split in ("test", "official_test")
+        if name != "mnli"
+    },
 }
-"""Names of the files for the server, by task and split."""
+"""Names of the files for the server, by task and split; `official_test` comes later and replaces the file of `test`."""
 SIMILARITIES = ("mrpc", "stsb", "qqp")
 """Tasks whose labels do not depend on the order of the two texts."""
 LOWEST_NUMBER, HIGHEST_NUMBER = 0.0, 5.0

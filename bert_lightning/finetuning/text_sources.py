@@ -38,11 +38,13 @@ class GlueTexts:
     path: Path
 
     def splits(self) -> Splits:
-        """Return the splits that have files; training and validation must have some."""
+        """Return the splits that have files of their own; training and validation must have some."""
         layout = GLUE_TASKS[self.task]
-        others = ("mismatched", "test", "labeled_test", "mismatched_test")
-        present = [name for name in others if layout.files(self.path, name)]
-        return {name: read_glue(layout, self.path, name) for name in (TRAIN, VALIDATION, *present)}
+        others = ("mismatched", "test", "official_test", "mismatched_test")
+        files = {name: found for name in others if (found := layout.files(self.path, name))}
+        if files.get("official_test") == files.get("test"):
+            files.pop("official_test", None)
+        return {name: read_glue(layout, self.path, name) for name in (TRAIN, VALIDATION, *files)}
 
     def naming(self, splits: Splits) -> list[LabeledText]:
         """Return the training split."""

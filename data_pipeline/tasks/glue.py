@@ -36,8 +36,8 @@ class GlueTask:
         classes: Name of each class by its value in the files, in the order of the ids; empty if labels are numbers.
         train: Files of the training split: the first alternative of which all files exist is read.
         validation: Files of the validation split.
-        test: Files of the official test split, whose labels the server keeps.
-        labeled_test: Files of the test split as its authors published it with labels.
+        test: Files of the test split, those that were published with labels first.
+        official_test: Files of the official test split, whose labels the server keeps, if `test` has others too.
         mismatched: Files of the mismatched validation split of MNLI.
         mismatched_test: Files of the mismatched test split of MNLI.
         skips_short_lines: True leaves out lines with too few fields, which the official files of QQP have.
@@ -52,7 +52,7 @@ class GlueTask:
     train: tuple[Files, ...] = _TRAIN
     validation: tuple[Files, ...] = _VALIDATION
     test: tuple[Files, ...] = _TEST
-    labeled_test: tuple[Files, ...] = ()
+    official_test: tuple[Files, ...] = ()
     mismatched: tuple[Files, ...] = ()
     mismatched_test: tuple[Files, ...] = ()
     skips_short_lines: bool = False
@@ -62,7 +62,7 @@ class GlueTask:
 
         Args:
             folder: Folder of the task, or one that contains it.
-            split: train, validation, test, labeled_test, mismatched or mismatched_test.
+            split: train, validation, test, official_test, mismatched or mismatched_test.
         """
         folder = folder / self.folder if (folder / self.folder).is_dir() else folder
         for names in getattr(self, split):
@@ -92,7 +92,8 @@ GLUE_TASKS = {
         text="sentence",
         text_pair=None,
         classes={"0": "negative", "1": "positive"},
-        labeled_test=(("test-labeled.tsv",),),
+        test=(("test-labeled.tsv",), *_TEST),
+        official_test=_TEST,
     ),
     "mrpc": GlueTask(
         folder="MRPC",
@@ -103,7 +104,8 @@ GLUE_TASKS = {
         classes={"0": "not_equivalent", "1": "equivalent"},
         train=(*_TRAIN, ("msr-para-train.tsv",), ("msr_paraphrase_train.txt",)),
         validation=(*_VALIDATION, ("msr-para-val.tsv",)),
-        labeled_test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",)),
+        test=(("msr-para-test.tsv",), ("msr_paraphrase_test.txt",), *_TEST),
+        official_test=_TEST,
     ),
     "stsb": GlueTask(
         folder="STS-B",
@@ -111,7 +113,8 @@ GLUE_TASKS = {
         label="score",
         train=(*_TRAIN, ("sts-train.csv",)),
         validation=(*_VALIDATION, ("sts-dev.csv",)),
-        labeled_test=(("sts-test.csv",),),
+        test=(("sts-test.csv",), *_TEST),
+        official_test=_TEST,
     ),
     "qqp": GlueTask(
         folder="QQP",
@@ -159,7 +162,7 @@ def read_glue(task: GlueTask, folder: Path, split: str) -> list[LabeledText]:
     Args:
         task: The task, one of `GLUE_TASKS`.
         folder: Folder of the task, or one that contains it.
-        split: train, validation, test, labeled_test, mismatched or mismatched_test.
+        split: train, validation, test, official_test, mismatched or mismatched_test.
 
     Raises:
         ValueError: naming the file and line: a file, a column or a field is missing, or a label is not of the task.

@@ -133,10 +133,12 @@ def test_a_submission_is_of_the_official_test_file(tmp_path: Path, tokenizer: To
     task = glue_task("sst2", SplitFiles(tmp_path), ["accuracy"], "accuracy")
     splits = task.prepare(tokenizer, 16)
     assert {name: split.is_labeled for name, split in splits.items()} == {
-        "train": True, "validation": True, "test": False, "labeled_test": True
+        "train": True, "validation": True, "test": True, "official_test": False
     }  # fmt: skip
-    for name in ("test", "labeled_test"):
+    for name in list(splits)[2:]:
         size = len(splits[name].records)
         scores = ExampleScores(np.zeros((size, 2), dtype=np.float32), np.arange(size + 1))
         task.write_files(splits[name], scores, tmp_path)
     assert (tmp_path / "SST-2.tsv").read_text() == "index\tprediction\n5\t0\n"
+    (folder / "test-labeled.tsv").unlink()
+    assert list(task.prepare(tokenizer, 16)) == ["train", "validation", "test"]
