@@ -7,10 +7,10 @@ import pytest
 
 from bert_lightning.callbacks.trial import BY_ITSELF, ENDED, MAX_STEPS, PRUNED, SECONDS, TOLD_TO_STOP
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
 from bert_lightning.training.modules import TrainingModule
-from bert_lightning.pretrain import pretrain
 from tests.support.runs import compose_here, repeatable, run_here
 from tests.support.settings import Settings
 
