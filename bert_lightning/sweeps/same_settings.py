@@ -14,7 +14,6 @@ MAY_CHANGE = (
     *("data.retries", "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.max_time"),
 )
 """Beginnings of settings that change nothing that a run reaches."""
-_RUN_DIR = "<run_dir>"
 
 
 def may_change(key: str) -> bool:
@@ -27,10 +26,10 @@ def may_change(key: str) -> bool:
 
 
 def decisive(settings: DictConfig) -> dict[str, Any]:
-    """Return the settings that decide what a run reaches, by their dotted names; the folder of the run is none."""
-    run_dir = str(settings.run_dir)
+    """Return the settings that decide what a run reaches, by their dotted names; where its folder lies does not."""
     plain = flat(OmegaConf.to_container(settings, resolve=True))
-    return {key: _without(run_dir, value) for key, value in plain.items() if not may_change(key)}
+    folders = {name: str(plain[name]) for name in ("run_dir", "output_dir") if plain.get(name) is not None}
+    return {key: _without(folders, value) for key, value in plain.items() if not may_change(key)}
 
 
 def flat(group: Any, prefix: str = "") -> dict[str, Any]:
@@ -40,10 +39,12 @@ def flat(group: Any, prefix: str = "") -> dict[str, Any]:
     return {name: value for key, each in group.items() for name, value in flat(each, f"{prefix}{key}.").items()}
 
 
-def _without(run_dir: str, value: Any) -> Any:
-    """Return a value with a name in the place of the folder of the run."""
-    is_in = isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}/"))
-    return f"{_RUN_DIR}{value[len(run_dir) :]}" if is_in else value
+def _without(folders: Mapping[str, str], value: Any) -> Any:
+    """Return a value with the name of a folder in the place of its path."""
+    for name, path in folders.items():
+        if isinstance(value, str) and (value == path or value.startswith(f"{path}/")):
+            return f"<{name}>{value[len(path) :]}"
+    return value
 
 
 def is_same(key: str, one: str | None, other: str | None) -> bool:
