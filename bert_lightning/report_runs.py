@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bert_lightning.reports.comparison_page import common_folder, write_comparison
+from bert_lightning.reports.comparison_page import common_folder, read_comparison, write_comparison
 from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuning_report
 from bert_lightning.reports.report import write_report
 from bert_lightning.settings.cli import plain_entry_point
@@ -29,15 +29,21 @@ def report(arguments: Sequence[str]) -> None:
     runs = [folder for folder, noted in studies.items() if noted is None and folder not in tuned]
     for folder in runs:
         if not RunFolder(folder).metrics.exists():
+            table = Path(folder) / "ablation.md"
+            is_ablation = f"; {table} is the table of an ablation" if table.exists() else ""
             raise ValueError(
                 f"{folder} is no run, search or fine-tuning: it has no metrics.csv, study.json or scores.json"
+                f"{is_ablation}"
             )
     if output is not None and len(runs) < 2:
         raise ValueError(f"--output={output} is for the comparison of several runs; got {len(runs)}")
+    if output is not None and output.is_dir():
+        raise ValueError(f"--output={output} is a folder; give a file, such as {output / COMPARISON}")
+    comparison = read_comparison(runs) if len(runs) > 1 else None  # a damaged run says so before any page is written
     for folder, noted in studies.items():
         print(_write(folder, noted, folder in tuned))
-    if len(runs) > 1:
-        print(write_comparison(runs, output or common_folder(runs) / COMPARISON))
+    if comparison is not None:
+        print(write_comparison(comparison, output or common_folder(runs) / COMPARISON))
 
 
 def _write(folder: Path, noted: NotedStudy | None, is_tuned: bool) -> Path:

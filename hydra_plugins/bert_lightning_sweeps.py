@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class _LaunchingSweeper(Sweeper):
@@ -22,7 +22,8 @@ class _LaunchingSweeper(Sweeper):
     """
 
     def __init__(self, params: Mapping[str, Any] | None = None, **settings: Any) -> None:
-        self.params = dict(params or {})
+        plain: Any = OmegaConf.to_container(OmegaConf.create(dict(params or {})), resolve=True)
+        self.params: dict[str, Any] = plain
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -42,7 +43,10 @@ class _LaunchingSweeper(Sweeper):
         return isinstance(self.launcher, ProcessLauncher | BasicLauncher)
 
     def _overrides(self, arguments: Sequence[str]) -> list[str]:
-        return [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        """Return all overrides. A text among the parameters is in Hydra's words already, such as interval(0,1)."""
+        from bert_lightning.sweeps.trial_overrides import as_override
+
+        return [*(as_override(key, value) for key, value in self.params.items()), *arguments]
 
 
 class PointSweeper(_LaunchingSweeper):

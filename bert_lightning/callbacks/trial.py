@@ -14,8 +14,11 @@ from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage
 
 log = logging.getLogger(__name__)
-PRUNED, SECONDS, MAX_STEPS = "pruned", "seconds", "max_steps"
-"""Names under which a trial keeps in the study: that it was pruned, how long it has trained, its planned steps."""
+PRUNED, SECONDS, MAX_STEPS, ENDED = "pruned", "seconds", "max_steps", "ended"
+"""Names under which a trial keeps in the study: that it was pruned, how long it has trained, its planned steps, and how
+its training has ended, which is null while it trains."""
+BY_ITSELF, TOLD_TO_STOP = "by itself", "told to stop"
+"""How a training may have ended: at its last step or by a callback, or by a signal or its time, to go on later."""
 LOOK_SECONDS = 2.0
 """Seconds between two looks whether the trials are to end."""
 
@@ -60,6 +63,14 @@ class TrialReport(L.Callback):
         self._counted_until = self._looked = clock()
         self._told_to_stop = False
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Fail now, not after the training, if nothing is going to be measured."""
+        if trainer.limit_val_batches == 0:
+            raise ValueError(
+                f"sweep.metric={self.metric} is measured by no validation: trainer.limit_val_batches=0, or the data "
+                "has no held-out documents"
+            )
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the trial in the study."""
         self._counted_until = self._looked = self._clock()
@@ -71,6 +82,7 @@ class TrialReport(L.Callback):
         study_id = self._storage.get_study_id_from_name(self._name)
         self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, self._number)
         self._note(MAX_STEPS, trainer.max_steps)
+        self._note(ENDED, None)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Look now and then whether the trials are to end; if so, end as after SIGTERM."""
@@ -92,9 +104,13 @@ class TrialReport(L.Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note how long the trial has trained."""
-        if trainer.is_global_zero:
-            self._count_seconds()
+        """Note how long the trial has trained, and how that has ended."""
+        if not trainer.is_global_zero:
+            return
+        self._count_seconds()
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        is_preempted = any(getattr(each, "preempted", False) for each in callbacks)
+        self._note(ENDED, TOLD_TO_STOP if is_preempted else BY_ITSELF)
 
     def _report(self, trainer: L.Trainer, value: float) -> bool:
         """Report the metric of a step; returns whether the trial is to end."""

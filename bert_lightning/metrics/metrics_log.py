@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 STEP = "step"
@@ -185,12 +186,23 @@ def drop_rows_after(path: Path, step: int) -> None:
 
 
 def read_columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Return the steps and values of every column of a metrics.csv."""
+    """Return the steps and values of every column of a metrics.csv.
+
+    Raises:
+        ValueError: naming the file and the cell, if a value is no number.
+    """
     columns: dict[str, tuple[list[int], list[float]]] = {}
     for step, row in sorted(read_rows(path).items()):
         for name, cell in row.items():
             if name != STEP:
                 steps, values = columns.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(float(cell))
+                values.append(_number(cell, f"{path}, step {step}: {name}"))
     return columns
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{where} must be a number; got {printable(cell)}") from None

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from bert_lightning.reports.charts import PALETTE, Chart, Curve, line_chart
 from bert_lightning.reports.page import render
 from bert_lightning.reports.run_page import CHARTS, FIGURES, RunPage, read_run
 from bert_lightning.reports.shown_quantities import ShownQuantity
 from bert_lightning.settings.changed_settings import NAMES_OF_THE_RUN, flat_settings
-from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.settings.run_folder import RunFolder, write_whole
+from data_pipeline.untrusted.escaping import printable
 
 TOKENS = "progress/tokens"
 _ABSENT = "-"
@@ -102,17 +104,32 @@ def _tokens_at(run: RunPage, steps: Sequence[int]) -> list[float]:
     return list(map(float, np.interp(steps, *run.columns[TOKENS])))
 
 
-def write_comparison(folders: Sequence[Path], output: Path) -> Path:
-    """Write the page about several runs and return its path.
+def read_comparison(folders: Sequence[Path]) -> ComparisonPage:
+    """Return what the page about several runs shows.
 
     Args:
         folders: Folders of the runs.
-        output: The file.
 
     Raises:
         ValueError: if a folder has no metrics, or one of its files is damaged.
     """
-    page = ComparisonPage(short_names(folders), [read_run(folder) for folder in folders])
+    runs = [read_run(folder) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        try:
+            flat_settings(run.settings)
+        except (yaml.YAMLError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{RunFolder(folder).config} cannot be read as YAML: {printable(said)}") from None
+    return ComparisonPage(short_names(folders), runs)
+
+
+def write_comparison(page: ComparisonPage, output: Path) -> Path:
+    """Write the page about several runs and return its path.
+
+    Args:
+        page: What it shows.
+        output: The file.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, render("comparison.html.j2", page=page))
     return output

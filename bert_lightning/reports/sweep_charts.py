@@ -136,14 +136,16 @@ def parallel_coordinates(
     for position, axis in enumerate(axes):
         _axis(drawing, position, axis)
     for row in sorted(rows, key=lambda row: row.number in complete):  # those that are complete are drawn last
-        heights = [each.height(row.values[each.key]) for each in dimensions if each.key in row.values]
+        known = [(position, each) for position, each in enumerate(dimensions) if each.key in row.values]
+        positions = [position for position, _ in known]
+        heights = [each.height(row.values[each.key]) for _, each in known]
         color, width = PALE, 1.0
         if row.number in complete:
             height = last.height(complete[row.number])
             heights.append(height)
+            positions.append(len(dimensions))
             worse = height if direction == "minimize" else 1 - height
             color, width = Viridis256[round(_DARKEST + worse * (_LIGHTEST - _DARKEST))], 2.2
-        positions = list(range(len(heights)))
         source = ColumnDataSource({"x": positions, "y": heights, "said": [said(row, metric)] * len(heights)})
         line = drawing.line("x", "y", source=source, line_color=color, line_width=width)
         drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[line], line_policy="interp"))

@@ -244,6 +244,15 @@ def prepared_folder(data: DictConfig) -> PreparedFolder:
     return PreparedFolder(data.path, data.cache_dir, data.cache_bytes, data.retries)
 
 
+def check_run_name(run_name: str) -> None:
+    """Raise a ValueError if the name of a run, or of several, cannot name a folder."""
+    name = r"[A-Za-z0-9][A-Za-z0-9._=,+-]*"
+    if not re.fullmatch(rf"{name}(/{name})*", run_name):
+        raise ValueError(
+            f"run_name must be letters, digits and ._=,+-, because it names a folder and a W&B run; got {run_name}"
+        )
+
+
 def validate(cfg: DictConfig, processes: Processes) -> None:
     """Check settings of bert-pretrain against each other.
 
@@ -251,11 +260,7 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
         ValueError: naming the setting and what it contradicts.
     """
     resolve_precision(cfg.trainer.precision, processes.accelerator)
-    name = r"[A-Za-z0-9][A-Za-z0-9._=,+-]*"
-    if not re.fullmatch(rf"{name}(/{name})*", str(cfg.run_name)):
-        raise ValueError(
-            f"run_name must be letters, digits and ._=,+-, because it names a folder and a W&B run; got {cfg.run_name}"
-        )
+    check_run_name(str(cfg.run_name))
     for name in ("max_steps", "log_every_n_steps", "val_check_interval"):
         check_whole_number(f"trainer.{name}", cfg.trainer[name])
     if "max_steps" in cfg.schedule:

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from bert_lightning import __version__
 from bert_lightning.settings.run_facts import commit
 from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.settings.started_command import started_by
 from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.prepared.health import health_rows
 from data_pipeline.prepared.manifest import Manifest
@@ -91,9 +92,9 @@ def command_line() -> str | None:
     """
     if not HydraConfig.initialized():
         return None
-    job, overrides = HydraConfig.get().job, HydraConfig.get().overrides.task
-    kept = [unquoted(each) for each in overrides if each.partition("=")[0] not in _OF_A_TRIAL]
-    return shlex.join([f"bert-{job.config_name}", *kept])
+    hydra: Any = HydraConfig.get()
+    kept = [unquoted(each) for each in hydra.overrides.task if each.partition("=")[0] not in _OF_A_TRIAL]
+    return shlex.join([*started_by(hydra), *kept])
 
 
 def environment_of(processes: int, device: torch.device, precision: str) -> dict[str, str]:

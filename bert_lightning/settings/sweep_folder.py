@@ -1,6 +1,7 @@
 """The folder of a search: the names of its files, the folders of its trials, and the storage of its study."""
 
 import json
+import os
 import re
 import warnings
 from dataclasses import asdict, dataclass
@@ -49,6 +50,8 @@ class SweepFolder:
         """One row a trial."""
         self.best = self.path / "best.yaml"
         """The settings of the best trial, a config to run."""
+        self.base = self.path / "base.yaml"
+        """What `best` is built upon, if the search was given a config of the user's own."""
         self.report = self.path / "report.html"
         """The page about the search."""
         self.stop = self.path / ".stop"
@@ -145,10 +148,30 @@ def open_storage(address: str) -> "BaseStorage":
     return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path))))
 
 
-def cut_torn_line(journal: Path) -> None:
-    """Remove a last line that was cut short, as by a full disk; a line after it would be lost with it."""
-    if not journal.exists():
+def cut_torn_line(address: str) -> None:
+    """Remove a last line of a journal that was cut short, as by a full disk; a line after it would be lost with it.
+
+    Args:
+        address: Path of a journal; of the URL of a database nothing is read.
+    """
+    path = Path(address).absolute()
+    if "://" in address or not path.exists() or _ends_whole(path):
         return
-    with journal.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+    import_optuna()
+    from optuna.storages.journal import JournalFileOpenLock
+
+    lock = JournalFileOpenLock(str(path))
+    lock.acquire()  # a trial of an earlier start may be about to write
+    try:
+        if not _ends_whole(path):
+            with path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read() in (b"", b"\n")

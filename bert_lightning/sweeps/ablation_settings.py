@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ def read_ablation(given: Mapping[str, Any]) -> AblationSettings:
     Raises:
         ValueError: naming the setting that cannot work.
     """
+    if unknown := sorted(set(given) - {each.name for each in fields(AblationSettings)}):
+        raise ValueError(
+            f"hydra.sweeper.{unknown[0]} is none of the settings of an ablation: variants, seeds, tasks, params"
+        )
     whole = OmegaConf.create(dict(given))
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, ["variants", "seeds", "tasks"]))
     check_whole_number("hydra.sweeper.seeds", plain["seeds"])

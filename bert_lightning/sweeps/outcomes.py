@@ -1,7 +1,7 @@
 """What has become of the points of a sweep: read from their folders, and shown as a table."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from bert_lightning.settings.config import filled_in
 from bert_lightning.settings.phase_settings import FROM_DATA, complete_phases
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from bert_lightning.sweeps.points import Point
+from bert_lightning.sweeps.same_settings import decisive
+from bert_lightning.training.validation_turns import lacks_validation
 from data_pipeline.untrusted.escaping import printable
 
-FILLED_IN = ("resume", "model.vocab_size", "model.pad_token_id", "trainer.limit_val_batches")
+FILLED_IN = ("model.vocab_size", "model.pad_token_id", "trainer.limit_val_batches")
 """Keys that a run may have otherwise in its config.yaml than on the command line and still be the same run."""
 
 STEPS = ("trainer.max_steps", "schedule.max_steps")
@@ -82,12 +84,18 @@ def has_come_to_its_end(settings: DictConfig) -> bool:
 
 
 def is_finished(settings: DictConfig) -> bool:
-    """Return whether a run with these very settings has been trained to its end and saved."""
+    """Return whether a run with these settings has been trained to its end, saved and validated.
+
+    Settings that change nothing that a run reaches, and the folder that it lies in, may differ.
+    """
     folder = RunFolder(settings.run_dir)
     if not has_come_to_its_end(settings) or not folder.config.exists():
         return False
     noted = OmegaConf.load(folder.config)
-    before, now = (_flat(OmegaConf.to_container(each)) for each in (noted, _with_phases(settings, noted)))
+    assert isinstance(noted, DictConfig)
+    if noted.trainer.limit_val_batches != 0 and lacks_validation(folder, noted.trainer.max_steps):
+        return False
+    before, now = decisive(noted), decisive(_with_phases(settings, noted))
     filled_in = {*FILLED_IN, *(STEPS if settings.trainer.get("max_tokens") is not None else ())}
     return all(before.get(key) == now.get(key) for key in {*before, *now} - filled_in)
 
@@ -100,13 +108,6 @@ def _with_phases(settings: DictConfig, noted: Any) -> DictConfig:
     steps = {"trainer": {"max_steps": noted.trainer.max_steps}} if has_budget else {}
     phases = complete_phases(filled_in(settings, steps))
     return filled_in(settings, {"phases": phases, "data": {name: phases[-1][name] for name in FROM_DATA}})
-
-
-def _flat(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested groups by their dotted names."""
-    if not isinstance(group, Mapping):
-        return {prefix[:-1]: group}
-    return {name: value for key, each in group.items() for name, value in _flat(each, f"{prefix}{key}.").items()}
 
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> Table:

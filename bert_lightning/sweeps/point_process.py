@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -68,12 +67,6 @@ def run_process(words: Sequence[str]) -> None:
     if status:
         error = PointKilledError if status < 0 else PointFailedError
         raise error(_reason(status, list(lines())))
-
-
-def shown_program() -> list[str]:
-    """Return how a user starts this command: by the name of its console script, or with python -m."""
-    script, spec = Path(sys.argv[0]).name, sys.modules["__main__"].__spec__
-    return ["python", "-m", spec.name] if spec else [script]
 
 
 def _program() -> list[str]:

@@ -14,6 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bert_lightning.sweeps.trial_overrides import in_hydras_words
+
 LONGEST_NAME = 120
 """Characters; file systems take 255 bytes for the name of a folder."""
 
@@ -92,7 +94,7 @@ def plan_points(overrides: Sequence[Override], compose: Callable[[int, Sequence[
         shown = " ".join(f"{key}={value}" for key, value in differing.items())
         try:
             name = _run_name(compose(number, combination), differing)
-            named = (*combination, f"run_name='{name}'")
+            named = (*combination, f"run_name={in_hydras_words(name)}")
             settings = compose(number, named)
             OmegaConf.resolve(settings)
             points.append(Point(number, shown, named, settings))

@@ -1,14 +1,13 @@
 """A search: trials that Optuna suggests, each a run in a folder of its own, until there are enough of them."""
 
 import logging
-import shlex
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,23 +17,23 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
-from bert_lightning.callbacks.checkpointing import remove_checkpoint
-from bert_lightning.reports.trial_row import COMPLETE, FAILED, RUNNING, STOPPED, TrialRow, best_first, shown
-from bert_lightning.settings.progress_bars import end_lines
+from bert_lightning.callbacks.trial import ENDED, TOLD_TO_STOP
+from bert_lightning.reports.trial_row import COMPLETE, TrialRow, best_first, shown
+from bert_lightning.settings.config import check_run_name
 from bert_lightning.settings.run_folder import RunFolder, write_whole
+from bert_lightning.settings.started_command import started_by
 from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.composing import check_started_once, compose
-from bert_lightning.sweeps.point_process import shown_program
-from bert_lightning.sweeps.search_settings import read_goal, read_settings
+from bert_lightning.sweeps.search_end import show_search
+from bert_lightning.sweeps.search_settings import check_measured, read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
 from bert_lightning.sweeps.study import SearchStudy, load_study
-from bert_lightning.sweeps.sweep_files import write_search_report, write_trials
+from bert_lightning.sweeps.sweep_files import remove_weights, write_search_report, write_trials
 from bert_lightning.sweeps.trial_overrides import as_trial, by_key
-from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows, trials_table
+from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
-from bert_lightning.sweeps.winner import as_config
+from bert_lightning.sweeps.winner import as_config, base_config, winners_line
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
@@ -93,20 +92,36 @@ class Search:
         self._base = compose(self._loader, self._config, 0, self._space.fixed)
         self._goal = read_goal(self._base)
         self._folder = SweepFolder(self._base.run_dir)
-        if RunFolder(self._folder.path).holds_a_run():
-            raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
-        self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
+        self._check_folder()
+        check_measured(self._base)
         with RunFolder(self._folder.path).locked(wait_seconds=2.0):
-            self._study.begin(self._goal, self._space, by_key(self._space.fixed), shown_program())
+            self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
+            program = started_by(self._config.hydra)
+            self._study.begin(self._goal, self._space, by_key(self._space.fixed), program)
             self._folder.write_study(self._study.noted)
             self._folder.stop.unlink(missing_ok=True)
             with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
                 self._search()
         rows = self._write()  # a trial that has not ended is stopped, now that the search does not hold the folder
-        self._show(rows)
+        line = winners_line(self._config.hydra, self._folder.path, "winner")
+        show_search(rows, self._goal, self._folder, line)
         if self._status or not any(row.state == COMPLETE for row in rows):
             sys.exit(self._status or 1)
         return rows
+
+    def _check_folder(self) -> None:
+        """Raise a ValueError if the folder is of a run, or of another search."""
+        check_run_name(str(self._base.run_name))
+        if RunFolder(self._folder.path).holds_a_run():
+            raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
+        noted, name, storage = self._folder.read_study(), str(self._base.run_name), self._settings.storage
+        if noted is not None and noted.name != name:
+            raise ValueError(
+                f"run_name={name}, but {self._folder.study} is of the search {noted.name}; give the folder its name "
+                "back, or take another run_name"
+            )
+        if noted is not None and os.path.abspath(noted.storage or "") != os.path.abspath(storage or ""):
+            raise ValueError(f"hydra.sweeper.storage was {noted.storage} when the search {name} began, is {storage}")
 
     @contextmanager
     def _time_limit(self) -> Iterator[None]:
@@ -207,9 +222,14 @@ class Search:
         elif done.error is not None and not done.was_killed:
             self._study.fail(number, done.error)
             log.info("trial %d failed: %s", number, printable(done.error))
+        elif done.error is None and not done.waited and not self._was_told_to_stop(number):
+            self._study.fail(number, f"its run has ended without a value of sweep.metric={self._goal.metric}")
         else:
             self._set_aside(done)
         self._write()
+
+    def _was_told_to_stop(self, number: int) -> bool:
+        return self._study.trial(number).user_attrs.get(ENDED) == TOLD_TO_STOP or self._folder.stop.exists()
 
     def _settle(self, number: int) -> bool:
         """Take note of a trial that was pruned or has come to its end; returns whether it was."""
@@ -261,37 +281,13 @@ class Search:
         best = next((row for row in best_first(rows, self._goal.direction) if row.state == COMPLETE), None)
         if best is not None and best.number != self._best_number:
             self._best_number = best.number
-            name, overrides = str(self._config.hydra.job.config_name), self._space.overrides(best.values)
-            text = as_config(best, self._goal.metric, name, overrides, self._loader, self._folder.path)
+            hydra, overrides = self._config.hydra, self._space.overrides(best.values)
+            base = base_config(hydra)
+            if base.content is not None:
+                write_whole(self._folder.base, base.content)
+            text = as_config(best, self._goal.metric, hydra, base, overrides, self._loader, self._folder.path)
             write_whole(self._folder.best, text)
         write_search_report(self._folder, load_study(self._folder, self._study.noted), rows)
         if self._settings.keep_weights == "best":
-            self._remove_weights(rows, best)
+            remove_weights(rows, best)
         return rows
-
-    @staticmethod
-    def _remove_weights(rows: Sequence[TrialRow], best: TrialRow | None) -> None:
-        for row in rows:
-            if row is not best and row.state not in (RUNNING, STOPPED):
-                for checkpoint in (
-                    path for run in runs_of(Path(row.run_dir)) for path in RunFolder(run).newer_than(-1)
-                ):
-                    remove_checkpoint(checkpoint)
-
-    def _show(self, rows: Sequence[TrialRow]) -> None:
-        console = Console(markup=False, emoji=False, highlight=False)
-        console.print(trials_table(rows, self._goal.metric, self._goal.direction))
-        for row in rows:
-            if row.state == FAILED:
-                console.print(printable(f"trial {row.number} failed: {row.error}"), soft_wrap=True)
-        for line in self._end():
-            console.print(line, soft_wrap=True)
-
-    def _end(self) -> Iterator[str]:
-        """Yield where the files are, and the line that runs the winner if there is one."""
-        places: list[tuple[str, object]] = [("trials", self._folder.trials), ("report", self._folder.report)]
-        if not self._folder.best.exists():
-            return end_lines(places, [])
-        folder = shlex.quote(str(self._folder.path))
-        run = f"bert-{self._config.hydra.job.config_name} --config-dir={folder} --config-name=best run_name=winner"
-        return end_lines([*places, ("best", self._folder.best)], [run])

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.settings.config import prepared_folder
 from bert_lightning.settings.task_settings import known_settings
 from bert_lightning.training.time_limit import seconds_of
 from data_pipeline.whole_numbers import check_whole_number
@@ -16,6 +17,16 @@ from data_pipeline.whole_numbers import check_whole_number
 DIRECTIONS = ("minimize", "maximize")
 LOW_IS_GOOD, HIGH_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte"), ("accuracy", "f1", "exact_match")
 """Endings of metrics whose direction needs no setting."""
+SAMPLER: Mapping[str, Any] = {
+    "_target_": "optuna.samplers.TPESampler",
+    "n_startup_trials": 8,
+    "multivariate": True,
+    "constant_liar": True,
+}
+PRUNER: Mapping[str, Any] = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
+"""The defaults of conf/hydra/sweeper/optuna.yaml, for a sweeper that is not built upon it."""
+ONE_SEED = ("GridSampler", "QMCSampler")
+"""Samplers whose seed orders a list that is the same for all trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +45,37 @@ class SearchSettings:
         storage: Path of a journal or URL of a database; None keeps the study in the folder of the search.
     """
 
-    n_trials: int
-    n_jobs: int
-    max_time: Any
-    seed: int
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any] | None
-    enqueue: tuple[Mapping[str, Any], ...]
-    keep_weights: str
-    storage: str | None
+    n_trials: int = 20
+    n_jobs: int = 1
+    max_time: Any = None
+    seed: int = 0
+    sampler: Mapping[str, Any] = field(default_factory=lambda: SAMPLER)
+    pruner: Mapping[str, Any] | None = field(default_factory=lambda: PRUNER)
+    enqueue: tuple[Mapping[str, Any], ...] = ()
+    keep_weights: str = "all"
+    storage: str | None = None
 
     @property
     def seconds(self) -> float | None:
         """How long this start may take."""
         return None if self.max_time is None else seconds_of(self.max_time)
 
-    def make_sampler(self, number: int) -> Any:
+    def make_sampler(self, number: int, **options: Any) -> Any:
         """Return the sampler for a trial.
 
         Its seed follows from the number of the trial, so a search that was killed suggests what it would have
         suggested. A sampler that is given a seed, or takes none, is left alone.
+
+        Args:
+            number: Number of the trial.
+            options: Options that the sampler gets instead of its own, as far as it takes them.
         """
-        takes_seed = "seed" in inspect.signature(get_class(str(self.sampler["_target_"]))).parameters
-        seed = {"seed": self.seed * 1_000_003 + number} if takes_seed and "seed" not in self.sampler else {}
-        return instantiate(dict(self.sampler), **seed, _convert_="all")
+        name = str(self.sampler["_target_"])
+        taken = inspect.signature(get_class(name)).parameters
+        more = {key: value for key, value in options.items() if key in taken}
+        if "seed" in taken and "seed" not in self.sampler:
+            more["seed"] = self.seed * 1_000_003 + (0 if name.endswith(ONE_SEED) else number)
+        return instantiate({**self.sampler, **more}, _convert_="all")
 
 
 def read_settings(given: Mapping[str, Any]) -> SearchSettings:
@@ -70,15 +88,18 @@ def read_settings(given: Mapping[str, Any]) -> SearchSettings:
         ValueError: naming the setting that cannot work.
     """
     plain: Any = OmegaConf.to_container(OmegaConf.create(dict(given)), resolve=True)
-    plain["enqueue"] = plain["enqueue"] or []
-    for name in ("sampler", "pruner"):
-        if isinstance(plain[name], str):
-            plain[name] = {"_target_": plain[name]}  # the name alone stands for the class with its defaults
-    if not isinstance(plain["enqueue"], list) or not all(isinstance(each, dict) for each in plain["enqueue"]):
-        raise ValueError(
-            f"hydra.sweeper.enqueue must be a list such as [{{optimizer.lr: 1e-3}}]; got {plain['enqueue']}"
-        )
-    settings = SearchSettings(**plain | {"enqueue": tuple(plain["enqueue"])})
+    known = [each.name for each in fields(SearchSettings)]
+    if unknown := sorted(set(plain) - set(known)):
+        raise ValueError(f"hydra.sweeper.{unknown[0]} is none of the settings of a search: {', '.join(known)}, params")
+    enqueue = plain.get("enqueue") or []
+    if not isinstance(enqueue, list) or not all(isinstance(each, dict) for each in enqueue):
+        raise ValueError(f"hydra.sweeper.enqueue must be a list such as [{{optimizer.lr: 1e-3}}]; got {enqueue}")
+    parts = {
+        name: _part(plain[name], default)
+        for name, default in (("sampler", SAMPLER), ("pruner", PRUNER))
+        if name in plain
+    }
+    settings = SearchSettings(**plain | parts | {"enqueue": tuple(enqueue)})
     check_whole_number("hydra.sweeper.n_trials", settings.n_trials)
     check_whole_number("hydra.sweeper.n_jobs", settings.n_jobs)
     check_whole_number("hydra.sweeper.seed", settings.seed, least=0)
@@ -92,6 +113,22 @@ def read_settings(given: Mapping[str, Any]) -> SearchSettings:
         ) from None
     _check_parts(settings)
     return settings
+
+
+def _part(config: Any, default: Mapping[str, Any]) -> Any:
+    """Return the config of a sampler or a pruner; its name alone stands for the class with Optuna's defaults.
+
+    Hydra merges the options of another class with those of the default. Of these it keeps what it takes.
+    """
+    if isinstance(config, str):
+        return {"_target_": config}
+    if not isinstance(config, dict) or config.get("_target_") in (None, default["_target_"]):
+        return config
+    try:
+        taken = inspect.signature(get_class(config["_target_"])).parameters
+    except (HydraException, ImportError, TypeError, ValueError):
+        return config  # what is wrong is said when it is made
+    return {key: value for key, value in config.items() if key in taken or key not in default or value != default[key]}
 
 
 def _check_parts(settings: SearchSettings) -> None:
@@ -126,6 +163,26 @@ class Goal:
         return f"validation/{self.metric.removeprefix('val/')}"
 
 
+def check_measured(settings: DictConfig) -> None:
+    """Raise a ValueError if trials of a pre-training would measure nothing; data that are searched say so themselves.
+
+    Args:
+        settings: The settings of the runs.
+    """
+    if "task" in settings or OmegaConf.is_missing(settings.data, "path"):
+        return
+    if settings.trainer.limit_val_batches == 0:
+        raise ValueError(
+            f"sweep.metric={settings.sweep.metric} is measured by a validation; got trainer.limit_val_batches=0"
+        )
+    manifest = prepared_folder(settings.data).manifest
+    if not manifest.without(list(settings.data.exclude_shards)).splits.get("validation"):
+        raise ValueError(
+            f"sweep.metric={settings.sweep.metric} is measured on held-out documents, but data.path="
+            f"{settings.data.path} has none"
+        )
+
+
 def read_goal(settings: DictConfig) -> Goal:
     """Return the metric of a search and its direction.
 
@@ -143,6 +200,8 @@ def read_goal(settings: DictConfig) -> Goal:
     if "task" in settings and settings.task is not None:
         if settings.grid:
             raise ValueError("grid=true is a search of its own; hydra/sweeper=optuna searches without it")
+        if settings.get("variants") is not None:
+            raise ValueError("hydra/sweeper=optuna searches on one fine-tuning; variants are several")
         if settings.task.get("tasks") is not None:
             raise ValueError("hydra/sweeper=optuna searches on one task; task=glue is several")
         if direction is None and metric == f"val/{settings.task.chosen_by}":

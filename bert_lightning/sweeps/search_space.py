@@ -13,6 +13,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from bert_lightning.settings.typed_words import IN_QUOTES
+
 Values = dict[str, Any]
 
 
@@ -45,7 +47,7 @@ class SearchSpace:
             if key not in self.distributions:
                 raise ValueError(f"{setting} names {key}, which is not searched: {', '.join(self.distributions)} are")
             distribution = self.distributions[key]
-            plain = _encoded(value) if isinstance(distribution, CategoricalDistribution) else value
+            plain = _choice(value, distribution) if isinstance(distribution, CategoricalDistribution) else value
             try:
                 is_in = distribution._contains(distribution.to_internal_repr(plain))
             except (TypeError, ValueError):
@@ -71,6 +73,11 @@ def search_space(overrides: Iterable[Override]) -> SearchSpace:
     names = {key.lstrip("+"): key for key in swept}
     if taken := sorted({"run_name", "output_dir", "run_dir", "resume"} & set(names)):
         raise ValueError(f"{taken[0]} cannot be searched: the trials lie in <output_dir>/<run_name>/trial-<number>")
+    if "seed" in names:
+        raise ValueError(
+            "seed cannot be searched: a search chooses settings, and a seed is luck; --multirun alone trains all of "
+            f"{swept[names['seed']].input_line}"
+        )
     distributions = {name: _distribution(name, swept[key]) for name, key in names.items()}
     fixed = tuple(_written(key, override) for key, override in last.items() if key not in swept)
     return SearchSpace(distributions, names, fixed)
@@ -95,6 +102,8 @@ def _distribution(name: str, override: Override) -> BaseDistribution:
     if not isinstance(value, RangeSweep) or value.shuffle or len(choices) == 1:
         if is_log:
             raise ValueError(f"{name} is a choice, which has no scale; tag(log, ...) is for interval and range")
+        if getattr(value, "shuffle", False):
+            choices.sort(key=as_text)  # Hydra shuffles them anew at every start
         return CategoricalDistribution(list(dict.fromkeys(choices)))
     kind = IntDistribution if all(isinstance(each, int) for each in choices) else FloatDistribution
     steps = {} if is_log else {"step": abs(value.step)}
@@ -118,6 +127,16 @@ def _encoded(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return str(Override._get_value_element_as_str(value))
+
+
+def _choice(value: Any, distribution: CategoricalDistribution) -> Any:
+    """Return a value as the choices have it: a text that Hydra needs in quotes is among them with its quotes."""
+    if not isinstance(value, str):
+        return _encoded(value)
+    if value in distribution.choices:
+        return value
+    in_quotes = (each for each in distribution.choices if isinstance(each, str) and IN_QUOTES.fullmatch(each))
+    return next((each for each in in_quotes if each[1:-1] == value), _encoded(value))
 
 
 def as_text(value: Any) -> str:

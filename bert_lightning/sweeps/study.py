@@ -11,16 +11,22 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_lightning.callbacks.trial import PRUNED
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage
+from bert_lightning.sweeps.same_settings import is_same, may_change
 from bert_lightning.sweeps.search_settings import Goal, SearchSettings
 from bert_lightning.sweeps.search_space import SearchSpace, described, suggest
 
-SPACE, FIXED, METRIC, PROGRAM, ERROR = "space", "fixed", "metric", "program", "error"
-"""Names under which the study keeps what it is of; `ERROR` is a trial's."""
-MAY_CHANGE = (
-    *("run_name", "output_dir", "resume", "logger", "compile", "strategy", "data.num_workers", "data.cache"),
-    *("data.retries", "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.max_time"),
-)
-"""Beginnings of settings that another start of a search may give another value."""
+SPACE, FIXED, METRIC, PROGRAM, EXHAUSTED, ERROR = "space", "fixed", "metric", "program", "exhausted", "error"
+"""Names under which the study keeps what it is of, and the sampler that has tried everything; `ERROR` is a trial's."""
+
+
+class _Study(optuna.Study):
+    """A study that a sampler can stop: Optuna's own only stops its own loop over trials."""
+
+    is_stopped = False
+
+    def stop(self) -> None:
+        """Note that the sampler has tried everything."""
+        self.is_stopped = True
 
 
 class SearchStudy:
@@ -36,8 +42,7 @@ class SearchStudy:
         self.noted = NotedStudy(settings.storage, name)
         self.address = folder.storage(self.noted)
         self._settings = settings
-        if settings.storage is None:
-            cut_torn_line(folder.journal)
+        cut_torn_line(self.address)
         self._storage = open_storage(self.address)
 
     def begin(self, goal: Goal, space: SearchSpace, fixed: Mapping[str, str], program: Sequence[str]) -> None:
@@ -50,14 +55,15 @@ class SearchStudy:
             program: How the command is started without --multirun.
 
         Raises:
-            ValueError: naming what is not as at the first start, or an enqueued value that the space does not have.
+            ValueError: naming what is not as at the first start, or an enqueued value that the space does not have, or
+                a sampler that cannot work.
         """
         enqueued = [space.check(each, "hydra.sweeper.enqueue") for each in self._settings.enqueue]
         self._space = space
+        self._check_sampler(goal)
         name = self.noted.name
-        self._study = optuna.create_study(
-            study_name=name, storage=self._storage, direction=goal.direction, load_if_exists=True
-        )
+        optuna.create_study(study_name=name, storage=self._storage, direction=goal.direction, load_if_exists=True)
+        self._study = _Study(name, self._storage, self._settings.make_sampler(0))
         if METRIC in self._study.user_attrs:
             self._check_same(goal, space, fixed)
         else:
@@ -66,6 +72,20 @@ class SearchStudy:
                 self._study.set_user_attr(key, value)
         for values in enqueued:
             self._study.enqueue_trial(values, skip_if_exists=True)
+
+    def _check_sampler(self, goal: Goal) -> None:
+        """Let the sampler suggest a few trials of a study that is thrown away: what it lacks it says only then."""
+        storage = optuna.storages.InMemoryStorage()
+        study = _Study(optuna.create_study(storage=storage, direction=goal.direction).study_name, storage)
+        try:
+            for number in range(3):
+                study.sampler = self._settings.make_sampler(number, n_startup_trials=1)
+                study.tell(study.ask(self._space.distributions), float(number))
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise ValueError(
+                f"hydra.sweeper.sampler={self._settings.sampler['_target_']} cannot work: {said}"
+            ) from None
 
     def _check_same(self, goal: Goal, space: SearchSpace, fixed: Mapping[str, str]) -> None:
         attributes = self._study.user_attrs
@@ -76,7 +96,7 @@ class SearchStudy:
         pairs = [({"sweep.metric": goal.metric, "sweep.direction": goal.direction}, was), (now, before)]
         for current, former in [*pairs, (dict(fixed), attributes[FIXED])]:
             for key in dict.fromkeys([*current, *former]):
-                if current.get(key) != former.get(key) and not key.lstrip("+~").startswith(MAY_CHANGE):
+                if not is_same(key, current.get(key), former.get(key)) and not may_change(key):
                     raise ValueError(
                         f"{key} was {former.get(key, 'not set')} when the search {self.noted.name} began, is "
                         f"{current.get(key, 'not set')}; another run_name begins another search"
@@ -103,12 +123,17 @@ class SearchStudy:
 
     def next_trial(self) -> tuple[int, dict[str, Any]] | None:
         """Begin a trial; returns its number and values, None if there are enough."""
-        begun = sum(trial.state != TrialState.WAITING for trial in self.trials)
-        if begun >= self._settings.n_trials:
+        waiting = sum(trial.state == TrialState.WAITING for trial in self.trials)
+        begun = len(self.trials) - waiting
+        if begun >= self._settings.n_trials or (self.is_exhausted() and not waiting):
             return None
         self._study.sampler = self._settings.make_sampler(begun)
         trial = self._study.ask(self._space.distributions)
         return trial.number, dict(trial.params)
+
+    def is_exhausted(self) -> bool:
+        """Return whether the sampler has tried everything, at this start or an earlier one."""
+        return bool(self._study.user_attrs.get(EXHAUSTED) == dict(self._settings.sampler))
 
     def trial(self, number: int) -> FrozenTrial:
         """Return a trial as it stands."""
@@ -119,16 +144,21 @@ class SearchStudy:
         if value != value:
             self.fail(number, "its metric is not a number")
         else:
-            self._study.tell(number, value)
+            self._tell(number, value)
+
+    def _tell(self, number: int, value: float | None = None, state: TrialState | None = None) -> None:
+        self._study.tell(number, value, state=state)
+        if self._study.is_stopped:
+            self._study.set_user_attr(EXHAUSTED, dict(self._settings.sampler))
 
     def prune(self, number: int) -> None:
         """Note that a trial was pruned."""
-        self._study.tell(number, state=TrialState.PRUNED)
+        self._tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, error: str) -> None:
         """Note that a trial has failed, and why."""
         self._storage.set_trial_user_attr(self.trial(number)._trial_id, ERROR, error)
-        self._study.tell(number, state=TrialState.FAIL)
+        self._tell(number, state=TrialState.FAIL)
 
     def is_pruned(self, number: int) -> bool:
         """Return whether a trial was told to stop by the pruner."""

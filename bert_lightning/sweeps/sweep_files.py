@@ -1,19 +1,21 @@
 """What a search leaves behind besides its runs: trials.csv and report.html, both made from the study alone."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.study import StudyDirection
 
+from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.reports.sweep_charts import Dimension
 from bert_lightning.reports.sweep_page import SweepPage, sweep_page
-from bert_lightning.reports.trial_row import TrialRow
-from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.reports.trial_row import RUNNING, STOPPED, TrialRow
+from bert_lightning.settings.run_folder import RunFolder, write_whole
 from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.search_space import as_text
 from bert_lightning.sweeps.study import FIXED, METRIC, PROGRAM, SPACE
-from bert_lightning.sweeps.trial_rows import as_csv, importance
+from bert_lightning.sweeps.trial_rows import as_csv, importance, runs_of
 from bert_lightning.sweeps.winner import command
 
 
@@ -46,6 +48,14 @@ def page_of(folder: SweepFolder, study: optuna.Study, rows: Sequence[TrialRow]) 
 def write_search_report(folder: SweepFolder, study: optuna.Study, rows: Sequence[TrialRow]) -> None:
     """Write report.html."""
     write_whole(folder.report, sweep_page(page_of(folder, study, rows)))
+
+
+def remove_weights(rows: Sequence[TrialRow], best: TrialRow | None) -> None:
+    """Remove the checkpoints of all trials that have ended but the best."""
+    ended = (row for row in rows if row is not best and row.state not in (RUNNING, STOPPED))
+    for run in (run for row in ended for run in runs_of(Path(row.run_dir))):
+        for checkpoint in RunFolder(run).newer_than(-1):
+            remove_checkpoint(checkpoint)
 
 
 def _dimension(key: str, distribution: BaseDistribution) -> Dimension:

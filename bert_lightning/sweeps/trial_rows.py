@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from bert_lightning.callbacks.trial import MAX_STEPS, SECONDS
+from bert_lightning.callbacks.trial import BY_ITSELF, ENDED, MAX_STEPS, SECONDS
 from bert_lightning.reports.trial_row import (
     COMPLETE,
     FAILED,
@@ -48,10 +48,11 @@ def runs_of(run_dir: Path) -> list[Path]:
 def end_value(trial: FrozenTrial, run_dir: Path, goal: Goal, is_finetuning: bool) -> float | None:
     """Return the metric of a trial that has come to its end, None if it has not.
 
-    A pre-training has its last validation. A fine-tuning has the mean over its seeds of their best checkpoints.
+    A pre-training has its last validation, also if a callback such as EarlyStopping has ended it before its last step.
+    A fine-tuning has the mean over its seeds of their best checkpoints.
 
     Raises:
-        ValueError: if the scores of a fine-tuning lack the metric.
+        ValueError: if the trial has ended and lacks the metric.
     """
     if is_finetuning:
         scores = FinetunedFolder(run_dir).read_scores()
@@ -62,9 +63,12 @@ def end_value(trial: FrozenTrial, run_dir: Path, goal: Goal, is_finetuning: bool
         if goal.in_scores not in metrics:
             raise ValueError(f"sweep.metric={goal.metric} is none of the metrics of the task: {', '.join(metrics)}")
         return float(checked(metrics[goal.in_scores].get("mean"), float, where, "mean"))
-    last, max_steps = trial.last_step, trial.user_attrs.get(MAX_STEPS, math.inf)
-    saved = RunFolder(run_dir).checkpoint(max_steps).exists() if math.isfinite(max_steps) else False
-    return trial.intermediate_values[last] if last is not None and (last >= max_steps or saved) else None
+    last, has_ended = trial.last_step, trial.user_attrs.get(ENDED) == BY_ITSELF
+    if last is None:
+        if has_ended:
+            raise ValueError(f"no sweep.metric={goal.metric} was measured")
+        return None
+    return trial.intermediate_values[last] if has_ended or last >= trial.user_attrs.get(MAX_STEPS, math.inf) else None
 
 
 def trial_rows(trials: Sequence[FrozenTrial], folder: SweepFolder) -> list[TrialRow]:

@@ -1,6 +1,7 @@
 """The runs of an ablation: every variant with every seed, each a point of a sweep."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.sweeps.ablation_settings import Changes
 from bert_lightning.sweeps.points import Point, check_folders
+from bert_lightning.sweeps.same_settings import decisive
 from bert_lightning.sweeps.trial_overrides import in_hydras_words
 
 
@@ -29,8 +31,10 @@ class VariantRun:
 
     @property
     def digest(self) -> str:
-        """Digest of the settings of the run."""
-        return hashlib.sha256(OmegaConf.to_yaml(self.point.settings, sort_keys=True).encode()).hexdigest()[:16]
+        """Digest of the settings that decide what the run reaches."""
+        assert self.point.settings is not None
+        text = json.dumps(decisive(self.point.settings), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plan_variants(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -102,7 +103,10 @@ class VariantScores:
             means = {"examples": 0.0}  # a model that predicts no token has tasks alone
             if model.predicts_tokens:
                 means = held_out_means(model, self._samples, size, most, min(data.num_workers, 1))
-            write_measured(run_dir, Measured(run.digest, self.examples, means))
+            finite = {name: value for name, value in means.items() if math.isfinite(value)}
+            if left_out := sorted(set(means) - set(finite)):
+                log.info("%s has no finite %s on the held-out examples", run.point.swept, ", ".join(left_out))
+            write_measured(run_dir, Measured(run.digest, self.examples, finite))
         for name in self._settings.tasks:
             if FinetunedFolder(self._task_folder(run, name)).read_scores() is None:
                 self._finetune(run, name)

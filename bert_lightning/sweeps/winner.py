@@ -2,15 +2,17 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.reports.trial_row import TrialRow
+from bert_lightning.settings.started_command import command_name, config_dir, config_path
 
 NOT_OF_THE_RUN = ("run_name", "resume", "run_dir")
 """Settings of the command line that are the search's and not the winner's."""
@@ -26,15 +28,69 @@ def command(program: Sequence[str], overrides: Sequence[str], run_name: str) -> 
     return shlex.join([*program, *kept, f"run_name={run_name}"])
 
 
+@dataclass(frozen=True, slots=True)
+class BaseConfig:
+    """What the config of a winner is built upon.
+
+    Attributes:
+        name: Name of the config.
+        content: Its text, if it is a user's own and so has to be kept beside the winner; None for one of conf/.
+        searchpath: Folders of a user's other configs.
+    """
+
+    name: str
+    content: str | None
+    searchpath: list[str]
+
+
+def base_config(hydra: DictConfig) -> BaseConfig:
+    """Return what the config of a winner is built upon: the command's config, or the one that --config-name has named.
+
+    Args:
+        hydra: Hydra's own settings of the search.
+    """
+    name = str(hydra.job.config_name)
+    added = config_dir(hydra)
+    searchpath = [] if added is None else [f"file://{added}"]
+    own = next(
+        (path for folder in (config_path(hydra), added) if folder for path in Path(folder).glob(f"{name}.yaml")), None
+    )
+    if name == command_name(hydra) or own is None:
+        return BaseConfig(name, None, searchpath)
+    content: Any = OmegaConf.to_container(OmegaConf.load(own))
+    searchpath += content.get("hydra", {}).pop("searchpath", [])  # Hydra takes it from the config that is named alone
+    return BaseConfig("base", OmegaConf.to_yaml(OmegaConf.create(content)), searchpath)
+
+
+def winners_line(hydra: DictConfig, folder: Path, run_name: str) -> str:
+    """Return the line that trains with the config of the winner.
+
+    Args:
+        hydra: Hydra's own settings of the search.
+        folder: Folder of the search.
+        run_name: Name of the run.
+    """
+    path = config_path(hydra)
+    options = [*([f"--config-path={path}"] if path is not None else []), f"--config-dir={folder}", "--config-name=best"]
+    return shlex.join([f"bert-{command_name(hydra)}", *options, f"run_name={run_name}"])
+
+
 def as_config(
-    row: TrialRow, metric: str, config_name: str, overrides: Sequence[str], loader: ConfigLoader, folder: Path
+    row: TrialRow,
+    metric: str,
+    hydra: DictConfig,
+    base: BaseConfig,
+    overrides: Sequence[str],
+    loader: ConfigLoader,
+    folder: Path,
 ) -> str:
     """Return a config that has the settings of a trial, to run with --config-dir and --config-name.
 
     Args:
         row: The trial.
         metric: The metric of the search.
-        config_name: Name of the config of the command.
+        hydra: Hydra's own settings of the search.
+        base: What the config is built upon.
         overrides: All overrides of the trial but those that make it one.
         loader: Hydra's loader, which knows the groups.
         folder: Folder of the search.
@@ -42,8 +98,8 @@ def as_config(
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     kept = [each for each in parsed if each.get_key_element().lstrip("+~") not in NOT_OF_THE_RUN]
     is_group = {id(each): loader.get_group_options(str(each.key_or_group)) != [] for each in kept}
-    defaults: list[Any] = [config_name]
-    values: dict[str, Any] = {}
+    defaults: list[Any] = [base.name]
+    values: dict[str, Any] = {"hydra": {"searchpath": base.searchpath}} if base.searchpath else {}
     for override in kept:
         if is_group[id(override)]:
             defaults.append(_default(override))
@@ -52,7 +108,7 @@ def as_config(
     name = f"{folder.name}-best"
     lines = (
         f"# Trial {row.number} of the search {folder}: {metric}={row.value}, trained in {row.run_dir}",
-        f"# bert-{config_name} --config-dir={shlex.quote(str(folder))} --config-name=best run_name={name}",
+        f"# {winners_line(hydra, folder, name)}",
     )
     content = {"defaults": [*defaults, "_self_"], **values, "run_name": name}
     return "\n".join([*lines, OmegaConf.to_yaml(OmegaConf.create(content))])

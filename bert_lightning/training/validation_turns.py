@@ -7,11 +7,15 @@ A run that goes on from it makes up for the validation first, and so has the met
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
+from bert_lightning.metrics.metrics_log import read_rows
+from bert_lightning.settings.run_folder import RunFolder
 from data_pipeline.untrusted.internals import check_internal
 
 check_internal(_TrainingEpochLoop, "restarted_on_train_batch_end", "lightning 2.6.6")
+check_internal(_FitLoop, "skip", "lightning 2.6.6")
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
@@ -21,6 +25,31 @@ def validation_follows(trainer: L.Trainer) -> bool:
     """
     due = trainer.val_check_batch is not None and trainer.global_step % trainer.val_check_batch == 0
     return trainer.enable_validation and (due or trainer.global_step >= trainer.max_steps or trainer.should_stop)
+
+
+def lacks_validation(folder: RunFolder, step: int) -> bool:
+    """Return whether metrics.csv of a run lacks the validation of a step, before the end of which the run was killed.
+
+    A run that keeps no metrics.csv does not say so, and lacks nothing.
+    """
+    if not folder.metrics.exists():
+        return False
+    return not any(name.startswith("val/") for name in read_rows(folder.metrics).get(step, {}))
+
+
+class _BeginsAtItsEnd(_FitLoop):
+    """A loop that begins although all steps are made: it makes up for their validation, and ends."""
+
+    @property
+    def skip(self) -> bool:
+        return False
+
+
+def begin_at_the_end(trainer: L.Trainer) -> None:
+    """Let a run begin that has made all its steps and still owes their validation."""
+    loop = _BeginsAtItsEnd(trainer, trainer.min_epochs, trainer.max_epochs)
+    loop.epoch_loop = trainer.fit_loop.epoch_loop
+    trainer.fit_loop = loop
 
 
 def make_up_for_validation(trainer: Any) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from bert_lightning.callbacks.trial import MAX_STEPS, PRUNED, SECONDS
+from bert_lightning.callbacks.trial import BY_ITSELF, ENDED, MAX_STEPS, PRUNED, SECONDS, TOLD_TO_STOP
 from bert_lightning.metrics.metrics_log import read_columns
+from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
-from tests.support.runs import run_here
+from bert_lightning.training.modules import TrainingModule
+from tests.support.runs import compose_here, repeatable, run_here
 from tests.support.settings import Settings
 
 NEVER = "{_target_:optuna.pruners.NopPruner}"
@@ -78,6 +80,7 @@ def test_a_run_ends_when_the_trials_are_to_end(
     assert trainer.global_step < 5
     assert len(RunFolder(sweep.trial(0)).saved()) == 1
     assert stored(sweep).intermediate_values == {}
+    assert stored(sweep).user_attrs[ENDED] == TOLD_TO_STOP
 
 
 def test_a_metric_that_is_not_measured_is_named(base: Settings, sweep: SweepFolder) -> None:
@@ -85,3 +88,41 @@ def test_a_metric_that_is_not_measured_is_named(base: Settings, sweep: SweepFold
     settings["+callbacks.trial"] = str(settings["+callbacks.trial"]).replace("val/loss", "val/luck")
     with pytest.raises(ValueError, match=r"sweep\.metric=val/luck is none of val/loss, "):
         run_here(settings)
+
+
+class Killed(BaseException):
+    """The end of the process, which nothing can catch in time."""
+
+
+@pytest.mark.parametrize("logger", ["csv", "none"])
+def test_the_last_validation_is_made_up_for(
+    base: Settings, sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch, logger: str
+) -> None:
+    """The run was killed in it, after its last checkpoint: it validates, and makes no step."""
+    settings = as_trial(base, sweep, NEVER) | {"logger": logger, "callbacks.checkpoint.keep_last": 9}
+    validated = TrainingModule.on_validation_epoch_end
+
+    def kill(module: TrainingModule) -> None:
+        if module.global_step == 14:
+            raise Killed
+        validated(module)
+
+    monkeypatch.setattr(TrainingModule, "on_validation_epoch_end", kill)
+    with pytest.raises(Killed):
+        run_here(settings)
+    assert list(stored(sweep).intermediate_values) == [5, 10]
+    assert stored(sweep).user_attrs[ENDED] is None
+    monkeypatch.undo()
+    assert run_here(settings).global_step == 14
+    assert list(stored(sweep).intermediate_values) == [5, 10, 14]
+    assert stored(sweep).user_attrs[ENDED] == BY_ITSELF
+    if logger == "csv":
+        run_here(base | {"run_name": "whole", "callbacks.guesses": None})
+        assert repeatable(sweep.trial(0)) == repeatable(sweep.path.parent / "whole")
+        assert pretrain(compose_here("pretrain", settings)) is None
+
+
+def test_a_trial_that_cannot_be_measured_does_not_train(base: Settings, sweep: SweepFolder) -> None:
+    with pytest.raises(ValueError, match=r"sweep\.metric=val/loss is measured by no validation"):
+        run_here(as_trial(base, sweep, NEVER) | {"trainer.limit_val_batches": 0})
+    assert not RunFolder(sweep.trial(0)).saved()

@@ -53,3 +53,30 @@ def test_one_run_has_no_comparison_and_other_folders_are_refused(tmp_path: Path)
     report([str(run), str(write_run(tmp_path / "b", 0.25, 100)), "--output", str(tmp_path / "pages" / "x.html")])
     assert (tmp_path / "pages" / "x.html").exists()
     assert not (tmp_path / "comparison.html").exists()
+
+
+def test_what_is_damaged_is_named_before_any_page_is_written(tmp_path: Path) -> None:
+    good, bad = write_run(tmp_path / "a", 0.5, 100), write_run(tmp_path / "b", 0.5, 100)
+    ablation = tmp_path / "masks"
+    ablation.mkdir()
+    (ablation / "ablation.md").touch()
+    metrics = (bad / "metrics.csv").read_text()
+
+    def refused(*words: str) -> str:
+        with pytest.raises(ValueError, match=r"\S") as raised:
+            report([str(good), str(bad), *words])
+        assert not list(tmp_path.rglob("*.html")) + list(tmp_path.glob(".*"))
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    assert refused(f"--output={tmp_path}") == (
+        f"--output={tmp_path} is a folder; give a file, such as {tmp_path / 'comparison.html'}"
+    )
+    assert refused(str(ablation)).endswith(f"; {ablation / 'ablation.md'} is the table of an ablation")
+    (bad / "metrics.csv").write_text("step,train/loss\n")
+    assert "has no metrics.csv with values" in refused()
+    (bad / "metrics.csv").write_text(metrics.replace("9.0", "nine", 1))
+    assert refused() == f"{bad / 'metrics.csv'}, step 10: train/loss must be a number; got nine"
+    (bad / "metrics.csv").write_text(metrics)
+    (bad / "config.yaml").write_text("a: {b: 1")
+    assert refused().startswith(f"{bad / 'config.yaml'} cannot be read as YAML: ")

@@ -1,10 +1,13 @@
 """The page about a search shows its trials, the best first, and nothing that its texts say as markup."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from bert_lightning.reports.sweep_charts import Dimension
+from bert_lightning.reports.sweep_charts import Dimension, parallel_coordinates
 from bert_lightning.reports.sweep_page import SweepPage, sweep_page
-from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow, best_first
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, RUNNING, WAITING, TrialRow, best_first
 from tests.reports.pages import EVIL, Page, assert_stands_alone
 
 DIMENSIONS = (Dimension("optimizer.lr", (), 1e-4, 1e-2, True), Dimension("model", ("bert_mini", EVIL)))
@@ -57,3 +60,24 @@ def test_values_lie_on_their_axes() -> None:
     assert [listed.height(each) for each in ("x", "y")] == [0.25, 0.75]
     assert [name for _, name in log.ticks()] == ["0.0001", "0.001", "0.01"]
     assert Dimension("c", (), 2.0, 2.0).height(2.0) == 0.5
+
+
+def test_a_trial_without_all_keys_lies_on_the_axes_of_those_that_it_has() -> None:
+    """An enqueued trial that waits has only the values that were given."""
+    trials = [row(0, COMPLETE, 7.5, 1e-3), TrialRow(1, WAITING, None, {"model": "bert_mini"}, "out/trial-0001")]
+    chart = parallel_coordinates(trials, DIMENSIONS, "val/loss", "minimize")
+    assert chart is not None
+    drawn = {said[0].partition(":")[0]: xs for xs, said in lines_of(chart.drawing)}
+    assert drawn == {"trial 0": [0, 1, 2], "trial 1": [1]}
+
+
+def lines_of(drawing: Any) -> Iterator[tuple[list[int], list[str]]]:
+    """Yield the positions and the words of all lines of trials in a drawing, wherever they stand in it."""
+    if isinstance(drawing, dict):
+        entries = drawing.get("entries")
+        if isinstance(entries, list) and {"x", "said"} <= {name for name, _ in entries}:
+            found = dict(entries)
+            yield found["x"], found["said"]
+    inner = drawing.values() if isinstance(drawing, dict) else drawing if isinstance(drawing, list) else ()
+    for each in inner:
+        yield from lines_of(each)

@@ -26,15 +26,30 @@ def test_where_the_study_is_kept_is_noted(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
     """What is written after half a line would be lost with it."""
     journal = tmp_path / "study.journal"
-    cut_torn_line(journal)
+    cut_torn_line(str(journal))
     optuna.create_study(study_name="a", storage=open_storage(str(journal)))
     whole = journal.read_bytes()
     with journal.open("ab") as file:
         file.write(whole[: len(whole) // 2].rstrip(b"\n"))
-    cut_torn_line(journal)
+    cut_torn_line(str(journal))
     assert journal.read_bytes() == whole
     optuna.create_study(study_name="b", storage=open_storage(str(journal)))
     assert {each.study_name for each in open_storage(str(journal)).get_all_studies()} == {"a", "b"}
+
+
+def test_a_line_that_another_process_writes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is cut under the lock of the journal, if it is still torn then."""
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b"{1}\n{2")
+
+    def finish(self: object) -> bool:
+        journal.write_bytes(b"{1}\n{2}\n{3}\n")
+        return True
+
+    monkeypatch.setattr("optuna.storages.journal.JournalFileOpenLock.acquire", finish)
+    monkeypatch.setattr("optuna.storages.journal.JournalFileOpenLock.release", lambda self: None)
+    cut_torn_line(str(journal))
+    assert journal.read_bytes() == b"{1}\n{2}\n{3}\n"
 
 
 def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

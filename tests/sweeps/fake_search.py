@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.callbacks.trial import MAX_STEPS, PRUNED
+from bert_lightning.callbacks.trial import ENDED, MAX_STEPS, PRUNED
 from bert_lightning.reports.trial_row import TrialRow
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
@@ -41,6 +41,8 @@ class FormulaLauncher:
         folder: Folder of the search.
         at: Called with the number and the step of every report; may raise.
         fails: Whether a trial with some values fails.
+        ends: How a trial ends after a step, in the words of the callback; None if it goes on.
+        journal: Where the study is kept, if it is not in the folder.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class FormulaLauncher:
         folder: Path,
         at: Callable[[int, int], None] = lambda number, step: None,
         fails: Callable[[dict[str, str]], bool] = lambda values: False,
+        ends: Callable[[int, int], str | None] = lambda number, step: None,
+        journal: Path | None = None,
     ) -> None:
-        self.folder, self.at, self.fails = SweepFolder(folder), at, fails
+        self.folder, self.at, self.fails, self.ends, self.journal = SweepFolder(folder), at, fails, ends, journal
         self.launched: list[tuple[int, dict[str, str]]] = []
         self.together = self.most_together = 0
         self._lock = threading.Lock()
@@ -57,6 +61,7 @@ class FormulaLauncher:
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         ((overrides,), number) = (job_overrides, initial_job_idx)
         values = dict(each.split("=", 1) for each in overrides if not each.startswith("+callbacks"))
+        values["run_name"] = values["run_name"].strip("'")
         with self._lock:
             self.launched.append((number, values))
             self.together += 1
@@ -73,7 +78,7 @@ class FormulaLauncher:
         return [job]
 
     def _train(self, number: int, values: dict[str, str]) -> None:
-        storage = open_storage(str(self.folder.journal))
+        storage = open_storage(str(self.journal or self.folder.journal))
         name = storage.get_all_studies()[0].study_name
         pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_min_trials=2)
         study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
@@ -86,6 +91,9 @@ class FormulaLauncher:
             storage.set_trial_intermediate_value(trial_id, step, loss(values, step))
             if step < STEPS[-1] and pruner.prune(study, storage.get_trial(trial_id)):
                 storage.set_trial_user_attr(trial_id, PRUNED, True)
+                return
+            if end := self.ends(number, step):
+                storage.set_trial_user_attr(trial_id, ENDED, end)
                 return
 
 
@@ -123,12 +131,16 @@ def search(launcher: FormulaLauncher, words: Sequence[str] = (), in_turn: bool |
             "hydra": {
                 "hydra_logging": {"version": 1, "disable_existing_loggers": False, "root": {"level": "INFO"}},
                 "verbose": False,
-                "job": {"config_name": "pretrain"},
+                "job": {"name": "pretrain", "config_name": "pretrain"},
+                "runtime": {"config_sources": []},
             }
         }
     )
     settings = [f"output_dir={path.parent}", f"run_name={path.name}", "data.path=somewhere", *SPACE, *words]
     in_turn = plain["n_jobs"] == 1 if in_turn is None else in_turn
     context: Any = HydraContext(Loader(), None)  # type: ignore[arg-type]
-    with patch("bert_lightning.sweeps.search.compose", compose):
+    with (
+        patch("bert_lightning.sweeps.search.compose", compose),
+        patch("bert_lightning.sweeps.search.check_measured", lambda settings: None),
+    ):
         return Search(context, config, launcher, in_turn, plain).run(settings)  # type: ignore[arg-type]

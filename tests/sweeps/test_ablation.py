@@ -73,7 +73,7 @@ def test_an_ablation_is_killed_continued_and_measured(
     printed = capsys.readouterr().out
     assert f"{statistics.fmean(differences):+.3f}" in printed
     launcher = HereLauncher()
-    again = ablate(tiny, launcher, variants=VARIANTS)
+    again = ablate(tiny | {"data.num_workers": 1, "logger.csv": None}, launcher, variants=VARIANTS)
     assert launcher.launched == []
     assert {name: each["metrics"] for name, each in again["variants"].items()} == {
         name: each["metrics"] for name, each in content["variants"].items()
@@ -139,6 +139,16 @@ def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:
         ablate(tiny, variants={"few": {}}, seeds=1, tasks={"letters": task | {"epochs": 2}})
 
 
+def test_a_mean_that_is_not_finite_is_left_out(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mean over nothing is none, and neither is that of a run that has diverged; the file can be read again."""
+    means = {"mlm_loss": float("nan"), "nsp_loss": 0.5, "examples": 15}
+    monkeypatch.setattr("bert_lightning.sweeps.variant_scores.held_out_means", lambda *ignored: means)
+    for _ in range(2):
+        content = ablate(tiny, variants={"few": {}}, seeds=1)
+        assert content["variants"]["few"]["metrics"]["held_out/nsp_loss"]["values"] == {"5": 0.5}
+        assert "held_out/mlm_loss" not in content["variants"]["few"]["metrics"]
+
+
 @pytest.mark.parametrize(
     ("more", "sweeper", "message"),
     [
@@ -149,6 +159,7 @@ def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:
         ({}, {"variants": {"few": {"seed": 1}}}, r"hydra.sweeper.variants.few.seed cannot be given"),
         ({}, {"variants": {"few": {"no_such": 1}}}, r"hydra.sweeper.variants.few: .*no_such"),
         ({}, {"variants": {"few": {"model": "huge"}}}, r"hydra.sweeper.variants.few: .*model/huge"),
+        ({}, {"timeout": 5}, r"hydra.sweeper.timeout is none of the settings of an ablation: variants, seeds"),
         ({}, {"seeds": 0}, r"hydra.sweeper.seeds must be a whole number"),
         (
             {},

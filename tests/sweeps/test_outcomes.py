@@ -48,6 +48,28 @@ def test_a_run_is_finished_if_the_same_settings_came_to_the_last_step(trained: P
     assert not is_finished(settings_in(trained))
 
 
+def test_settings_that_change_nothing_may_differ(trained: Path) -> None:
+    """The folder may have been moved too; every value that follows from it is another one then."""
+    noted = OmegaConf.load(trained / "config.yaml")
+    before = {"run_dir": "runs/a", "output_dir": "runs", "callbacks": {"checkpoint": {"run_dir": "runs/a"}}}
+    (trained / "config.yaml").write_text(
+        OmegaConf.to_yaml(OmegaConf.merge(noted, before, {"data": {"num_workers": 2}}))
+    )
+    now = {"output_dir": "elsewhere", "logger": {"csv": None}, "data": {"num_workers": 1}}
+    assert is_finished(settings_in(trained, **now, callbacks={"checkpoint": {"run_dir": str(trained)}}))
+    assert not is_finished(settings_in(trained, **now, callbacks={"checkpoint": {"run_dir": "runs/b"}}))
+
+
+def test_a_run_that_lacks_its_last_validation_is_not_finished(trained: Path) -> None:
+    """It was killed in the validation; asked for again, it makes up for it."""
+    noted = OmegaConf.load(trained / "config.yaml")
+    noted.trainer.limit_val_batches = 1.0
+    (trained / "config.yaml").write_text(OmegaConf.to_yaml(noted))
+    assert is_finished(settings_in(trained))
+    (trained / "metrics.csv").write_text("step,train/loss,val/loss\n5,2.0,3.5\n10,1.0,\n")
+    assert not is_finished(settings_in(trained))
+
+
 def test_phases_are_compared_as_a_run_completes_them(trained: Path) -> None:
     """The folder of a run has all settings of every phase, and the command line those that it changes."""
     sizes = {"global_batch_size": 8, "micro_batch_size": 4}

@@ -97,62 +97,12 @@ def test_a_trial_that_ended_while_nobody_looked_is_not_run_again(tmp_path: Path)
     assert {row.state for row in rows} == {COMPLETE, PRUNED}
 
 
-def test_a_sampler_and_a_pruner_may_be_given_by_their_names(tmp_path: Path) -> None:
-    """Without a pruner every trial makes all its steps; a seed draws the same values again."""
-    names = {"sampler": "optuna.samplers.RandomSampler", "pruner": "optuna.pruners.NopPruner"}
-    first = search(FormulaLauncher(tmp_path / "a"), n_trials=3, **names)
-    again = search(FormulaLauncher(tmp_path / "b"), n_trials=3, **names)
-    other = search(FormulaLauncher(tmp_path / "c"), n_trials=3, seed=1, **names)
-    assert chosen(first) == chosen(again)
-    assert chosen(first) != chosen(other)
-    assert len({row.values["optimizer.lr"] for row in first}) == 3
-
-
 def test_a_larger_number_of_trials_is_the_total(tmp_path: Path) -> None:
     launcher = FormulaLauncher(tmp_path / "lr")
     search(launcher, n_trials=3)
     search(launcher, n_trials=5)
     search(launcher, n_trials=4)
     assert [number for number, _ in launcher.launched] == list(range(5))
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["schedule=cosine"], "schedule was not set when the search lr began, is cosine"),
-        (["optimizer.lr=tag(log,interval(1e-5,2e-1))"], "optimizer.lr was 1e-05 to 0.1 on a log scale when the search"),
-        (["sweep.metric=val/mlm_accuracy"], "sweep.metric was val/loss when the search lr began, is val/mlm_accuracy"),
-    ],
-)
-def test_another_search_is_not_mixed_into_one(tmp_path: Path, words: list[str], said: str) -> None:
-    launcher = FormulaLauncher(tmp_path / "lr")
-    search(launcher, n_trials=1)
-    with pytest.raises(ValueError, match=said.replace("(", "\\(")):
-        search(launcher, words, n_trials=2)
-    assert len(launcher.launched) == 1
-    search(launcher, ["logger=csv", "data.num_workers=3"], n_trials=2)
-    assert len(launcher.launched) == 2
-
-
-@pytest.mark.parametrize(
-    ("sweeper", "said"),
-    [
-        ({"n_trials": 0}, "hydra.sweeper.n_trials"),
-        ({"max_time": "8h"}, "hydra.sweeper.max_time must be DD:HH:MM:SS"),
-        ({"keep_weights": "some"}, "hydra.sweeper.keep_weights must be one of all, best; got some"),
-        ({"enqueue": [{"seed": 1}]}, "hydra.sweeper.enqueue names seed, which is not searched: optimizer.lr"),
-        ({"enqueue": [{"optimizer.lr": 3}]}, "optimizer.lr=3, but the search is over 1e-05 to 0.1 on a log scale"),
-        ({"sampler._target_": "optuna.samplers.Nobody"}, "hydra.sweeper.sampler"),
-        ({"pruner": "optuna.pruners.Nobody"}, "hydra.sweeper.pruner=.*Nobody"),
-        ({"pruner._target_": "optuna.pruners.NopPruner"}, "hydra.sweeper.pruner"),
-    ],
-)
-def test_a_wrong_setting_is_said_before_anything_is_written(
-    tmp_path: Path, sweeper: dict[str, object], said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        search(FormulaLauncher(tmp_path / "lr"), **sweeper)
-    assert not (tmp_path / "lr" / "trials.csv").exists()
 
 
 def test_trials_run_side_by_side(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def space(*words: str) -> SearchSpace:
         ("a=true,null", CategoricalDistribution([True, None])),
         ("a=[0.9,0.98],[0.9,0.999]", CategoricalDistribution(["[0.9,0.98]", "[0.9,0.999]"])),
         ("+a=1,2", CategoricalDistribution([1, 2])),
+        ("a=shuffle(3,1,2)", CategoricalDistribution([1, 2, 3])),
     ],
 )
 def test_every_sweep_of_hydra_is_a_dimension(word: str, distribution: object) -> None:
@@ -51,6 +52,7 @@ def test_values_are_written_as_the_command_line_has_them() -> None:
     [
         (("a=1", "b=x"), "hydra/sweeper=optuna has nothing to search"),
         (("run_name=a,b",), "run_name cannot be searched"),
+        (("seed=1,2",), "seed cannot be searched: .* --multirun alone trains all of seed=1,2"),
         (("a=tag(log,interval(0,1))",), "a: .*low.*"),
         (("a=tag(log,choice(1,2))",), "a is a choice, which has no scale"),
         (("a=tag(log,range(1,9,2))",), "a is a range with a step on a log scale"),
@@ -70,3 +72,11 @@ def test_known_values_are_of_the_space(values: dict[str, object], said: str) -> 
     assert found.check({"a": 0.5, "b": [2]}, "enqueue") == {"a": 0.5, "b": "[2]"}
     with pytest.raises(ValueError, match=said):
         found.check(values, "enqueue")
+
+
+def test_known_values_may_be_given_without_the_quotes_of_hydra() -> None:
+    """YAML takes the quotes of a text in hydra.sweeper.enqueue away, as the shell does."""
+    found = space("a='x y','y z'")
+    assert found.check({"a": "x y"}, "enqueue") == found.check({"a": "'x y'"}, "enqueue") == {"a": "'x y'"}
+    with pytest.raises(ValueError, match="a=x z, but the search is over 'x y', 'y z'"):
+        found.check({"a": "x z"}, "enqueue")

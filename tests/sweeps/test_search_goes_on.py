@@ -1,0 +1,111 @@
+"""How trials of a search may end, and which searches go on in a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from bert_lightning.callbacks.trial import BY_ITSELF, TOLD_TO_STOP
+from bert_lightning.reports.trial_row import COMPLETE, PRUNED
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder
+from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps.study import load_study
+from tests.sweeps.fake_search import FormulaLauncher, Killed, search
+
+
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page takes longer than a trial that is a formula."""
+    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["schedule=cosine"], "schedule was not set when the search lr began, is cosine"),
+        (["optimizer.lr=tag(log,interval(1e-5,2e-1))"], "optimizer.lr was 1e-05 to 0.1 on a log scale when the search"),
+        (["sweep.metric=val/mlm_accuracy"], "sweep.metric was val/loss when the search lr began, is val/mlm_accuracy"),
+    ],
+)
+def test_another_search_is_not_mixed_into_one(tmp_path: Path, words: list[str], said: str) -> None:
+    launcher = FormulaLauncher(tmp_path / "lr")
+    search(launcher, n_trials=1)
+    with pytest.raises(ValueError, match=said.replace("(", "\\(")):
+        search(launcher, words, n_trials=2)
+    assert len(launcher.launched) == 1
+    search(launcher, ["logger=csv", "data.num_workers=3"], n_trials=2)
+    assert len(launcher.launched) == 2
+
+
+def test_a_trial_that_a_callback_has_ended_is_complete_with_its_last_value(tmp_path: Path) -> None:
+    """As EarlyStopping does. The search goes on, and so does one that was killed before it could take note."""
+    launcher = FormulaLauncher(tmp_path / "lr", ends=lambda number, step: BY_ITSELF if step == 30 else None)
+    rows = search(launcher, n_trials=2, pruner=None)
+    assert [(row.state, list(row.curve[0])) for row in rows] == [(COMPLETE, [10, 20, 30])] * 2
+    assert all(row.value == row.curve[1][-1] for row in rows)
+    trained = launcher.launch
+
+    def die_after(job_overrides: list[list[str]], number: int) -> None:
+        trained(job_overrides, number)
+        raise Killed
+
+    launcher.launch = die_after  # type: ignore[assignment, method-assign]
+    with pytest.raises(Killed):
+        search(launcher, n_trials=3, pruner=None)
+    launcher.launch = trained  # type: ignore[method-assign]
+    assert search(launcher, n_trials=3, pruner=None)[2].state in (COMPLETE, PRUNED)
+    assert [number for number, _ in launcher.launched] == [0, 1, 2]
+
+
+def test_a_trial_that_ends_without_a_value_has_failed_and_the_search_goes_on(tmp_path: Path) -> None:
+    launcher = FormulaLauncher(tmp_path / "lr")
+    launcher._train = lambda number, values: None  # type: ignore[method-assign]
+    with pytest.raises(SystemExit) as ended:
+        search(launcher, n_trials=3)
+    assert ended.value.code == 1
+    assert [number for number, _ in launcher.launched] == [0, 1, 2]
+    folder = SweepFolder(tmp_path / "lr")
+    trials = load_study(folder, NotedStudy(None, "lr")).trials
+    assert {trial.user_attrs["error"] for trial in trials} == {
+        "its run has ended without a value of sweep.metric=val/loss"
+    }
+
+
+def test_a_trial_that_alone_is_told_to_stop_ends_the_search_and_goes_on_later(tmp_path: Path) -> None:
+    launcher = FormulaLauncher(tmp_path / "lr", ends=lambda number, step: TOLD_TO_STOP if step == 30 else None)
+    with pytest.raises(SystemExit):
+        search(launcher, n_trials=3)
+    launcher.ends = lambda number, step: None
+    assert {row.state for row in search(launcher, n_trials=3)} <= {COMPLETE, PRUNED}
+    assert [number for number, _ in launcher.launched] == [0, 0, 1, 2]
+
+
+def test_a_folder_that_was_renamed_is_refused(tmp_path: Path) -> None:
+    """Its study has the old name, so the trials in it would be those of an empty one."""
+    search(FormulaLauncher(tmp_path / "old"), n_trials=1)
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(ValueError, match=r"run_name=new, but .*study\.json is of the search old"):
+        search(FormulaLauncher(tmp_path / "new"), n_trials=2)
+    (tmp_path / "new").rename(tmp_path / "old")
+    with pytest.raises(ValueError, match=r"hydra\.sweeper\.storage was None when the search old began, is elsewhere"):
+        search(FormulaLauncher(tmp_path / "old"), n_trials=2, storage="elsewhere")
+    with pytest.raises(ValueError, match="run_name must be letters"):
+        search(FormulaLauncher(tmp_path / "_lr"), n_trials=1)
+
+
+def test_a_torn_journal_anywhere_is_mended(tmp_path: Path) -> None:
+    journal = tmp_path / "elsewhere.journal"
+    launcher = FormulaLauncher(tmp_path / "lr", journal=journal)
+    search(launcher, n_trials=1, storage=str(journal))
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 8, "wor')
+    assert len(search(launcher, n_trials=2, storage=str(journal))) == 2
+    assert len(search(launcher, n_trials=3, storage=str(journal))) == 3
+
+
+def test_another_spelling_is_the_same_line(tmp_path: Path) -> None:
+    launcher = FormulaLauncher(tmp_path / "lr")
+    search(launcher, ["trainer.max_steps=1000"], n_trials=1)
+    search(launcher, ["trainer.max_steps=1_000", "data.path=./somewhere"], n_trials=2)
+    with pytest.raises(ValueError, match=r"trainer\.max_steps was 1000 when the search lr began, is 1001"):
+        search(launcher, ["trainer.max_steps=1001"], n_trials=2)
+    assert len(launcher.launched) == 2
