@@ -135,7 +135,8 @@ class Ablation:
         run_dir = run.point.run_dir
         assert run_dir is not None
         status = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
-        metrics = self._scores.metrics(run) if outcome.status in _AT_ITS_END else {}
+        has_ended = outcome.status in _AT_ITS_END or run.point.number in self._errors
+        metrics = self._scores.metrics(run) if has_ended else {}
         size = read_about(RunFolder(run_dir).about).encoder_parameters
         spent = (results(run_dir).step, tokens_read(run_dir), training_seconds(run_dir))
         return RunRow(run.variant, run.seed, str(run_dir), status, *spent, size, metrics)

@@ -137,7 +137,7 @@ def _is_measured(seed: str, metrics: Mapping[str, Any]) -> bool:
 
 
 def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> str:
-    """Return the table as a page of Markdown, with the runs that are not in it."""
+    """Return the table as a page of Markdown, with the runs that are not, or not wholly, in it."""
     titles, *rows = lines
     text = [f"# {content['name']}", "", _row(titles), _row(["---"] * len(titles)), *map(_row, rows), ""]
     text.append(explanation(content))
@@ -145,10 +145,10 @@ def as_markdown(content: Mapping[str, Any], lines: Sequence[Sequence[str]]) -> s
         f"- {variant}, seed {seed}: {run['status']}, in `{run['folder']}`"
         for variant, reached in content["variants"].items()
         for seed, run in reached["runs"].items()
-        if not _is_measured(seed, reached["metrics"])
+        if run["status"].startswith("failed") or not _is_measured(seed, reached["metrics"])
     ]
     if missing:
-        text += ["", "Runs that are not in the table:", "", *missing]
+        text += ["", "Runs that are not, or not wholly, in the table:", "", *missing]
     return "\n".join(text) + "\n"
 
 

@@ -113,7 +113,7 @@ def test_a_student_learns_from_another_variant_and_a_model_without_scores_of_tok
     assert all(run["seconds"] > 0 for run in student["runs"].values())
     table = (folder / "ablation.md").read_text()
     assert "| student | 2 |" in table
-    assert "Runs that are not in the table" not in table
+    assert "not wholly, in the table" not in table
     for seed in ("5", "6"):
         noted = OmegaConf.load(RunFolder(folder / "student" / f"seed-{seed}").config)
         assert noted.objective.teacher == f"{folder}/few/seed-{seed}"
@@ -135,6 +135,11 @@ def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:
     assert reached["values"] == {"5": scores["metrics"]["validation/accuracy"]["mean"]}
     assert RunFolder(folder / "tasks" / "letters" / "seed-5").config.exists()
     assert "| letters accuracy |" in (tmp_path / "runs" / "masks" / "ablation.md").read_text()
+    with pytest.raises(SystemExit):
+        ablate(tiny, variants={"few": {}}, seeds=1, tasks={"letters": task, "none": task | {"task.text": "no"}})
+    table = (tmp_path / "runs" / "masks" / "ablation.md").read_text()
+    assert "- few, seed 5: failed: " in table
+    assert f"| {reached['mean']:.3f} |" in table
     with pytest.raises(ValueError, match=r"hydra.sweeper.tasks.letters=.*'epochs': 2.*, but .* was fine-tuned with"):
         ablate(tiny, variants={"few": {}}, seeds=1, tasks={"letters": task | {"epochs": 2}})
 
