@@ -10,11 +10,29 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What others send to a whole command: Ctrl-C, the end of a job, a lost terminal, and the warnings of SLURM."""
 POLL_SECONDS = 0.5
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: (\w+)|exited unexpectedly)")
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Start processes inside: signals wait for them until `serve_main_process` takes the signals off them.
+
+    Otherwise a signal to the whole command ends a process that has just begun, before it can leave it aside.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def serve_main_process(number: int = 0) -> None:

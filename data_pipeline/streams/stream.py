@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data_pipeline.processes.child_processes import serve_main_process
+from data_pipeline.processes.child_processes import serve_main_process, signals_held
 from data_pipeline.streams.collate import Rows, assign, pack
 from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
@@ -252,7 +252,9 @@ class PretrainingStream:
 def plain_errors(batches: Iterable[T]) -> Iterator[T]:
     """Yield the batches; an error of a worker process is raised with its message alone, without the traceback."""
     try:
-        yield from batches
+        with signals_held():
+            begun = iter(batches)
+        yield from begun
     except ValueError as error:
         raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
 

@@ -1,6 +1,7 @@
 """Processes that work for a main process: only it can end them, they end with it, and a lost one is named."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -33,6 +34,24 @@ if __name__ == "__main__":
 """
 
 
+BEGINNING = """
+import multiprocessing, sys, time
+from data_pipeline.processes.child_processes import serve_main_process, signals_held
+
+def work():
+    print("begun", flush=True)
+    time.sleep(0.5)
+    serve_main_process()
+    print("ready", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with signals_held():
+        multiprocessing.get_context("fork").Process(target=work, daemon=True).start()
+    sys.stdin.readline()
+"""
+
+
 def start_main() -> tuple[subprocess.Popen[str], int]:
     """Start a main process with one that works for it, which is ready when this returns."""
     process = subprocess.Popen(
@@ -58,6 +77,26 @@ def test_signals_of_others_are_ignored_and_the_main_process_is_obeyed() -> None:
     assert Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] in "SR"
     said, _ = main.communicate("end it\n\n", timeout=60)
     assert said == "1\n"
+
+
+def test_a_signal_to_a_process_that_has_just_begun_waits_for_it() -> None:
+    """As a signal to the whole command may come while a loader starts its processes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGINNING],
+        env=checkout_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as main:
+        assert main.stdout is not None
+        assert main.stdout.readline() == b"begun\n"
+        (worker,) = children(main.pid)
+        for number in SIGNALS:
+            os.kill(worker, number)
+        assert select.select([main.stdout], [], [], 60)[0]
+        assert main.stdout.readline() == b"ready\n"
+        main.communicate(b"end it\n", timeout=60)
+        assert main.returncode == 0
 
 
 def test_they_end_with_the_main_process() -> None:
