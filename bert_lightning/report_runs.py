@@ -12,6 +12,7 @@ from bert_lightning.settings.cli import plain_entry_point
 from bert_lightning.settings.report_words import COMPARISON, report_words
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, import_optuna
+from bert_lightning.sweeps.ablation_folder import AblationFolder
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -29,7 +30,7 @@ def report(arguments: Sequence[str]) -> None:
     runs = [folder for folder, noted in studies.items() if noted is None and folder not in tuned]
     for folder in runs:
         if not RunFolder(folder).metrics.exists():
-            table = Path(folder) / "ablation.md"
+            table = AblationFolder(folder).markdown
             is_ablation = f"; {table} is the table of an ablation" if table.exists() else ""
             raise ValueError(
                 f"{folder} is no run, search or fine-tuning: it has no metrics.csv, study.json or scores.json"

@@ -61,15 +61,8 @@ def flat_settings(text: str) -> dict[str, str]:
     >>> flat_settings("optimizer: {lr: 0.001}\nphases: null")
     {'optimizer.lr': '0.001', 'phases': 'null'}
     """
-    return dict(_flat("", OmegaConf.to_container(OmegaConf.create(text)) if text else {}))
-
-
-def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    if not isinstance(value, Mapping):
-        yield path, "null" if value is None else str(value)
-        return
-    for name, each in value.items():
-        yield from _flat(f"{path}.{name}" if path else str(name), each)
+    plain = OmegaConf.to_container(OmegaConf.create(text)) if text else {}
+    return {name: "null" if value is None else str(value) for name, value in leaves(plain)}
 
 
 def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str) -> list[Change]:
@@ -86,7 +79,7 @@ def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str
     if not before:
         return []
     now: Any = OmegaConf.to_container(settings, resolve=True)
-    written = dict(_leaves(OmegaConf.to_container(settings, resolve=False)))
+    written = dict(leaves(OmegaConf.to_container(settings, resolve=False)))
     ignored = NAMES_OF_THE_RUN + LAST_PHASE * bool(now.get("phases"))
     changes = [each for each in _differences(before, now, "") if each.name not in ignored]
     for change in changes:
@@ -103,13 +96,13 @@ def changed_settings(before: Mapping[str, Any], settings: DictConfig, where: str
     ]
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the path and the value of everything in a config that is not a group."""
     if not isinstance(value, Mapping):
         yield name, value
         return
     for key, inner in value.items():
-        yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+        yield from leaves(inner, f"{name}.{key}" if name else str(key))
 
 
 def _differences(before: Mapping[Any, Any], now: Mapping[Any, Any], group: str) -> Iterator[Change]:

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.settings.changed_settings import leaves
 from bert_lightning.settings.typed_words import PATHS
 
 MAY_CHANGE = (
@@ -27,16 +28,9 @@ def may_change(key: str) -> bool:
 
 def decisive(settings: DictConfig) -> dict[str, Any]:
     """Return the settings that decide what a run reaches, by their dotted names; where its folder lies does not."""
-    plain = flat(OmegaConf.to_container(settings, resolve=True))
+    plain = dict(leaves(OmegaConf.to_container(settings, resolve=True)))
     folders = {name: str(plain[name]) for name in ("run_dir", "output_dir") if plain.get(name) is not None}
     return {key: _without(folders, value) for key, value in plain.items() if not may_change(key)}
-
-
-def flat(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested groups by their dotted names."""
-    if not isinstance(group, Mapping):
-        return {prefix[:-1]: group}
-    return {name: value for key, each in group.items() for name, value in flat(each, f"{prefix}{key}.").items()}
 
 
 def _without(folders: Mapping[str, str], value: Any) -> Any:

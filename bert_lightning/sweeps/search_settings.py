@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import prepared_folder
 from bert_lightning.settings.task_settings import known_settings
 from bert_lightning.training.time_limit import seconds_of
@@ -17,14 +19,6 @@ from data_pipeline.whole_numbers import check_whole_number
 DIRECTIONS = ("minimize", "maximize")
 LOW_IS_GOOD, HIGH_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte"), ("accuracy", "f1", "exact_match")
 """Endings of metrics whose direction needs no setting."""
-SAMPLER: Mapping[str, Any] = {
-    "_target_": "optuna.samplers.TPESampler",
-    "n_startup_trials": 8,
-    "multivariate": True,
-    "constant_liar": True,
-}
-PRUNER: Mapping[str, Any] = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 4, "n_min_trials": 2}
-"""The defaults of conf/hydra/sweeper/optuna.yaml, for a sweeper that is not built upon it."""
 ONE_SEED = ("GridSampler", "QMCSampler")
 """Samplers whose seed orders a list that is the same for all trials."""
 
@@ -45,15 +39,15 @@ class SearchSettings:
         storage: Path of a journal or URL of a database; None keeps the study in the folder of the search.
     """
 
-    n_trials: int = 20
-    n_jobs: int = 1
-    max_time: Any = None
-    seed: int = 0
-    sampler: Mapping[str, Any] = field(default_factory=lambda: SAMPLER)
-    pruner: Mapping[str, Any] | None = field(default_factory=lambda: PRUNER)
-    enqueue: tuple[Mapping[str, Any], ...] = ()
-    keep_weights: str = "all"
-    storage: str | None = None
+    n_trials: int
+    n_jobs: int
+    max_time: Any
+    seed: int
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any] | None
+    enqueue: tuple[Mapping[str, Any], ...]
+    keep_weights: str
+    storage: str | None
 
     @property
     def seconds(self) -> float | None:
@@ -78,27 +72,33 @@ class SearchSettings:
         return instantiate({**self.sampler, **more}, _convert_="all")
 
 
+_KNOWN = tuple(each.name for each in fields(SearchSettings))
+
+
+def usual_settings() -> dict[str, Any]:
+    """Return the settings of a search of which nothing is said: those of hydra/sweeper=optuna."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR) / "hydra" / "sweeper" / "optuna.yaml"))
+    return {name: content[name] for name in _KNOWN}
+
+
 def read_settings(given: Mapping[str, Any]) -> SearchSettings:
     """Return the settings of the sweeper.
 
     Args:
-        given: The group hydra.sweeper, without what is only Hydra's.
+        given: The group hydra.sweeper, without what is only Hydra's; what it lacks is as usual.
 
     Raises:
         ValueError: naming the setting that cannot work.
     """
     plain: Any = OmegaConf.to_container(OmegaConf.create(dict(given)), resolve=True)
-    known = [each.name for each in fields(SearchSettings)]
-    if unknown := sorted(set(plain) - set(known)):
-        raise ValueError(f"hydra.sweeper.{unknown[0]} is none of the settings of a search: {', '.join(known)}, params")
-    enqueue = plain.get("enqueue") or []
+    if unknown := sorted(set(plain) - set(_KNOWN)):
+        raise ValueError(f"hydra.sweeper.{unknown[0]} is none of the settings of a search: {', '.join(_KNOWN)}, params")
+    usual = usual_settings()
+    plain = usual | plain
+    enqueue = plain["enqueue"] or []
     if not isinstance(enqueue, list) or not all(isinstance(each, dict) for each in enqueue):
         raise ValueError(f"hydra.sweeper.enqueue must be a list such as [{{optimizer.lr: 1e-3}}]; got {enqueue}")
-    parts = {
-        name: _part(plain[name], default)
-        for name, default in (("sampler", SAMPLER), ("pruner", PRUNER))
-        if name in plain
-    }
+    parts = {name: _part(plain[name], usual[name]) for name in ("sampler", "pruner")}
     settings = SearchSettings(**plain | parts | {"enqueue": tuple(enqueue)})
     check_whole_number("hydra.sweeper.n_trials", settings.n_trials)
     check_whole_number("hydra.sweeper.n_jobs", settings.n_jobs)

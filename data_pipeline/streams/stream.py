@@ -250,7 +250,10 @@ class PretrainingStream:
 
 
 def plain_errors(batches: Iterable[T]) -> Iterator[T]:
-    """Yield the batches; an error of a worker process is raised with its message alone, without the traceback."""
+    """Yield the batches of a loader, whose new worker processes no signal ends.
+
+    An error of a worker process is raised with its message alone, without the traceback.
+    """
     try:
         with signals_held():
             begun = iter(batches)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from bert_lightning.reports.trial_row import COMPLETE, PRUNED, TrialRow
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.sweeps import search as search_module
-from bert_lightning.sweeps.search_settings import PRUNER, SAMPLER, SearchSettings, check_measured, read_settings
+from bert_lightning.sweeps.search_settings import check_measured, read_settings, usual_settings
 from hydra_plugins.bert_lightning_sweeps import OptunaSweeper
 from tests.support.runs import compose_here
 from tests.support.settings import Settings
@@ -90,10 +90,12 @@ def test_a_grid_that_is_exhausted_ends_the_search(tmp_path: Path, sampler: str) 
 
 def test_a_sampler_of_another_class_is_not_given_what_it_does_not_take(tmp_path: Path) -> None:
     """Hydra merges a sampler of the user's own with the options of the default."""
-    settings = read_settings({"sampler": {**SAMPLER, "_target_": "optuna.samplers.QMCSampler", "qmc_type": "halton"}})
+    settings = read_settings(
+        {"sampler": {**usual_settings()["sampler"], "_target_": "optuna.samplers.QMCSampler", "qmc_type": "halton"}}
+    )
     assert settings.sampler == {"_target_": "optuna.samplers.QMCSampler", "qmc_type": "halton"}
-    assert settings.pruner == PRUNER
-    percentile = {**PRUNER, "_target_": "optuna.pruners.PercentilePruner", "percentile": 75.0}
+    assert settings.pruner == usual_settings()["pruner"]
+    percentile = {**usual_settings()["pruner"], "_target_": "optuna.pruners.PercentilePruner", "percentile": 75.0}
     assert read_settings({"pruner": percentile}).pruner == percentile
     launcher = FormulaLauncher(tmp_path / "lr")
     assert len(search(launcher, n_trials=2, **{"pruner._target_": "optuna.pruners.NopPruner"})) == 2
@@ -119,7 +121,7 @@ def test_options_of_a_sampler_are_given_as_the_docs_say(tmp_path: Path, mine: st
     given = {str(key): value for key, value in config.hydra.sweeper.items() if key not in HYDRAS}
     settings = read_settings(given)
     assert settings.sampler == {"_target_": "optuna.samplers.QMCSampler", "qmc_type": "halton"}
-    assert (settings.n_trials, settings.pruner) == (20, PRUNER)
+    assert (settings.n_trials, settings.pruner) == (20, usual_settings()["pruner"])
 
 
 def test_parameters_of_a_sweeper_are_overrides() -> None:
@@ -138,14 +140,6 @@ def test_data_without_held_out_documents_are_refused(base: Settings, tokenizer: 
         check_measured(compose_here("pretrain", base | {"data.path": alone}))
     assert OmegaConf.is_missing(compose_here("pretrain", {}).data, "path")
     check_measured(compose_here("pretrain", {}))
-
-
-def test_the_defaults_are_those_of_the_file() -> None:
-    """A sweeper that is not built upon the file has them too."""
-    given = OmegaConf.load(Path(CONF_DIR) / "hydra" / "sweeper" / "optuna.yaml")
-    assert isinstance(given, DictConfig)
-    of_file = {str(key): value for key, value in given.items() if key not in HYDRAS}
-    assert read_settings(of_file) == read_settings({}) == SearchSettings()
 
 
 def test_a_sampler_that_lacks_a_package_says_so_before_the_first_trial(
