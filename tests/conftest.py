@@ -1,5 +1,6 @@
 """A tiny corpus, its tokenizer and a prepared folder, shared by the tests."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -29,12 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def environment_as_before() -> Iterator[None]:
-    """Environment variables that a test or its libraries set end with the test: later commands would inherit them."""
-    before = dict(os.environ)
+def process_as_before() -> Iterator[None]:
+    """Environment variables and handlers of log lines that a test or its libraries set end with the test.
+
+    Later commands would inherit the variables; a handler of Hydra would write into a stream that pytest has closed.
+    """
+    variables, handlers = dict(os.environ), list(logging.getLogger().handlers)
     yield
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(variables)
+    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

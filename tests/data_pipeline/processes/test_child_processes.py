@@ -95,6 +95,8 @@ def test_a_signal_to_a_process_that_has_just_begun_waits_for_it() -> None:
             os.kill(worker, number)
         assert select.select([main.stdout], [], [], 60)[0]
         assert main.stdout.readline() == b"ready\n"
+        # A signal that is still pending would swallow the one with which the main process ends it.
+        wait_until(lambda: pending(worker) == 0, seconds=60)
         main.communicate(b"end it\n", timeout=60)
         assert main.returncode == 0
 
