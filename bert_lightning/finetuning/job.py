@@ -20,6 +20,7 @@ from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes, resolve_precision
 from bert_lightning.settings.setting_types import check_types, check_values
 from bert_lightning.settings.task_settings import known_settings
+from data_pipeline.streams.task_stream import examples_sha256
 from data_pipeline.untrusted.typed_fields import listed
 
 
@@ -73,6 +74,10 @@ class Job:
             raise ValueError(f"teacher has not the tensors of the task's head: {listed(set(given.state) ^ wanted)}")
         teacher.load_state_dict(given.state)
         objective.learn_from(teacher, self.teacher.weight, self.teacher.temperature)
+
+    def examples_sha256(self) -> dict[str, str]:
+        """Return the hash of the encoded examples of every split."""
+        return {name: examples_sha256(split.encoded) for name, split in self.splits.items()}
 
     def head(self) -> TaskHead:
         """Return what a checkpoint says of the head."""

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class SeedScores:
         chosen_by: Name of the metric that chose it, such as validation/accuracy.
         highest_is_best: Whether the highest value of it is the best.
         metrics: Value of every metric, by split and name.
-        examples: Number of examples of every split.
+        examples: Number of examples of every split that is scored.
+        examples_sha256: Hash of the encoded examples of every split, the training split too.
     """
 
     task: str
@@ -41,6 +42,7 @@ class SeedScores:
     highest_is_best: bool
     metrics: dict[str, float]
     examples: dict[str, int]
+    examples_sha256: dict[str, str] = field(default_factory=dict)
 
 
 def measure(task: Task, scored: Iterable[tuple[Split, ExampleScores]]) -> dict[str, float]:

@@ -94,11 +94,17 @@ def check_finished(runs: Sequence[SeedRun], job: Job) -> None:
         return
     others = {name: split for name, split in job.splits.items() if name != TRAIN}
     here = {name: (len(split.records), split.is_labeled) for name, split in others.items()}
+    hashes = job.examples_sha256()
     for run in finished:
         assert run.scores is not None
         scored = {name.partition("/")[0] for name in run.scores.metrics}
         there = {name: (number, name in scored) for name, number in run.scores.examples.items()}
         changes = [f"{_said(there)}, now {_said(here)}"] * (there != here)
+        changes += [
+            f"the {name} examples have changed"
+            for name, digest in run.scores.examples_sha256.items()
+            if digest != hashes.get(name, digest)
+        ]
         before: Any = OmegaConf.to_container(OmegaConf.load(run.folder.config)) if run.folder.config.exists() else {}
         for change in changed_settings(before, run.settings, str(run.folder.path)):
             if change.name.startswith(tuple(f"{name}." for name in DECIDING)) or change.name in DECIDING:

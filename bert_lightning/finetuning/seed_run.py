@@ -75,6 +75,7 @@ def _score(job: Job, run: SeedRun, device: torch.device) -> SeedScores:
         highest_is_best=job.task.highest_is_best,
         metrics=measure(job.task, files),
         examples={split.name: len(split.records) for split, _ in files},
+        examples_sha256=job.examples_sha256(),
     )
     if is_first_process():
         write_seed(run.folder.path, job.task, files, scores)

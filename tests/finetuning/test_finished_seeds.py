@@ -50,6 +50,19 @@ def test_more_seeds_of_other_files_are_refused(finished: Settings) -> None:
         file.write_text(text)
 
 
+@pytest.mark.parametrize(("name", "split"), [("train", "train"), ("dev", "validation"), ("test", "test")])
+def test_more_seeds_of_a_file_with_other_words_are_refused(finished: Settings, name: str, split: str) -> None:
+    """As many examples, one of them with another text."""
+    file = Path(str(finished["task.path"])) / f"{name}.tsv"
+    kept = file.read_text()
+    lines = kept.splitlines()
+    lines[1] = "alpha alpha " + lines[1]
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=f"in more than the seed: the {split} examples have changed; another"):
+        finetune_here(finished | {"seeds": 2, "resume": "auto"})
+    file.write_text(kept)
+
+
 def test_a_moved_folder_and_other_devices_go_on(finished: Settings, tmp_path: Path) -> None:
     (tmp_path / "moved").symlink_to(Path(str(finished["output_dir"])))
     more: Settings = {"output_dir": tmp_path / "moved", "data.micro_batch_size": 8, "trainer.log_every_n_steps": 1}
