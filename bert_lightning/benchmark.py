@@ -18,6 +18,7 @@ from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
+from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.task_settings import known_settings
 from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.streams.packed_shape import PackedShape
@@ -34,8 +35,9 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         Date, command, machine and every table as records, as in the file.
     """
-    if cfg.output and not Path(cfg.output).resolve().parent.is_dir():
-        raise ValueError(f"output={cfg.output}: there is no folder {Path(cfg.output).resolve().parent}")
+    for setting in ("output", "chart"):
+        if cfg[setting]:
+            check_file_place(Path(cfg[setting]), setting)
     cfg = resolved(cfg)
     quieten_torchao()  # transformers imports torchao if it is installed
     console = Console()
@@ -51,7 +53,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         "tables": {table.title: table.as_records() for table in tables},
     }
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(cfg.output), json.dumps(found, indent=2) + "\n")
     return found
 
 

@@ -16,7 +16,7 @@ from bert_lightning.comparisons.kept_predictions import KeptPredictions, check_s
 from bert_lightning.comparisons.paired_bootstrap import Difference, paired_bootstrap
 from bert_lightning.comparisons.resampled_metrics import checked_metrics
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.run_folder import check_parent, write_whole
+from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -35,7 +35,7 @@ def compare(cfg: DictConfig) -> dict[str, Difference]:
     check_values(cfg, first=str, second=str, split=str, output=str | None)
     check_whole_number("resamples", cfg.resamples, least=100)
     if cfg.output:
-        check_parent(Path(cfg.output))
+        check_file_place(Path(cfg.output))
     check_whole_number("seed", cfg.seed, least=0)
     confidence = cfg.confidence
     if isinstance(confidence, bool | str) or not 0.5 <= confidence < 1:

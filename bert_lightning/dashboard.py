@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from bert_lightning.metrics.wandb_account import refusal, wandb_key, wandb_server
 from bert_lightning.reports.workspace import import_workspaces, make_workspace, save_workspace, write_view
 from bert_lightning.settings.cli import entry_point
+from bert_lightning.settings.run_folder import check_file_place
 from bert_lightning.settings.setting_types import check_values
 
 log = logging.getLogger("bert_lightning.dashboard")
@@ -23,6 +24,8 @@ def dashboard(cfg: DictConfig) -> str:
         ValueError: naming the setting that is wrong, or what keeps W&B from saving the workspace.
     """
     check_values(cfg, project=str, entity=str | None, name=str, url=str | None, output=str | None, metric=str)
+    if cfg.output is not None:
+        check_file_place(Path(cfg.output))
     import_workspaces()
     sections = instantiate(cfg.sections, _convert_="all")
     if cfg.output is not None:

@@ -36,7 +36,7 @@ from bert_lightning.inference.prompting.written_answers import written_means
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from bert_lightning.settings.progress_bars import say_end, stage
-from bert_lightning.settings.run_folder import check_parent, write_whole
+from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.setting_types import check_types, check_values
 from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.streams.samples import PretrainingSamples
@@ -70,7 +70,7 @@ def evaluate(cfg: DictConfig) -> Scores:
     check_values(cfg.prompting, **get_type_hints(Prompting))
     check_whole_number("batch_tokens", cfg.batch_tokens)
     if cfg.output:
-        check_parent(Path(cfg.output))
+        check_file_place(Path(cfg.output))
     questions: dict[str, Callable[[LoadedModel], dict[str, float]]] = {
         "held_out": lambda model: _held_out(cfg, model),
         "labeled": lambda model: _labeled(cfg, model),

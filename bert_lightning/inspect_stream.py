@@ -24,6 +24,7 @@ from bert_lightning.reports.tokenizer_table import encoded_text, print_encoded, 
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import Processes, check_numbers, prepared_folder
 from bert_lightning.settings.phase_settings import build_phases, check_phases, complete_phases
+from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.setting_types import check_values
 from data_pipeline.knowledge.entity_table import entity_titles
 from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
@@ -47,7 +48,12 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         Statistics of the stream, by name; or facts of the tokenizer.
     """
-    check_values(cfg, text=str | None, text_pair=str | None, entities=bool | None)
+    check_values(
+        cfg, text=str | None, text_pair=str | None, entities=bool | None, output=str | None, digests=str | None
+    )
+    for setting in ("output", "digests"):
+        if cfg[setting]:
+            check_file_place(Path(cfg[setting]), setting)
     if cfg.tokenizer.path is not None:
         return _inspect_tokenizer(cfg)
     if cfg.text is not None or cfg.text_pair is not None:
@@ -82,9 +88,9 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     if said := one_label(samples):
         console.print(f"warning: {said}", style="yellow")
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(cfg.output), json.dumps(table, indent=2) + "\n")
     if cfg.digests:
-        Path(cfg.digests).write_text("".join(f"{digest}\n" for digest in digests), encoding="utf-8")
+        write_whole(Path(cfg.digests), "".join(f"{digest}\n" for digest in digests))
     return table
 
 
@@ -102,7 +108,7 @@ def _inspect_tokenizer(cfg: DictConfig) -> dict[str, Any]:
         print_encoded(tokenizer, encoded, console)
         table["text"] = encoded
     if cfg.output:
-        Path(cfg.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(cfg.output), json.dumps(table, indent=2) + "\n")
     return table
 
 

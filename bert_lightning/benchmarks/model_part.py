@@ -63,8 +63,6 @@ class ModelPart:
         source.check_targets(objective)
         if baseline != "none":
             pair_target(objective)
-        if chart and not Path(chart).resolve().parent.is_dir():
-            raise ValueError(f"chart={chart}: there is no folder {Path(chart).resolve().parent}")
         self.setting = setting
         self.source = source
         self.baseline = baseline

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.settings.run_folder import check_parent, partial_path
+from bert_lightning.settings.run_folder import check_file_place, partial_path
 from data_pipeline.untrusted.escaping import printable
 
 _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
@@ -29,7 +29,7 @@ def write_lines(rows: Iterable[Mapping[str, Any]], output: str | None, title: st
             print(printable(line.translate(_CONTROLS)))
         return
     path, number = Path(output), 0
-    check_parent(path)
+    check_file_place(path)
     try:
         with partial_path(path).open("w", encoding="utf-8") as file:
             for number, line in enumerate(lines, 1):  # noqa: B007  used after the loop

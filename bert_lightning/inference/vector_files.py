@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_lightning.inference.features import Features
-from bert_lightning.settings.run_folder import check_parent, partial_path
+from bert_lightning.settings.run_folder import check_file_place, partial_path
 
 SUFFIXES = (".npy", ".parquet")
 
@@ -38,7 +38,7 @@ def check_output(path: Path) -> None:
     """Raise a ValueError if no file of vectors can be written under a name, before anything is computed."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"output={path} must end in one of {', '.join(SUFFIXES)}")
-    check_parent(path)
+    check_file_place(path)
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise ValueError(f"output={path} needs pyarrow: pip install 'bert-lightning[prepare]'")
 

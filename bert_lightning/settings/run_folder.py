@@ -38,8 +38,8 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def check_parent(path: Path, setting: str = "output") -> None:
-    """Raise a ValueError if a file has no folder to lie in, before anything is computed.
+def check_file_place(path: Path, setting: str = "output") -> None:
+    """Raise a ValueError if a file cannot be written because of its place, before anything is computed.
 
     Args:
         path: The file.
@@ -47,6 +47,8 @@ def check_parent(path: Path, setting: str = "output") -> None:
     """
     if not path.absolute().parent.is_dir():
         raise ValueError(f"{setting}={path} is in a folder that does not exist")
+    if path.is_dir():
+        raise ValueError(f"{setting}={path} is a folder; name a file")
 
 
 def step_of(checkpoint: Path) -> int:
