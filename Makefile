@@ -26,7 +26,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.demo  ## Prepare real text, pre-train a small BERT, export it, fill in masks: under 6 minutes on 2 cores
+demo: $(VENV)/.demo  ## Prepare real text, pre-train a small BERT, export it, fill in masks: about 6 minutes on 2 cores
 	@$(BIN)/python -m bert_lightning.demo forecast
 	$(BIN)/bert-prepare corpus=demo output_dir=outputs/demo-data tokenizer.vocab_size=8192 validation_fraction=0.1
 	$(BIN)/bert-pretrain experiment=demo data.path=outputs/demo-data run_name=demo resume=auto
@@ -42,7 +42,7 @@ check: $(VENV)/.dev  ## Lint, format check, import contracts, types
 test: $(VENV)/.dev  ## Every test but the slow ones and those that need a GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-test-slow: $(VENV)/.dev  ## The slow tests: many processes, kills, SLURM and two nodes where their packages are installed
+test-slow: $(VENV)/.dev  ## The slow tests: many processes, kills, SLURM and two nodes if their packages are installed
 	$(BIN)/python -m pytest -m slow
 
 $(OLDEST_VENV)/.dev: pyproject.toml constraints.txt

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -42,7 +43,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     quieten_torchao()  # transformers imports torchao if it is installed
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
-    part: Part = instantiate(cfg.part, **_task(cfg))
+    part = _part(cfg)
     tables = part(console)
     for table in tables:
         table.show(console)
@@ -55,6 +56,20 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     if cfg.output:
         write_whole(Path(cfg.output), json.dumps(found, indent=2) + "\n")
     return found
+
+
+def _part(cfg: DictConfig) -> Part:
+    """Return what is measured."""
+    try:
+        part: Part = instantiate(cfg.part, **_task(cfg))
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise ValueError(f"bert-benchmark needs the extra `hf` for what it compares with: {cause}") from error
+    return part
 
 
 def _task(cfg: DictConfig) -> dict[str, DictConfig]:

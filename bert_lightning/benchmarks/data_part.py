@@ -70,12 +70,8 @@ class DataPart:
         corpus: CorpusSources | None = None,
         text_bytes: int = 50_000_000,
     ) -> None:
-        try:
-            import transformers  # noqa: F401
-        except ImportError as error:
-            raise ValueError(
-                f"bert-benchmark part=data needs the extra `hf` for what it compares with: {error}"
-            ) from error
+        import transformers  # noqa: F401  before anything is measured
+
         self.source = source
         self.masking = masking
         self.share = share

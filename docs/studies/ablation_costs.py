@@ -4,8 +4,8 @@
 
 Operations are those of the objective, or of the student alone if there is a teacher, with every sequence at its full
 length, a vocabulary of 30,528, one seed, and the tokens of the experiment. Hours are those of one H100 at 36% of its
-989 TFLOP/s in bf16, which is what BERT-base reaches at 512 tokens (README.md). Overrides are those of bert-pretrain,
-such as trainer.max_tokens=100_000_000.
+989 TFLOP/s in bf16, an assumption: BERT-base at 512 tokens has reached 35% (docs/benchmarks/README.md). Overrides are
+those of bert-pretrain, such as trainer.max_tokens=100_000_000.
 """
 
 import sys

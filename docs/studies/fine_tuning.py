@@ -55,7 +55,7 @@ SQUAD = {
     "task.train": "squadshifts-new_wiki.json",
     "task.validation": "dev-v1.1.rebuilt.json",
 }
-SQUAD_OF_128 = SQUAD | {"seq_len": 128, "task.doc_stride": 64}
+SQUAD_OF_128 = SQUAD | {"data.seq_len": 128, "task.doc_stride": 64}
 """SQuAD for an encoder that has no more than 128 positions."""
 SMALL_RATE = {"optimizer.lr": 1e-4}
 """Learning rate for encoders of a few million weights, as Google's own small BERTs take it (Turc et al., 2019)."""

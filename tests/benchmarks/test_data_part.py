@@ -119,12 +119,20 @@ def test_it_measures_a_folder_elsewhere_and_refuses_what_is_not_there(prepared: 
     assert "data.exclude_shards names shards" in done.stderr
 
 
-def test_a_missing_transformers_is_said_with_the_extra_that_brings_it() -> None:
-    script = "import sys; sys.modules['transformers'] = None; sys.argv = ['x', 'part=data', 'data.path=/x', "
-    script += "'model.vocab_size=9']; from bert_lightning.benchmark import main; main()"
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["part=data", "data.path=/x", "model.vocab_size=9"],
+        ["part=model", "baseline=none"],
+        ["part=finetune", "task=sst2", "task.path=/x", "checkpoint=/x"],
+    ],
+)
+def test_a_missing_transformers_is_said_with_the_extra_that_brings_it(words: list[str]) -> None:
+    script = f"import sys; sys.modules['transformers'] = None; sys.argv = {['x', *words]}; "
+    script += "from bert_lightning.benchmark import main; main()"
     done = run_python(script)
     assert done.returncode == 2
-    assert re.fullmatch(r"error: bert-benchmark part=data needs the extra `hf` .*\n", done.stderr)
+    assert re.fullmatch(r"error: bert-benchmark needs the extra `hf` .*transformers.*\n", done.stderr)
 
 
 def test_a_first_batch_anywhere_is_found(prepared: Path) -> None:

@@ -38,11 +38,11 @@ DOORS: dict[str, Callable[[DictConfig], object]] = {
 @pytest.fixture
 def place(tmp_path: Path, prepared: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the page speaks of: a run, its export, a fine-tuned model, prepared data, and small files."""
-    config = tiny_encoder(tokenizer.get_vocab_size(), num_hidden_layers=4, max_position_embeddings=64)
+    config = tiny_encoder(tokenizer.get_vocab_size(), num_hidden_layers=4, max_position_embeddings=128)
     state = our_model(reference_model(config), config).state_dict()
     (tmp_path / "first-hf").mkdir()
     write_folder(tmp_path / "first-hf", config, state, tokenizer_files(tokenizer))
-    run = tmp_path / "first" / "checkpoints" / "step-0000007.ckpt"
+    run = tmp_path / "outputs" / "first" / "checkpoints" / "step-0000007.ckpt"
     write_checkpoint(run, tokenizer, tmp_path / "tokenizer")
     content = torch.load(run, weights_only=True)
     content["bert_lightning"]["model"] = load_pretrained(tmp_path / "first-hf").config.as_dict()
@@ -50,11 +50,11 @@ def place(tmp_path: Path, prepared: Path, tokenizer: Tokenizer, monkeypatch: pyt
     torch.save(content, run)
     names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
     stars = BertForSequenceClassification(BertConfig(**config_for(tokenizer).as_dict(), **names))
-    stars.save_pretrained(tmp_path / "stars-hf")
-    save_tokenizer(tokenizer, tmp_path / "stars-hf")
-    for name, kind in (("squad-hf", BertForQuestionAnswering), ("swag-hf", BertForMultipleChoice)):
-        kind(BertConfig(**config_for(tokenizer).as_dict())).save_pretrained(tmp_path / name)
-        save_tokenizer(tokenizer, tmp_path / name)
+    stars.save_pretrained(tmp_path / "outputs" / "stars")
+    save_tokenizer(tokenizer, tmp_path / "outputs" / "stars")
+    for name, kind in (("squad", BertForQuestionAnswering), ("swag", BertForMultipleChoice)):
+        kind(BertConfig(**config_for(tokenizer).as_dict())).save_pretrained(tmp_path / "outputs" / name)
+        save_tokenizer(tokenizer, tmp_path / "outputs" / name)
     question = {"id": "q", "question": "Who walks?", "answers": [{"text": "the king", "answer_start": 0}]}
     paragraph = {"context": "the king walks", "qas": [question]}
     (tmp_path / "dev-v1.1.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))

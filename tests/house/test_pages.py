@@ -3,17 +3,26 @@
 import re
 import shlex
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
-from bert_lightning.settings.conf_files import CONF_DIR
+from bert_lightning.settings.config import Processes
+from bert_lightning.settings.phase_settings import check_phases, complete_phases
 from bert_lightning.settings.typed_words import quoted
 from tests.support.checkout import ROOT
 from tests.support.configs import compose_config
 
 PAGES = sorted((ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")))
-FIRST_HOUR = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("your-own-text.md", "coming-from.md"))]
+LAUNCHED = [ROOT / "docs" / "launching.md", ROOT / "docs" / "scaling.md", ROOT / "docker" / "slurm.sbatch"]
+STARTS = re.compile(
+    r"--?(?:nnodes|nproc-per-node|nodes|ntasks-per-node)=(\d+)|launcher\.(?:nodes|tasks_per_node)=(\d+)"
+)
+CALLED = re.compile(r"    (?:[A-Z_]+=\S+ )*(?:(?:torchrun|srun|timeout) .*)?bert-(?!report|lightning)[a-z-]+ ")
+NOT_WHOLE = ("...", "<")
+"""What stands in lines that a reader has to complete."""
 SEARCHED = re.compile(r"=(tag|interval|choice|range|int)\(")
 
 
@@ -38,20 +47,37 @@ def test_the_index_has_every_page() -> None:
 
 
 def shown_commands(page: Path) -> Iterator[list[str]]:
-    """The words of every line of a page that is indented as code and calls a command which takes settings."""
+    """The words of every whole line that is indented as code and calls a command which takes settings."""
     for line in page.read_text().replace("\\\n", "").splitlines():
-        if line.startswith("    bert-") and not line.startswith(("    bert-report", "    bert-lightning")):
+        if CALLED.match(line) and not any(mark in line for mark in NOT_WHOLE):
             yield shlex.split(line, comments=True)
 
 
-@pytest.mark.parametrize("page", FIRST_HOUR, ids=page_name)
+def composed(words: list[str]) -> tuple[str, DictConfig]:
+    """The name of a command and its settings; what is swept has its first value, what is searched has any."""
+    start = next(number for number, word in enumerate(words) if word.startswith("bert-"))
+    name = words[start].removeprefix("bert-").replace("-", "_")
+    settings = [word for word in words[start + 1 :] if "=" in word and not word.startswith(("-", "hydra"))]
+    settings = [SEARCHED.sub("=1 #", word).partition(" #")[0] for word in settings]
+    if "--multirun" in words:
+        settings = [word if word.endswith(("]", "}")) else word.partition(",")[0] for word in settings]
+    return name, compose_config(name, [quoted(word) for word in settings])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_compose(page: Path) -> None:
-    """Keys and options exist; what a search searches has the key of a setting, and any value."""
-    lines = list(shown_commands(page))
-    assert len(lines) > 1
-    for command, *words in lines:
-        name = command.removeprefix("bert-").replace("-", "_")
-        assert (Path(CONF_DIR) / f"{name}.yaml").exists(), command
-        settings = [word for word in words if not word.startswith(("-", "hydra"))]
-        searched = [SEARCHED.sub("=1 #", word).partition(" #")[0] for word in settings]
-        compose_config(name, [quoted(word) for word in searched])
+    """Keys and options exist."""
+    for words in shown_commands(page):
+        composed(words)
+
+
+@pytest.mark.parametrize("page", LAUNCHED, ids=page_name)
+def test_batches_can_be_dealt_to_the_processes_of_a_line(page: Path) -> None:
+    dealt = 0
+    for words in shown_commands(page):
+        name, cfg = composed(words)
+        processes = prod(int(nodes or tasks) for nodes, tasks in STARTS.findall(" ".join(words)))
+        if name == "pretrain" and processes > 1:
+            check_phases(complete_phases(cfg), Processes("gpu", processes, 1, launched=True))
+            dealt += 1
+    assert dealt or page.name != "launching.md"

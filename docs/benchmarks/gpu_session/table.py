@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
-EPOCH_TOKENS = 3.33e9
-"""Tokens of an epoch of Wikipedia and BookCorpus: 2.5 billion words at 1.33 WordPieces a word, as in English prose."""
+EPOCH_TOKENS = 4.39e9
+"""Tokens of an epoch of Wikipedia and BookCorpus: 3.3 billion words (Devlin et al., 2019) at 1.33 WordPieces a word."""
 COLUMNS = {
     "real tokens/s": "{:,.0f}",
     "examples/s": "{:,.0f}",
