@@ -17,7 +17,7 @@ from bert_lightning.execution.float8 import to_float8
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
-from bert_lightning.training.optim import gradient_norm, parameter_groups, prepare_update
+from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
 from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
@@ -32,14 +32,25 @@ class Contestant:
         model: The model, on its device.
         make_optimizer: Builds the optimizer of parameter groups.
         is_half_precision: Whether the model trains under bf16 autocast.
+        keeps_gradients: Whether gradients are zeroed in place after a step, as recorded graphs need it.
     """
 
-    def __init__(self, name: str, model: nn.Module, make_optimizer: MakeOptimizer, is_half_precision: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        make_optimizer: MakeOptimizer,
+        is_half_precision: bool,
+        keeps_gradients: bool = False,
+    ) -> None:
         self.name = name
         self.model = model
         self.optimizer = make_optimizer(parameter_groups(model))
         self.is_half_precision = is_half_precision
         self.device = next(model.parameters()).device
+        self.keeps_gradients = keeps_gradients
+        if keeps_gradients:
+            allocate_gradients(model)
 
     def prepare(self, batch: PackedBatch) -> Any:
         """Return the inputs of a step on the host, in page-locked memory if they will be copied to a GPU."""
@@ -58,7 +69,7 @@ class Contestant:
         self.precise_loss(inputs).backward()
         self.clip()
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.keeps_gradients)
 
     def wait(self) -> None:
         """Wait for the device."""
@@ -172,6 +183,5 @@ def ours(setting: Setting) -> Ours:
         to_float8(model)
     setting.compilation(model, setting.device.type)
     said = {"fp8": setting.precision == "fp8", "compiled": setting.compilation.applies_to(setting.device.type)}
-    return Ours(
-        ", ".join(["ours", *(word for word, holds in said.items() if holds)]), model, setting.make_optimizer, is_half
-    )
+    name = ", ".join(["ours", *(word for word, holds in said.items() if holds)])
+    return Ours(name, model, setting.make_optimizer, is_half, setting.compilation.records(setting.device.type))

@@ -14,7 +14,7 @@ from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
-from data_pipeline.streams.packed_shape import PackedShape
+from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
@@ -170,12 +170,18 @@ class ExampleSource:
         for name, least in (("micro_batch_size", 1), ("seq_len", SHORTEST)):
             check_whole_number(f"data.{name}", getattr(self, name), least)
 
-    def batches(self, count: int) -> list[PackedBatch]:
-        """Return the first micro-batches."""
-        stream = self.stream(num_workers=0)
+    def batches(self, count: int, num_shapes: int | None = None) -> list[PackedBatch]:
+        """Return the first micro-batches.
+
+        Args:
+            count: Number of them.
+            num_shapes: Most shapes that they have; None rounds their sizes finely, as bert-pretrain does.
+        """
+        stream = self.stream(num_workers=0, num_shapes=num_shapes)
         if stream is not None:
             return [batch for step in islice(stream, count) for batch in step]
-        shape = PackedShape(self.micro_batch_size, self.seq_len, round(self.lengths.mean_share * self.seq_len))
+        usual_length = round(self.lengths.mean_share * self.seq_len)
+        shape = packed_shape(self.micro_batch_size, self.seq_len, usual_length, self.masking, num_shapes)
         facts = (shape, self.vocab_size, self.masking, self.seed, self.pairs.target)
         return synthetic_batches(self.lengths, count, *facts)
 
@@ -184,13 +190,16 @@ class ExampleSource:
         names = (MLM,) if self.pairs.target is None else (MLM, self.pairs.target)
         objective.check_targets(names, f"pairs={type(self.pairs).__name__}")
 
-    def stream(self, num_workers: int, pin_memory: bool = False) -> PretrainingStream | None:
+    def stream(
+        self, num_workers: int, pin_memory: bool = False, num_shapes: int | None = None
+    ) -> PretrainingStream | None:
         """Return the training stream of a single rank, a micro-batch a step; None if examples are made up."""
         if self.path is None:
             return None
         samples = PretrainingSamples(self.path, "train", self.pairs, self.masking, self.seq_len, self.seed)
         size = self.micro_batch_size
-        return PretrainingStream(samples, size, size, ENDLESS, num_workers=num_workers, pin_memory=pin_memory)
+        options = {"num_workers": num_workers, "pin_memory": pin_memory, "num_shapes": num_shapes}
+        return PretrainingStream(samples, size, size, ENDLESS, **options)
 
     def describe(self) -> str:
         """Return the source of the examples in words."""

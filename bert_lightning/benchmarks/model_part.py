@@ -74,7 +74,9 @@ class ModelPart:
 
     def __call__(self, console: Console) -> list[FigureTable]:
         """Measure all in turn."""
-        setting, batches = self.setting, self.source.batches(self.num_batches)
+        setting = self.setting
+        num_shapes = setting.compilation.num_shapes(setting.device.type)
+        batches = self.source.batches(self.num_batches, num_shapes)
         work = Work.of(setting.config, batches, self.repeats, self.steps)
         peak = measured_peak_flops(setting.device, setting.dtype)
         candidate = ours(setting)
@@ -87,7 +89,7 @@ class ModelPart:
         peak = max(peak, measured_peak_flops(setting.device, setting.dtype))
         tables = [speeds(runners, work, self.steps, peak, datasheet_peak_flops(setting.device, setting.dtype))]
         tables += [ratios(runners), losses(runners)]
-        stream = self.source.stream(self.num_workers, pin_memory=setting.device.type == "cuda")
+        stream = self.source.stream(self.num_workers, setting.device.type == "cuda", num_shapes)
         if stream is not None and not runners[0].failure:
             console.print("with the loader running ...")
             tables.append(loader_run(candidate, stream, self.repeats * self.steps))

@@ -18,8 +18,11 @@ MODES = ("default", "lite", "reduce-overhead", "max-autotune", "max-autotune-no-
 RECORDING = ("reduce-overhead", "max-autotune")
 FIXED_SHAPES = 8
 """Shapes of micro-batches if each gets a graph: fewer cost more filler, more take longer to compile or record."""
-MAX_GRAPHS = 64
-"""Graphs of one function before torch gives up and runs it uncompiled; torch's limit is 8."""
+MAX_SHAPES = 64
+"""Shapes of micro-batches in all phases of a run, if each gets a graph."""
+GRAPHS_OF_A_SHAPE = 8
+"""Most graphs of one function for one shape: a layer has one with the rows that are asked about and one without, and
+the encoders of an objective share the function."""
 _MARK = "_forward_is_compiled"
 
 
@@ -63,14 +66,14 @@ class Compilation:
             num_phases: Phases of the run, each of which has its own shapes.
 
         Raises:
-            ValueError: if the phases have more shapes than a function may have graphs.
+            ValueError: if the phases have more shapes than graphs are compiled for.
         """
         if not self.applies_to(device_type) or self.dynamic:
             return None
-        if num_phases * FIXED_SHAPES > MAX_GRAPHS:
+        if num_phases * FIXED_SHAPES > MAX_SHAPES:
             raise ValueError(
-                f"compile.dynamic=false compiles {FIXED_SHAPES} graphs for each of {num_phases} phases, but at most "
-                f"{MAX_GRAPHS} together; take compile.dynamic=true or fewer phases"
+                f"compile.dynamic=false compiles graphs for {FIXED_SHAPES} shapes in each of {num_phases} phases, but "
+                f"for {MAX_SHAPES} at most; take compile.dynamic=true or fewer phases"
             )
         return FIXED_SHAPES
 
@@ -97,8 +100,8 @@ def _set_up_dynamo(optimize_ddp: bool) -> None:
         optimize_ddp: Whether Dynamo cuts a graph where DDP begins to reduce a bucket of gradients.
     """
     config = torch._dynamo.config
-    config.recompile_limit = MAX_GRAPHS
-    config.accumulated_recompile_limit = 4 * MAX_GRAPHS
+    config.recompile_limit = GRAPHS_OF_A_SHAPE * MAX_SHAPES
+    config.accumulated_recompile_limit = 4 * GRAPHS_OF_A_SHAPE * MAX_SHAPES
     config.optimize_ddp = optimize_ddp
     config.specialize_float = True  # settings such as probabilities are constants, which kernels are compiled for
     # Without it, sizes that are equal in the first batch by chance are taken for one size.

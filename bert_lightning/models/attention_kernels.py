@@ -21,9 +21,9 @@ WORD_VALUES = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _sequence_of_program(cu_seqlens, num_heads: tl.constexpr) -> tuple[tl.tensor, ...]:
+def _sequence_of_program(cu_seqlens) -> tuple[tl.tensor, ...]:
     """Return sequence and head of this program, the first token of the sequence, and its length."""
-    sequence, head = tl.program_id(1) // num_heads, tl.program_id(1) % num_heads
+    head, sequence = tl.program_id(1), tl.program_id(2)
     begin = tl.load(cu_seqlens + sequence)
     return sequence, head, begin, tl.load(cu_seqlens + sequence + 1) - begin
 
@@ -54,7 +54,7 @@ def forward_kernel(
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Attend from `rows` queries of a head to all keys of their sequence."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
+    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
     first_row = tl.program_id(0) * rows
     if first_row >= length:
         return
@@ -100,7 +100,7 @@ def query_kernel(
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Make the gradient of `rows` queries of a head; and `row_sums`, the sums of context times its gradient."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
+    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
     first_row = tl.program_id(0) * rows
     if first_row >= length:
         return
@@ -126,10 +126,13 @@ def query_kernel(
     d_query = tl.zeros((rows, head_dim), tl.float32)
     for first_column in range(0, length, columns):
         column = first_column + tl.arange(0, columns)
+        is_column = column < length
         at_key = qkv + offset + column[:, None] * step + dim[None, :] + num_heads * head_dim
-        key = tl.load(at_key, mask=(column < length)[:, None], other=0.0)
-        value = tl.load(at_key + num_heads * head_dim, mask=(column < length)[:, None], other=0.0)
+        key = tl.load(at_key, mask=is_column[:, None], other=0.0)
+        value = tl.load(at_key + num_heads * head_dim, mask=is_column[:, None], other=0.0)
         weights = tl.exp2(tl.dot(query, tl.trans(key)) * scale - log_sum[:, None])
+        # A filled-up key scores 0, which may be so far above all real scores that its weight is infinite.
+        weights = tl.where(is_column[None, :], weights, 0.0)
         d_weights = tl.dot(d_context, tl.trans(value))
         if cutoff:
             d_weights = tl.where(query_words[:, None] * key_words[None, :] >= cutoff, d_weights, 0.0)
@@ -146,7 +149,7 @@ def key_value_kernel(
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Make the gradients of `columns` keys and values of a head; scores and weights are transposed here."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens, num_heads)
+    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
     first_column = tl.program_id(0) * columns
     if first_column >= length:
         return

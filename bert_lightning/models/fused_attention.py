@@ -66,9 +66,9 @@ def attend_backward(
     return result
 
 
-def grid_of(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, block: int) -> tuple[int, int]:
-    """Return how many programs there are: one for each block of each head of each sequence."""
-    return triton.cdiv(max_seqlen, block), (cu_seqlens.shape[0] - 1) * qkv.shape[2]
+def grid_of(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, block: int) -> tuple[int, int, int]:
+    """Return how many programs there are: one for each block of each head of each sequence, at most 65,535 of them."""
+    return triton.cdiv(max_seqlen, block), qkv.shape[2], cu_seqlens.shape[0] - 1
 
 
 def constants_of(qkv: Tensor, dropout_p: float) -> tuple[int, float, int, int, int]:

@@ -43,9 +43,9 @@ def biased_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return cast(Tensor, _BiasedGelu.apply(x.contiguous(), bias))
 
 
-def draw_words(like: Tensor) -> Tensor:
-    """Draw the two words that decide over dropout."""
-    return random_words((2,), like)
+def draw_words(like: Tensor, dropout_p: float) -> Tensor:
+    """Draw the two words that decide over dropout; none without dropout."""
+    return random_words((2 if _cutoff(dropout_p) else 0,), like)
 
 
 class _Normalize(torch.autograd.Function):
@@ -54,7 +54,7 @@ class _Normalize(torch.autograd.Function):
         ctx: Any, update: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float,
         dropout_p: float, num_readers: int,
     ) -> Any:  # fmt: skip
-        words = draw_words(update)
+        words = draw_words(update, dropout_p)
         result, *kept = normalize(update, bias, residual, weight, shift, words, eps, dropout_p)
         ctx.save_for_backward(*kept, words, weight)
         ctx.dropout_p = dropout_p
@@ -73,7 +73,8 @@ class _Normalize(torch.autograd.Function):
             ctx.dropout_p,
         )
         of_weight, of_shift, of_bias = sums.sum(0).to(weight.dtype).unbind(0)  # each (hidden,)
-        return d_update if ctx.dropout_p else d_residual, of_bias, d_residual, of_weight, of_shift, None, None, None
+        of_update = d_update if _cutoff(ctx.dropout_p) else d_residual
+        return of_update, of_bias, d_residual, of_weight, of_shift, None, None, None
 
 
 class _BiasedGelu(torch.autograd.Function):
@@ -141,6 +142,7 @@ def gelu_backward(gradient: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Te
 
 
 def _cutoff(dropout_p: float) -> int:
+    """Return what a random number of 32 bits must reach for an element to be kept; 0 keeps all."""
     return round(rounded(dropout_p) * (1 << 32))
 
 
@@ -150,7 +152,7 @@ def _empty_outputs(update: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _empty_gradients(added: Tensor, dropout_p: float) -> tuple[Tensor, Tensor, Tensor]:
-    d_update = torch.empty_like(added) if dropout_p else added.new_empty(0)
+    d_update = torch.empty_like(added) if _cutoff(dropout_p) else added.new_empty(0)
     sums = added.new_empty(SHARES[normalize_backward_kernel], 3, added.shape[1], dtype=torch.float32)
     return d_update, torch.empty_like(added), sums
 

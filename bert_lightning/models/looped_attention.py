@@ -28,8 +28,8 @@ def looped_attention(
 ) -> Tensor:
     """Return the context of packed sequences; arguments and result are those of `PackedAttention`.
 
-    Reading the offsets waits for the device, so GPUs take another function. On CPUs these products take a third of the
-    time of scaled_dot_product_attention, whose backward pass is slow there, and which has no kernel with dropout.
+    Reading the offsets waits for the device, so GPUs train with another function. On CPUs these products take a third
+    of the time of scaled_dot_product_attention, whose backward pass is slow there and has no kernel with dropout.
     """
     return _attend_each(qkv, cu_seqlens, max_seqlen, dropout_p, *window)[0]
 
@@ -47,7 +47,7 @@ def _attend_each(
     """
     context = qkv.new_empty(qkv.shape[0], *qkv.shape[2:])  # (tokens, heads, head_dim)
     flat_weights, flat_mask = _flat_squares(qkv, max_seqlen, dropout_p)
-    for group in _groups(tuple(cu_seqlens.tolist()), qkv.shape[2]):
+    for group in _groups(tuple(cu_seqlens.tolist()), qkv.shape[2], qkv.device):
         query, key, value = group.gather(qkv)  # each (sequences * heads, length, head_dim)
         weights = group.squares(flat_weights)  # (sequences * heads, length, length)
         torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=weights)
@@ -72,7 +72,7 @@ def _attend_each_backward(
     """
     result = torch.empty_like(qkv)
     scale = qkv.shape[-1] ** -0.5
-    for group in _groups(tuple(cu_seqlens.tolist()), qkv.shape[2]):
+    for group in _groups(tuple(cu_seqlens.tolist()), qkv.shape[2], qkv.device):
         query, key, value = group.gather(qkv)  # each (sequences * heads, length, head_dim)
         d_qkv = query.new_empty(3, *query.shape)
         (d_context,) = group.gather(gradient[:, None])  # (sequences * heads, length, head_dim)
@@ -152,7 +152,7 @@ class _Group(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _groups(offsets: tuple[int, ...], num_heads: int) -> list[_Group]:
+def _groups(offsets: tuple[int, ...], num_heads: int, device: torch.device) -> list[_Group]:
     """Return the sequences that are not empty, the longest first, in groups whose weights stay in the cache of a core.
 
     All layers and both passes ask for the same offsets. Offsets 0, 3, 3, 5 with 4 heads give one group of length 3
@@ -168,8 +168,9 @@ def _groups(offsets: tuple[int, ...], num_heads: int) -> list[_Group]:
         lengths = torch.tensor([end - begin for begin, end in spans[:count]])
         is_real = torch.arange(length) < lengths[:, None]  # (sequences, length)
         slots = is_real.flatten().nonzero().flatten()  # (tokens,)
-        padded = is_real if len(slots) < count * length else None
-        groups.append(_Group(_positions(spans[:count]), padded, length, num_heads, entries, slots))
+        padded = is_real.to(device) if len(slots) < count * length else None
+        tokens = _positions(spans[:count], device)
+        groups.append(_Group(tokens, padded, length, num_heads, entries, slots.to(device)))
         spans = spans[count:]
     return groups
 
@@ -187,11 +188,11 @@ def _fitting(spans: list[tuple[int, int]], num_heads: int) -> int:
     return min(most, len(spans))
 
 
-def _positions(spans: list[tuple[int, int]]) -> slice | Tensor:
+def _positions(spans: list[tuple[int, int]], device: torch.device) -> slice | Tensor:
     """Return the positions of all tokens of some sequences."""
     if all(end == begin for (_, end), (begin, _) in pairwise(spans)):
         return slice(spans[0][0], spans[-1][1])
-    return torch.cat([torch.arange(begin, end) for begin, end in spans])
+    return torch.cat([torch.arange(begin, end) for begin, end in spans]).to(device)
 
 
 @_attend_each.register_fake

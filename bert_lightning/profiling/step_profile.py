@@ -22,7 +22,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("waiting for data", DATA_WAIT),
     ("communication", r"nccl|gloo|c10d|all_?reduce|all_?gather|reduce_?scatter"),
     ("optimizer", r"Optimizer\.step|_fused_adam"),
-    ("attention", r"attend_(each|fused)|flash|fmha"),
+    ("attention", r"attend_(each|fused)|^(forward|query|key_value)_kernel$|flash|fmha"),
     ("copies and casts", r"^(aten::copy_|aten::_to_copy|aten::clone|aten::fill_|aten::zero_|Mem(cpy|set).*)$"),
     ("matrix products", r"addmm|aten::(mm|bmm|matmul|linear)\b|gemm|cutlass|nvjet|scaled_mm|Float8|mkldnn"),
     ("loss", r"softmax|nll_loss|cross_entropy|argmax"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bert_lightning.benchmark import resolved
-from bert_lightning.benchmarks.contestants import Contestant, ours
+from bert_lightning.benchmarks.contestants import Contestant, Ours, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource, LengthMixture, pad_rows, synthetic_batches
 from bert_lightning.benchmarks.model_part import ModelPart
@@ -29,6 +29,7 @@ from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packed_shape import PackedShape
+from data_pipeline.streams.packing import MLM
 from tests.support.checkout import run_command
 from tests.support.configs import compose_config
 from tests.support.contestants import HALF, SETTING, made_up
@@ -106,6 +107,29 @@ def test_every_objective_meets_the_same_model_of_transformers(objective: type[Ob
     our_side, theirs = race([candidate, rival], source.batches(2), repeats=4, steps=1)
     assert our_side.losses == pytest.approx(theirs.losses, abs=1e-4)
     assert our_side.losses[1] < our_side.losses[0] - 0.1
+
+
+@pytest.mark.parametrize("is_real", [False, True])
+def test_graphs_for_fixed_shapes_are_measured_on_the_shapes_of_a_run(prepared: Path, is_real: bool) -> None:
+    path = str(prepared) if is_real else None
+    source = ExampleSource(path, SegmentPairs(), TokenMasking(), HALF, 40, 8, CONFIG.vocab_size, 0)
+    shapes = [
+        {(len(batch.tokens.input_ids), len(batch.targets[MLM].labels)) for batch in source.batches(12, num_shapes)}
+        for num_shapes in (None, 3)
+    ]
+    assert len(shapes[1]) <= 3 < len(shapes[0])
+
+
+def test_gradients_that_are_kept_change_no_step() -> None:
+    usual, kept = (ours(SETTING) for _ in range(2))
+    kept = Ours("kept", kept.model, SETTING.make_optimizer, False, keeps_gradients=True)
+    for batch in made_up(2):
+        for contestant in (usual, kept):
+            torch.manual_seed(0)
+            contestant.step(contestant.prepare(batch))
+    assert all(parameter.grad is not None for parameter in kept.model.parameters())
+    for one, other in zip(usual.model.parameters(), kept.model.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_examples_without_the_labels_of_the_objective_are_refused() -> None:

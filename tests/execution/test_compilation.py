@@ -200,7 +200,7 @@ def test_what_a_mode_asks_of_batches_and_gradients(
 def test_phases_with_more_shapes_than_graphs_are_refused() -> None:
     fixed = Compilation(dynamic=False)
     assert fixed.num_shapes("cuda", 8) == 8
-    with pytest.raises(ValueError, match="8 graphs for each of 9 phases, but at most 64 together"):
+    with pytest.raises(ValueError, match="graphs for 8 shapes in each of 9 phases, but for 64 at most"):
         fixed.num_shapes("cuda", 9)
     assert Compilation().num_shapes("cuda", 9) is fixed.num_shapes("cpu", 9) is None
 

@@ -125,7 +125,7 @@ def test_sequences_of_about_equal_length_attend_at_once_wherever_they_stand(
     monkeypatch.setattr(f"{LOOPED}.PADDING_WEIGHTS", padding)
     _groups.cache_clear()
     ends = [0, 3, 6, 8, 11, 11, 13, 16]  # lengths 3, 3, 2, 3, 0, 2, 3
-    assert [group.length for group in _groups(tuple(ends), 2)] == lengths
+    assert [group.length for group in _groups(tuple(ends), 2, torch.device("cpu"))] == lengths
     test_windows_are_exact_on_packed_sequences(ends, window, looped_attention)
     _groups.cache_clear()
 
@@ -133,11 +133,19 @@ def test_sequences_of_about_equal_length_attend_at_once_wherever_they_stand(
 @pytest.mark.parametrize("ends", [[0, 8, 9], [0, 1, 9, 10], [0, 4, 12], [0, 3, 11, 14], [0, 40, 70, 71, 75, 80]])
 def test_at_most_half_of_a_group_is_padding(ends: list[int]) -> None:
     """So the flat memory, which is given before the lengths are known, holds all weights."""
-    groups = _groups(tuple(ends), 2)
+    groups = _groups(tuple(ends), 2, torch.device("cpu"))
     assert groups[-1].entries.stop <= 2 * ends[-1] * 2 * groups[0].length
     assert sum(len(group.slots) for group in groups) == ends[-1]
     for group in groups:
         assert group.is_real is None or group.is_real.numel() <= 2 * len(group.slots)
+
+
+def test_groups_lie_on_the_device_of_the_batch() -> None:
+    """So an encoder that was loaded for a CPU and moved to a GPU attends there."""
+    (group, *_) = _groups((0, 3, 8, 11), 2, torch.device("meta"))
+    assert isinstance(group.tokens, Tensor)
+    assert group.is_real is not None
+    assert {each.device.type for each in (group.tokens, group.is_real, group.slots)} == {"meta"}
 
 
 @pytest.mark.parametrize("attention", [looped_attention, padded_attention])

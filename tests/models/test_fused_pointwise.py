@@ -12,7 +12,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.streams.packing import PackedTokens
 from tests.models.interpreted import run_interpreted
 
-CASES = {"no dropout": (0.0, 1), "dropout": (0.5, 1), "two readers": (0.1, 2)}
+CASES = {"no dropout": (0.0, 1), "dropout": (0.5, 1), "two readers": (0.1, 2), "dropout that rounds to 0": (1e-6, 1)}
 TOKENS, HIDDEN, INTERMEDIATE, EPS = 37, 48, 700, 1e-5
 
 # Few programs share the tokens, so that each goes through several; the interpreter is slow.
@@ -31,7 +31,7 @@ for name, (dropout_p, num_readers) in inputs["cases"].items():
     torch.manual_seed(0)
     found = fused_pointwise.add_and_normalize(*leaves, inputs["eps"], dropout_p, num_readers)
     torch.manual_seed(0)
-    words = fused_pointwise.draw_words(leaves[0])
+    words = fused_pointwise.draw_words(leaves[0], dropout_p)
     gradients = torch.autograd.grad(found, leaves, inputs["gradients"][:num_readers])
     results[name] = ([one.detach() for one in found], gradients, words)
 leaves = [tensor.clone().requires_grad_() for tensor in inputs["leaves"]]
@@ -120,7 +120,8 @@ def test_kernels_equal_layer_norm_of_residual_and_dropout(
     dropout_p, num_readers = CASES[name]
     found, gradients, words = results[name]
     update, bias, residual, weight, shift = copies = [leaf.clone().requires_grad_() for leaf in leaves]
-    kept = kept_by(words, dropout_p) / (1 - rounded(dropout_p))
+    kept = kept_by(words, dropout_p) / (1 - rounded(dropout_p)) if len(words) else 1
+    assert bool(len(words)) == (rounded(dropout_p) > 0)
     expected = F.layer_norm(residual + (update + bias) * kept, (HIDDEN,), weight, shift, EPS)
     assert len(found) == num_readers
     for one in found:

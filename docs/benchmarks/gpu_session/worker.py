@@ -51,7 +51,10 @@ class Worker:
             StepFailed: if it failed, took too long, or took its process with it.
         """
         self._is_idle = False
-        self._connection.send(step)
+        try:
+            self._connection.send(step)
+        except OSError as error:  # it has died since its last answer
+            raise StepFailed(DIED) from error
         return self._answer(seconds)
 
     def stop(self) -> None:

@@ -105,16 +105,20 @@ def check(
 
 def run_tests(settings: Sequence[str], kept: Path, scratch: Path) -> Record:
     """Run tests that need a GPU; failing ones are an answer."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *settings]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr)
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", *settings]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as done:
+        assert done.stdout is not None
+        for line in done.stdout:  # into the log at once, so that a stop loses nothing
+            print(line, end="", flush=True)
+            lines.append(line.strip())
     if done.returncode not in (0, 1):
-        raise ValueError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}")
-    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-    return {
-        "command": " ".join(["pytest", *command[3:]]),
-        "line": "; ".join([done.stdout.strip().splitlines()[-1], *failed]),
-    }
+        raise ValueError(f"pytest ended with {done.returncode}: {' '.join(lines)[-300:]}")
+    failed = [line for line in lines if line.startswith("FAILED")]
+    last = next(line for line in reversed(lines) if line)
+    return {"command": " ".join(["pytest", *command[3:]]), "line": "; ".join([last, *failed])}
 
 
 WORKS: dict[str, Work] = {
