@@ -198,8 +198,9 @@ class ExampleSource:
             return None
         samples = PretrainingSamples(self.path, "train", self.pairs, self.masking, self.seq_len, self.seed)
         size = self.micro_batch_size
-        options = {"num_workers": num_workers, "pin_memory": pin_memory, "num_shapes": num_shapes}
-        return PretrainingStream(samples, size, size, ENDLESS, **options)
+        return PretrainingStream(
+            samples, size, size, ENDLESS, num_workers=num_workers, pin_memory=pin_memory, num_shapes=num_shapes
+        )
 
     def describe(self) -> str:
         """Return the source of the examples in words."""
