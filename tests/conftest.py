@@ -13,7 +13,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from tokenizers import Tokenizer
 
-from data_pipeline.processes.processors import num_processors
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.settings import TINY, Settings
 from tests.support.texts import tiny_texts, write_prepared
@@ -28,15 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if find_spec("triton") is None:
         kernels = [config.rootpath / "bert_lightning/models" / name for name in KERNELS]
         config.option.ignore = [*(config.option.ignore or []), *map(str, kernels)]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many workers again as there are processors: tests that start processes spend half of their time waiting.
-
-    `--maxprocesses` is the upper limit.
-    """
-    return max(1, num_processors() * 3 // 2)
 
 
 @pytest.fixture(autouse=True)

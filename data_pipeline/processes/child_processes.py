@@ -72,14 +72,21 @@ def pass_over_losses_at_the_end() -> None:
     """Say nothing about a process that is lost while its loader ends, for the loader needs nothing more of it.
 
     Torch raises the loss where the main process happens to be. In the loader's `__del__` Python prints it and goes on.
+    While the loader begins, it leaves a loader without all attributes, whose `__del__` then misses one.
     """
     earlier = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        if unraisable.exc_value is None or lost_process(unraisable.exc_value) is None:
+        error = unraisable.exc_value
+        is_half_made = isinstance(error, AttributeError) and _is_of_a_loader(unraisable.object)
+        if error is None or not (is_half_made or lost_process(error)):
             earlier(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _is_of_a_loader(method: object) -> bool:
+    return getattr(method, "__module__", None) == "torch.utils.data.dataloader"
 
 
 def lost_process(error: BaseException) -> str | None:

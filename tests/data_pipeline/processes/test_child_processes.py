@@ -141,10 +141,21 @@ class Ending:
         raise RuntimeError(self.message)
 
 
+class HalfMade:
+    """A loader that lost a process while it began."""
+
+    def __del__(self) -> None:
+        raise AttributeError("'_MultiProcessingDataLoaderIter' object has no attribute '_workers_status'")
+
+
+HalfMade.__del__.__module__ = "torch.utils.data.dataloader"
+
+
 def test_a_process_lost_while_its_loader_ends_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: said.append(str(unraisable.exc_value)))
     pass_over_losses_at_the_end()
     Ending("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    HalfMade()
     Ending("something else")
     assert said == ["something else"]
