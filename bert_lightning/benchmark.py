@@ -66,7 +66,7 @@ def _part(cfg: DictConfig) -> Part:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ModuleNotFoundError):
             cause = cause.__cause__
-        if cause is None:
+        if cause is None or (cause.name or "").partition(".")[0] != "transformers":
             raise
         raise ValueError(f"bert-benchmark needs the extra `hf` for what it compares with: {cause}") from error
     return part

@@ -67,7 +67,7 @@ def attend_backward(
 
 
 def grid_of(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, block: int) -> tuple[int, int, int]:
-    """Return how many programs there are: one for each block of each head of each sequence, at most 65,535 of them."""
+    """Return how many programs there are: one for each block of each head of each of at most 65,535 sequences."""
     return triton.cdiv(max_seqlen, block), qkv.shape[2], cu_seqlens.shape[0] - 1
 
 

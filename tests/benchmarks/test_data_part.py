@@ -135,6 +135,13 @@ def test_a_missing_transformers_is_said_with_the_extra_that_brings_it(words: lis
     assert re.fullmatch(r"error: bert-benchmark needs the extra `hf` .*transformers.*\n", done.stderr)
 
 
+def test_another_missing_module_is_not_taken_for_transformers(tmp_path: Path) -> None:
+    done = run_command("benchmark", "masking._target_=nowhere.Masking", "baseline=none", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "extra `hf`" not in done.stderr
+
+
 def test_a_first_batch_anywhere_is_found(prepared: Path) -> None:
     for position in (0.0, 0.99):
         assert first_batch_seconds(lambda: make_samples(prepared), SHARE, position) > 0

@@ -16,7 +16,6 @@ from tests.support.checkout import ROOT
 from tests.support.configs import compose_config
 
 PAGES = sorted((ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")))
-LAUNCHED = [ROOT / "docs" / "launching.md", ROOT / "docs" / "scaling.md", ROOT / "docker" / "slurm.sbatch"]
 STARTS = re.compile(
     r"--?(?:nnodes|nproc-per-node|nodes|ntasks-per-node)=(\d+)|launcher\.(?:nodes|tasks_per_node)=(\d+)"
 )
@@ -71,13 +70,17 @@ def test_commands_compose(page: Path) -> None:
         composed(words)
 
 
-@pytest.mark.parametrize("page", LAUNCHED, ids=page_name)
-def test_batches_can_be_dealt_to_the_processes_of_a_line(page: Path) -> None:
+def test_the_pages_show_many_commands() -> None:
+    """So that the tests of lines are about lines."""
+    assert sum(len(list(shown_commands(page))) for page in PAGES) > 60
+
+
+def test_batches_can_be_dealt_to_the_processes_of_a_line() -> None:
     dealt = 0
-    for words in shown_commands(page):
+    for words in shown_commands(ROOT / "docs" / "launching.md"):
         name, cfg = composed(words)
         processes = prod(int(nodes or tasks) for nodes, tasks in STARTS.findall(" ".join(words)))
         if name == "pretrain" and processes > 1:
             check_phases(complete_phases(cfg), Processes("gpu", processes, 1, launched=True))
             dealt += 1
-    assert dealt or page.name != "launching.md"
+    assert dealt > 2

@@ -146,12 +146,12 @@ def _equality() -> list[Step]:
 
 def _family() -> list[Step]:
     """Return short runs of encoders with windows, rotary positions and without biases."""
-    short = ("trainer.max_steps=16", "trainer.log_every_n_steps=8", "data.global_batch_size=64")
-    modern = (*RUN, *shape("base", 512, 64), "model=modern_base", "objective=mlm", "pairs=full_sentences", *short)
-    gpt = (*RUN, *shape("base", 512, 64), "model=gpt2_small", "objective=causal_lm", "pairs=full_sentences", *short)
+    sizes = ("data.seq_len=512", "data.micro_batch_size=64", "data.global_batch_size=64", "pairs=full_sentences")
+    short = (*RUN, *sizes, "trainer.max_steps=16", "trainer.log_every_n_steps=8")
+    modern, gpt = ("model=modern_base", "objective=mlm"), ("model=gpt2_small", "objective=causal_lm")
     return [
-        Step("run-modern-base", "does the modern encoder run", "pretrain", settings_over((), modern), 45, 150),
-        Step("run-gpt2-small", "does a causal model run", "pretrain", settings_over((), gpt), 45, 150),
+        Step("run-modern-base", "does the modern encoder run", "pretrain", (*short, *modern), 45, 150),
+        Step("run-gpt2-small", "does a causal model run", "pretrain", (*short, *gpt), 45, 150),
     ]
 
 
