@@ -448,14 +448,7 @@ def test_a_run_is_never_overwritten(base: Settings, tmp_path: Path) -> None:
 
 def test_the_command_says_one_line(base: Settings, tmp_path: Path) -> None:
     for changes in ({"data.seq_len": 100}, {"trainer.nonsense": 1}):
-        result = subprocess.run(
-            command(base | changes),
-            cwd=tmp_path,
-            env=checkout_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        result = run_apart(base | changes, tmp_path)
         assert result.returncode == 2
         assert result.stderr.startswith("error: ")
         assert len(result.stderr.splitlines()) == 1

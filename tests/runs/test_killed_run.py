@@ -12,18 +12,17 @@ import pytest
 
 from bert_lightning.inspect_stream import inspect
 from tests.support.checkout import checkout_environment, torchrun
-from tests.support.runs import command, compose_here
+from tests.support.runs import command, compose_here, run_apart
 from tests.support.settings import Settings
 
 NUM_STEPS = 30
 DIGESTS = "digests.txt"
 
 
-def launched(settings: Settings, processes: int, folder: Path) -> subprocess.Popen[bytes]:
-    strategy = {"strategy": "ddp" if processes > 1 else "single"}
+def launched(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "out.txt").open("ab") as out:
         return subprocess.Popen(
-            command(settings | strategy, torchrun(processes)),
+            command(settings | {"strategy": "ddp"}, torchrun(2)),
             cwd=folder,
             env=checkout_environment(),
             stdout=out,
@@ -54,7 +53,7 @@ def test_a_killed_run_continues_with_any_number_of_processes(base: Settings, tmp
     expected = lines_of(written)
     moment = random.Random(time.time()).randint(4, NUM_STEPS - 5)
     log = tmp_path / "runs" / "killed" / DIGESTS
-    process = launched(settings, 2, tmp_path)
+    process = launched(settings, tmp_path)
     deadline = time.monotonic() + 120
     while len(lines_of(log)) < moment and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -65,6 +64,7 @@ def test_a_killed_run_continues_with_any_number_of_processes(base: Settings, tmp
     for processes in (1, 4):
         copy = tmp_path / f"by-{processes}"
         shutil.copytree(tmp_path / "runs", copy)
-        done = launched(settings | {"output_dir": copy}, processes, tmp_path)
-        assert done.wait(timeout=240) == 0, (tmp_path / "out.txt").read_text()[-3000:]
+        strategy = {"strategy": "ddp" if processes > 1 else "single", "output_dir": copy}
+        done = run_apart(settings | strategy, tmp_path, torchrun(processes))
+        assert done.returncode == 0, done.stderr[-3000:]
         assert lines_of(copy / "killed" / DIGESTS) == expected, f"killed after step {killed_at}, by {processes}"

@@ -41,7 +41,7 @@ def command(settings: Settings, launcher: Sequence[str] = ("-m",)) -> list[str]:
 def run_apart(settings: Settings, folder: Path, launcher: Sequence[str] = ("-m",)) -> subprocess.CompletedProcess[str]:
     """Run bert-pretrain in processes of its own, in a given folder."""
     _, _, module, *arguments = command(settings, launcher)
-    return run_module(module, arguments, folder, checkout_environment(), timeout=120)
+    return run_module(module, arguments, folder, checkout_environment(), timeout=240)
 
 
 def assert_close(run_dir: Path, reference: Path, tolerance: float = 1e-5) -> None:

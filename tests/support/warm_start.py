@@ -3,6 +3,10 @@
 The imports of a command take 8 s; the suite starts hundreds of them. A fork has its own arguments, environment, folder
 and streams, and imports the packages of the checkout itself. Variables that libraries read while they are imported come
 too late for a fork, so a command whose environment differs in anything but HARMLESS starts as a process of its own.
+
+A command that was forked here takes this file for its Python, so the modules that it starts are forks too: ranks of
+torchrun and of Lightning, points of a sweep. For each of them this file asks for a fork, hands signals on to it, and
+ends as it ends. What else Python is asked for starts as ever.
 """
 
 import array
@@ -11,16 +15,70 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 HARMLESS = ("PYTEST_", "COLUMNS", "WANDB_", "HOME", "TMPDIR", "XDG_")
 """Beginnings of the names of variables that commands read when they need them."""
+OF_RANKS = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "NODE_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC_", "PYTHON_EXEC")
+"""Beginnings of the names of variables that launchers set for ranks, which read them when they need them."""
 _LENGTH_BYTES = 8
+
+
+class Command(NamedTuple):
+    """What a fork becomes.
+
+    Attributes:
+        module: Name of the module that it runs.
+        arguments: Arguments of the module.
+        cwd: Folder in which it begins.
+        environment: All of its environment variables.
+        is_buffered: Whether what it says may wait in a buffer; `python -u` does not let it.
+    """
+
+    module: str
+    arguments: Sequence[str]
+    cwd: str
+    environment: Mapping[str, str]
+    is_buffered: bool = True
+
+
+class Fork:
+    """A command that runs in a fork; it is killed if this object is closed before its end.
+
+    Args:
+        path: Socket of the process that forks.
+        command: What the fork becomes.
+        streams: Descriptors of its standard output and of its standard error.
+    """
+
+    def __init__(self, path: str, command: Command, streams: Sequence[int]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        words = json.dumps(command).encode()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
+        self._socket.sendmsg([len(words).to_bytes(_LENGTH_BYTES)], rights)
+        self._socket.sendall(words)
+        self.pid = int.from_bytes(_receive(self._socket, _LENGTH_BYTES))
+
+    def __enter__(self) -> "Fork":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the command if it runs."""
+        self._socket.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status, negative for a signal; raise `TimeoutError` after that many seconds."""
+        self._socket.settimeout(timeout)
+        return os.waitstatus_to_exitcode(int.from_bytes(_receive(self._socket, _LENGTH_BYTES)))
 
 
 class WarmStart:
@@ -31,12 +89,17 @@ class WarmStart:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = dict(environment)
         self._folder = tempfile.TemporaryDirectory()
-        self._path = str(Path(self._folder.name) / "socket")
+        folder = Path(self._folder.name)
+        self._path = str(folder / "socket")
+        (folder / "environment.json").write_text(json.dumps(_lasting(environment)))
+        python = folder / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n')
+        python.chmod(0o755)
+        self._forked = {"PYTHON_EXEC": str(python)}
         server = [sys.executable, "-m", __name__, self._path]
         self._process = subprocess.Popen(
-            server, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            server, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
@@ -45,20 +108,13 @@ class WarmStart:
         self, module: str, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
         """Run a module as `python -m` does, and return what it has said and its status."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(timeout)
-            client.connect(self._path)
-            words = json.dumps([module, list(arguments), str(cwd), dict(environment)]).encode()
-            descriptors = array.array("i", [out.fileno(), err.fileno()])
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
-            client.sendmsg([len(words).to_bytes(_LENGTH_BYTES)], rights)
-            client.sendall(words)
-            pid = int.from_bytes(_receive(client, _LENGTH_BYTES))
-            try:
-                status = os.waitstatus_to_exitcode(int.from_bytes(_receive(client, _LENGTH_BYTES)))
-            except TimeoutError:
-                os.kill(pid, 9)
-                raise subprocess.TimeoutExpired([module, *arguments], timeout) from None
+        command = Command(module, arguments, str(cwd), {**environment, **self._forked})
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            with Fork(self._path, command, (out.fileno(), err.fileno())) as fork:
+                try:
+                    status = fork.wait(timeout)
+                except TimeoutError:
+                    raise subprocess.TimeoutExpired([module, *arguments], timeout) from None
             said = []
             for file in (out, err):
                 file.seek(0)
@@ -79,6 +135,10 @@ def run_module(
     return _warm_start(lasting).run(module, arguments, cwd, environment, timeout)
 
 
+def _lasting(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith((*HARMLESS, *OF_RANKS))}
+
+
 def _receive(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
@@ -89,7 +149,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return received
 
 
-def _serve(path: str) -> tuple[str, list[str]]:
+def _serve(path: str) -> Command:
     """Fork a process for each message, and return in it what it should run; end with the process that asks."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -102,28 +162,74 @@ def _serve(path: str) -> tuple[str, list[str]]:
             connection, _ = server.accept()
             with connection:
                 head, (rights,), *_ = connection.recvmsg(_LENGTH_BYTES, socket.CMSG_SPACE(2 * 4))
-                out, err = array.array("i", rights[2])
+                streams = array.array("i", rights[2])
                 words = _receive(connection, int.from_bytes(head))
-                pid = os.fork()
-                if not pid:
-                    module, arguments, cwd, environment = json.loads(words)
-                    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                    os.dup2(out, 1)
-                    os.dup2(err, 2)
-                    os.chdir(cwd)
-                    os.environ.clear()
-                    os.environ.update(environment)
-                    return module, arguments
-                os.close(out)
-                os.close(err)
-                connection.sendall(pid.to_bytes(_LENGTH_BYTES))
-                connection.sendall(os.waitpid(pid, 0)[1].to_bytes(_LENGTH_BYTES))
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that keep commands
+                if not os.fork():
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    command = Command(*json.loads(words))
+                    pid = os.fork()
+                    if not pid:
+                        _become(command, streams)
+                        return command
+                    _keep(pid, connection)
+                for stream in streams:
+                    os.close(stream)
+
+
+def _become(command: Command, streams: Sequence[int]) -> None:
+    """Take over the folder, the environment and the streams of a command."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream, number)
+    if not command.is_buffered:
+        for text in (sys.stdout, sys.stderr):
+            text.reconfigure(write_through=True)  # type: ignore[union-attr]
+    os.chdir(command.cwd)
+    os.environ.clear()
+    os.environ.update(command.environment)
+    sys.executable = command.environment["PYTHON_EXEC"]
+
+
+def _keep(pid: int, connection: socket.socket) -> None:
+    """Tell the number of a command, then its status at its end; kill it if nobody listens any more."""
+    connection.sendall(pid.to_bytes(_LENGTH_BYTES))
+    ended, status = 0, 0
+    while not ended:
+        if select.select([connection], [], [], 0.01)[0]:
+            os.kill(pid, signal.SIGKILL)
+            os._exit(1)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    connection.sendall(status.to_bytes(_LENGTH_BYTES))
+    os._exit(0)
+
+
+def _as_python(folder: str, words: Sequence[str]) -> None:
+    """Do what `python word ...` does: a module in a fork, whatever else in a process of its own."""
+    options = list(words[: words.index("-m")]) if "-m" in words else []
+    lasting = json.loads(Path(folder, "environment.json").read_text())
+    if options not in ([], ["-u"]) or words[len(options)] != "-m" or _lasting(os.environ) != lasting:
+        os.execv(sys.executable, [sys.executable, *words])
+    _, module, *arguments = words[len(options) :]
+    command = Command(module, arguments, os.getcwd(), dict(os.environ), is_buffered=not options)
+    with Fork(f"{folder}/socket", command, (1, 2)) as fork:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: os.kill(fork.pid, received))
+        status = fork.wait()
+    if status < 0:
+        if status != -signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
+    if sys.argv[2:]:
+        _as_python(sys.argv[1], sys.argv[2:])
     import lightning  # noqa: F401
     import webdataset  # noqa: F401
 
-    asked, sys.argv[1:] = _serve(sys.argv[1])
+    asked = _serve(sys.argv[1])
+    sys.argv[1:] = asked.arguments
     sys.path[0] = os.getcwd()
-    runpy.run_module(asked, run_name="__main__", alter_sys=True)
+    runpy.run_module(asked.module, run_name="__main__", alter_sys=True)
