@@ -8,7 +8,8 @@ import pytest
 
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.jsonl import JsonLines
-from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.preparation.executors import LocalExecutor
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
