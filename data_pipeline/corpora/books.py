@@ -3,14 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import filterfalse, groupby
+from itertools import chain, filterfalse, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.front_matter import is_byline, is_contents, is_price_list, without_title_page
 from data_pipeline.corpora.line_ends import plain_line_ends
-from data_pipeline.corpora.reader import FileReader, Part, paragraphs_of
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, paragraphs_of
 from data_pipeline.records import Document, Dropped
 
 _START = re.compile(r"^\s*\*\*\*\s*START OF (THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE | re.IGNORECASE)
@@ -36,7 +37,7 @@ _EMPHASIS = re.compile(r"_(?<!\w_)([^_]+)_(?!\w)")
 
 
 class Books(FileReader):
-    """Reader that makes one document of every file, or one of every chapter.
+    """Reader that makes one document of every book, or one of every chapter; a file may hold several books.
 
     A heading is a line by itself: "CHAPTER IV. The Letter", "Book the First", or "XII." below a blank line. A heading
     ends a paragraph and is dropped. So are title page and contents, a byline, entries of a list of prices,
@@ -60,32 +61,39 @@ class Books(FileReader):
         self.chapters = chapters
 
     def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield the book in a file."""
+        """Yield the book in a file, or all books that have a header of Project Gutenberg."""
         file = Path(part.name)
-        label = self.label(file)
         text = self.text_of(part)
         if no_book := _NO_BOOK.match(text):
             raise ValueError(f"corpus {self.name}: {file} is no book but {_NO_BOOK_IS[(no_book.lastindex or 1) - 1]}")
         removed = Counter[str]()
-        chapters = [paragraphs for paragraphs in _chapters(_body(text), removed) if paragraphs]
-        if not chapters:
+        books = [[chapter for chapter in _chapters(body, removed) if chapter] for body in _bodies(text)]
+        chapters = list(chain(*books))
+        texts = chapters if self.chapters else [list(chain(*book)) for book in books if book]
+        if not texts:
             yield Dropped("empty file")
-        elif self.chapters:
-            for number, paragraphs in enumerate(chapters, 1):
-                counts = +removed if number == 1 else {}
-                yield Document(f"{self.name}/{label}/{number}", paragraphs, f"{file.stem}, {number}", removed=counts)
-        else:
-            paragraphs = [text for chapter in chapters for text in chapter]
-            yield Document(f"{self.name}/{label}", paragraphs, file.stem, removed=+removed)
+        for number, paragraphs in enumerate(texts, 1):
+            is_alone = len(texts) == 1 and not self.chapters
+            name, title = ("", "") if is_alone else (f"/{number}", f", {number}")
+            counts = +removed if number == 1 else {}
+            yield Document(f"{self.name}/{self.label(file)}{name}", paragraphs, f"{file.stem}{title}", removed=counts)
 
 
-def _body(text: str) -> str:
-    """Return the text between Project Gutenberg's markers, or all of it if there are none."""
-    if start := _START.search(text):
-        text = text[start.end() :]
-    if end := _END.search(text):
-        text = text[: end.start()]
-    return text
+def _bodies(text: str) -> Iterator[str]:
+    r"""Yield the text between each pair of Project Gutenberg's markers; one may lack at the begin or the end.
+
+    >>> marked = "*** START OF THE PROJECT GUTENBERG EBOOK ***\n{}\n*** END OF THE PROJECT GUTENBERG EBOOK ***\n"
+    >>> list(_bodies("License.\n" + marked.format("One.") + marked.format("Two.")))
+    ['\nOne.\n', '\nTwo.\n']
+    """
+    start = _START.search(text)
+    begin = start.end() if start else 0
+    while True:
+        end = _END.search(text, begin)
+        yield text[begin : end.start() if end else None]
+        if end is None or (start := _START.search(text, end.end())) is None:
+            return
+        begin = start.end()
 
 
 def _chapters(text: str, removed: Counter[str]) -> Iterator[list[str]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.reader import Item, Part
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import Item
 from data_pipeline.corpora.rows import RowReader, check_columns
 from data_pipeline.corpora.source_files import plain_name
 
@@ -41,15 +42,27 @@ class CsvRows(RowReader):
 
     def _documents(self, part: Part, bad: BadLines) -> Iterator[Item]:
         label = self.label(Path(part.name))
-        lines = _Lines(self.lines(part, bad))
+        lines = _Lines(self.raw_lines(part))
         rows = self._rows(part, lines)
         header = next(rows, [])
-        check_columns(self.name, part.name, self.fields.required(), header)
+        if not_text := self._not_text(header):
+            raise ValueError(f"corpus {self.name}: {part.name} has a header that {not_text}")
+        check_columns(self.name, part.name, self.fields.used(header), header)
         for number, row in enumerate(rows):
-            if len(row) == len(header):
+            if not_text := self._not_text(row):
+                bad.add(lines.offset, f"ends a row that {not_text}")
+            elif len(row) == len(header):
                 yield self.fields.document(dict(zip(header, row, strict=True)), self.name, f"{label}/{number}")
             elif row:
                 bad.add(lines.offset, f"ends a row of {len(row)} fields; the first line has {len(header)}")
+
+    def _not_text(self, row: list[str]) -> str | None:
+        """Return what is wrong with the fields of a row that is not text of its encoding, None if nothing is."""
+        try:
+            "".join(row).encode(errors="surrogateescape").decode()
+        except UnicodeDecodeError as error:
+            return self.not_text(error)
+        return None
 
     def _rows(self, part: Part, lines: Iterator[str]) -> Iterator[list[str]]:
         delimiter = self.delimiter or ("\t" if plain_name(Path(part.name)).lower().endswith((".tsv", ".tab")) else ",")
@@ -64,9 +77,9 @@ class CsvRows(RowReader):
 
 
 class _Lines:
-    """Iterator over lines that knows the offset of the last one."""
+    """Iterator over lines that knows the offset of the last one; bytes that are no UTF-8 are lone surrogates."""
 
-    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
         self._lines = lines
         self.offset = 0
 
@@ -75,4 +88,4 @@ class _Lines:
 
     def __next__(self) -> str:
         self.offset, line = next(self._lines)
-        return line
+        return line.decode("utf-8" if self.offset else "utf-8-sig", "surrogateescape")

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.corpora.reader import FileReader, Part, Reader
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, Reader
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump
 from data_pipeline.records import Document, Dropped
 

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from data_pipeline.corpora.reader import Part, Reader
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import Reader
 from data_pipeline.corpora.rows import RowFields, check_columns
 from data_pipeline.records import Document, Dropped
 from data_pipeline.untrusted.typed_fields import listed

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.reader import Item, Part
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import Item
 from data_pipeline.corpora.rows import RowReader
 from data_pipeline.untrusted.typed_fields import listed
 

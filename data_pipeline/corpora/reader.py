@@ -1,49 +1,34 @@
 """The interface of readers: a source has a name and a license, and is cut into parts that tasks read independently."""
 
 import glob
-import io
 import lzma
 import math
 import re
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data_pipeline.corpora.bad_lines import BadLine, BadLines, TooManyBadLinesError
-from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets, open_range
+from data_pipeline.corpora.bad_lines import BadLine, BadLines, TooManyBadLinesError, line_numbers
+from data_pipeline.corpora.byte_ranges import compression_of, entry_offsets, open_range
 from data_pipeline.corpora.content_hashes import sha256_of_files
 from data_pipeline.corpora.line_ends import plain_line_ends
+from data_pipeline.corpora.parts import Part, cut_at
 from data_pipeline.corpora.recoding import as_utf8, check_encoding
-from data_pipeline.corpora.source_files import find_files, kinds_of
+from data_pipeline.corpora.source_files import find_files, kinds_of, pattern_for
 from data_pipeline.corpora.temperature import repeats_of_sources
 from data_pipeline.records import Document, Dropped
 from data_pipeline.whole_numbers import check_whole_number
 
 Item = Document | Dropped | BadLine
 """What a reader yields."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Input that one task can read alone: a file, a range of a file, or a shard of a stream.
-
-    Attributes:
-        name: Path of the file, or another name by which the reader finds the input.
-        bytes: Size in bytes, None if it is unknown; tasks get parts of about the same total size.
-        begin: Begin of the range, in the reader's unit: bytes, row groups or shards.
-        end: End of the range; None for the end of the file.
-    """
-
-    name: str
-    bytes: int | None
-    begin: int = 0
-    end: int | None = None
+LONGEST_LINE = 1 << 28
+"""Most bytes of a line; more are a file without line feeds, which memory may not hold."""
 
 
 class Reader(ABC):
@@ -55,7 +40,7 @@ class Reader(ABC):
         origin: Where the text comes from, in words.
         language: ISO 639-1 code, for sentence splitting.
         weight: Times a document is in the training split: 2 is twice, 0.5 is half of the documents.
-        max_bad_lines: Lines of the source that may be unreadable; they are left out and counted.
+        max_bad_lines: Lines of the source, or pages of a dump, that may be unreadable; they are left out and counted.
 
     Attributes:
         links: Whether documents come with the links of their text.
@@ -75,8 +60,9 @@ class Reader(ABC):
         check_whole_number("corpus.max_bad_lines", max_bad_lines, 0)
         if not (isinstance(weight, float | int) and 0 < weight < math.inf):
             raise ValueError(f"corpus {name}: weight must be a number above 0; got {weight!r}")
-        if not re.fullmatch("[a-z]{2,3}", language):
-            raise ValueError(f"corpus {name}: language must be an ISO 639 code such as en; got {language!r}")
+        if not (isinstance(language, str) and re.fullmatch("[a-z]{2,3}", language)):
+            quotes = "; YAML reads no as false, so write 'no' with its quotes" if str(language) == "False" else ""
+            raise ValueError(f"corpus {name}: language must be an ISO 639 code such as en; got {language!r}{quotes}")
         self.name = name
         self.licence = licence
         self.origin = origin
@@ -123,6 +109,15 @@ class Reader(ABC):
             ValueError: The file is not in the format of the reader; the message names the file.
         """
 
+    def line_numbers(self, file: str, offsets: Collection[int]) -> dict[int, int]:
+        """Return the numbers of lines, from 1; none if the reader does not read lines.
+
+        Args:
+            file: The file.
+            offsets: Offsets at which the lines begin, as in `BadLine`.
+        """
+        return {}
+
 
 class FileReader(Reader):
     """A source that consists of files.
@@ -156,8 +151,9 @@ class FileReader(Reader):
         """Return the input files in a fixed order; ValueError if there are none."""
         files, aside = find_files(self.path, self.file_names)
         if not files:
-            others = f" that this corpus reads; it has {', '.join(kinds_of(aside))}, which a pattern" if aside else ""
-            how = f" such as path={Path(self.path) / f'*{aside[0].suffix}'} would read" if aside else ""
+            others = f" that this corpus reads; it has {', '.join(kinds_of(aside))}" if aside else ""
+            pattern = pattern_for(self.path, aside)
+            how = f"; a pattern such as path={pattern} takes files for their suffix" if pattern else ""
             raise ValueError(f"corpus {self.name}: path={self.path} names no file{others}{how}")
         return files
 
@@ -179,7 +175,7 @@ class FileReader(Reader):
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file at offsets where reading may begin."""
-        if self.entry is None or file.suffix in COMPRESSED or self.encoding is not None:
+        if self.entry is None or compression_of(file) or self.encoding is not None:
             return cut_at(file, ())
         return cut_at(file, entry_offsets(file, part_bytes, self.entry))
 
@@ -202,55 +198,69 @@ class FileReader(Reader):
         try:
             with open_range(file, part.begin, part.end) as content:
                 yield content if self.encoding is None else as_utf8(content, self.encoding)
-        except UnicodeError as error:
-            raise ValueError(f"corpus {self.name}: {file} {self._not_text(error)}") from error
+        except UnicodeError as error:  # of a file that lacks the mark by which its encoding begins
+            raise ValueError(f"corpus {self.name}: {file} is not {self.encoding} text: {error}") from error
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-            if file.suffix not in COMPRESSED or not file.is_file():
+            if not (compression := compression_of(file)) or not file.is_file():
                 raise
-            raise ValueError(
-                f"corpus {self.name}: {file} is not a whole {COMPRESSED[file.suffix]} file: {error}"
-            ) from error
+            raise ValueError(f"corpus {self.name}: {file} is not a whole {compression} file: {error}") from error
 
     def lines(self, part: Part, bad: BadLines) -> Iterator[tuple[int, str]]:
         r"""Yield the byte offset of each line in the uncompressed text, and the line, without a byte-order mark.
 
         Lines end with \n, \r\n or \r. A line that is not UTF-8 is noted as bad.
         """
-        for offset, line in self._raw_lines(part):
+        for offset, line in self.raw_lines(part):
             try:
                 text = line.decode("utf-8" if offset else "utf-8-sig")
             except UnicodeDecodeError as error:
-                bad.add(offset, self._not_text(error))
+                bad.add(offset, self.not_text(error))
             else:
                 yield offset, text
 
-    def _raw_lines(self, part: Part) -> Iterator[tuple[int, bytes]]:
+    def raw_lines(self, part: Part) -> Iterator[tuple[int, bytes]]:
+        """Yield what `lines` yields as bytes, with a byte-order mark; ValueError if a line has no end in sight."""
         offset = part.begin
         with self.opened(part) as content:
-            for line in (line for until_feed in content for line in until_feed.splitlines(keepends=True)):
-                yield offset, line
-                offset += len(line)
+            for until_feed in iter(partial(content.readline, LONGEST_LINE + 1), b""):
+                if len(until_feed) > LONGEST_LINE:
+                    said = f"has no line end in the {LONGEST_LINE:,} bytes from byte {offset:,} on"
+                    raise ValueError(f"corpus {self.name}: {part.name} {said}")
+                for line in until_feed.splitlines(keepends=True):
+                    yield offset, line
+                    offset += len(line)
 
-    def _not_text(self, error: UnicodeError) -> str:
-        advice = "; encoding names another encoding, such as utf-16 or cp1252" if self.encoding is None else ""
-        return f"is not {self.encoding or 'UTF-8'} text: {error}{advice}"
+    def line_numbers(self, file: str, offsets: Collection[int]) -> dict[int, int]:
+        """Return the numbers of lines; the file is read once, to the last of them."""
+        return line_numbers((offset for offset, _ in self.raw_lines(Part(file, None))), offsets)
+
+    def not_text(self, error: UnicodeDecodeError) -> str:
+        """Return what is wrong with bytes that are no UTF-8, in words that follow their place."""
+        if self.encoding is not None:
+            return f"is not {self.encoding} text"
+        return f"is not UTF-8 text: {error}; encoding names another encoding, such as utf-16 or cp1252"
 
     def with_bad_lines(self, part: Part, read: Callable[[BadLines], Iterator[Item]]) -> Iterator[Item]:
-        """Yield the items of a part, and at the end its bad lines with their numbers in the file."""
+        """Yield the items of a part, and its bad lines, also if something else ends the reading."""
         bad = BadLines(self.max_bad_lines)
-        with suppress(TooManyBadLinesError):
+        ended: ValueError | None = None
+        try:
             yield from read(bad)
-        problems = dict(bad)
-        for number, (offset, _) in enumerate(self._raw_lines(Part(part.name, None)) if problems else (), 1):
-            if offset in problems:
-                yield BadLine(f"{part.name}, line {number}", problems.pop(offset))
-            if not problems:
-                break
+        except ValueError as error:
+            ended = error
+        yield from (BadLine(part.name, offset, problem) for offset, problem in bad)
+        if ended is not None and not isinstance(ended, TooManyBadLinesError):
+            raise ended
 
     def text_of(self, part: Part) -> str:
-        """Return the whole text of a part, without a byte-order mark."""
+        r"""Return the whole text of a part, without a byte-order mark; \r\n and \r become \n."""
         with self.opened(part) as content:
-            return io.TextIOWrapper(content, encoding="utf-8-sig").read()
+            whole = content.read()
+        try:
+            return whole.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            line = whole.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"corpus {self.name}: {part.name}, line {line} {self.not_text(error)}") from error
 
 
 class Mixture:
@@ -268,24 +278,13 @@ class Mixture:
         if not names:
             raise ValueError("a mixture needs a source, such as +corpus@corpus.books=books corpus.books.path=<path>")
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"the sources of a mixture need different names; got {', '.join(names)}; set corpus.<key>.name"
-            )
+            said = f"got {', '.join(names)}; set corpus.<key>.name"
+            raise ValueError(f"the sources of a mixture need different names; {said}")
         if temperature is not None:
             sizes = {reader.name: (reader.language, reader.num_bytes()) for reader in self.sources}
             factors = repeats_of_sources(sizes, temperature)
             for reader in self.sources:
                 reader.weight *= factors[reader.name]
-
-
-def cut_at(file: Path, offsets: Iterable[int]) -> Iterator[Part]:
-    """Cut a file at byte offsets, in order."""
-    size, begin = file.stat().st_size, 0
-    for offset in offsets:
-        if offset < size:
-            yield Part(str(file), offset - begin, begin, offset)
-            begin = offset
-    yield Part(str(file), size - begin, begin)
 
 
 def paragraphs_of(text: str) -> list[str]:

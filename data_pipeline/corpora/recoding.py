@@ -1,10 +1,13 @@
 """Text of another encoding as a stream of UTF-8, so that readers know one encoding."""
 
 import codecs
-import io
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterator
+from typing import BinaryIO
 
-CHUNK_BYTES = 1 << 16
+from data_pipeline.corpora.chunk_streams import CHUNK_BYTES, stream_of
+
+_MARK = "\udc80"
+"""What stands for bytes that are not of the encoding; it is a lone surrogate, which is no UTF-8 either."""
 
 
 def check_encoding(setting: str, encoding: str | None) -> None:
@@ -17,35 +20,27 @@ def check_encoding(setting: str, encoding: str | None) -> None:
 
 
 def as_utf8(content: BinaryIO, encoding: str) -> BinaryIO:
-    """Return a stream of a text as UTF-8, without a byte-order mark; reading raises a UnicodeDecodeError."""
-    return cast(BinaryIO, io.BufferedReader(_Recoded(content, encoding)))
+    """Return a stream of a text as UTF-8, without a byte-order mark; what is not of the encoding is no UTF-8 either."""
+    return stream_of(_recoded(content, encoding), content)
 
 
-class _Recoded(io.RawIOBase):
-    def __init__(self, content: BinaryIO, encoding: str) -> None:
-        super().__init__()
-        self._content = content
-        self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._waiting = b""
-        self._begins = True
+def _recoded(content: BinaryIO, encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)(_MARKED)
+    begins, ended = True, False
+    while not ended:
+        chunk = content.read(CHUNK_BYTES)
+        ended = not chunk
+        text = decoder.decode(chunk, final=ended)
+        if text and begins:
+            text, begins = text.removeprefix("\ufeff"), False
+        yield text.encode("utf-8", "surrogatepass")
 
-    def readable(self) -> bool:
-        return True
 
-    def readinto(self, buffer: Any) -> int:
-        ended = False
-        while not self._waiting and not ended:
-            chunk = self._content.read(CHUNK_BYTES)
-            ended = not chunk
-            text = self._decoder.decode(chunk, final=ended)
-            if text and self._begins:
-                text, self._begins = text.removeprefix("\ufeff"), False
-            self._waiting = text.encode("utf-8", "surrogatepass")
-        size = min(len(buffer), len(self._waiting))
-        buffer[:size] = self._waiting[:size]
-        self._waiting = self._waiting[size:]
-        return size
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _MARK, error.end
 
-    def close(self) -> None:
-        self._content.close()
-        super().close()
+
+_MARKED = "data_pipeline.corpora.recoding.marked"
+codecs.register_error(_MARKED, _marked)

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.parquet import cut_at_row_groups, read_rows
-from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.corpora.parquet import PARQUET_NAME, cut_at_row_groups, read_rows
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, Item
+from data_pipeline.corpora.rows import column_name
 from data_pipeline.records import Document, Dropped
 
 
@@ -37,7 +39,7 @@ class SentenceStream(FileReader):
     """
 
     entry = re.compile(rb"\n")
-    file_names = re.compile(r"^[^.]+$|\.(parquet|txt|text)$", re.IGNORECASE)
+    file_names = re.compile(r"^[^.]+$|\.(parquet|pq|txt|text)$", re.IGNORECASE)
 
     def __init__(
         self,
@@ -57,21 +59,21 @@ class SentenceStream(FileReader):
             re.compile(boundary or "")
         except re.error as error:
             raise ValueError(f"corpus {self.name}: boundary={boundary!r} is no regular expression: {error}") from error
-        self.text_key = text_key
-        self.document_key = document_key
+        self.text_key = column_name("corpus.text_key", text_key)
+        self.document_key = document_key if document_key is None else column_name("corpus.document_key", document_key)
         self.boundary = boundary
         self.min_sentences = min_sentences
         self.max_sentences = max_sentences
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a text file between lines, a parquet file between row groups."""
-        if file.suffix == ".parquet":
+        if PARQUET_NAME.search(file.name):
             return cut_at_row_groups(self.name, file, part_bytes)
         return super().cut(file, part_bytes)
 
     def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part in order; empty sentences are left out."""
-        if Path(part.name).suffix == ".parquet":
+        if PARQUET_NAME.search(part.name):
             return self._documents(part, self._rows(part))
         if self.document_key is not None:
             raise ValueError(
@@ -108,7 +110,7 @@ class SentenceStream(FileReader):
         columns = {"text_key": self.text_key}
         if self.document_key is not None:
             columns["document_key"] = self.document_key
-        for number, row in read_rows(self.name, part, columns):
+        for number, row in read_rows(self.name, part, lambda present: columns):
             if sentence := " ".join((row[self.text_key] or "").split()):
                 yield number, sentence, row[self.document_key] if self.document_key else None
 

@@ -1,16 +1,17 @@
 """Which files of a folder or pattern a reader takes, and which it leaves aside, counted."""
 
 import glob
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_pipeline.corpora.byte_ranges import COMPRESSED
+from data_pipeline.corpora.byte_ranges import compression_of
 
 _ABOUT_OTHERS = re.compile(
     r"_.*|(readme|licen[cs]e|copying|changelog|notice|checksums?|(md5|sha\d+)sums?)(\.(txt|md|rst|html))?"
-    r"|.*\.(crc|md5|sha\d+|md)",
+    r"|.*\.(crc|md5|sha\d+)",
     re.IGNORECASE,
 )
 """Names of files about other files, such as the _SUCCESS of Spark."""
@@ -22,29 +23,48 @@ def plain_name(file: Path) -> str:
     >>> plain_name(Path("a/wiki_00.bz2"))
     'wiki_00'
     """
-    return file.stem if file.suffix in COMPRESSED else file.name
+    return file.stem if compression_of(file) else file.name
 
 
 def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], list[Path]]:
     """Return the files to read and those left aside, each in a fixed order.
 
     A folder gives the files below it whose names fit the format, a pattern the files that it matches; both leave out
-    files about other files. A file that is named itself is read.
+    files about other files, unless a pattern matches no others. A file that is named itself is read. Folders that may
+    not be opened are left aside.
 
     Args:
         path: A file, a folder, or a glob pattern.
         names: Pattern found in the names of files of the format, without the suffix of a compression; None fits all.
+
+    Raises:
+        ValueError: naming a file to read that is a link to nothing.
     """
     folder = Path(path)
+    closed: list[Path] = []
     if folder.is_file():
         return [folder], []
     if folder.is_dir():
-        found = [file for file in folder.rglob("*") if not _is_hidden(file.relative_to(folder))]
+        files = sorted(filter(_is_file, _below(folder, closed)))
+        taken = [file for file in files if _fits(file, names)]
     else:
-        found, names = [Path(match) for match in glob.glob(path, recursive=True)], None
-    files = sorted(file for file in found if file.is_file())
-    taken = [file for file in files if _fits(file, names)]
-    return taken, sorted(set(files) - set(taken))
+        files = sorted(filter(_is_file, map(Path, glob.glob(path, recursive=True))))
+        taken = [file for file in files if _fits(file, None)] or files
+    for file in taken:
+        if not file.exists():
+            raise ValueError(f"corpus.path={path} has {file}, a link to {os.readlink(file)}, which does not exist")
+    return taken, sorted([*(set(files) - set(taken)), *closed])
+
+
+def pattern_for(path: str, aside: Sequence[Path]) -> str | None:
+    """Return a pattern that finds the first files of a folder that were left aside for their suffix, None for none.
+
+    Args:
+        path: The folder.
+        aside: What was left aside.
+    """
+    suffix = next((file.suffix for file in aside if file.suffix and file.is_file() and _fits(file, None)), None)
+    return str(Path(glob.escape(path), "**", f"*{suffix}")) if suffix else None
 
 
 def kinds_of(files: Sequence[Path]) -> Counter[str]:
@@ -63,5 +83,25 @@ def _fits(file: Path, names: re.Pattern[str] | None) -> bool:
     return not _ABOUT_OTHERS.fullmatch(name) and (names is None or names.search(name) is not None)
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(name.startswith(".") for name in path.parts)
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file or a link to nothing."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _below(folder: Path, closed: list[Path]) -> Iterator[Path]:
+    """Yield what is below a folder and below the folders that links lead to, without hidden names.
+
+    Each folder is entered once, and none that `folder` is in. Those that may not be opened are added to `closed`.
+    """
+    seen = set(map(str, Path(os.path.realpath(folder)).parents))
+    starts = [folder]
+    for start in starts:
+        for place, folders, names in os.walk(start, onerror=lambda error: closed.append(Path(error.filename))):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            parent = Path(place)
+            starts += [parent / name for name in folders if (parent / name).is_symlink()]
+            yield from (parent / name for name in names if not name.startswith("."))

@@ -3,15 +3,18 @@
 import io
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.records import Document
 
 HEAD_LETTERS = 1 << 16
+MOST_SENTENCES = 1_000_000
+"""Most lines of a document, which memory holds whole."""
 _LEAST_PAIRS = 40
 """Fewest pairs of successive lines by which a file is judged."""
 _WIDEST = 160
@@ -80,8 +83,15 @@ class TextLines(FileReader):
         stripped = ((offset, piece.strip()) for offset, piece in split)
         for has_text, block in groupby(stripped, key=lambda line: bool(line[1])):
             if has_text:
-                (first, *_), sentences = zip(*block, strict=True)
-                yield Document(f"{self.name}/{label}/{first}", list(sentences), presplit=True)
+                lines = list(islice(block, MOST_SENTENCES + 1))
+                first = lines[0][0]
+                if len(lines) > MOST_SENTENCES:
+                    raise ValueError(
+                        f"corpus {self.name}: {part.name} has {MOST_SENTENCES:,} lines without a blank one between "
+                        f"them from byte {first:,} on, which would be one document; corpus=bookcorpus reads a file "
+                        "without documents, and corpus.max_sentences makes them"
+                    )
+                yield Document(f"{self.name}/{label}/{first}", [sentence for _, sentence in lines], presplit=True)
 
 
 def wrapped_at(lines: Sequence[str]) -> int:

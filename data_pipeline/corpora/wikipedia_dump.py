@@ -17,11 +17,14 @@ from typing import Any, cast
 from xml.etree import ElementTree
 
 import mwparserfromhell
+from mwparserfromhell.parser import ParserError
 
 from data_pipeline.corpora import wikitext_templates
-from data_pipeline.corpora.byte_ranges import BZ2_STREAM, COMPRESSED, entry_offsets, open_range, open_whole
+from data_pipeline.corpora.bad_lines import BadLine
+from data_pipeline.corpora.byte_ranges import BZ2_STREAM, compression_of, entry_offsets, open_range, open_whole
+from data_pipeline.corpora.parts import Part, cut_at
 from data_pipeline.corpora.prose import is_prose, only_announces, tidy
-from data_pipeline.corpora.reader import FileReader, Part, cut_at
+from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.corpora.wiki_links import NAMESPACES, Link, checked_links, links_of, normalized_title
 from data_pipeline.records import Document, Dropped, Redirect
 
@@ -97,24 +100,22 @@ class WikipediaDump(FileReader):
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a plain file where a page begins, a bz2 file where a stream begins that starts with a page."""
         offsets: Iterable[int] = ()
-        if file.suffix == ".bz2":
+        if compression_of(file) == "bz2":
             streams = entry_offsets(file, part_bytes, BZ2_STREAM)
             offsets = (offset for offset in streams if _begins_page(file, offset))
-        elif file.suffix not in COMPRESSED:
+        elif compression_of(file) is None:
             offsets = entry_offsets(file, part_bytes, _PAGE)
         return cut_at(file, offsets)
 
-    def read_part(self, part: Part) -> Iterator[Document | Dropped]:
-        """Yield every article whose page begins in the part."""
+    def read_part(self, part: Part) -> Iterator[Item]:
+        """Yield every article whose page begins in the part; a page that cannot be read counts as a bad line."""
         parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("start", "end"))
         try:
             yield from self._pages(parser, _chunks(part), part.name)
         except (ElementTree.ParseError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(f"corpus {self.name}: {part.name} is not a MediaWiki XML dump: {error}") from error
 
-    def _pages(
-        self, parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes], file: str
-    ) -> Iterator[Document | Dropped]:
+    def _pages(self, parser: "ElementTree.XMLPullParser[Any]", chunks: Iterable[bytes], file: str) -> Iterator[Item]:
         site: _Site | None = None
         newest: ElementTree.Element | None = None
         for event, element in _events(parser, chunks):
@@ -129,9 +130,16 @@ class WikipediaDump(FileReader):
             elif event == "end" and element.tag == f"{site.prefix}revision":
                 newest = _newer(newest, element, f"{site.prefix}timestamp")
             elif event == "end" and element.tag == f"{site.prefix}page":
-                yield self._document(element, newest, site)
+                yield self._item(element, newest, site, file)
                 newest = None
                 root.clear()
+
+    def _item(self, page: ElementTree.Element, newest: ElementTree.Element | None, site: _Site, file: str) -> Item:
+        try:
+            return self._document(page, newest, site)
+        except (ValueError, LookupError, RecursionError, ParserError) as error:
+            title = page.findtext(f"{site.prefix}title")
+            return BadLine(file, None, f"has the page {title!r}, which cannot be read: {error!r}")
 
     def _document(
         self, page: ElementTree.Element, newest: ElementTree.Element | None, site: _Site

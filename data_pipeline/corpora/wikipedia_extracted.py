@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.byte_ranges import COMPRESSED, entry_offsets
+from data_pipeline.corpora.byte_ranges import compression_of, entry_offsets
+from data_pipeline.corpora.parts import Part, cut_at
 from data_pipeline.corpora.prose import is_prose, only_announces, tidy
-from data_pipeline.corpora.reader import FileReader, Item, Part, cut_at
+from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.corpora.wiki_links import checked_links, without_anchors
 from data_pipeline.records import Document, Dropped
 
@@ -55,7 +56,7 @@ class WikipediaExtracted(FileReader):
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file where an article begins."""
         entry = re.compile(rb"\n(?=\{)" if _is_json(file) else rb"\n(?=<doc )")
-        is_whole = file.suffix in COMPRESSED or self.encoding is not None
+        is_whole = compression_of(file) is not None or self.encoding is not None
         return cut_at(file, () if is_whole else entry_offsets(file, part_bytes, entry))
 
     def read_part(self, part: Part) -> Iterator[Item]:

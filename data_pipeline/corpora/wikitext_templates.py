@@ -20,6 +20,7 @@ _FOOTNOTES = re.compile(
 """Names of templates that show nothing, or nothing of the sentence."""
 _MONTH_NAMES = "January February March April May June July August September October November December"
 _MONTHS = _MONTH_NAMES.split()
+_WHOLE_NUMBER = re.compile(r"\d{1,99}")
 _SIGNS = {
     "'s": "'s",
     "'": "'",
@@ -48,8 +49,11 @@ _UNITS = {
     "acres": "acre acres",
     "km2": "square|kilometre square|kilometres",
     "m2": "square|metre square|metres",
-    "sqmi": "square|mile square|miles",
-    "sqft": "square|foot square|feet",
+    **dict.fromkeys(("sqmi", "sq mi"), "square|mile square|miles"),
+    **dict.fromkeys(("sqft", "sq ft"), "square|foot square|feet"),
+    "cu ft": "cubic|foot cubic|feet",
+    "short ton": "short|ton short|tons",
+    "long ton": "long|ton long|tons",
     "mph": "mile|per|hour miles|per|hour",
     "km/h": "kilometre|per|hour kilometres|per|hour",
     "C": "\u00b0C \u00b0C",
@@ -98,7 +102,7 @@ def _together(arguments: Arguments, options: Options) -> str:
 
 
 def _with_commas(number: str) -> str:
-    return f"{int(number):,}" if re.fullmatch("[0-9]{4,}", number) else number.replace("+", " ")
+    return f"{int(number):,}" if re.fullmatch("[0-9]{4,99}", number) else number.replace("+", " ")
 
 
 def _convert(arguments: Arguments, options: Options) -> str:
@@ -109,7 +113,7 @@ def _convert(arguments: Arguments, options: Options) -> str:
         return text
     unit = left[0]
     is_adjective = options.get("adj", "off") != "off"
-    one, several = _UNITS.get(unit, f"{unit} {unit}").split()
+    one, several = _UNITS[unit].split() if unit in _UNITS else (unit, unit)
     name = unit if options.get("abbr") in ("on", "in") else one if is_adjective or text == "1" else several
     if options.get("sp") == "us":
         name = re.sub("metre", "meter", name)
@@ -128,7 +132,7 @@ def _val(arguments: Arguments, options: Options) -> str:
 
 def _date(arguments: Arguments, options: Options) -> str:
     """Return the date of year, month and day, or of words in the order of the language."""
-    if not all(part.isdigit() for part in arguments[:3]) or len(arguments[0]) < 3:
+    if not all(map(_WHOLE_NUMBER.fullmatch, arguments[:3])) or len(arguments[0]) < 3:
         return " ".join(arguments)
     year, *rest = arguments[:3]
     months = [_MONTHS[int(month) - 1] for month in rest[:1] if 0 < int(month) < 13]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_pipeline.corpora.bad_lines import described
 from data_pipeline.preparation.extracted_text import ExtractionReport
 from data_pipeline.preparation.extraction import InputGroup
 from data_pipeline.preparation.work_folder import WorkFolder
@@ -30,9 +31,9 @@ def check_input(
     for reader in {group.reader.name: group.reader for group in groups}.values():
         of_source = [each for group, each in zip(groups, reports, strict=True) if group.reader.name == reader.name]
         files = [problem for report in of_source for problem in report.bad_files]
-        lines = [problem for report in of_source for problem in report.bad_lines]
+        lines = [line for report in of_source for line in report.bad_lines]
         if len(lines) > reader.max_bad_lines:
-            problems += lines
+            problems += [f"corpus {reader.name}: {line}" for line in described(lines, reader.line_numbers)]
             advice = f"; max_bad_lines={reader.max_bad_lines} of corpus {reader.name} may be larger"
         problems += files
     if not problems:

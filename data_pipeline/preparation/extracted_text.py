@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.corpora.bad_lines import BadLine
+
 SPLITS = ("train", "validation")
 TITLES_LISTED = 20_000
 """Most titles in a report, and of each source in the manifest; the shards hold all titles."""
@@ -25,7 +27,7 @@ class ExtractionReport:
         held_out: Number of documents in the validation split.
         titles: Titles of the first documents.
         removed: Numbers of pieces that cleaning took out of the kept text, by kind.
-        bad_lines: What is wrong with each line that could not be read.
+        bad_lines: Each line or page that could not be read, and what is wrong with it.
         bad_files: What is wrong with each file that could not be read to its end.
     """
 
@@ -34,7 +36,7 @@ class ExtractionReport:
     held_out: int = 0
     titles: list[str] = field(default_factory=list)
     removed: Counter[str] = field(default_factory=Counter)
-    bad_lines: list[str] = field(default_factory=list)
+    bad_lines: list[BadLine] = field(default_factory=list)
     bad_files: list[str] = field(default_factory=list)
 
     def without_documents(self) -> "ExtractionReport":
@@ -83,7 +85,8 @@ class ExtractedText:
         """Return the report of a task."""
         content = json.loads(self._report(number).read_text(encoding="utf-8"))
         counters = {name: Counter(content.get(name, {})) for name in ("counts", "removed")}
-        return ExtractionReport(**{**content, **counters})
+        bad_lines = [BadLine(*line) for line in content.get("bad_lines", [])]
+        return ExtractionReport(**{**content, **counters, "bad_lines": bad_lines})
 
     def save_redirects(self, number: int, redirects: Mapping[str, str]) -> None:
         """Write the redirects that a task has read: the title of a page, by its other title."""

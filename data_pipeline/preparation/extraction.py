@@ -16,7 +16,8 @@ from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLine
 from data_pipeline.corpora.line_ends import plain_spaces
-from data_pipeline.corpora.reader import Part, Reader
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.extracted_text import SPLITS, ExtractedText, ExtractionReport, record_line
 from data_pipeline.preparation.sentences import split_sentences
@@ -129,12 +130,13 @@ def _items(reader: Reader, part: Part, report: ExtractionReport) -> Iterator[Doc
     try:
         for item in reader.read_part(part):
             if isinstance(item, BadLine):
-                report.bad_lines.append(f"corpus {reader.name}: {item.where} {item.problem}")
+                report.bad_lines.append(item)
                 yield Dropped("bad line")
             else:
                 yield item
     except ValueError as error:
-        report.bad_files.append(str(error))
+        named = "" if part.name in str(error) else f"corpus {reader.name}: {part.name}: "
+        report.bad_files.append(f"{named}{error}")
 
 
 def _storable(item: Document | Dropped) -> Document | Dropped:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from data_pipeline.corpora.bad_lines import BadLine
+from data_pipeline.corpora.bad_lines import BadLine, described
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.demo_corpus import KingJamesBible, WikipediaSummaries
 from data_pipeline.corpora.jsonl import JsonLines
@@ -39,7 +39,7 @@ def read(kind: type[FileReader], path: Path, **extra: object) -> list[Document |
     items = [item for part in reader.parts(1 << 30) for item in reader.read_part(part)]
     for item in items:
         if isinstance(item, BadLine):
-            raise ValueError(f"{item.where} {item.problem}")
+            raise ValueError(*described([item], reader.line_numbers))
     return [item for item in items if not isinstance(item, BadLine)]
 
 
@@ -304,7 +304,7 @@ def test_books_lose_gutenberg_lines_and_byte_order_marks(tmp_path: Path) -> None
 
 def test_a_book_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes("café".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"x\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"x\.txt, line 1 is not UTF-8"):
         read(Books, tmp_path)
 
 
@@ -405,9 +405,9 @@ def test_extracted_json_is_cut_at_its_lines(tmp_path: Path) -> None:
 def test_an_error_in_a_later_piece_names_the_line_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' * 40 + "{}\n" + '{"text": "x"}\n' * 40)
     reader = make_reader(JsonLines, tmp_path / "a.jsonl")
-    (bad,) = [i for part in reader.parts(100) for i in reader.read_part(part) if isinstance(i, BadLine)]
-    assert bad.where.endswith("a.jsonl, line 41")
-    assert bad.problem.startswith("has no text under 'text'")
+    bad = [i for part in reader.parts(100) for i in reader.read_part(part) if isinstance(i, BadLine)]
+    (said,) = described(bad, reader.line_numbers)
+    assert "a.jsonl, line 41 has no text under 'text'" in said
 
 
 def test_demo_readers_read_the_layout_of_their_packages(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from data_pipeline.corpora.bad_lines import SPARE, BadLine
+from data_pipeline.corpora.bad_lines import SPARE, BadLine, described
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.csv_rows import CsvRows
 from data_pipeline.corpora.jsonl import JsonLines
@@ -27,6 +28,12 @@ def make(kind: type[FileReader], path: Path, **extra: object) -> FileReader:
 def read(kind: type[FileReader], path: Path, part_bytes: int = 1 << 30, **extra: object) -> list[Item]:
     reader = make(kind, path, **extra)
     return [item for part in reader.parts(part_bytes) for item in reader.read_part(part)]
+
+
+def bad_lines(kind: type[FileReader], path: Path, items: list[Item]) -> list[str]:
+    """What is wrong with the bad lines of a file, after their numbers."""
+    bad = [item for item in items if isinstance(item, BadLine)]
+    return [said.partition(", line ")[2] for said in described(bad, make(kind, path).line_numbers)]
 
 
 def paragraphs(items: list[Item]) -> list[list[str]]:
@@ -69,9 +76,13 @@ def test_a_folder_gives_files_of_the_format_and_the_others_are_counted(
 
 
 def test_a_folder_without_a_file_of_the_format_says_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "a.html").write_text("x")
-    with pytest.raises(ValueError, match=r"names no file that this corpus reads; it has \*\.html, .*/\*\.html"):
+    for name in ("_SUCCESS", "[a]/b.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match=r"it has \*\.html, _SUCCESS; a pattern such as path=.* takes files") as error:
         make(TextLines, tmp_path).files()
+    (pattern,) = re.findall("such as path=(.*) takes", str(error.value))
+    assert make(TextLines, Path(pattern)).files() == [tmp_path / "[a]" / "b.html"]
 
 
 def test_all_bad_lines_of_a_file_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -80,9 +91,8 @@ def test_all_bad_lines_of_a_file_are_named_and_the_rest_is_read(tmp_path: Path) 
     for part_bytes in (1 << 30, 30):
         items = read(JsonLines, tmp_path, part_bytes)
         assert len(paragraphs(items)) == 4
-        bad = [item for item in items if isinstance(item, BadLine)]
-        assert [item.where.rpartition(" ")[2] for item in bad] == ["2", "4", "6"]
-        assert ["'text'" in item.problem or "UTF-8" in item.problem for item in bad] == [True] * 3
+        said = bad_lines(JsonLines, tmp_path, items)
+        assert [line[:12] for line in said] == ["2 has no tex", "4 is not UTF", "6 has no tex"]
 
 
 def test_a_part_of_bad_lines_is_given_up(tmp_path: Path) -> None:
@@ -101,7 +111,7 @@ def test_bad_lines_of_text_and_of_articles_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "wiki_00").write_text(article.format(1) + article.format(2) + "</doc>\n")
     items = read(WikipediaExtracted, tmp_path)
     assert [item.identifier for item in items if isinstance(item, Document)] == ["c/2"]
-    assert [item.where.rpartition(" ")[2] for item in items if isinstance(item, BadLine)] == ["5"]
+    assert [line[:15] for line in bad_lines(WikipediaExtracted, tmp_path, items)] == ["5 begins an art"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig", "gb18030"])
@@ -122,10 +132,15 @@ def test_text_of_another_encoding_is_read_if_it_is_named(tmp_path: Path, encodin
 
 
 @pytest.mark.parametrize("content", [b"\xd8\x00" * 9, b"\x00a\x00"], ids=["half a pair", "half a letter"])
-def test_text_that_is_not_of_its_encoding_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.txt is not utf-16-be text"):
-        read(TextLines, tmp_path, encoding="utf-16-be", sentence_per_line=True)
+def test_text_that_is_not_of_its_encoding_is_a_bad_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes("One.\n".encode("utf-16-be") + content)
+    items = read(TextLines, tmp_path, encoding="utf-16-be")
+    assert paragraphs(items) == [["One."]]
+    assert items[1:] == [BadLine(str(tmp_path / "a.txt"), 5, "is not utf-16-be text")]
+    with pytest.raises(ValueError, match=r"a\.txt, line 2 is not utf-16-be text"):
+        read(Books, tmp_path, encoding="utf-16-be")
+    with pytest.raises(ValueError, match=r"a\.txt is not utf-16 text: .*BOM"):
+        read(TextLines, tmp_path, encoding="utf-16", sentence_per_line=True)
 
 
 def test_wrapped_prose_is_no_list_of_sentences(tmp_path: Path) -> None:
@@ -206,7 +221,7 @@ def test_rows_of_another_length_are_bad_lines(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,n\nOne.,1\nTwo.\nThree, four.,4\n\nFive.,5\n" + "x" * 200_000 + ",6\n")
     items = read(CsvRows, tmp_path)
     assert [len(text) for (text,) in paragraphs(items)] == [4, 5, 200_000]
-    assert [i.where.rpartition(" ")[2] for i in items if isinstance(i, BadLine)] == ["3", "4"]
+    assert [line[:17] for line in bad_lines(CsvRows, tmp_path, items)] == ["3 ends a row of 1", "4 ends a row of 3"]
 
 
 PAGE = "<page><title>T</title><ns>0</ns><id>1</id>{}</page>"

@@ -8,7 +8,9 @@ import pytest
 
 from data_pipeline.corpora.books import Books
 from data_pipeline.corpora.jsonl import JsonLines
-from data_pipeline.corpora.reader import FileReader, Item, Part
+from data_pipeline.corpora.parts import Part
+from data_pipeline.corpora.reader import FileReader, Item
+from data_pipeline.corpora.wikipedia_dump import WikipediaDump
 from data_pipeline.preparation.executors import LocalExecutor
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
@@ -54,6 +56,29 @@ def test_all_bad_lines_of_a_pass_are_in_one_report(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path / "clean").splits == manifest.splits or manifest.totals("train")["documents"] > 40
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_page_that_cannot_be_read_is_a_bad_line_with_its_title(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    def broken(wikitext: str, *arguments: object) -> list[str]:
+        if "broken" in wikitext:
+            raise ValueError("too many values to unpack")
+        return [wikitext]
+
+    monkeypatch.setattr("data_pipeline.corpora.wikipedia_dump.plain_paragraphs", broken)
+    texts = [" ".join(document) for document in tiny_texts(20, seed=0)]
+    texts[7] = "broken"
+    page = "<page><title>T{0}</title><ns>0</ns><id>{0}</id><revision><text>{1}</text></revision></page>"
+    pages = "".join(page.format(number, text) for number, text in enumerate(texts))
+    (tmp_path / "a.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
+    dump = WikipediaDump("wiki", tmp_path / "a.xml", "", "", max_bad_lines=allowed)
+    if allowed:
+        assert run(dump, tmp_path / "out").sources[0].dropped == {"bad line": 1}
+    else:
+        with pytest.raises(ValueError, match=r"^corpus wiki: .*a\.xml has the page 'T7'.*max_bad_lines=0"):
+            run(dump, tmp_path / "out")
+
+
 class Fragile(Books):
     """Reader of books that cannot read some of them, and notes what it reads."""
 
@@ -63,7 +88,7 @@ class Fragile(Books):
     def read_part(self, part: Part) -> "list[Item]":  # type: ignore[override]
         self.seen.append(Path(part.name).stem)
         if Path(part.name).stem in self.broken:
-            raise ValueError(f"{part.name} is damaged")
+            raise ValueError("it is damaged")
         return list(super().read_part(part))
 
 
@@ -75,7 +100,7 @@ def test_bad_files_do_not_hide_each_other_and_are_read_again_alone(tmp_path: Pat
     books = Fragile("books", tmp_path / "in", "", "")
     seen = Fragile.seen
     Fragile.broken = ("1", "4")
-    with pytest.raises(ValueError, match=r"1\.txt is damaged; .*4\.txt is damaged; finished work is kept"):
+    with pytest.raises(ValueError, match=r"1\.txt: it is damaged; .*4\.txt: it is damaged; finished work is kept"):
         run(books, tmp_path / "out")
     assert seen == [*"012345678"]
     seen.clear()
