@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from bert_lightning.callbacks.preemption import queued_again_when_warned
 from bert_lightning.checkpoints.checkpoint import Pretrained
 from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
@@ -33,6 +34,7 @@ from bert_lightning.training.trainers import quieten
 log = logging.getLogger(__name__)
 
 
+@queued_again_when_warned()
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds and return the metrics over them, None if the run was told to stop before its end or was pruned.
 

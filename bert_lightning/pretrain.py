@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.callbacks.preemption import Preemption, hand_over
+from bert_lightning.callbacks.preemption import Preemption, hand_over, queued_again_when_warned, was_preempted
 from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
 from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
@@ -64,6 +64,7 @@ from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 log = logging.getLogger("bert_lightning.pretrain")
 
 
+@queued_again_when_warned()
 def pretrain(cfg: DictConfig) -> L.Trainer | None:
     """Train the configured objective and return the finished trainer, None if the run had been finished before.
 
@@ -103,10 +104,11 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
                 logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
-            raise ValueError(f"{error}: {advice(error, plan.folder, data.phases)}") from error
+            raise ValueError(f"{error}: {advice(error, plan.folder, data)}") from error
     shut_down()
-    hand_over(trainer)
-    if trainer.is_global_zero and trainer.global_step >= max_steps:
+    if was_preempted(trainer):
+        hand_over(trainer)
+    elif trainer.is_global_zero and trainer.global_step >= max_steps:
         _say_end(plan.folder, module.objective)
     return trainer
 

@@ -16,6 +16,8 @@ from bert_lightning.checkpoints.disk_space import expected_bytes, missing_space,
 from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
+from bert_lightning.training.measured_metrics import check_measured
+from bert_lightning.training.spared_files import goes_on
 from bert_lightning.training.validation_turns import validation_follows
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -71,12 +73,17 @@ class PeriodicCheckpoint(Checkpoint):
         self.saved_step = -1
         self.owes_validation = False
         self._best: dict[str, Any] = {}
+        self._noted: str | None = None  # the checkpoint that best.json names, an earlier one if the disk was full
         self._clock = clock
         self._saved_at = clock()
         self._time_is_up: SharedFlags | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Make sure that all ranks continue from the same checkpoint, and clear away what a killed save has left."""
+        """Make sure that all ranks continue from the same checkpoint, and clear away what a killed save has left.
+
+        Raises:
+            ValueError: if they do not, or if nothing measures what the best checkpoint is asked for by.
+        """
         newest = gather_objects(str(trainer.ckpt_path))
         if len(set(newest)) > 1:
             listed = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(newest))
@@ -84,8 +91,16 @@ class PeriodicCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             for leftover in self.folder.leftovers():
                 remove_checkpoint(leftover)
-        if self.keep_best is not None:
+        if self.keep_best is None:
+            for logger in trainer.loggers:
+                if (uploads := getattr(logger, "uploads", None)) in ("best", "both"):
+                    raise ValueError(
+                        f"logger.wandb.checkpoints={uploads} needs callbacks.checkpoint.keep_best=val/loss"
+                    )
+        else:
+            check_measured("callbacks.checkpoint.keep_best", self.keep_best, trainer, pl_module)
             self._best = gather_objects(_read_json(self.folder.best))[0]
+            self._noted = self._best.get("checkpoint")
         self._time_is_up = SharedFlags(1) if self.every_minutes is not None else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -114,12 +129,12 @@ class PeriodicCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the best so far, and the last checkpoint of a run that the validation has ended."""
-        is_best = self.keep_best is not None and self._improves(trainer, pl_module)
+        value = self._value(pl_module)
+        is_best = value is not None and self._is_better(value)
         if (is_best or trainer.should_stop) and self.saved_step != trainer.global_step:
             self.save(trainer)
-        if is_best and trainer.is_global_zero and self.saved_step == trainer.global_step:
-            write_whole(self.folder.best, json.dumps(self._best))
-            self._remove_old()
+        if value is not None and is_best and self._is_on_disk(trainer):
+            self._note_best(trainer, value)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for the message under way."""
@@ -139,18 +154,38 @@ class PeriodicCheckpoint(Checkpoint):
         is_last = trainer.global_step >= trainer.max_steps or trainer.should_stop
         return is_last or trainer.global_step % self.every_n_steps == 0
 
-    def _improves(self, trainer: L.Trainer, pl_module: Any) -> bool:
-        """Return whether the metric, which is the same on every rank, is better than ever, and note it."""
-        assert self.keep_best is not None
+    def _value(self, pl_module: Any) -> float | None:
+        """Return the metric that the best is chosen by, the same on every rank; None if there is no best to keep."""
+        if self.keep_best is None:
+            return None
         if self.keep_best not in pl_module.latest:
             known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
             raise ValueError(f"callbacks.checkpoint.keep_best={self.keep_best} is none of {known}")
-        value = pl_module.latest[self.keep_best]
-        best, sign = self._best.get(self.keep_best), 1 if self.best_is == "lowest" else -1
-        if best is not None and not sign * value < sign * best and not math.isnan(best):
-            return False
-        self._best = {"checkpoint": self.folder.checkpoint(trainer.global_step).name, self.keep_best: value}
-        return True
+        return pl_module.latest[self.keep_best]
+
+    def _is_better(self, value: float) -> bool:
+        """Return whether a value of the metric is better than that of the best checkpoint."""
+        best, sign = self._best.get(str(self.keep_best)), 1 if self.best_is == "lowest" else -1
+        return best is None or sign * value < sign * best or math.isnan(best)
+
+    def _is_on_disk(self, trainer: L.Trainer) -> bool:
+        """Return on all ranks whether the checkpoint of the step is whole; one that is being written is waited for."""
+        try:
+            if isinstance(trainer.strategy, FullyShardedStrategy):
+                trainer.strategy.finish_saving()
+        except OSError as error:
+            log.warning("step %d is not saved, the run goes on: %s", self.saved_step, error)
+            self.saved_step = -1
+        return self.saved_step == trainer.global_step
+
+    def _note_best(self, trainer: L.Trainer, value: float) -> None:
+        """Note that the checkpoint of the step is the best, and remove the one that was."""
+        self._best = {"checkpoint": self.folder.checkpoint(trainer.global_step).name, str(self.keep_best): value}
+        if trainer.is_global_zero:
+            with goes_on(f"{self.folder.best} is not written"):
+                write_whole(self.folder.best, json.dumps(self._best))
+                self._noted = self._best["checkpoint"]
+            self._remove_old()
 
     def save(self, trainer: L.Trainer, is_last: bool = False) -> None:
         """Save the state after the current step and remove what is too old; all ranks must call it.
@@ -180,7 +215,7 @@ class PeriodicCheckpoint(Checkpoint):
         """Remove all but the newest checkpoints and the best."""
         if self.keep_last is not None:
             for path in self.folder.saved()[: -self.keep_last]:
-                if path.name != self._best.get("checkpoint"):
+                if path.name not in (self._best.get("checkpoint"), self._noted):
                     remove_checkpoint(path)
 
 
@@ -189,9 +224,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint, a file or a folder; a kill in between leaves nothing that looks whole."""
-    condemned = path if path.name.startswith(".") else path.rename(partial_path(path))
-    if condemned.is_dir():
-        shutil.rmtree(condemned)
-    else:
-        condemned.unlink()
+    """Remove a checkpoint, a file or a folder; a kill in between leaves nothing that looks whole.
+
+    One that cannot be removed, because somebody protects it or has removed it, stays.
+    """
+    with goes_on(f"{path} is not removed"):
+        condemned = path if path.name.startswith(".") else path.rename(partial_path(path))
+        if condemned.is_dir():
+            shutil.rmtree(condemned)
+        else:
+            condemned.unlink()

@@ -1,7 +1,7 @@
 """Signals and the end of the time: finish the step, agree among the ranks, save, stop, and be queued again.
 
 Lightning's handlers broadcast and save inside the signal handler, which deadlocks with several ranks. These only
-set a flag; the collective work is done after a step, where every rank is.
+set a flag; the collective work is done after a step or a batch of a validation, where every rank is.
 """
 
 import logging
@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -20,7 +21,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
 from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.settings.cli import INTERRUPTED
+from bert_lightning.settings.config import is_first_process
 from bert_lightning.training.time_limit import seconds_of
+from bert_lightning.training.validation_turns import CutShortError, let_validation_be_cut_short
 from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -45,8 +48,12 @@ class Preemption(Checkpoint):
     It is a `Checkpoint` so that Lightning calls it after the callbacks whose state it saves. A second Ctrl-C ends the
     process at once. Signals that the process ignores, as `nohup` has it ignore SIGHUP, stay ignored.
 
+    A validation is cut short after such a batch, and left to the next launch. `preempted` says whether the run was
+    stopped before its end, `received` which signals a rank has got, if only after the last step.
+
     Args:
-        check_every_n_steps: Steps between two agreements; each is one message of a few bytes between hosts.
+        check_every_n_steps: Steps, or batches of a validation, between two agreements; each is one message of a few
+            bytes between hosts.
         max_time: How long this launch may train, as DD:HH:MM:SS; None for no limit.
         clock: Seconds since any moment.
     """
@@ -85,24 +92,44 @@ class Preemption(Checkpoint):
         if trainer.received_sigterm:
             self._own.add(signal.SIGTERM)
         leave_out_sigterm_broadcast(trainer)
+        let_validation_be_cut_short(trainer)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and number in self._own:
             os._exit(INTERRUPTED)
         self._own.add(number)  # before the words, which a second Ctrl-C may interrupt
         if number == signal.SIGINT and self._speaks:
-            os.write(2, b"\ninterrupted: the run finishes its step, saves and ends; Ctrl-C again ends it at once\n")
+            with suppress(OSError):  # a lost terminal
+                os.write(2, b"\ninterrupted: the run finishes its step, saves and ends; Ctrl-C again ends it at once\n")
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Stop after this step if a rank was signaled before the last one; a validation is left to the next launch."""
-        assert self._flags is not None
         if trainer.global_step % self.check_every_n_steps:
             return
+        received, time_is_up = self._exchange(trainer)
+        if (received or time_is_up) and trainer.global_step < trainer.max_steps:
+            self._stop(trainer, received)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        """Stop after this batch of a validation; the next launch makes the whole validation."""
+        if (batch_idx + 1) % self.check_every_n_steps:
+            return
+        received, time_is_up = self._exchange(trainer)
+        if received or time_is_up:
+            self._stop(trainer, received)
+            raise CutShortError
+
+    def _exchange(self, trainer: L.Trainer) -> tuple[set[signal.Signals], bool]:
+        """Return, the same on all ranks, the signals that one of them has got, and whether the time is over."""
+        assert self._flags is not None
         mine = [number in self._own for number in SIGNALS]
         *raised, time_is_up = self._flags.exchange([*mine, trainer.is_global_zero and self._time_is_up()])
-        received = {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}
-        if not (received or time_is_up) or trainer.global_step >= trainer.max_steps:
-            return
+        return {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}, time_is_up
+
+    def _stop(self, trainer: L.Trainer, received: set[signal.Signals]) -> None:
+        """Save, and have the loop end."""
         self.received = received
         saver = self._saver(trainer)
         if saver.saved_step != trainer.global_step:
@@ -119,8 +146,11 @@ class Preemption(Checkpoint):
         return self._seconds is not None and self._clock() - self._began >= self._seconds
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
+        """Give the signals back; those that came after the last step are known on all ranks."""
         if self._flags is not None:
+            if not self.preempted:
+                self._exchange(trainer)  # what is sent is read with the next message
+                self.received, _ = self._exchange(trainer)
             self._flags.wait()
         self._give_back()
 
@@ -140,6 +170,20 @@ class Preemption(Checkpoint):
         return savers[0]
 
 
+def was_preempted(trainer: L.Trainer) -> bool:
+    """Return whether a run was told to stop before its end."""
+    return any(each.preempted for each in _preemptions(trainer))
+
+
+def was_signaled(trainer: L.Trainer) -> bool:
+    """Return whether a rank was told to stop, if only after the last step: nothing is to follow the run."""
+    return any(each.preempted or each.received for each in _preemptions(trainer))
+
+
+def _preemptions(trainer: L.Trainer) -> list[Preemption]:
+    return [each for each in trainer.callbacks if isinstance(each, Preemption)]  # type: ignore[attr-defined]
+
+
 def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -> None:
     """After a run that was told to stop: have its job queued again, or end the command that was interrupted.
 
@@ -149,8 +193,7 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
     Raises:
         KeyboardInterrupt: on the first rank, after Ctrl-C; an error on another rank would make the launcher kill all.
     """
-    preemptions = [each for each in trainer.callbacks if isinstance(each, Preemption)]  # type: ignore[attr-defined]
-    received = {number for each in preemptions for number in each.received}
+    received = {number for each in _preemptions(trainer) for number in each.received}
     if not received or not trainer.is_global_zero:
         return
     if "wandb" in sys.modules:
@@ -158,12 +201,42 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
     if signal.SIGUSR2 in received and callable(signal.getsignal(signal.SIGUSR2)):
         signal.raise_signal(signal.SIGUSR2)
     elif signal.SIGUSR1 in received and (job := slurm_job(environment)):
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-        log.warning(
-            "job %s %s", job, f"cannot be queued again: {done.stderr.strip()}" if done.returncode else "is queued again"
-        )
+        _queue_again(job)
     elif signal.SIGINT in received:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def queued_again_when_warned(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Have the job queued again as soon as SLURM warns of its end by SIGUSR1, where the signal would end the process.
+
+    It is for the parts of a command that are no training, which saves first: there is nothing to save, and the next
+    launch makes the part again.
+
+    Args:
+        environment: The variables of this process.
+    """
+    job = slurm_job(environment)
+    if job is None or signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+        yield
+        return
+
+    def queue_again(number: int, frame: FrameType | None) -> None:
+        if is_first_process(environment):
+            _queue_again(job)
+
+    signal.signal(signal.SIGUSR1, queue_again)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
+def _queue_again(job: str) -> None:
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    log.warning(
+        "job %s %s", job, f"cannot be queued again: {done.stderr.strip()}" if done.returncode else "is queued again"
+    )
 
 
 def slurm_job(environment: Mapping[str, str]) -> str | None:

@@ -11,6 +11,7 @@ from bert_lightning.reports.shown_quantities import write_shown
 from bert_lightning.settings.run_about import About, command_line, data_of, environment_of, write_about
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.spared_files import goes_on
 
 log = logging.getLogger(__name__)
 TOKENS_TO_GUESS_BY = 4_000_000
@@ -32,15 +33,18 @@ class Report(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Note how the quantities of the objective are shown, and what the run is."""
         if trainer.is_global_zero:
-            write_shown(self.folder.quantities, pl_module.objective.quantities)
-            write_about(self.folder.about, _about(trainer, pl_module))
+            with goes_on(f"{self.folder.quantities} is not written"):
+                write_shown(self.folder.quantities, pl_module.objective.quantities)
+            with goes_on(f"{self.folder.about} is not written"):
+                write_about(self.folder.about, _about(trainer, pl_module))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the page if there is something to show: a run may be told to stop before its first metrics."""
         if trainer.is_global_zero and self.folder.metrics.exists():
             from bert_lightning.reports.report import write_report  # the charts take a second to load
 
-            log.info("report: %s", write_report(self.folder.path))
+            with goes_on(f"{self.folder.report} is not written"):
+                log.info("report: %s", write_report(self.folder.path))
 
 
 def _about(trainer: Any, pl_module: Any) -> About:

@@ -79,9 +79,9 @@ class Throughput(L.Callback):
         sums = torch.cat([torch.tensor(host, dtype=torch.float64).to(self._device), self._squares.reshape(1)])
         tokens, computed, tokens_seen, *labels, squares = sum_over_ranks(sums).tolist()
         flops = pl_module.objective.useful_flops(tokens, squares, dict(zip(self._labels, labels, strict=True)))
-        phases = trainer.datamodule.phases
-        samples = phases.samples_of(trainer.global_step)
-        new_samples = samples - phases.samples_of(trainer.global_step - self._steps)
+        data, phases = trainer.datamodule, trainer.datamodule.phases
+        samples = data.samples_after(trainer.global_step)
+        new_samples = samples - data.samples_after(trainer.global_step - self._steps)
         phase = {"progress/phase": phases.number_at_step(trainer.global_step) + 1.0} if len(phases) > 1 else {}
         pl_module.log_values(
             {
@@ -89,12 +89,12 @@ class Throughput(L.Callback):
                 "throughput/samples_per_second": new_samples / seconds,
                 "throughput/step_seconds": seconds / self._steps,
                 "throughput/mfu": flops / seconds / (self.peak_flops * world_size()),
-                "throughput/data_wait": trainer.datamodule.take_wait_seconds() / seconds,
+                "throughput/data_wait": data.take_wait_seconds() / seconds,
                 "throughput/packing_efficiency": tokens / computed,
                 "throughput/memory_gb": _peak_memory(pl_module.device) / 1e9,
                 "progress/samples": float(samples),
                 "progress/tokens": tokens_seen,
-                "progress/epoch": trainer.datamodule.epoch_of(samples),
+                "progress/epoch": data.epoch_of(samples),
             }
             | phase
         )

@@ -12,6 +12,7 @@ import lightning as L
 
 from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage
+from bert_lightning.training.measured_metrics import check_measured
 
 log = logging.getLogger(__name__)
 PRUNED, SECONDS, MAX_STEPS, ENDED = "pruned", "seconds", "max_steps", "ended"
@@ -65,11 +66,7 @@ class TrialReport(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Fail now, not after the training, if nothing is going to be measured."""
-        if trainer.limit_val_batches == 0:
-            raise ValueError(
-                f"sweep.metric={self.metric} is measured by no validation: trainer.limit_val_batches=0, or the data "
-                "has no held-out documents"
-            )
+        check_measured("sweep.metric", self.metric, trainer, pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the trial in the study."""

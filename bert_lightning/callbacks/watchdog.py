@@ -13,6 +13,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from bert_lightning.distributed.collectives import gather_objects, world_size
 from bert_lightning.distributed.heartbeat import LOST_A_RANK, Heartbeat, Verdict, this_machine
+from bert_lightning.training.step_guard import NotFiniteError
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ class Watchdog(L.Callback):
         if verdict is not None:
             log.error("the run cannot go on, %s; resume=auto continues from the newest checkpoint", verdict)
         self._heartbeat.stop(LOST_A_RANK if verdict else f"failed: {type(exception).__name__}: {exception}")
+        if isinstance(exception, NotFiniteError):  # of all ranks alike, and a grid goes on with its next point
+            return
         leave = threading.Timer(30.0, os._exit, [1])  # whatever hangs on the way out
         leave.daemon = True
         leave.start()

@@ -63,7 +63,7 @@ class ReplicatedStrategy(DDPStrategy):
         self,
         gradient_compression: str = "none",
         static_graph: bool = False,
-        timeout_seconds: float = 1800,
+        timeout_seconds: float = 2400,
         **options: Any,
     ) -> None:
         if gradient_compression not in COMPRESSIONS:
@@ -150,7 +150,7 @@ class FullyShardedStrategy(ModelParallelStrategy):
         reshard_after_forward: bool = True,
         param_dtype: str = "float32",
         async_save: bool = False,
-        timeout_seconds: float = 1800,
+        timeout_seconds: float = 2400,
     ) -> None:
         if param_dtype not in ("float32", "bfloat16"):
             raise ValueError(f"strategy.param_dtype={param_dtype} is neither float32 nor bfloat16")

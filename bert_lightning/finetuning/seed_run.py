@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from bert_lightning.callbacks.checkpointing import remove_checkpoint
-from bert_lightning.callbacks.preemption import Preemption, hand_over
+from bert_lightning.callbacks.preemption import hand_over, was_signaled
 from bert_lightning.callbacks.trial import TrialReport
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint, load_pretrained
 from bert_lightning.distributed.collectives import gather_objects
@@ -25,6 +25,7 @@ from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.finetuned_folder import chosen_checkpoint
 from bert_lightning.settings.run_folder import step_of
+from bert_lightning.training.spared_files import goes_on
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
     device = torch.device(job.device_type)
     if run.start is None or run.start.step < settings.trainer.max_steps:
         trainer = train_seed(job, run)
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        if any(each.preempted for each in callbacks if isinstance(each, Preemption)):
+        if was_signaled(trainer):
             hand_over(trainer)
             return None
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         if any(each.pruned for each in callbacks if isinstance(each, TrialReport)):
             return None
         device = trainer.strategy.root_device
@@ -80,7 +81,8 @@ def _score(job: Job, run: SeedRun, device: torch.device) -> SeedScores:
     if is_first_process():
         write_seed(run.folder.path, job.task, files, scores)
         if run.folder.report.exists():
-            write_report(run.folder.path)
+            with goes_on(f"{run.folder.report} is not written"):
+                write_report(run.folder.path)
         for other in run.folder.newer_than(-1):
             if other != checkpoint:
                 remove_checkpoint(other)

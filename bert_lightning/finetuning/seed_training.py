@@ -56,7 +56,7 @@ def train_seed(job: Job, run: SeedRun) -> L.Trainer:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
             end_wandb_run(exit_code=1)
-            raise DivergedError(f"{error}: {advice(error, run.folder, data.phases)}") from error
+            raise DivergedError(f"{error}: {advice(error, run.folder, data)}") from error
     end_wandb_run()
     return trainer
 

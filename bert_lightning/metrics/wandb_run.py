@@ -67,7 +67,7 @@ class WandbMetrics(WandbLogger):
             check_internal(self, internal, "lightning 2.6.6")
         self._wandb_init.pop("anonymous", None)  # W&B warns about it even if it is None
         self._folder = RunFolder(run_dir)
-        self._uploads = checkpoints
+        self.uploads = checkpoints
         self._rows: WandbRows | None = None
         self._awaited_step = -1
 
@@ -187,8 +187,8 @@ class WandbMetrics(WandbLogger):
             return
         if self._rows is not None:
             self._rows.finish(self._awaited_step)
-        if self._uploads is not None and not self._experiment.disabled:
-            upload_checkpoints(self._experiment, self._folder, self._uploads)
+        if self.uploads is not None and not self._experiment.disabled:
+            upload_checkpoints(self._experiment, self._folder, self.uploads)
         self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = self._rows = None
 

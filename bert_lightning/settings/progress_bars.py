@@ -1,9 +1,10 @@
 """Bars in a terminal that say how far a command is; without a terminal there are none."""
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
@@ -61,9 +62,34 @@ def packed(figures: str, width: int) -> list[str]:
     return lines
 
 
+class LastingStream:
+    """A stream into a terminal that may be lost, as when a window is closed: what it cannot take is left out.
+
+    Args:
+        stream: The stream.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or nothing."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, if there is somebody to take it."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def error_console() -> Console:
     """Return the console of the standard error, which bars are written to."""
-    return Console(stderr=True)
+    return Console(file=cast(TextIO, LastingStream(sys.stderr)))
 
 
 @contextmanager

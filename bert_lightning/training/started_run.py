@@ -12,7 +12,7 @@ from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.training.going_back import set_newer_aside
 from bert_lightning.training.starting_point import StartingPoint, find_checkpoint
 from bert_lightning.training.step_guard import NotFiniteError
-from data_pipeline.streams.phases import Phases
+from bert_lightning.training.training_data import TrainingData
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ def started(
             yield
 
 
-def advice(error: NotFiniteError, folder: RunFolder, phases: Phases) -> str:
+def advice(error: NotFiniteError, folder: RunFolder, data: TrainingData) -> str:
     """Return which examples the steps were made of, the last checkpoint before them, and what may help."""
-    first, last = phases.samples_of(error.first_step - 1), phases.samples_of(error.last_step) - 1
+    first, last = data.samples_after(error.first_step - 1), data.samples_after(error.last_step) - 1
     before = [path for path in folder.saved() if step_of(path) < error.first_step]
     good = next((path for path in reversed(before) if is_whole(path)), None)
     return (

@@ -16,6 +16,10 @@ from data_pipeline.streams.phases import Phases
 class TrainingStream(Protocol):
     """This rank's micro-batches of one global batch after another."""
 
+    @property
+    def consumed_samples(self) -> int:
+        """Return the samples of the global batches that were yielded, in earlier parts of the run too."""
+
     def __len__(self) -> int:
         """Return the steps of the run."""
 
@@ -117,6 +121,15 @@ class TrainingData(L.LightningDataModule):
     def validation_source(self, batch_idx: int) -> str:
         """Return the source of the examples of a held-out batch; "" if sources are not told apart."""
         return ""
+
+    def samples_after(self, step: int) -> int:
+        """Return the samples of the run up to a step of this process.
+
+        Steps of an earlier process may have had another global batch size, so the position in the stream counts.
+        """
+        assert self._loader is not None
+        later = self.phases.samples_of(self._require_trainer().global_step) - self.phases.samples_of(step)
+        return self._loader.stream.consumed_samples - later
 
     def epoch_of(self, samples: int) -> float:
         """Return how many passes over the training split the first samples of the run are."""

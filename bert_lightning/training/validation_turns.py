@@ -2,6 +2,7 @@
 
 A checkpoint that is due is saved before the validation of its step, so that a crash in the validation does not lose it.
 A run that goes on from it makes up for the validation first, and so has the metrics of a run that was never stopped.
+The same holds for a checkpoint that is saved in the middle of a validation that is then cut short.
 """
 
 from typing import Any
@@ -52,13 +53,34 @@ def begin_at_the_end(trainer: L.Trainer) -> None:
     trainer.fit_loop = loop
 
 
+class CutShortError(Exception):
+    """A callback ends a validation, which is owed from then on: nothing of it is measured or logged."""
+
+
+def let_validation_be_cut_short(trainer: Any) -> None:
+    """Have a validation of the training end, without the hooks at its end, when a callback raises CutShortError."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    check_internal(loop, "run", "lightning 2.6.6")
+    run = loop.run
+
+    def run_until_cut() -> Any:
+        try:
+            return run()
+        except CutShortError:
+            return []
+
+    loop.run = run_until_cut
+
+
 def make_up_for_validation(trainer: Any) -> None:
     """Validate before the first step of a resumed run if its checkpoint was saved before a validation.
 
     The callbacks must have begun, so that they see the validation as any other.
     """
     loop = trainer.fit_loop.epoch_loop
-    if not (trainer.global_step and loop.restarted_on_train_batch_end and validation_follows(trainer)):
+    batches = loop.val_loop.batch_progress.current
+    is_owed = loop.restarted_on_train_batch_end or batches.completed < batches.processed  # cut short in a batch
+    if not (trainer.global_step and is_owed and validation_follows(trainer)):
         return
     trainer.validating = True
     loop.val_loop.restarting = False  # it would leave out the batches that an earlier validation had

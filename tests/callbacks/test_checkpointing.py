@@ -1,5 +1,6 @@
 """Files appear whole or not at all; the newest are kept; a killed save leaves nothing that looks like a checkpoint."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,17 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
+from bert_lightning.callbacks import checkpointing
+from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint, remove_checkpoint
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint
+from bert_lightning.execution.strategies import FullyShardedStrategy
+from bert_lightning.objectives.objective import Quantity
 from bert_lightning.settings.run_folder import RunFolder, step_of
 from bert_lightning.training.atomic_checkpoints import AtomicCheckpointIO
 
 
 class FakeTrainer(SimpleNamespace):
-    strategy = None
+    strategy: Any = None
+    limit_val_batches = 1.0
     ckpt_path = None
     should_stop = False
-    loggers = ()
+    loggers: Any = ()
 
     def save_checkpoint(self, path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"step": self.global_step}, path)
@@ -40,6 +45,26 @@ def train(callback: PeriodicCheckpoint, steps: range, max_steps: int, val_every:
                 callback.on_validation_end(trainer, None)
             saved += [f"{trainer.global_step} {hook}"] * (callback.saved_step != before)
     return saved
+
+
+def measured(**latest: float) -> Any:
+    """A module with a loss, perplexity and the values of its last validation."""
+    objective = SimpleNamespace(quantities={"mlm_loss": Quantity("mlm", 1.0, perplexity="perplexity")})
+    return SimpleNamespace(objective=objective, latest={f"val/{name}": value for name, value in latest.items()})
+
+
+def begun(run_dir: Path, **changes: Any) -> tuple[PeriodicCheckpoint, Any]:
+    """A run that keeps the best and the newest checkpoint; none is due but at a validation that is the best."""
+    callback = PeriodicCheckpoint(run_dir, 1000, 1, "val/loss")
+    settings = {"max_steps": 4000, "is_global_zero": True, "val_check_batch": 4, "enable_validation": True}
+    trainer: Any = FakeTrainer(**settings, **changes)
+    callback.setup(trainer, measured(), "fit")
+    return callback, trainer
+
+
+def validate(callback: PeriodicCheckpoint, trainer: Any, step: int, loss: float) -> None:
+    trainer.global_step = step
+    callback.on_validation_end(trainer, measured(loss=loss))
 
 
 def names(run_dir: Path) -> list[str]:
@@ -89,11 +114,11 @@ def test_the_best_is_kept_beside_the_newest_also_after_a_resume(tmp_path: Path) 
     losses = {4: 5.0, 8: 3.0, 12: 2.0, 16: 4.0, 20: 3.0, 24: 2.5}
     callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
     trainer = FakeTrainer(max_steps=40, is_global_zero=True, val_check_batch=4, enable_validation=True)
-    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    callback.setup(trainer, measured(), "fit")  # type: ignore[arg-type]
     for step in range(1, 25):
         if step == 18:
             callback = PeriodicCheckpoint(tmp_path, 8, 1, "val/loss")
-            callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+            callback.setup(trainer, measured(), "fit")  # type: ignore[arg-type]
         trainer.global_step = step
         callback.on_train_batch_end(trainer)  # type: ignore[arg-type]
         if step in losses:
@@ -102,6 +127,89 @@ def test_the_best_is_kept_beside_the_newest_also_after_a_resume(tmp_path: Path) 
     assert names(tmp_path) == ["best.json", "step-0000012.ckpt", "step-0000024.ckpt"]
     with pytest.raises(ValueError, match=r"keep_best=val/loss is none of val/mlm_loss"):
         callback.on_validation_end(trainer, SimpleNamespace(latest={"val/mlm_loss": 1.0}))  # type: ignore[arg-type]
+
+
+def full(*args: Any, **changes: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_best_checkpoint_that_cannot_be_saved_takes_the_place_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback, trainer = begun(tmp_path)
+    validate(callback, trainer, 4, 3.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        validate(callback, trainer, 8, 1.0)
+    trainer.global_step = 1000
+    callback.on_train_batch_end(trainer)
+    assert names(tmp_path) == ["best.json", "step-0000004.ckpt", "step-0001000.ckpt"]
+    validate(callback, trainer, 1004, 2.0)
+    assert names(tmp_path) == ["best.json", "step-0001004.ckpt"]
+    assert json.loads(RunFolder(tmp_path).best.read_text()) == {"checkpoint": "step-0001004.ckpt", "val/loss": 2.0}
+
+
+class FailingLater(FullyShardedStrategy):
+    """A strategy that learns after `save_checkpoint` that the checkpoint could not be written."""
+
+    def __init__(self) -> None:
+        pass
+
+    def finish_saving(self) -> None:
+        full()
+
+
+def test_a_best_checkpoint_whose_save_fails_later_takes_the_place_of_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback, trainer = begun(tmp_path)
+    validate(callback, trainer, 4, 3.0)
+    trainer.strategy, trainer.save_checkpoint = FailingLater(), lambda path: None
+    validate(callback, trainer, 8, 1.0)
+    assert names(tmp_path) == ["best.json", "step-0000004.ckpt"]
+    assert json.loads(RunFolder(tmp_path).best.read_text())["checkpoint"] == "step-0000004.ckpt"
+    assert "step 8 is not saved, the run goes on: [Errno 28] No space left" in caplog.text
+
+
+def test_what_best_json_names_stays_if_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback, trainer = begun(tmp_path)
+    validate(callback, trainer, 4, 3.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpointing, "write_whole", full)
+        validate(callback, trainer, 8, 1.0)
+    assert names(tmp_path) == ["best.json", "step-0000004.ckpt", "step-0000008.ckpt"]
+    assert "best.json is not written, the run goes on: [Errno 28]" in caplog.text
+    validate(callback, trainer, 12, 0.5)
+    assert names(tmp_path) == ["best.json", "step-0000012.ckpt"]
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    remove_checkpoint(tmp_path / "step-0000004.ckpt")
+    assert "step-0000004.ckpt is not removed, the run goes on: [Errno 2]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "message"),
+    [
+        ("val/los", 1.0, "=val/los is none of val/loss, val/mlm_loss, val/perplexity"),
+        ("val/loss", 0, "=val/loss is measured by no validation"),
+    ],
+)
+def test_a_best_that_is_never_measured_is_refused_at_once(
+    tmp_path: Path, metric: str, limit: float, message: str
+) -> None:
+    trainer: Any = FakeTrainer(is_global_zero=True, limit_val_batches=limit)
+    with pytest.raises(ValueError, match=rf"callbacks\.checkpoint\.keep_best{message}"):
+        PeriodicCheckpoint(tmp_path, 4, 1, metric).setup(trainer, measured(), "fit")
+    PeriodicCheckpoint(tmp_path, 4, 1, "val/mlm_loss/books").setup(FakeTrainer(is_global_zero=True), measured(), "fit")
+
+
+def test_an_upload_of_the_best_needs_one(tmp_path: Path) -> None:
+    trainer: Any = FakeTrainer(is_global_zero=True, loggers=[SimpleNamespace(uploads="best")])
+    with pytest.raises(ValueError, match=r"logger\.wandb\.checkpoints=best needs callbacks\.checkpoint\.keep_best"):
+        PeriodicCheckpoint(tmp_path, 4).setup(trainer, measured(), "fit")
 
 
 def test_steps_are_sorted_as_numbers(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,15 @@ import lightning as L
 import pytest
 
 from bert_lightning.callbacks import preemption
-from bert_lightning.callbacks.preemption import SIGNALS, Preemption, hand_over
+from bert_lightning.callbacks.preemption import (
+    SIGNALS,
+    Preemption,
+    hand_over,
+    queued_again_when_warned,
+    was_preempted,
+    was_signaled,
+)
+from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.pretrain import build_trainer
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children
@@ -33,19 +41,41 @@ class Signalling(L.Callback):
             os.kill(os.getpid(), self.number)
 
 
+class SignallingInValidation(L.Callback):
+    """Send this process SIGTERM in the first batch of the validation after a step, and count the batches."""
+
+    def __init__(self, at_step: int) -> None:
+        self.at_step, self.batches = at_step, 0
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.at_step:
+            self.batches += 1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def interrupt(monkeypatch: pytest.MonkeyPatch, settings: Settings, at_step: int, number: signal.Signals) -> L.Trainer:
     """Run with a signal at a step; Ctrl-C ends the command as Python ends it, after the run has ended."""
+    ending = pytest.raises(KeyboardInterrupt) if number == signal.SIGINT else nullcontext()
+    return run_with(monkeypatch, settings, Signalling(at_step, number), ending)
+
+
+def run_with(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    callback: L.Callback,
+    ending: AbstractContextManager[Any] = nullcontext(),  # noqa: B008
+) -> L.Trainer:
+    """Run with one more callback, which is called first."""
     built: list[L.Trainer] = []
 
     def build(*args: Any) -> L.Trainer:
         built.append(build_trainer(*args))
-        built[0].callbacks.insert(0, Signalling(at_step, number))  # type: ignore[attr-defined]
+        built[0].callbacks.insert(0, callback)  # type: ignore[attr-defined]
         return built[0]
 
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, ending:
         patched.setattr("bert_lightning.pretrain.build_trainer", build)
-        with pytest.raises(KeyboardInterrupt) if number == signal.SIGINT else nullcontext():
-            run_here(settings)
+        run_here(settings)
     return built[0]
 
 
@@ -72,6 +102,57 @@ def test_a_signal_stops_after_the_step_and_the_rest_is_the_same(
     assert run_here(settings).global_step == 14
     run_here(base | {"run_name": "whole"})
     assert repeatable(tmp_path / "runs" / "part") == repeatable(tmp_path / "runs" / "whole")
+
+
+@pytest.mark.parametrize(("at_step", "every"), [(5, 5), (5, 1000), (14, 5)])
+def test_a_signal_cuts_a_validation_short_and_the_next_launch_makes_it(
+    base: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    at_step: int,
+    every: int,
+) -> None:
+    """A checkpoint is due before it, or not; or all steps are made."""
+    more = {"callbacks.checkpoint.every_n_steps": every, "callbacks.checkpoint.keep_best": "val/loss"}
+    more |= {"data.validation_micro_batch_size": 4}
+    settings = base | more | {"run_name": "part", "resume": "auto"}
+    signalling = SignallingInValidation(at_step)
+    trainer = run_with(monkeypatch, settings, signalling)
+    assert (trainer.global_step, signalling.batches) == (at_step, 1)
+    assert sum(trainer.num_val_batches) > 1
+    assert "next:" not in capsys.readouterr().out
+    run = tmp_path / "runs" / "part"
+    assert (run / "checkpoints" / f"step-{at_step:07d}.ckpt").is_file()
+    assert not any(name.startswith("val/") for name in repeatable(run).get(at_step, {}))
+    assert run_here(settings).global_step == 14
+    run_here(base | more | {"run_name": "whole"})
+    assert repeatable(run) == repeatable(tmp_path / "runs" / "whole")
+    best = [(tmp_path / "runs" / name / "checkpoints" / "best.json").read_text() for name in ("part", "whole")]
+    assert best[0] == best[1]
+
+
+def test_a_validation_that_is_made_up_for_is_cut_short_too(
+    base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = base | {"run_name": "part", "resume": "auto", "data.validation_micro_batch_size": 4}
+    for _ in range(2):
+        assert run_with(monkeypatch, settings, SignallingInValidation(5)).global_step == 5
+    assert run_here(settings).global_step == 14
+    run_here(base | {"run_name": "whole", "data.validation_micro_batch_size": 4})
+    assert repeatable(tmp_path / "runs" / "part") == repeatable(tmp_path / "runs" / "whole")
+
+
+def test_a_signal_after_the_last_step_is_known_and_ends_no_run() -> None:
+    """The seeds that would follow are left to the next launch."""
+    callback: Any = Preemption()
+    callback._flags = SharedFlags(len(SIGNALS) + 1)
+    callback._own = {signal.SIGUSR1}
+    trainer: Any = SimpleNamespace(callbacks=[callback], is_global_zero=True)
+    assert not was_signaled(trainer)
+    callback.on_train_end(trainer, None)
+    assert was_signaled(trainer)
+    assert not was_preempted(trainer)
 
 
 def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +221,19 @@ def test_only_the_warning_of_slurm_queues_the_job_again(
 ) -> None:
     hand_over(trainer_that_received(*numbers, is_first=is_first), environment)
     assert (scontrol.read_text() if scontrol.exists() else None) == asked
+
+
+@pytest.mark.parametrize(("rank", "asked"), [("0", "requeue 12\n"), ("1", None)])
+def test_a_warning_outside_of_the_training_queues_the_job_again_at_once(
+    scontrol: Path, rank: str, asked: str | None
+) -> None:
+    """As between the seeds of a fine-tuning, where the signal would end the process."""
+    with queued_again_when_warned({"SLURM_PROCID": rank, "SLURM_JOB_ID": "12"}):
+        signal.raise_signal(signal.SIGUSR1)
+    assert (scontrol.read_text() if scontrol.exists() else None) == asked
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    with queued_again_when_warned({}):
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
 def test_submitit_gets_its_signal_when_the_state_is_saved(scontrol: Path) -> None:

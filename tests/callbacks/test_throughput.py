@@ -1,5 +1,6 @@
 """Rates are counts over the time that was spent training."""
 
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,11 +31,12 @@ def measure(
     clock = Clock()
     monkeypatch.setattr(throughput, "time", clock)
     data = make_data(prepared, tmp_path)
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(2), strict=False)]
+    batches = list(islice(data.train_dataloader(), 2))
     data.take_wait_seconds = lambda: 1.5
     objective = make_objective(prepared)
     logged: dict[str, float] = {}
-    trainer = SimpleNamespace(global_step=0, datamodule=data, precision="32-true", is_global_zero=True)
+    trainer = data.trainer
+    vars(trainer).update(global_step=0, datamodule=data, precision="32-true", is_global_zero=True)
     module = SimpleNamespace(device=torch.device("cpu"), objective=objective, log_values=logged.update)
     module.is_logging_step = lambda: trainer.global_step == 2
     callback = Throughput(peak_flops=1e9)

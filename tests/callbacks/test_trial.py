@@ -88,6 +88,7 @@ def test_a_metric_that_is_not_measured_is_named(base: Settings, sweep: SweepFold
     settings["+callbacks.trial"] = str(settings["+callbacks.trial"]).replace("val/loss", "val/luck")
     with pytest.raises(ValueError, match=r"sweep\.metric=val/luck is none of val/loss, "):
         run_here(settings)
+    assert not RunFolder(sweep.trial(0)).saved()
 
 
 class Killed(BaseException):

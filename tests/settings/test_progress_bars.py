@@ -2,6 +2,10 @@
 
 import io
 import logging
+import os
+import pty
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ from rich.console import Console
 
 from bert_lightning.callbacks.progress import ProgressReport
 from bert_lightning.settings import progress_bars
-from bert_lightning.settings.progress_bars import SHOWN_BY_BARS, counted, open_bars, say_end
+from bert_lightning.settings.progress_bars import SHOWN_BY_BARS, counted, error_console, open_bars, say_end
 from bert_lightning.settings.run_folder import RunFolder
 from tests.support.training import fit, make_module, make_objective
 
@@ -67,6 +71,25 @@ def test_a_line_that_says_what_the_bar_says_goes_into_the_log_alone(
     assert "half way" not in stream.getvalue()
     assert "a word" in stream.getvalue()
     assert "the end" in stream.getvalue()
+
+
+def test_bars_outlast_a_terminal_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the window is closed in which a run is watched."""
+    window, terminal_end = pty.openpty()
+    stream = os.fdopen(terminal_end, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    handler = logging.StreamHandler(stream)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with open_bars(error_console()) as bars:
+        bars.add_task("training", total=2)
+        os.close(window)
+        bars.add_task("held-out", total=2)
+        logging.getLogger().warning("a word")
+    assert handler.stream is stream
+    with pytest.raises(OSError, match="Input/output error"):
+        stream.write("a word\n")
+    with suppress(OSError):
+        stream.close()
 
 
 def test_items_are_counted_in_a_terminal_alone(

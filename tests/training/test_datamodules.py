@@ -114,6 +114,17 @@ def test_validation_takes_the_pairs_of_the_run_unless_it_has_others(prepared: Pa
     assert held_out_digests(with_pairs) == held_out_digests(runs[1])
 
 
+def test_samples_are_counted_from_the_position_in_the_stream(prepared: Path, tmp_path: Path) -> None:
+    """Two steps of 24 examples, then steps of 48."""
+    data = make_data(prepared, tmp_path)
+    list(islice(data.train_dataloader(), 2))
+    resumed = make_data(prepared, tmp_path, global_batch_size=48)
+    resumed.start_at(data.position())
+    list(islice(resumed.train_dataloader(), 3))
+    resumed.trainer.global_step = 5
+    assert [resumed.samples_after(step) for step in (2, 3, 4, 5)] == [48, 96, 144, 192]
+
+
 def test_targets_of_both_streams_are_checked(prepared: Path, tmp_path: Path) -> None:
     with torch.device("meta"):
         joint, alone = MaskedLMWithNSP(CONFIG), MaskedLM(CONFIG)
