@@ -10,7 +10,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_lightning.callbacks.trial import PRUNED
-from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage
+from bert_lightning.settings.sweep_folder import (
+    NotedStudy,
+    SweepFolder,
+    cut_torn_line,
+    naming,
+    open_storage,
+    patiently,
+)
 from bert_lightning.sweeps.same_settings import is_same, may_change
 from bert_lightning.sweeps.search_settings import Goal, SearchSettings
 from bert_lightning.sweeps.search_space import SearchSpace, described, suggest
@@ -105,7 +112,7 @@ class SearchStudy:
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number; those that are only enqueued too."""
-        return self._study.get_trials(deepcopy=False)
+        return patiently(self.address, lambda: self._study.get_trials(deepcopy=False))
 
     def unfinished(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and values of the trials that have begun and not ended."""
@@ -128,7 +135,8 @@ class SearchStudy:
         if begun >= self._settings.n_trials or (self.is_exhausted() and not waiting):
             return None
         self._study.sampler = self._settings.make_sampler(begun)
-        trial = self._study.ask(self._space.distributions)
+        with naming(self.address):
+            trial = self._study.ask(self._space.distributions)
         return trial.number, dict(trial.params)
 
     def is_exhausted(self) -> bool:
@@ -147,7 +155,8 @@ class SearchStudy:
             self._tell(number, value)
 
     def _tell(self, number: int, value: float | None = None, state: TrialState | None = None) -> None:
-        self._study.tell(number, value, state=state)
+        with naming(self.address):
+            self._study.tell(number, value, state=state)
         if self._study.is_stopped:
             self._study.set_user_attr(EXHAUSTED, dict(self._settings.sampler))
 
