@@ -110,6 +110,17 @@ class SearchStudy:
                     )
 
     @property
+    def opened(self) -> optuna.Study:
+        """The study to look at."""
+        return self._study
+
+    def lacks_metric(self) -> bool:
+        """Return whether a trial has failed because it does not measure the metric, and no other has measured it."""
+        has_failed = any(str(trial.user_attrs.get(ERROR)).startswith("sweep.metric=") for trial in self.trials)
+        others = (trial for trial in self.trials if trial.state != TrialState.FAIL)
+        return has_failed and not any(trial.intermediate_values for trial in others)
+
+    @property
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number; those that are only enqueued too."""
         return patiently(self.address, lambda: self._study.get_trials(deepcopy=False))
