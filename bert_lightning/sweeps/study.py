@@ -17,6 +17,7 @@ from bert_lightning.settings.sweep_folder import (
     naming,
     open_storage,
     patiently,
+    without_password,
 )
 from bert_lightning.sweeps.same_settings import is_same, may_change
 from bert_lightning.sweeps.search_settings import Goal, SearchSettings
@@ -49,6 +50,7 @@ class SearchStudy:
         self.noted = NotedStudy(settings.storage, name)
         self.address = folder.storage(self.noted)
         self._settings = settings
+        self._folder = folder
         cut_torn_line(self.address)
         self._storage = open_storage(self.address)
 
@@ -72,6 +74,7 @@ class SearchStudy:
         optuna.create_study(study_name=name, storage=self._storage, direction=goal.direction, load_if_exists=True)
         self._study = _Study(name, self._storage, self._settings.make_sampler(0))
         if METRIC in self._study.user_attrs:
+            self._check_own()
             self._check_same(goal, space, fixed)
         else:
             kept = {key: distribution_to_json(each) for key, each in space.distributions.items()}
@@ -93,6 +96,15 @@ class SearchStudy:
             raise ValueError(
                 f"hydra.sweeper.sampler={self._settings.sampler['_target_']} cannot work: {said}"
             ) from None
+
+    def _check_own(self) -> None:
+        """Raise a ValueError if the trials of a storage that several searches share are those of another folder."""
+        is_shared = self.noted.storage is not None and self._folder.read_study() is None
+        if is_shared and any(trial.state != TrialState.WAITING for trial in self.trials):
+            raise ValueError(
+                f"hydra.sweeper.storage={without_password(self.address)} holds a search named {self.noted.name} "
+                f"already, but {self._folder.path} is not its folder; take another run_name"
+            )
 
     def _check_same(self, goal: Goal, space: SearchSpace, fixed: Mapping[str, str]) -> None:
         attributes = self._study.user_attrs

@@ -189,3 +189,13 @@ def test_jobs_that_have_not_begun_do_not_hold_up_the_end_of_the_time(
     finally:
         queue.set()
     assert {number for number, _ in launcher.launched} == {0, 1}
+
+
+def test_searches_of_one_name_do_not_mix_in_a_storage_that_they_share(tmp_path: Path) -> None:
+    journal = tmp_path / "all.journal"
+    mine = FormulaLauncher(tmp_path / "mine" / "lr", journal=journal)
+    search(mine, n_trials=1, storage=str(journal))
+    yours = FormulaLauncher(tmp_path / "yours" / "lr", journal=journal)
+    with pytest.raises(ValueError, match=r"all\.journal holds a search named lr already, but .*yours/lr is not its"):
+        search(yours, n_trials=2, enqueue=[{"optimizer.lr": 1e-3}], storage=str(journal))
+    assert len(search(mine, n_trials=1, storage=str(journal))) == 1
