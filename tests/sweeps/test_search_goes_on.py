@@ -186,6 +186,7 @@ def test_jobs_that_have_not_begun_do_not_hold_up_the_end_of_the_time(
     try:
         with pytest.raises(SystemExit):
             search(launcher, n_trials=2, n_jobs=2, max_time="00:00:00:01")
+        assert launcher.together == 2
     finally:
         queue.set()
     assert {number for number, _ in launcher.launched} == {0, 1}
