@@ -6,15 +6,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 
 from bert_lightning.distributed.collectives import gather_objects
-from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage
+from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage, patiently
 from bert_lightning.training.measured_metrics import check_measured
+from data_pipeline.processes.machine_faults import MachineError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 PRUNED, SECONDS, MAX_STEPS, ENDED = "pruned", "seconds", "max_steps", "ended"
 """Names under which a trial keeps in the study: that it was pruned, how long it has trained, its planned steps, and how
 its training has ended, which is null while it trains."""
@@ -71,8 +73,9 @@ class TrialReport(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the trial in the study."""
         self._counted_until = self._looked = self._clock()
-        if not trainer.is_global_zero:
-            return
+        self._on_first_rank(trainer, lambda: self._find(trainer))
+
+    def _find(self, trainer: L.Trainer) -> None:
         optuna = import_optuna()
         self._storage = open_storage(self._address)
         self._study = optuna.load_study(study_name=self._name, storage=self._storage, pruner=self._pruner)
@@ -95,19 +98,37 @@ class TrialReport(L.Callback):
         if self.metric not in pl_module.latest:
             known = ", ".join(name for name in pl_module.latest if name.startswith("val/"))
             raise ValueError(f"sweep.metric={self.metric} is none of {known}")
-        is_pruned = trainer.is_global_zero and self._report(trainer, pl_module.latest[self.metric])
-        if gather_objects(is_pruned)[0]:
+        value = pl_module.latest[self.metric]
+        if self._on_first_rank(trainer, lambda: self._report(trainer, value)):
             self.pruned = True
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note how long the trial has trained, and how that has ended."""
-        if not trainer.is_global_zero:
-            return
+        self._on_first_rank(trainer, lambda: self._end(trainer))
+
+    def _end(self, trainer: L.Trainer) -> None:
         self._count_seconds()
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         is_preempted = any(getattr(each, "preempted", False) for each in callbacks)
         self._note(ENDED, TOLD_TO_STOP if is_preempted else BY_ITSELF)
+
+    def _on_first_rank(self, trainer: L.Trainer, speak: Callable[[], T]) -> T | None:
+        """Speak with the study on the first rank, and return there and on the others what it says.
+
+        Raises:
+            MachineError: on all ranks, if the storage of the study stays away.
+        """
+        said, fault = None, None
+        if trainer.is_global_zero:
+            try:
+                said = patiently(self._address, speak)
+            except MachineError as error:
+                fault = str(error)
+        said, fault = gather_objects((said, fault))[0]
+        if fault is not None:
+            raise MachineError(fault)
+        return said
 
     def _report(self, trainer: L.Trainer, value: float) -> bool:
         """Report the metric of a step; returns whether the trial is to end."""

@@ -12,8 +12,9 @@ import lightning as L
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from bert_lightning.distributed.collectives import gather_objects, world_size
-from bert_lightning.distributed.heartbeat import LOST_A_RANK, Heartbeat, Verdict, this_machine
+from bert_lightning.distributed.heartbeat import FAILED, LOST_A_RANK, Heartbeat, Verdict, this_machine
 from bert_lightning.training.step_guard import NotFiniteError
+from data_pipeline.processes.machine_faults import TRY_AGAIN, MachineError, machine_fault
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Watchdog(L.Callback):
                 except OSError:
                     continue
         logging.shutdown()
-        os._exit(1)
+        os._exit(TRY_AGAIN)
 
     def _mark(self, position: str) -> None:
         if self._heartbeat is not None:
@@ -102,9 +103,13 @@ class Watchdog(L.Callback):
             verdict = self._heartbeat.missing()
         if verdict is not None:
             log.error("the run cannot go on, %s; resume=auto continues from the newest checkpoint", verdict)
-        self._heartbeat.stop(LOST_A_RANK if verdict else f"failed: {type(exception).__name__}: {exception}")
+            if not verdict.is_failure:
+                exception.__cause__ = MachineError(f"the run cannot go on, {verdict}")
+        fault = machine_fault(exception)
+        own = fault or f"{FAILED}{type(exception).__name__}: {exception}"
+        self._heartbeat.stop(LOST_A_RANK if verdict else own)
         if isinstance(exception, NotFiniteError):  # of all ranks alike, and a grid goes on with its next point
             return
-        leave = threading.Timer(30.0, os._exit, [1])  # whatever hangs on the way out
+        leave = threading.Timer(30.0, os._exit, [TRY_AGAIN if fault else 1])  # whatever hangs on the way out
         leave.daemon = True
         leave.start()

@@ -26,6 +26,7 @@ from bert_lightning.checkpoints.plain_checkpoint import IntoNothing, IntoState, 
 from bert_lightning.checkpoints.plain_pickle import load_plain, reading
 from bert_lightning.distributed.collectives import any_rank
 from bert_lightning.settings.run_folder import META, partial_path
+from data_pipeline.processes.machine_faults import MachineError
 from data_pipeline.untrusted.internals import check_internal
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class FolderWriter:
     def _agree(self, problem: BaseException | None) -> None:
         """Raise an OSError on every rank if one has a problem."""
         if any_rank(problem is not None, torch.device("cpu"), self._cpu_group()):
-            raise OSError(f"a checkpoint could not be saved: {_reason(problem)}")
+            raise MachineError(f"a checkpoint could not be saved: {_reason(problem)}")
 
     def _cpu_group(self) -> dist.ProcessGroup:
         """Return a group for messages between hosts."""

@@ -20,6 +20,8 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 VERDICT = "verdict"
 LOST_A_RANK = "has lost another rank"
 """Reason of a rank that ends because another one has failed."""
+FAILED = "failed: "
+"""Beginning of the reason of a rank that ends with an error of its own."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,11 @@ class Verdict:
 
     text: str
     who: tuple[Beat, ...] = ()
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a rank has ended with an error of its own; otherwise it was lost."""
+        return any(beat.ended.startswith(FAILED) for beat in self.who)
 
     def __str__(self) -> str:
         return f"{self.text}: {', '.join(map(str, self.who))}" if self.who else self.text

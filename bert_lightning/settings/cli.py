@@ -24,7 +24,8 @@ from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.doors import answer
 from bert_lightning.settings.suggestions import in_our_words
 from bert_lightning.settings.typed_words import quote_arguments
-from data_pipeline.processes.child_processes import lost_process, pass_over_losses_at_the_end
+from data_pipeline.processes.child_processes import pass_over_losses_at_the_end
+from data_pipeline.processes.machine_faults import TRY_AGAIN, MachineError, machine_fault
 from data_pipeline.untrusted.escaping import printable
 
 RENAMED = {
@@ -41,7 +42,8 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
     """Return the main function of a console script: compose a config from the command line and run with it.
 
     A `ValueError`, an error of Hydra about the config, or one of the file system is a message to the user: one line,
-    status 2, no traceback, unless HYDRA_FULL_ERROR=1 asks for it. Any other error is a bug and shows its traceback.
+    status 2, no traceback, unless HYDRA_FULL_ERROR=1 asks for it. So is what the machine does to the command, such as
+    a full disk, with the status `TRY_AGAIN`. Any other error is a bug and shows its traceback.
 
         main = entry_point("prepare", prepare)
     """
@@ -108,8 +110,11 @@ def _failure_of_a_point(command: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-        raise ValueError(_one_line(error, command)) from None
+        kind = ValueError if machine_fault(error) is None else MachineError
+        raise kind(_one_line(error, command)) from None
     except Exception as error:
+        if (fault := machine_fault(error)) is not None:
+            raise MachineError(fault) from None
         traceback.print_exc()
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
@@ -140,12 +145,12 @@ def _messages(command: str) -> Iterator[None]:
         if _ASKED not in (None, "", "0"):
             raise
         print(f"error: {_one_line(error, command)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if machine_fault(error) is None else TRY_AGAIN)
     except RuntimeError as error:
-        if (lost := lost_process(error)) is None:
+        if (fault := machine_fault(error)) is None:
             raise
-        print(f"error: {lost}", file=sys.stderr)
-        sys.exit(1)
+        print(f"error: {printable(fault)}", file=sys.stderr)
+        sys.exit(TRY_AGAIN)
     except KeyboardInterrupt as error:
         _end_interrupted(error)
     except SystemExit as ended:

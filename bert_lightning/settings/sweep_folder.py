@@ -1,14 +1,19 @@
 """The folder of a search: the names of its files, the folders of its trials, and the storage of its study."""
 
 import json
+import logging
 import os
 import re
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bert_lightning.settings.run_folder import write_whole
+from data_pipeline.processes.machine_faults import MachineError
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import build
@@ -16,6 +21,10 @@ from data_pipeline.untrusted.typed_fields import build
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+PAUSES = (1.0, 4.0, 15.0, 40.0)
+"""Seconds between two tries to reach the storage of a study."""
 _STUDY = "study.json"
 _MOST_BYTES = 1 << 16
 
@@ -133,19 +142,72 @@ def open_storage(address: str) -> "BaseStorage":
         address: Path of a journal, or the URL of a database.
 
     Raises:
-        ValueError: if the database cannot be opened.
+        ValueError: if the address is none of a database.
+        MachineError: if the database does not answer.
     """
     optuna = import_optuna()
     if "://" in address:
+        from sqlalchemy.exc import OperationalError
+
         try:
             return optuna.storages.RDBStorage(address)
         except Exception as error:
-            raise ValueError(f"hydra.sweeper.storage={address} cannot be opened: {error}") from None
+            kind = MachineError if isinstance(error, OperationalError) else ValueError
+            raise kind(f"hydra.sweeper.storage={without_password(address)} cannot be opened: {error}") from None
     from optuna.storages import journal
 
     path = Path(address).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path))))
+
+
+def without_password(address: str) -> str:
+    """Return the address of a storage as messages show it.
+
+    >>> without_password("postgresql://me:secret@host:5432/db"), without_password("a/study.journal")
+    ('postgresql://me:***@host:5432/db', 'a/study.journal')
+    """
+    return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", address)
+
+
+@contextmanager
+def naming(address: str) -> Iterator[None]:
+    """Turn what a storage raises that is away, its database or its disk, into one line that names it.
+
+    Args:
+        address: Path of the journal, or the URL of the database.
+
+    Raises:
+        MachineError: if the storage does not answer.
+    """
+    try:
+        yield
+    except MachineError:
+        raise
+    except (OSError, import_optuna().exceptions.StorageInternalError) as error:
+        said = " ".join(str(error.__cause__ or error).split())
+        raise MachineError(f"hydra.sweeper.storage={without_password(address)} does not answer: {said}") from error
+
+
+def patiently(address: str, speak: Callable[[], T]) -> T:
+    """Speak with the storage of a study; if it does not answer, try again a few times within a minute.
+
+    Args:
+        address: Path of the journal, or the URL of the database.
+        speak: What is asked or told; it may be called again after it has failed on its way.
+
+    Raises:
+        MachineError: if the storage stays away.
+    """
+    for seconds in PAUSES:
+        try:
+            with naming(address):
+                return speak()
+        except MachineError as error:
+            log.warning("%s; trying again in %.0f s", error, seconds)
+            time.sleep(seconds)
+    with naming(address):
+        return speak()
 
 
 def cut_torn_line(address: str) -> None:

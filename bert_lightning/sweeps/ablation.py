@@ -111,7 +111,7 @@ class Ablation:
         try:
             self._scores.measure(run)
             self._errors.pop(point.number, None)
-        except (ValueError, OSError, PointFailedError) as error:
+        except (ValueError, OSError, RuntimeError, PointFailedError) as error:  # torch raises a RuntimeError for memory
             self._errors[point.number] = " ".join(str(error).split())
             log.info("%s was not measured: %s", point.swept, printable(self._errors[point.number]))
         self._write()

@@ -9,7 +9,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from bert_lightning.checkpoints.checkpoint import latest_checkpoint
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.config import filled_in
 from bert_lightning.settings.phase_settings import FROM_DATA, complete_phases
@@ -78,9 +77,12 @@ def planned_steps(settings: DictConfig) -> float:
 
 
 def has_come_to_its_end(settings: DictConfig) -> bool:
-    """Return whether the run in the folder of these settings, whatever its own, has made all their steps and saved."""
-    newest = latest_checkpoint(RunFolder(settings.run_dir).path)
-    return newest is not None and step_of(newest) >= planned_steps(settings)
+    """Return whether the run in the folder of these settings, whatever its own, has made all their steps and saved.
+
+    The name of a checkpoint says so, because it has that name only once it is whole; who uses its weights reads them.
+    """
+    saved = RunFolder(settings.run_dir).saved()
+    return bool(saved) and step_of(saved[-1]) >= planned_steps(settings)
 
 
 def is_finished(settings: DictConfig) -> bool:

@@ -16,9 +16,12 @@ from typing import IO
 
 from hydra._internal.utils import get_args_parser
 
-from bert_lightning.settings.cli import as_asked
+from bert_lightning.settings.cli import INTERRUPTED, as_asked
+from data_pipeline.processes.machine_faults import TRY_AGAIN
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+GOES_ON = (TRY_AGAIN, INTERRUPTED)
+"""Exit statuses of a run that something outside has ended: the machine, or a Ctrl-C of its own."""
 KEPT_LINES = 200
 """Last lines of standard error that are searched for the reason of a failure."""
 
@@ -28,7 +31,7 @@ class PointFailedError(Exception):
 
 
 class PointKilledError(PointFailedError):
-    """The process of a point was killed; the point can go on."""
+    """Something outside has ended a point, such as a kill or a full disk; the point can go on."""
 
 
 def run_point(hydra_overrides: Sequence[str], overrides: Sequence[str]) -> None:
@@ -50,7 +53,8 @@ def run_process(words: Sequence[str]) -> None:
         words: The command line.
 
     Raises:
-        PointFailedError: if the process ends with another status than 0; a `PointKilledError` if a signal ended it.
+        PointFailedError: if the process ends with another status than 0; a `PointKilledError` if a signal ended it, or
+            its status says that the machine did.
         KeyboardInterrupt: after SIGINT.
         SystemExit: after another signal, with the status that a shell gives it.
     """
@@ -65,7 +69,7 @@ def run_process(words: Sequence[str]) -> None:
     if received:
         sys.exit(128 + received[0])
     if status:
-        error = PointKilledError if status < 0 else PointFailedError
+        error = PointKilledError if status < 0 or status in GOES_ON else PointFailedError
         raise error(_reason(status, list(lines())))
 
 

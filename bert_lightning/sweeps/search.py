@@ -23,15 +23,15 @@ from bert_lightning.reports.trial_row import COMPLETE, TrialRow, best_first, sho
 from bert_lightning.settings.config import check_run_name
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 from bert_lightning.settings.started_command import started_by
-from bert_lightning.settings.sweep_folder import SweepFolder
+from bert_lightning.settings.sweep_folder import SweepFolder, naming
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.search_end import show_search
 from bert_lightning.sweeps.search_settings import check_measured, read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
-from bert_lightning.sweeps.study import SearchStudy, load_study
+from bert_lightning.sweeps.study import SearchStudy
 from bert_lightning.sweeps.sweep_files import remove_weights, write_search_report, write_trials
 from bert_lightning.sweeps.trial_overrides import as_trial, by_key
-from bert_lightning.sweeps.trial_rows import end_value, runs_of, trial_rows
+from bert_lightning.sweeps.trial_rows import TrialRows, end_value, is_held
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
 from bert_lightning.sweeps.winner import as_config, base_config, winners_line
 from data_pipeline.untrusted.escaping import printable
@@ -92,12 +92,13 @@ class Search:
         self._base = compose(self._loader, self._config, 0, self._space.fixed)
         self._goal = read_goal(self._base)
         self._folder = SweepFolder(self._base.run_dir)
+        self._rows = TrialRows(self._folder)
         self._check_folder()
         check_measured(self._base)
         with RunFolder(self._folder.path).locked(wait_seconds=2.0):
             self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
-            program = started_by(self._config.hydra)
-            self._study.begin(self._goal, self._space, by_key(self._space.fixed), program)
+            with naming(self._study.address):
+                self._study.begin(self._goal, self._space, by_key(self._space.fixed), started_by(self._config.hydra))
             self._folder.write_study(self._study.noted)
             self._folder.stop.unlink(missing_ok=True)
             with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
@@ -144,9 +145,12 @@ class Search:
                 self._fill_slots()
                 if not self._slots.running():
                     return
-                done = self._slots.wait()
+                while (done := self._slots.wait(POLL_SECONDS)) is None and not self._is_ending():
+                    continue
                 if done is not None:
                     self._judge(done)
+                if self._is_ending():
+                    break
         except KeyboardInterrupt:
             self._status = 128 + signal.SIGINT
         except SystemExit as stop:
@@ -178,7 +182,7 @@ class Search:
             return
         chosen = " ".join(f"{key}={shown(value)}" for key, value in values.items())
         log.info("trial %d of %d: %s in %s", number, self._settings.n_trials, chosen, self._folder.trial(number))
-        write_trials(self._folder, trial_rows(self._study.trials, self._folder))
+        write_trials(self._folder, self._rows(self._study.trials))
 
         def job() -> Any:
             if self._is_held(number):
@@ -206,7 +210,7 @@ class Search:
         return [*self._space.overrides(values), *as_trial(self._folder, report, name, number, seed)]
 
     def _is_held(self, number: int) -> bool:
-        return any(RunFolder(run).is_held() for run in runs_of(self._folder.trial(number)))
+        return is_held(self._folder.trial(number))
 
     def _outlast(self, number: int) -> None:
         """Wait for the process of a trial that an earlier start of the search has left behind."""
@@ -226,6 +230,9 @@ class Search:
             self._study.fail(number, f"its run has ended without a value of sweep.metric={self._goal.metric}")
         else:
             self._set_aside(done)
+        if not self._ends and self._study.lacks_metric():
+            self._ends = True
+            log.info("the search ends: no trial has measured sweep.metric=%s", self._goal.metric)
         self._write()
 
     def _was_told_to_stop(self, number: int) -> bool:
@@ -276,7 +283,7 @@ class Search:
 
     def _write(self) -> list[TrialRow]:
         """Write what the search has reached so far."""
-        rows = trial_rows(self._study.trials, self._folder)
+        rows = self._rows(self._study.trials)
         write_trials(self._folder, rows)
         best = next((row for row in best_first(rows, self._goal.direction) if row.state == COMPLETE), None)
         if best is not None and best.number != self._best_number:
@@ -287,7 +294,7 @@ class Search:
                 write_whole(self._folder.base, base.content)
             text = as_config(best, self._goal.metric, hydra, base, overrides, self._loader, self._folder.path)
             write_whole(self._folder.best, text)
-        write_search_report(self._folder, load_study(self._folder, self._study.noted), rows)
+        write_search_report(self._folder, self._study.opened, rows)
         if self._settings.keep_weights == "best":
             remove_weights(rows, best)
         return rows

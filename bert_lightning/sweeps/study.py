@@ -10,7 +10,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_lightning.callbacks.trial import PRUNED
-from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage
+from bert_lightning.settings.sweep_folder import (
+    NotedStudy,
+    SweepFolder,
+    cut_torn_line,
+    naming,
+    open_storage,
+    patiently,
+    without_password,
+)
 from bert_lightning.sweeps.same_settings import is_same, may_change
 from bert_lightning.sweeps.search_settings import Goal, SearchSettings
 from bert_lightning.sweeps.search_space import SearchSpace, described, suggest
@@ -42,6 +50,7 @@ class SearchStudy:
         self.noted = NotedStudy(settings.storage, name)
         self.address = folder.storage(self.noted)
         self._settings = settings
+        self._folder = folder
         cut_torn_line(self.address)
         self._storage = open_storage(self.address)
 
@@ -65,6 +74,7 @@ class SearchStudy:
         optuna.create_study(study_name=name, storage=self._storage, direction=goal.direction, load_if_exists=True)
         self._study = _Study(name, self._storage, self._settings.make_sampler(0))
         if METRIC in self._study.user_attrs:
+            self._check_own()
             self._check_same(goal, space, fixed)
         else:
             kept = {key: distribution_to_json(each) for key, each in space.distributions.items()}
@@ -87,6 +97,15 @@ class SearchStudy:
                 f"hydra.sweeper.sampler={self._settings.sampler['_target_']} cannot work: {said}"
             ) from None
 
+    def _check_own(self) -> None:
+        """Raise a ValueError if the trials of a storage that several searches share are those of another folder."""
+        is_shared = self.noted.storage is not None and self._folder.read_study() is None
+        if is_shared and any(trial.state != TrialState.WAITING for trial in self.trials):
+            raise ValueError(
+                f"hydra.sweeper.storage={without_password(self.address)} holds a search named {self.noted.name} "
+                f"already, but {self._folder.path} is not its folder; take another run_name"
+            )
+
     def _check_same(self, goal: Goal, space: SearchSpace, fixed: Mapping[str, str]) -> None:
         attributes = self._study.user_attrs
         directions = {StudyDirection.MINIMIZE: "minimize", StudyDirection.MAXIMIZE: "maximize"}
@@ -103,9 +122,20 @@ class SearchStudy:
                     )
 
     @property
+    def opened(self) -> optuna.Study:
+        """The study to look at."""
+        return self._study
+
+    def lacks_metric(self) -> bool:
+        """Return whether a trial has failed because it does not measure the metric, and no other has measured it."""
+        has_failed = any(str(trial.user_attrs.get(ERROR)).startswith("sweep.metric=") for trial in self.trials)
+        others = (trial for trial in self.trials if trial.state != TrialState.FAIL)
+        return has_failed and not any(trial.intermediate_values for trial in others)
+
+    @property
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number; those that are only enqueued too."""
-        return self._study.get_trials(deepcopy=False)
+        return patiently(self.address, lambda: self._study.get_trials(deepcopy=False))
 
     def unfinished(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and values of the trials that have begun and not ended."""
@@ -128,7 +158,8 @@ class SearchStudy:
         if begun >= self._settings.n_trials or (self.is_exhausted() and not waiting):
             return None
         self._study.sampler = self._settings.make_sampler(begun)
-        trial = self._study.ask(self._space.distributions)
+        with naming(self.address):
+            trial = self._study.ask(self._space.distributions)
         return trial.number, dict(trial.params)
 
     def is_exhausted(self) -> bool:
@@ -147,7 +178,8 @@ class SearchStudy:
             self._tell(number, value)
 
     def _tell(self, number: int, value: float | None = None, state: TrialState | None = None) -> None:
-        self._study.tell(number, value, state=state)
+        with naming(self.address):
+            self._study.tell(number, value, state=state)
         if self._study.is_stopped:
             self._study.set_user_attr(EXHAUSTED, dict(self._settings.sampler))
 

@@ -109,11 +109,23 @@ class Sweep:
         for batch in batches:
             for point in batch:
                 log.info("point %d of %d: %s in %s", point.number + 1, len(points), point.swept, point.run_dir)
-            returned = self._launcher.launch([list(point.overrides) for point in batch], batch[0].number)
+            try:
+                returned = self._launcher.launch([list(point.overrides) for point in batch], batch[0].number)
+            except Exception as error:
+                if self._one_by_one:
+                    raise
+                said = printable(" ".join(str(error).split()) or type(error).__name__)
+                log.error("a job was lost, others may train on; the same line with resume=auto goes on: %s", said)
+                sys.exit(1)
             self._returns.update((point.number, each) for point, each in zip(batch, returned, strict=True))
+            self._finished_otherwise -= {point.number for point in batch if self._is_finished(point)}
             for point in batch:
                 if self._outcome(point).status == "finished":
                     self._after(point)
+
+    @staticmethod
+    def _is_finished(point: Point) -> bool:
+        return point.settings is not None and is_finished(point.settings)
 
     def _outcome(self, point: Point) -> Outcome:
         if point.settings is None or point.run_dir is None:
@@ -123,7 +135,7 @@ class Sweep:
         returned = self._returns.get(point.number)
         if returned is not None and returned.status == JobStatus.FAILED:
             return Outcome(point, "failed", " ".join(str(returned._return_value).split()))
-        if returned is not None and point.number in self._finished_otherwise:
+        if point.number in self._finished_otherwise:
             return Outcome(point, "was finished otherwise")
         step = results(point.run_dir).step
         if returned is None and not step:

@@ -71,16 +71,46 @@ def end_value(trial: FrozenTrial, run_dir: Path, goal: Goal, is_finetuning: bool
     return trial.intermediate_values[last] if has_ended or last >= trial.user_attrs.get(MAX_STEPS, math.inf) else None
 
 
+class TrialRows:
+    """Makes the rows of a study; that of a trial which has ended is made once.
+
+    Args:
+        folder: Folder of the search.
+    """
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+        self._ended: dict[int, TrialRow] = {}
+
+    def __call__(self, trials: Sequence[FrozenTrial]) -> list[TrialRow]:
+        """Return a row for each trial."""
+        goes_on = RunFolder(self._folder.path).is_held()
+        rows = []
+        for trial in trials:
+            row = self._ended.get(trial.number)
+            if row is None:
+                run_dir = self._folder.trial(trial.number)
+                row = _row(trial, run_dir, goes_on)
+                if trial.state.is_finished() and not is_held(run_dir):
+                    self._ended[trial.number] = row
+            rows.append(row)
+        return rows
+
+
 def trial_rows(trials: Sequence[FrozenTrial], folder: SweepFolder) -> list[TrialRow]:
     """Return a row for each trial of a study."""
-    goes_on = RunFolder(folder.path).is_held()
-    return [_row(trial, folder.trial(trial.number), goes_on) for trial in trials]
+    return TrialRows(folder)(trials)
+
+
+def is_held(run_dir: Path) -> bool:
+    """Return whether a process still trains a trial."""
+    return any(RunFolder(run).is_held() for run in runs_of(run_dir))
 
 
 def _row(trial: FrozenTrial, run_dir: Path, goes_on: bool) -> TrialRow:
     state = STATES.get(trial.state)
     if state is None:
-        state = RUNNING if goes_on or any(RunFolder(run).is_held() for run in runs_of(run_dir)) else STOPPED
+        state = RUNNING if goes_on or is_held(run_dir) else STOPPED
     curve = sorted(trial.intermediate_values.items())
     last = curve[-1][1] if curve else None
     values = trial.params or trial.system_attrs.get("fixed_params", {})

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hydra.core.utils import JobReturn, JobStatus
 
 from bert_lightning.sweeps.point_process import PointKilledError
+from data_pipeline.processes.machine_faults import MachineError
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a search as Ctrl-C does."""
@@ -24,7 +25,7 @@ class Ended:
     Attributes:
         number: Number of the trial.
         error: Why the job failed, in one line; None if it ended in order.
-        was_killed: Whether its process died, so that the trial can go on.
+        was_killed: Whether its process died, or the machine failed it, so that the trial can go on.
         waited: Whether only the end of a process of an earlier start was waited for.
     """
 
@@ -49,7 +50,7 @@ def ended(number: int, run: Run) -> Ended:
         return Ended(number, _one_line(error), was_killed=True)
     if isinstance(returned, JobReturn) and returned.status == JobStatus.FAILED:
         cause: Any = returned._return_value
-        return Ended(number, _one_line(cause), isinstance(cause, PointKilledError))
+        return Ended(number, _one_line(cause), isinstance(cause, PointKilledError | MachineError))
     return Ended(number, waited=returned is None)
 
 

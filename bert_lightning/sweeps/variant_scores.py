@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from bert_lightning.checkpoints.checkpoint import check_whole
 from bert_lightning.inference.held_out_means import held_out_means
 from bert_lightning.inference.loading import load_model
 from bert_lightning.metrics.metrics_log import read_columns
@@ -96,7 +97,13 @@ class VariantScores:
             PointFailedError: if a fine-tuning has failed.
         """
         run_dir = _run_dir(run)
-        if read_measured(run_dir, run.digest, self.examples) is None:
+        is_measured = read_measured(run_dir, run.digest, self.examples) is not None
+        not_tuned = [
+            name for name in self._settings.tasks if FinetunedFolder(self._task_folder(run, name)).read_scores() is None
+        ]
+        for newest in RunFolder(run_dir).saved()[-1:] if not is_measured or not_tuned else []:
+            check_whole(newest)  # an older one would be taken for it
+        if not is_measured:
             data = self._base.data
             model = load_model(run_dir, self._base.trainer.accelerator)
             size, most = data.validation_micro_batch_size, data.validation_samples
@@ -107,9 +114,8 @@ class VariantScores:
             if left_out := sorted(set(means) - set(finite)):
                 log.info("%s has no finite %s on the held-out examples", run.point.swept, ", ".join(left_out))
             write_measured(run_dir, Measured(run.digest, self.examples, finite))
-        for name in self._settings.tasks:
-            if FinetunedFolder(self._task_folder(run, name)).read_scores() is None:
-                self._finetune(run, name)
+        for name in not_tuned:
+            self._finetune(run, name)
 
     def _finetune(self, run: VariantRun, name: str) -> None:
         folder = self._task_folder(run, name)

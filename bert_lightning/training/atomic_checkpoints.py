@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from bert_lightning.checkpoints.checkpoint import read_checkpoint
 from bert_lightning.settings.run_folder import partial_path
 from data_pipeline.processes.child_processes import lost_process
+from data_pipeline.processes.machine_faults import MachineError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -33,7 +34,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.unlink(missing_ok=True)
             if lost_process(error) is not None:  # it is raised wherever the main process is at the time
                 raise
-            raise OSError(f"{target} could not be saved: {error}") from error
+            raise MachineError(f"{target} could not be saved: {error}") from error
         partial.replace(target)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:

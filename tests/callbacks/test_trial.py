@@ -1,16 +1,21 @@
 """A run as a trial: what it reports, how it ends when it is pruned, and how it goes on."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 
-from bert_lightning.callbacks.trial import BY_ITSELF, ENDED, MAX_STEPS, PRUNED, SECONDS, TOLD_TO_STOP
+from bert_lightning.callbacks import trial
+from bert_lightning.callbacks.trial import BY_ITSELF, ENDED, MAX_STEPS, PRUNED, SECONDS, TOLD_TO_STOP, TrialReport
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.pretrain import pretrain
+from bert_lightning.settings import sweep_folder
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
 from bert_lightning.training.modules import TrainingModule
+from data_pipeline.processes.machine_faults import MachineError
 from tests.support.runs import compose_here, repeatable, run_here
 from tests.support.settings import Settings
 
@@ -127,3 +132,24 @@ def test_a_trial_that_cannot_be_measured_does_not_train(base: Settings, sweep: S
     with pytest.raises(ValueError, match=r"sweep\.metric=val/loss is measured by no validation"):
         run_here(as_trial(base, sweep, NEVER) | {"trainer.limit_val_batches": 0})
     assert not RunFolder(sweep.trial(0)).saved()
+
+
+def test_all_ranks_end_alike_if_the_storage_stays_away(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rank alone speaks with it, and tells the others what came of it."""
+    told: list[Any] = []
+
+    def gather(value: Any) -> list[Any]:
+        told.append(value)
+        return told[:1]
+
+    def refuse() -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(sweep_folder, "PAUSES", ())
+    monkeypatch.setattr(trial, "gather_objects", gather)
+    report = TrialReport(sweep.path, "postgresql://host/db", "sweep", 0, "val/loss")
+    for is_first in (True, False):
+        trainer: Any = SimpleNamespace(is_global_zero=is_first)
+        with pytest.raises(MachineError, match=r"storage=postgresql://host/db does not answer: refused"):
+            report._on_first_rank(trainer, refuse)
+    assert len(told) == 2

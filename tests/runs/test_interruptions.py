@@ -153,7 +153,7 @@ def test_a_loader_process_that_the_kernel_kills_is_one_line(base: Settings, tmp_
     with started(settings, tmp_path) as process:
         wait_until(lambda: kill_newest_child(process), process, poll=0.1)
         output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, output
+    assert process.returncode == 75, output
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert re.search(r"a process that loads batches was lost \(process \d+.*lower data.num_workers", errors[0])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bert_lightning.settings.cli import _failure_of_a_point, _messages
+from data_pipeline.processes.machine_faults import MachineError
 from tests.support.checkout import checkout_environment
 
 PROGRAM = """
@@ -88,3 +90,25 @@ def test_letters_that_the_locale_cannot_write_are_escapes(tmp_path: Path) -> Non
     command = [sys.executable, "-c", PROGRAM, "corpus=demo", "output_dir=letters"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"na\\xefve \\u4e2d\\u6587\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (OSError(28, "No space left on device"), 75, MachineError),
+        (ValueError("data.cache_dir is full"), 2, ValueError),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), 75, MachineError),
+        (FileNotFoundError(2, "No such file"), 2, ValueError),
+    ],
+)
+def test_what_the_machine_does_has_a_status_of_its_own(
+    error: Exception, status: int, kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search begins such a trial again. A job of a launcher hands on an error in the place of the status."""
+    with pytest.raises(SystemExit) as ended, _messages("prepare"):
+        raise error
+    assert ended.value.code == status
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(kind) as handed_on, _failure_of_a_point("prepare"):
+        raise error
+    assert type(handed_on.value) is kind

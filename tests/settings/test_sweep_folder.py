@@ -5,7 +5,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage
+from bert_lightning.settings import sweep_folder
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage, patiently
+from data_pipeline.processes.machine_faults import MachineError
 
 
 def test_where_the_study_is_kept_is_noted(tmp_path: Path) -> None:
@@ -55,3 +57,25 @@ def test_a_line_that_another_process_writes_meanwhile_stays(tmp_path: Path, monk
 def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"hydra\.sweeper\.storage=nothing://x cannot be opened"):
         open_storage("nothing://x")
+    with pytest.raises(MachineError, match=r"hydra\.sweeper\.storage=sqlite:////nowhere/x\.db cannot be opened"):
+        open_storage("sqlite:////nowhere/x.db")
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_storage_that_does_not_answer_is_asked_again_and_then_named(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    monkeypatch.setattr(sweep_folder, "PAUSES", (0.0, 0.0))
+    errors = [optuna.exceptions.StorageInternalError("in the commit") for _ in range(failures)]
+
+    def speak() -> str:
+        if errors:
+            raise errors.pop() from ConnectionError("refused")
+        return "answer"
+
+    address = "postgresql://me:secret@host/db"
+    if failures == 2:
+        assert patiently(address, speak) == "answer"
+        return
+    with pytest.raises(MachineError, match=r"storage=postgresql://me:\*\*\*@host/db does not answer: refused"):
+        patiently(address, speak)

@@ -93,6 +93,15 @@ def test_a_failed_run_is_its_own_and_has_no_place_in_the_table(
     assert content["variants"]["broken"]["metrics"] == {}
     assert content["variants"]["few"]["metrics"]["held_out/mlm_loss"]["standard_deviation"] is None
     assert "- broken, seed 5: failed: Invalid learning rate: -1, in" in (folder / "ablation.md").read_text()
+    few = folder / "few" / "seed-5"
+    (few / "held_out.json").unlink()
+    checkpoint = RunFolder(few).saved()[-1]
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SystemExit):  # an older checkpoint is not measured in its place
+        ablate(tiny, variants={"few": {}}, seeds=1)
+    assert f"few, seed 5: failed: checkpoint={checkpoint} cannot be read, it is damaged" in capsys.readouterr().out
+    checkpoint.write_bytes(whole)
     with pytest.raises(SystemExit):  # what was finished with other settings is not measured as if it had these
         ablate(tiny | {"optimizer.weight_decay": 0.5}, variants={"few": {}}, seeds=1)
     content = json.loads((folder / "ablation.json").read_text())

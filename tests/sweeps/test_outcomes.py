@@ -7,7 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from bert_lightning.settings.config import filled_in
-from bert_lightning.sweeps import outcomes
 from bert_lightning.sweeps.outcomes import Outcome, Results, has_come_to_its_end, is_finished, outcomes_table, results
 from bert_lightning.sweeps.points import Point
 
@@ -19,8 +18,8 @@ def settings_in(tmp_path: Path, **changes: object) -> DictConfig:
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that has come to step 10; its checkpoint is taken for a whole one."""
+def trained(tmp_path: Path) -> Path:
+    """The folder of a run that has come to step 10; of its checkpoint only the name is read."""
     before = filled_in(
         settings_in(tmp_path, resume=None), {"model": {"vocab_size": 99}, "trainer": {"limit_val_batches": 0}}
     )
@@ -28,7 +27,6 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step-0000010.ckpt").touch()
     (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n5,2.0,3.5\n8,1.0,2.5\n10,1.0,3.0\n")
-    monkeypatch.setattr(outcomes, "latest_checkpoint", lambda folder: next((folder / "checkpoints").glob("*"), None))
     return tmp_path
 
 

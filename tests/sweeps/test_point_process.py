@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.sweeps.point_process import _reason
+from bert_lightning.sweeps.point_process import PointFailedError, PointKilledError, _reason, run_process
 from tests.support.checkout import checkout_environment
 
 PARENT = """
@@ -109,3 +109,14 @@ def test_a_failure_is_one_line_and_its_errors_are_shown(tmp_path: Path, child: s
 def test_the_last_error_is_the_reason() -> None:
     assert _reason(2, ["error: first", "error: last", "a warning at the end"]) == "last"
     assert _reason(1, ["x", ""]) == "x"
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(75, True), (130, True), (1, False), (2, False)])
+def test_a_point_that_the_machine_has_failed_can_go_on(
+    monkeypatch: pytest.MonkeyPatch, status: int, goes_on: bool
+) -> None:
+    """So can one that alone was interrupted."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(PointFailedError, match="the disk is full") as ended:
+        run_process(["sh", "-c", f"echo error: the disk is full >&2; exit {status}"])
+    assert isinstance(ended.value, PointKilledError) == goes_on

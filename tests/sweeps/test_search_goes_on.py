@@ -1,14 +1,19 @@
 """How trials of a search may end, and which searches go on in a folder."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 
 from bert_lightning.callbacks.trial import BY_ITSELF, TOLD_TO_STOP
-from bert_lightning.reports.trial_row import COMPLETE, PRUNED
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder
 from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps.outcomes import Results
 from bert_lightning.sweeps.study import load_study
+from data_pipeline.processes.machine_faults import MachineError
 from tests.sweeps.fake_search import FormulaLauncher, Killed, search
 
 
@@ -109,3 +114,89 @@ def test_another_spelling_is_the_same_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"trainer\.max_steps was 1000 when the search lr began, is 1001"):
         search(launcher, ["trainer.max_steps=1001"], n_trials=2)
     assert len(launcher.launched) == 2
+
+
+class FailingLauncher(FormulaLauncher):
+    """Every job of it ends with an error."""
+
+    error: Exception
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.launched.append((initial_job_idx, {}))
+        job = JobReturn(overrides=list(job_overrides[0]), status=JobStatus.FAILED)
+        job.return_value = self.error
+        return [job]
+
+
+def test_a_trial_that_the_machine_has_failed_goes_on(tmp_path: Path) -> None:
+    failing = FailingLauncher(tmp_path / "lr")
+    failing.error = MachineError("a process that loads batches was lost")
+    with pytest.raises(SystemExit):
+        search(failing, n_trials=2)
+    launcher = FormulaLauncher(tmp_path / "lr")
+    assert {row.state for row in search(launcher, n_trials=2)} <= {COMPLETE, PRUNED}
+    assert [number for number, _ in launcher.launched] == [0, 1]
+
+
+def test_a_metric_that_no_trial_measures_ends_the_search_with_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = FailingLauncher(tmp_path / "lr")
+    launcher.error = ValueError("sweep.metric=val/luck is none of val/loss, val/mlm_loss")
+    with pytest.raises(SystemExit) as ended:
+        search(launcher, n_trials=5)
+    assert ended.value.code == 1
+    assert [number for number, _ in launcher.launched] == [0]
+    assert "trial 0 failed: sweep.metric=val/luck is none of val/loss" in capsys.readouterr().out
+
+
+def test_a_metric_that_one_trial_lacks_is_the_failure_of_that_trial(tmp_path: Path) -> None:
+    search(FormulaLauncher(tmp_path / "lr"), n_trials=1)
+    launcher = FailingLauncher(tmp_path / "lr")
+    launcher.error = ValueError("sweep.metric=val/mlm_loss is none of val/loss")
+    rows = search(launcher, n_trials=3)
+    assert [row.state for row in rows] == [COMPLETE, FAILED, FAILED]
+
+
+def test_the_folder_of_a_trial_that_has_ended_is_read_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a search parses all metrics.csv twice for every trial."""
+    read: list[str] = []
+
+    def counted(run_dir: Path) -> Results:
+        read.append(run_dir.name)
+        return Results()
+
+    monkeypatch.setattr("bert_lightning.sweeps.trial_rows.results", counted)
+    search(FormulaLauncher(tmp_path / "lr"), n_trials=4)
+    assert {read.count(name) for name in set(read)} == {2}  # as it begins, and as it has ended
+
+
+def test_jobs_that_have_not_begun_do_not_hold_up_the_end_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue may take hours; the job that then begins finds that the trials are to end."""
+    monkeypatch.setattr(search_module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(search_module, "PATIENCE_SECONDS", 0.2)
+    queue = threading.Event()
+
+    def wait(number: int, step: int) -> None:
+        queue.wait(60)
+
+    launcher = FormulaLauncher(tmp_path / "lr", at=wait)
+    try:
+        with pytest.raises(SystemExit):
+            search(launcher, n_trials=2, n_jobs=2, max_time="00:00:00:01")
+        assert launcher.together == 2
+    finally:
+        queue.set()
+    assert {number for number, _ in launcher.launched} == {0, 1}
+
+
+def test_searches_of_one_name_do_not_mix_in_a_storage_that_they_share(tmp_path: Path) -> None:
+    journal = tmp_path / "all.journal"
+    mine = FormulaLauncher(tmp_path / "mine" / "lr", journal=journal)
+    search(mine, n_trials=1, storage=str(journal))
+    yours = FormulaLauncher(tmp_path / "yours" / "lr", journal=journal)
+    with pytest.raises(ValueError, match=r"all\.journal holds a search named lr already, but .*yours/lr is not its"):
+        search(yours, n_trials=2, enqueue=[{"optimizer.lr": 1e-3}], storage=str(journal))
+    assert len(search(mine, n_trials=1, storage=str(journal))) == 1
