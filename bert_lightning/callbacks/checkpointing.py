@@ -85,7 +85,7 @@ class PeriodicCheckpoint(Checkpoint):
             for leftover in self.folder.leftovers():
                 remove_checkpoint(leftover)
         if self.keep_best is not None:
-            self._best = gather_objects(_read_json(self.folder.best))[0]
+            self._best = gather_objects(self.folder.noted_best())[0]
         self._time_is_up = SharedFlags(1) if self.every_minutes is not None else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -182,10 +182,6 @@ class PeriodicCheckpoint(Checkpoint):
             for path in self.folder.saved()[: -self.keep_last]:
                 if path.name != self._best.get("checkpoint"):
                     remove_checkpoint(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def remove_checkpoint(path: Path) -> None:
