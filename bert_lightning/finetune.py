@@ -4,7 +4,8 @@ import bert_lightning.settings.idle_threads  # noqa: F401  before torch is loade
 
 # isort: split
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end
+from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.trainers import quieten
 
 log = logging.getLogger(__name__)
@@ -59,9 +61,32 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
 def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds of one task, and every point of its grid."""
     job = prepare_job(cfg)
+    plan = _plan(cfg, job)
+    with _held(RunFolder(cfg.run_dir)):
+        return _train_planned(cfg, job, plan)
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder of a fine-tuning on the first process, so that no other command trains or scores there.
+
+    Raises:
+        ValueError: if another command holds it, or has held it since this one was planned.
+    """
+    if not is_first_process():
+        yield
+        return
+    with folder.locked() as has_waited:
+        if has_waited:
+            raise ValueError(f"another command has meanwhile gone on in {folder.path}; give the same command again")
+        yield
+
+
+def _train_planned(cfg: DictConfig, job: Job, plan: Mapping[str, Mapping[str, SeedRun]]) -> dict[str, Any] | None:
+    """Train all seeds of a plan that are not finished, and write what all have reached; None as of `finetune`."""
     results: dict[str, dict[str, SeedScores]] = {}
     diverged: dict[str, DivergedError] = {}
-    for point, runs in _plan(cfg, job).items():
+    for point, runs in plan.items():
         try:
             seeds = _run_point(job, runs)
         except DivergedError as error:

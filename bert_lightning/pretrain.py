@@ -44,18 +44,18 @@ from bert_lightning.settings.setting_types import OURS, check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import TrainingModule
-from bert_lightning.training.started_run import advice, started
+from bert_lightning.training.started_run import advice, started, train
 from bert_lightning.training.starting_point import (
     StartingPoint,
     check_resume,
     find_checkpoint,
+    has_ended,
     say_finished,
     start_from,
 )
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.teachers import load_teacher
 from bert_lightning.training.trainers import make_trainer, quieten
-from bert_lightning.training.validation_turns import begin_at_the_end, lacks_validation
 from data_pipeline.knowledge.entity_table import read_entity_table
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
@@ -89,20 +89,17 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     max_steps = plan.settings.trainer.max_steps
     start = check_resume(checkpoint, module.objective, data, max_steps) if checkpoint is not None else None
     changes = changed_settings(start.settings, plan.settings, f"checkpoint={checkpoint}") if start is not None else []
-    has_ended = start is not None and start.step == max_steps
-    if start is not None and has_ended and not _owes_validation(plan, start):
+    if start is not None and has_ended(start, plan.folder, max_steps):
         say_finished(start, plan.folder, max_steps, changes)
         return None
     trainer = build_trainer(plan, strategy)
-    if has_ended:
-        begin_at_the_end(trainer)
     said = [_announcement(plan, start, parameter_count(module)), *map(str, changes)]
     settings_text = OmegaConf.to_yaml(plan.settings, resolve=True)
     with started(plan.folder, start, plan.settings.resume, settings_text, plan.processes, said):
         try:
             for logger in trainer.loggers:
                 logger.log_hyperparams(run_facts(plan.settings, prepared_folder(plan.settings.data).manifest))
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            train(trainer, module, data, start, plan.folder)
         except NotFiniteError as error:
             raise ValueError(f"{error}: {advice(error, plan.folder, data)}") from error
     shut_down()
@@ -111,17 +108,6 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     elif trainer.is_global_zero and trainer.global_step >= max_steps:
         _say_end(plan.folder, module.objective)
     return trainer
-
-
-def _owes_validation(plan: RunPlan, start: StartingPoint) -> bool:
-    """Return whether a run that has made all its steps was killed before the end of their validation.
-
-    A trial of a search without metrics.csv may have been; it reports nothing twice.
-    """
-    if plan.settings.trainer.limit_val_batches == 0 or not plan.folder.holds(start.checkpoint):
-        return False
-    unknown = not plan.folder.metrics.exists() and plan.settings.callbacks.get("trial") is not None
-    return unknown or lacks_validation(plan.folder, start.step)
 
 
 def _say_end(folder: RunFolder, objective: Objective) -> None:

@@ -99,7 +99,7 @@ class PeriodicCheckpoint(Checkpoint):
                     )
         else:
             check_measured("callbacks.checkpoint.keep_best", self.keep_best, trainer, pl_module)
-            self._best = gather_objects(_read_json(self.folder.best))[0]
+            self._best = gather_objects(self.folder.noted_best())[0]
             self._noted = self._best.get("checkpoint")
         self._time_is_up = SharedFlags(1) if self.every_minutes is not None else None
 
@@ -217,10 +217,6 @@ class PeriodicCheckpoint(Checkpoint):
             for path in self.folder.saved()[: -self.keep_last]:
                 if path.name not in (self._best.get("checkpoint"), self._noted):
                     remove_checkpoint(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def remove_checkpoint(path: Path) -> None:

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
 from bert_lightning.distributed.collectives import SharedFlags
+from bert_lightning.metrics.wandb_run import HURRIED_SECONDS, end_wandb_run
 from bert_lightning.settings.cli import INTERRUPTED
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.training.time_limit import seconds_of
@@ -135,6 +135,9 @@ class Preemption(Checkpoint):
         if saver.saved_step != trainer.global_step:
             saver.save(trainer, is_last=True)
         self.preempted = True
+        for logger in trainer.loggers:
+            if hasattr(logger, "hurry"):
+                logger.hurry()
         trainer.should_stop = True
         trainer.limit_val_batches = 0  # stopping early validates otherwise, and the time to stop in is short
         why = "told to stop" if received else f"trainer.max_time={self._max_time} is over"
@@ -196,8 +199,7 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
     received = {number for each in _preemptions(trainer) for number in each.received}
     if not received or not trainer.is_global_zero:
         return
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()  # the job may be ended while it is queued again
+    end_wandb_run(seconds=HURRIED_SECONDS)  # the job may be ended while it is queued again
     if signal.SIGUSR2 in received and callable(signal.getsignal(signal.SIGUSR2)):
         signal.raise_signal(signal.SIGUSR2)
     elif signal.SIGUSR1 in received and (job := slurm_job(environment)):

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.score_files import SeedScores, read_seed
 from bert_lightning.finetuning.sizes import run_sizes
+from bert_lightning.finetuning.starting_weights import check_reinit_layers
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import filled_in, is_first_process, validate
@@ -68,6 +69,7 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
     data.check_sizes(job.processes.size)
     instantiate(settings.schedule)(0)
     layer_rates(settings)
+    check_reinit_layers(job.pretrained, settings.reinit_layers)
     _check_numbers(settings)
     run_folder = RunFolder(settings.run_dir)
     if settings.resume is None and is_first_process() and read_seed(run_folder.path) is not None:

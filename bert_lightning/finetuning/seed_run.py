@@ -26,6 +26,7 @@ from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.finetuned_folder import chosen_checkpoint
 from bert_lightning.settings.run_folder import step_of
 from bert_lightning.training.spared_files import goes_on
+from bert_lightning.training.starting_point import has_ended
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
         _say_finished(run, run.scores)
         return run.scores
     device = torch.device(job.device_type)
-    if run.start is None or run.start.step < settings.trainer.max_steps:
+    if not has_ended(run.start, run.folder, settings.trainer.max_steps):
         trainer = train_seed(job, run)
         if was_signaled(trainer):
             hand_over(trainer)

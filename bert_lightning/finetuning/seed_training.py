@@ -1,6 +1,5 @@
 """One seed of a fine-tuning, trained as bert-pretrain trains."""
 
-import sys
 from functools import partial
 from typing import Any
 
@@ -22,11 +21,12 @@ from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.seed_plan import SeedRun, layer_rates, task_data
 from bert_lightning.finetuning.starting_weights import begin_with, said_of_start, starting_state, trained_parts
 from bert_lightning.finetuning.task import VALIDATION
+from bert_lightning.metrics.wandb_run import end_wandb_run
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.training.modules import TrainingModule
-from bert_lightning.training.started_run import advice, started
+from bert_lightning.training.started_run import advice, started, train
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.trainers import make_trainer
 
@@ -52,19 +52,12 @@ def train_seed(job: Job, run: SeedRun) -> L.Trainer:
     said = [_announcement(job, run), *(said if start is None else []), *map(str, changes)]
     with started(run.folder, start, settings.resume, text, job.processes, said):
         try:
-            checkpoint = start.checkpoint if start is not None else None
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            train(trainer, module, data, start, run.folder)
         except NotFiniteError as error:
             end_wandb_run(exit_code=1)
             raise DivergedError(f"{error}: {advice(error, run.folder, data)}") from error
     end_wandb_run()
     return trainer
-
-
-def end_wandb_run(exit_code: int = 0) -> None:
-    """End the run of W&B, if there is one: the next seed is another run."""
-    if is_first_process() and "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code)
 
 
 def _announcement(job: Job, run: SeedRun) -> str:

@@ -18,6 +18,18 @@ def trained_parts(objective: TaskObjective) -> list[str]:
     return [part for part in (_POOLER, PREDICTION_HEAD) if has_any(objective.state_dict(), part)]
 
 
+def check_reinit_layers(pretrained: Pretrained, reinit_layers: int) -> None:
+    """Raise a ValueError if there are fewer layers, or they share weights, so that none can begin anew by itself."""
+    num_layers, shared = pretrained.config.num_hidden_layers, pretrained.config.shared_parameters
+    if not 0 <= reinit_layers <= num_layers:
+        raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
+    if reinit_layers and shared != "none":
+        raise ValueError(
+            f"reinit_layers={reinit_layers} gives layers new weights, but those of the encoder have "
+            f"model.shared_parameters={shared}; take reinit_layers=0"
+        )
+
+
 def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers: int = 0) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint that a task begins with, by the names of the task's objective.
 
@@ -30,14 +42,8 @@ def starting_state(pretrained: Pretrained, parts: Collection[str], reinit_layers
     Raises:
         ValueError: if there are fewer layers, or they share weights, so that none can begin anew by itself.
     """
-    num_layers, shared = pretrained.config.num_hidden_layers, pretrained.config.shared_parameters
-    if not 0 <= reinit_layers <= num_layers:
-        raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
-    if reinit_layers and shared != "none":
-        raise ValueError(
-            f"reinit_layers={reinit_layers} gives layers new weights, but those of the encoder have "
-            f"model.shared_parameters={shared}; take reinit_layers=0"
-        )
+    check_reinit_layers(pretrained, reinit_layers)
+    num_layers = pretrained.config.num_hidden_layers
     left_out = tuple(f"layers.{layer}." for layer in range(num_layers - reinit_layers, num_layers))
     encoder = {name: each for name, each in pretrained.state_of("encoder").items() if not name.startswith(left_out)}
     states = {"encoder": encoder}

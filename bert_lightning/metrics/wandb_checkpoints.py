@@ -1,6 +1,5 @@
 """Checkpoints as artifacts of W&B: uploaded once, when the run ends, so that no upload outlives its file."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,6 @@ def chosen(folder: RunFolder, which: str) -> dict[Path, list[str]]:
     reasons: dict[Path, list[str]] = {}
     if which in (LAST, BOTH) and saved:
         reasons[saved[-1]] = [LAST]
-    if which in (BEST, BOTH) and folder.best.is_file():
-        best = folder.checkpoints / str(json.loads(folder.best.read_text(encoding="utf-8")).get("checkpoint"))
-        if best in saved:
-            reasons.setdefault(best, []).append(BEST)
+    if which in (BEST, BOTH) and (best := folder.best_checkpoint()) is not None:
+        reasons.setdefault(best, []).append(BEST)
     return reasons

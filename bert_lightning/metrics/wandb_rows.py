@@ -5,7 +5,7 @@ step has values, and a run that goes on first sends what metrics.csv has and W&B
 """
 
 from collections.abc import Mapping
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,19 @@ class WandbRows:
         self._row |= values
 
     def finish(self, awaited_step: int = -1) -> None:
-        """Send the last row.
+        """Send the last row; a run that has added none sends what metrics.csv has and W&B lacks.
 
         Args:
             awaited_step: Step whose row stays behind if it has no held-out values: the run that goes on from there
                 begins with that validation, and sends the whole row.
         """
+        if self._step < 0:
+            self._catch_up(inf)
         has_validated = any(name.startswith(HELD_OUT) for name in self._row)
         if has_validated or self._step != awaited_step:
             self._send()
 
-    def _catch_up(self, step: int) -> None:
+    def _catch_up(self, step: float) -> None:
         """Send the rows that an earlier part of the run has kept in metrics.csv alone, and take over that of `step`."""
         for earlier, cells in sorted(read_rows(self._metrics).items()):
             if earlier <= step:

@@ -1,15 +1,19 @@
-"""Weights & Biases: one run for each folder, kept offline if W&B cannot be used; training never waits for it.
+"""Weights & Biases: one run for each folder, kept offline if W&B cannot be used; training goes on without it.
 
 The optimizer step is the step of W&B. Lightning's WandbLogger counts calls, which an offline resume begins again at 0.
 """
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -27,12 +31,16 @@ INIT_SECONDS = 15.0
 """Longest time that the server may take to open a run."""
 FINISH_SECONDS = 300.0
 """Longest time that the end of a run waits for its upload; the rest stays on disk for `wandb sync`."""
+HURRIED_SECONDS = 20.0
+"""The same for a run that was told to stop, or whose W&B has failed: the next launch sends the rest."""
 _TITLE = 64
 """Characters of the title of an alert, at most."""
 
 
 class WandbMetrics(WandbLogger):
     """Weights & Biases, online if somebody is logged in, else offline; WANDB_MODE decides if it is set.
+
+    Whatever W&B raises is said once, and the run goes on without it; the next launch sends the rows that W&B lacks.
 
     Args:
         run_name: Name of the run.
@@ -70,16 +78,31 @@ class WandbMetrics(WandbLogger):
         self.uploads = checkpoints
         self._rows: WandbRows | None = None
         self._awaited_step = -1
+        self._is_left_out = self._is_hurried = False
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The run; if W&B cannot be used, an offline one, which `wandb sync` uploads later."""
+        """The run; if W&B cannot be used, an offline one, which `wandb sync` uploads later; once it fails, a dummy."""
+        if self._is_left_out:
+            return _DummyExperiment()
         if self._experiment is None:
             parts = wandb_parts(self._folder.wandb, self._folder.wandb_run())
             self._experiment = run = self._begin()
             self._rows = WandbRows(run, self._folder.metrics, self._continue(run, parts))
         return self._experiment
+
+    @contextmanager
+    def _left_out_if_it_fails(self) -> Iterator[None]:
+        """Leave W&B out from its first error on: its process may have been killed, or its files cannot be written."""
+        try:
+            yield
+        except Exception as error:  # whatever W&B raises, the run is worth more than its curves there
+            said = "W&B is left out from here on; metrics.csv has everything, and the next launch sends it: %s"
+            log.warning(said, _shown(error))
+            run, self._experiment, self._rows, self._is_left_out = self._experiment, None, None, True
+            if run is not None:
+                _in_time(partial(_give_up, run), HURRIED_SECONDS)
 
     def _begin(self) -> Any:
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb_key() else "offline")
@@ -145,6 +168,17 @@ class WandbMetrics(WandbLogger):
         return run.starting_step - 1 if run.resumed else -1
 
     @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Add settings to the config of the run.
+
+        Args:
+            params: The settings, by name.
+        """
+        if not self._is_left_out:
+            with self._left_out_if_it_fails():
+                super().log_hyperparams(params)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add values, numbers or tables, to the row of a step.
 
@@ -153,9 +187,10 @@ class WandbMetrics(WandbLogger):
         """
         if step is None:
             raise ValueError("W&B needs the step of every value")
-        _ = self.experiment
-        assert self._rows is not None
-        self._rows.add(metrics, step)
+        with self._left_out_if_it_fails():
+            _ = self.experiment
+            if self._rows is not None:
+                self._rows.add(metrics, step)
 
     @rank_zero_only
     def alert(self, title: str, text: str, level: str) -> None:
@@ -166,7 +201,12 @@ class WandbMetrics(WandbLogger):
             text: What has happened.
             level: "INFO", "WARN" or "ERROR".
         """
-        self.experiment.alert(title[:_TITLE], text, level)
+        with self._left_out_if_it_fails():
+            self.experiment.alert(title[:_TITLE], text, level)
+
+    def hurry(self) -> None:
+        """Upload no checkpoint at the end, and wait for it only a little: the run was told to stop, and goes on."""
+        self._is_hurried = True
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Note the step of a checkpoint that the run would go on from with a validation of the same step.
@@ -185,12 +225,61 @@ class WandbMetrics(WandbLogger):
         """
         if self._experiment is None:
             return
-        if self._rows is not None:
-            self._rows.finish(self._awaited_step)
-        if self.uploads is not None and not self._experiment.disabled:
-            upload_checkpoints(self._experiment, self._folder, self.uploads)
-        self._experiment.finish(exit_code=0 if status == "success" else 1)
+        with self._left_out_if_it_fails():
+            if self._rows is not None:
+                self._rows.finish(self._awaited_step)
+            if self.uploads is not None and not self._is_hurried and not self._experiment.disabled:
+                upload_checkpoints(self._experiment, self._folder, self.uploads)
+            finish = partial(self._experiment.finish, exit_code=int(status != "success"))
+            _in_time(finish, HURRIED_SECONDS if self._is_hurried else FINISH_SECONDS)
         self._experiment = self._rows = None
+
+
+def end_wandb_run(exit_code: int = 0, seconds: float = FINISH_SECONDS) -> None:
+    """End the run of W&B that another logger has left open in this process, if there is one.
+
+    Args:
+        exit_code: 0 if the run has ended well.
+        seconds: Longest time to wait for its upload.
+    """
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    if run is None:
+        return
+    try:
+        _in_time(partial(run.finish, exit_code=exit_code), seconds)
+    except Exception as error:
+        log.warning("W&B has not ended its run: %s", _shown(error))
+
+
+def _in_time(end: Callable[[], Any], seconds: float) -> None:
+    """Wait for an end of W&B so long, since it cannot be told to wait less once a run has begun; raise what it raises.
+
+    What has not been uploaded by then is on disk.
+    """
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            end()
+        except Exception as error:
+            errors.append(error)
+
+    ending = threading.Thread(target=attempt, daemon=True)
+    ending.start()
+    ending.join(seconds)
+    if errors:
+        raise errors[0]
+    if ending.is_alive():
+        log.warning("W&B has not uploaded everything in %.0f s; the next launch, or `wandb sync`, sends it", seconds)
+
+
+def _give_up(run: Any) -> None:
+    """End a run that has failed, so that neither the next run of this process nor the end of the process fails too."""
+    import wandb
+
+    for end in (run.finish, wandb.teardown):
+        with suppress(Exception):
+            end()
 
 
 def _shown(error: Exception) -> str:

@@ -63,7 +63,4 @@ def best_checkpoint(path: Path) -> Path | None:
 
 def chosen_checkpoint(folder: RunFolder, newest: Path) -> Path:
     """Return the checkpoint that a run has noted as its best, its newest one if it has noted none."""
-    if not folder.best.exists():
-        return newest
-    best = folder.checkpoints / str(parse_object(folder.best.read_text(), str(folder.best))["checkpoint"])
-    return best if best.exists() else newest
+    return folder.best_checkpoint() or newest

@@ -5,7 +5,7 @@ import platform
 import shlex
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import build, without_unknown
 
 _MOST_BYTES = 1 << 24
-_OF_A_TRIAL = ("+callbacks.trial", "resume")
-"""Settings that a search adds to a trial, and that a repetition of the trial does not need."""
+_OF_A_TRIAL = "+callbacks.trial"
+"""What a search adds to a trial, and what a repetition of the trial does not need."""
+
+_UNNAMED = ("resume=auto", "resume=null", "resume=")
+"""The ways not to name a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,28 @@ class About:
 
 
 def command_line() -> str | None:
-    """Return the line that starts the run of this process; None if no command has been given.
+    """Return the line that starts the run of this process, and goes on with it; None if no command has been given.
 
-    A trial of a search has the settings that were chosen for it.
+    A trial of a search has the settings that were chosen for it. A run that began from a named checkpoint names it.
     """
     if not HydraConfig.initialized():
         return None
     hydra: Any = HydraConfig.get()
-    kept = [unquoted(each) for each in hydra.overrides.task if each.partition("=")[0] not in _OF_A_TRIAL]
-    return shlex.join([*started_by(hydra), *kept])
+    return shlex.join([*started_by(hydra), *repeated(hydra.overrides.task)])
+
+
+def repeated(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that start a run once more, or go on with it if it is there.
+
+    >>> repeated(["run_name=a", "+callbacks.trial={number: 3}"]), repeated(["resume=null"])
+    (['run_name=a', 'resume=auto'], ['resume=auto'])
+    >>> repeated(["resume=b.ckpt", "run_name=a"])
+    ['resume=b.ckpt', 'run_name=a']
+    """
+    kept = [each for each in map(unquoted, overrides) if each.partition("=")[0] != _OF_A_TRIAL]
+    named = [each for each in kept if each.partition("=")[0] == "resume" and each not in _UNNAMED]
+    others = [each for each in kept if each.partition("=")[0] != "resume"]
+    return kept if named else [*others, "resume=auto"]
 
 
 def environment_of(processes: int, device: torch.device, precision: str) -> dict[str, str]:

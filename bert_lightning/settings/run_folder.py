@@ -4,20 +4,26 @@ W&B keeps its files in the same folder, in `wandb/`. The id of the W&B run is ma
 """
 
 import itertools
+import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from bert_lightning.settings.run_branch import Branch, read_branch
+from data_pipeline.untrusted.typed_fields import shown
 
 log = logging.getLogger(__name__)
 META = "meta.pt"
 """Name of the file in a checkpoint folder that holds what is not sharded: the payload, the loops, the metrics."""
+ABANDONED_SECONDS = 3600.0
+"""Age at which what is not yet written counts as what a killed process has left."""
 _WANDB_ID = r"[^\s/\\#?%:]{1,128}"
 _WANDB_PART = re.compile(rf"(?:offline-)?run-(\d{{8}}_\d{{6}})-({_WANDB_ID})")
 
@@ -32,10 +38,13 @@ def partial_path(path: Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written."""
-    partial = partial_path(path)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Write a text file that is never seen half-written, though others may write the same one at the same time."""
+    partial = partial_path(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_file_place(path: Path, setting: str = "output") -> None:
@@ -96,6 +105,8 @@ class RunFolder:
         """One line a step, the digest of its examples, with `callbacks=audit`."""
         self.branch_file = self.path / ".branch.json"
         """The last resume from a named checkpoint."""
+        self.ended_file = self.path / ".ended"
+        """The step at which the run has ended, with all that follows its last step; gone while it trains."""
         self.wandb = self.path / "wandb"
         """W&B's files."""
         self.wandb_id = self.path / "wandb_id"
@@ -149,6 +160,38 @@ class RunFolder:
         """Record the branch that the run is on."""
         write_whole(self.branch_file, branch.text())
 
+    def has_ended(self, step: int) -> bool:
+        """Return whether the run has ended at a step, with its last validation, its report and its rows at W&B."""
+        return self.ended_file.is_file() and self.ended_file.read_bytes() == f"{step}".encode()
+
+    def note_end(self, step: int) -> None:
+        """Record that the run has ended at a step."""
+        write_whole(self.ended_file, f"{step}")
+
+    def noted_best(self) -> dict[str, Any]:
+        """Return what best.json says: the name of the best checkpoint and its metric, which may be NaN.
+
+        Nothing if there is none, or if the file is damaged, which is said.
+        """
+        if not self.best.is_file():
+            return {}
+        try:
+            noted: Any = json.loads(self.best.read_text(encoding="utf-8"))
+            metrics = [value for name, value in noted.items() if name != "checkpoint"]
+            if not (
+                isinstance(noted.get("checkpoint"), str) and all(isinstance(each, int | float) for each in metrics)
+            ):
+                raise ValueError(f"it holds {shown(noted)}")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            log.warning("%s is damaged, so no checkpoint counts as the best: %s", self.best, error)
+            return {}
+        return noted
+
+    def best_checkpoint(self) -> Path | None:
+        """Return the best checkpoint, None if none is noted or it is there no more."""
+        name = self.noted_best().get("checkpoint")
+        return next((path for path in self.saved() if path.name == name), None)
+
     def set_aside(self, number: int) -> "RunFolder":
         """Return a folder for what the run has left behind, itself the folder of a run.
 
@@ -162,8 +205,14 @@ class RunFolder:
         return next(number for number in itertools.count(1) if not self.set_aside(number).path.exists())
 
     def leftovers(self) -> list[Path]:
-        """Return what saves that were cut short have left."""
-        return sorted(self.checkpoints.glob(".step-*.ckpt.partial"))
+        """Return what saves that were cut short have left, and what processes that were killed have, an hour later.
+
+        Other processes write reports here.
+        """
+        before = time.time() - ABANDONED_SECONDS
+        texts = [path for folder in (self.path, self.tables, self.checkpoints) for path in folder.glob(".*.partial")]
+        saves = self.checkpoints.glob(".step-*.ckpt.partial")
+        return sorted({*saves, *(path for path in texts if path.exists() and path.stat().st_mtime < before)})
 
     @contextmanager
     def logged(self) -> Iterator[None]:

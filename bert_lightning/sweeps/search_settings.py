@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.metrics.wandb_rows import LOW_IS_GOOD
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import prepared_folder
 from bert_lightning.settings.task_settings import known_settings
@@ -17,8 +18,8 @@ from bert_lightning.training.time_limit import seconds_of
 from data_pipeline.whole_numbers import check_whole_number
 
 DIRECTIONS = ("minimize", "maximize")
-LOW_IS_GOOD, HIGH_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte"), ("accuracy", "f1", "exact_match")
-"""Endings of metrics whose direction needs no setting."""
+HIGH_IS_GOOD = ("accuracy", "f1", "exact_match")
+"""Endings of metrics of which the highest value is the best; with those of `LOW_IS_GOOD` no setting is needed."""
 ONE_SEED = ("GridSampler", "QMCSampler")
 """Samplers whose seed orders a list that is the same for all trials."""
 

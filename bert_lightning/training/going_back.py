@@ -4,17 +4,15 @@ The folder it is moved to is the folder of a run like any other, which bert-expo
 killed meanwhile leaves a record of what is still to be moved, and what the record names counts no more.
 """
 
-import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from bert_lightning.metrics.metrics_log import drop_rows_after, read_rows
 from bert_lightning.settings.run_branch import Branch, launch_of
-from bert_lightning.settings.run_folder import RunFolder, partial_path, step_of, write_whole
+from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
 from bert_lightning.training.starting_point import StartingPoint, goes_back
 from data_pipeline.untrusted.typed_fields import listed
 
@@ -27,8 +25,8 @@ def set_newer_aside(
     """Set aside what a run holds that is newer than the checkpoint it goes on from; only the first rank may call it.
 
     If the checkpoint is of another run, that run is not touched, and all that this one holds is set aside. A run that
-    goes on from its newest checkpoint makes the steps after it again, so its metrics stay; checkpoints after it are
-    damaged, and are set aside.
+    goes on from its newest checkpoint makes the steps after it again: their rows, which may be of other settings, are
+    removed, and checkpoints after it, which are damaged, are set aside.
 
     Args:
         folder: Folder of the run, which this process holds.
@@ -54,6 +52,8 @@ def set_newer_aside(
         folder.note_branch(replace(branch, complete=True))
     if start is None:
         folder.branch_file.unlink(missing_ok=True)
+    drop_rows_after(folder.metrics, last)
+    folder.ended_file.unlink(missing_ok=True)
 
 
 def _steps_noted(folder: RunFolder) -> int:
@@ -80,7 +80,7 @@ def _move(folder: RunFolder, aside: RunFolder, last: int) -> None:
     moved = folder.newer_than(last)
     for path in moved:
         path.replace(aside.checkpoints / path.name)
-    if folder.best.exists() and _best_step(folder.best) > last:
+    if folder.best.exists() and folder.best_checkpoint() is None:  # it has been moved, or best.json is damaged
         folder.best.replace(aside.best)
     for source, target in (
         (folder.report, aside.report),
@@ -94,11 +94,3 @@ def _move(folder: RunFolder, aside: RunFolder, last: int) -> None:
         write_whole(folder.digests, "".join(folder.digests.read_text().splitlines(keepends=True)[:last]))
     names = f"{listed(path.name for path in moved)} and the metrics" if moved else "the metrics"
     log.warning("what %s held after step %d is set aside: %s are now in %s", folder.path, last, names, aside.path)
-
-
-def _best_step(best: Path) -> int:
-    """Return the step of the best checkpoint; one that cannot be read is as new as can be."""
-    try:
-        return step_of(Path(str(json.loads(best.read_text(encoding="utf-8"))["checkpoint"])))
-    except (ValueError, LookupError, TypeError):
-        return 2**53

@@ -4,15 +4,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import lightning as L
 import torch
 
 from bert_lightning.checkpoints.checkpoint import is_whole
 from bert_lightning.settings.config import Processes, is_first_process, restarts_would_fail, unused_gpus
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.training.going_back import set_newer_aside
-from bert_lightning.training.starting_point import StartingPoint, find_checkpoint
+from bert_lightning.training.starting_point import StartingPoint, was_overtaken
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.training_data import TrainingData
+from bert_lightning.training.validation_turns import begin_at_the_end
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,8 @@ def started(
     if not is_first_process():
         yield
         return
-    checkpoint = start.checkpoint if start is not None else None
-    with folder.locked() as has_waited:
-        if has_waited and find_checkpoint(resume, folder) != checkpoint:
+    with folder.locked():
+        if was_overtaken(start, resume, folder):
             raise ValueError(f"another run has meanwhile gone on in {folder.path}; give the same command again")
         if restarts_would_fail():
             log.warning(
@@ -60,6 +61,34 @@ def started(
             for line in said:
                 log.info("%s", line)
             yield
+
+
+def train(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: L.LightningDataModule,
+    start: StartingPoint | None,
+    folder: RunFolder,
+) -> None:
+    """Train to the end of the run, and record the end; a run that has made all its steps makes its end once more.
+
+    The end is the validation of the last step, with what the callbacks and loggers make of it: the best checkpoint, the
+    report, the value of a trial, rows that W&B lacks. All of it can be made again.
+
+    Args:
+        trainer: The trainer.
+        module: What it trains.
+        data: The streams.
+        start: The checkpoint that the run goes on from, None for a run from the start.
+        folder: Folder of the run.
+    """
+    if start is not None and start.step == trainer.max_steps:
+        begin_at_the_end(trainer)
+    trainer.fit(module, datamodule=data, ckpt_path=start.checkpoint if start is not None else None, weights_only=True)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    is_cut_short = any(getattr(each, "preempted", False) for each in callbacks)
+    if trainer.is_global_zero and trainer.global_step >= trainer.max_steps and not is_cut_short:
+        folder.note_end(trainer.global_step)
 
 
 def advice(error: NotFiniteError, folder: RunFolder, data: TrainingData) -> str:

@@ -14,6 +14,7 @@ from bert_lightning.checkpoints.checkpoint import (
     PAYLOAD_KEY,
     Pretrained,
     check_whole,
+    is_whole,
     latest_checkpoint,
     read_about,
     saved_besides,
@@ -26,7 +27,7 @@ from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.teacher import TEACHER
 from bert_lightning.settings.changed_settings import Change
 from bert_lightning.settings.config import is_first_process
-from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.run_folder import RunFolder, step_of
 from bert_lightning.training.training_data import TrainingData
 from bert_lightning.training.vocabulary_rows import with_rows_of
 from data_pipeline.untrusted.typed_fields import build, checked
@@ -111,6 +112,37 @@ class StartingPoint:
     checkpoint: Path
     step: int
     settings: Mapping[str, Any]
+
+
+def was_overtaken(start: StartingPoint | None, resume: str | None, folder: RunFolder) -> bool:
+    """Return whether another process has gone on in a folder since this one has chosen what it starts from.
+
+    Args:
+        start: What it starts from.
+        resume: The setting.
+        folder: The folder, which this process holds by now.
+    """
+    if resume is None:
+        return folder.holds_a_run()
+    if goes_back(resume, folder):
+        return False
+    last = start.step if start is not None and folder.holds(start.checkpoint) else -1
+    return any(is_whole(path) for path in folder.saved() if step_of(path) > last)
+
+
+def has_ended(start: StartingPoint | None, folder: RunFolder, max_steps: int) -> bool:
+    """Return whether nothing is left to do: all steps are made, and what follows the last one is done as well.
+
+    A process may have been killed in between. The last checkpoint of another run is not gone on from.
+
+    Args:
+        start: What the run starts from.
+        folder: Its folder.
+        max_steps: Steps of the whole run.
+    """
+    if start is None or start.step < max_steps:
+        return False
+    return folder.has_ended(max_steps) or not folder.holds(start.checkpoint)
 
 
 def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max_steps: int) -> StartingPoint:

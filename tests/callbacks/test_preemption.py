@@ -23,6 +23,7 @@ from bert_lightning.callbacks.preemption import (
     was_signaled,
 )
 from bert_lightning.distributed.collectives import SharedFlags
+from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.pretrain import build_trainer
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children
@@ -187,6 +188,15 @@ def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, 
     assert process.returncode == 0, output
     newest = sorted(checkpoints.glob("step-*.ckpt"))[-1]
     assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in output
+
+
+def test_loggers_are_told_to_hurry_before_they_end(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM ends the job soon, and it is queued again only after them."""
+    told: list[str] = []
+    monkeypatch.setattr(MetricsCsv, "hurry", lambda logger: told.append("hurry"), raising=False)
+    monkeypatch.setattr(MetricsCsv, "finalize", lambda logger, status: told.append(status))
+    interrupt(monkeypatch, base | {"run_name": "a"}, 6, signal.SIGUSR1)
+    assert told == ["hurry", "success"]
 
 
 def trainer_that_received(*numbers: signal.Signals, is_first: bool = True) -> Any:

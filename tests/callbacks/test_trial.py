@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import optuna
 import pytest
 
@@ -122,10 +123,32 @@ def test_the_last_validation_is_made_up_for(
     assert run_here(settings).global_step == 14
     assert list(stored(sweep).intermediate_values) == [5, 10, 14]
     assert stored(sweep).user_attrs[ENDED] == BY_ITSELF
+    assert pretrain(compose_here("pretrain", settings)) is None
     if logger == "csv":
         run_here(base | {"run_name": "whole", "callbacks.guesses": None})
         assert repeatable(sweep.trial(0)) == repeatable(sweep.path.parent / "whole")
-        assert pretrain(compose_here("pretrain", settings)) is None
+
+
+def test_a_kill_between_metrics_and_the_study_loses_no_value(
+    base: Settings, sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, report = as_trial(base, sweep, NEVER), TrialReport._report
+
+    def kill(trial: TrialReport, trainer: L.Trainer, value: float) -> bool:
+        if trainer.global_step == 14:
+            raise Killed
+        return report(trial, trainer, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrialReport, "_report", kill)
+        with pytest.raises(Killed):
+            run_here(settings)
+    steps, losses = read_columns(sweep.trial(0) / "metrics.csv")["val/loss"]
+    assert (steps, list(stored(sweep).intermediate_values)) == ([5, 10, 14], [5, 10])
+    run_here(settings)
+    assert stored(sweep).intermediate_values == pytest.approx(dict(zip(steps, losses, strict=True)))
+    assert stored(sweep).user_attrs[ENDED] == BY_ITSELF
+    assert RunFolder(sweep.trial(0)).report.exists()
 
 
 def test_a_trial_that_cannot_be_measured_does_not_train(base: Settings, sweep: SweepFolder) -> None:

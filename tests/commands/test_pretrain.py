@@ -43,6 +43,7 @@ def test_a_run_learns_and_leaves_a_whole_folder(base: Settings, tmp_path: Path) 
     run_dir = tmp_path / "runs" / "a"
     assert trainer.global_step == 60
     assert {path.name for path in run_dir.iterdir()} == {
+        ".ended",
         ".lock",
         "about.json",
         "checkpoints",

@@ -2,13 +2,18 @@
 
 import json
 import logging
+import shutil
+from contextlib import nullcontext
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
 
+from bert_lightning.settings.run_folder import RunFolder
 from tests.finetuning.tiny_task import finetune_here, settings, write_texts
+from tests.support.runs import repeatable
 from tests.support.settings import Settings
 
 
@@ -61,6 +66,36 @@ def test_more_seeds_of_a_file_with_other_words_are_refused(finished: Settings, n
     with pytest.raises(ValueError, match=f"in more than the seed: the {split} examples have changed; another"):
         finetune_here(finished | {"seeds": 2, "resume": "auto"})
     file.write_text(kept)
+
+
+def test_a_command_that_scores_or_trains_holds_the_whole_folder(
+    finished: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(Path(str(finished["output_dir"])) / "run")
+    with monkeypatch.context() as patched, run.locked():
+        patched.setattr(RunFolder, "locked", partialmethod(RunFolder.locked, wait_seconds=0.0))
+        with pytest.raises(ValueError, match=r"another process trains in .*run; end it, or take another run_name"):
+            finetune_here(finished | {"resume": "auto"})
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "locked", lambda folder: nullcontext(True))
+        with pytest.raises(ValueError, match=r"has meanwhile gone on in .*run; give the same command again"):
+            finetune_here(finished | {"resume": "auto"})
+
+
+def test_the_end_of_a_seed_is_made_up_for(finished: Settings, tmp_path: Path) -> None:
+    """It was killed after its last row, before its report and its scores."""
+    copy = tmp_path / "runs"
+    shutil.copytree(Path(str(finished["output_dir"])), copy)
+    run, seed = copy / "run", RunFolder(copy / "run" / "seed-0")
+    rows, scores = repeatable(seed.path), (run / "scores.json").read_text()
+    for path in (run / "scores.json", seed.path / "scores.json", seed.ended_file):
+        path.unlink()
+    report: Settings = {"callbacks.report": "{_target_:bert_lightning.callbacks.reporting.Report,run_dir:${run_dir}}"}
+    finetune_here(finished | {"resume": "auto", "output_dir": copy} | report)
+    assert (run / "scores.json").read_text() == scores
+    assert repeatable(seed.path) == rows
+    assert seed.report.exists()
+    assert seed.has_ended(max(rows))
 
 
 def test_a_moved_folder_and_other_devices_go_on(finished: Settings, tmp_path: Path) -> None:

@@ -84,9 +84,12 @@ def test_a_second_branch_has_another_folder(run: RunFolder) -> None:
     assert content(run.set_aside(2).checkpoints) == {"step-0000012.ckpt": "second 12"}
 
 
-def test_the_best_that_is_older_stays(run: RunFolder) -> None:
+@pytest.mark.parametrize("damage", ["", "{", '{"checkpoint": 7}'])
+def test_the_best_that_is_older_stays_and_a_damaged_file_does_not(run: RunFolder, damage: str) -> None:
+    if damage:
+        run.best.write_text(damage)
     go_back(run, 15)
-    assert run.best.exists()
+    assert run.best.exists() == (not damage)
     assert run.saved()[-1] == run.checkpoint(15)
 
 
@@ -100,10 +103,21 @@ def test_the_newest_checkpoint_leaves_everything_in_place(
     assert not caplog.records
 
 
+def test_a_run_that_goes_on_makes_later_rows_anew_and_has_not_ended(run: RunFolder) -> None:
+    """It may have other settings, so no row and no cell of before may pass for one of them."""
+    run.checkpoint(20).unlink()
+    run.note_end(20)
+    go_back(run, 15, "auto")
+    assert run.metrics.read_text().endswith("\n15,0.5\n")
+    assert not run.has_ended(20)
+    assert not run.set_aside(1).path.exists()
+    run.metrics.write_text(METRICS)
+    set_newer_aside(run, StartingPoint(Path("another/step-0000010.ckpt"), 10, {}), "auto", {})
+    assert run.metrics.read_text() == "step,loss\n"
+
+
 def test_rows_that_have_no_checkpoint_are_kept_too_if_a_checkpoint_is_named(run: RunFolder) -> None:
     run.checkpoint(20).unlink()
-    go_back(run, 15, "auto")  # the same run makes steps 16 to 20 again
-    assert run.metrics.read_text() == METRICS
     go_back(run, 15)
     assert run.metrics.read_text().endswith("\n15,0.5\n")
     assert run.set_aside(1).metrics.read_text() == METRICS
