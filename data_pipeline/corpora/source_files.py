@@ -4,14 +4,19 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from data_pipeline.corpora.byte_ranges import compression_of
 
+BAD_INPUT = ".bad-input.txt"
+"""End of the name of a list of bad input, which bert-prepare writes."""
+_PREPARED = ("manifest.json", "tokenizer/tokenizer.json")
+"""Files of every prepared folder."""
 _ABOUT_OTHERS = re.compile(
     r"_.*|(readme|licen[cs]e|copying|changelog|notice|checksums?|(md5|sha\d+)sums?)(\.(txt|md|rst|html))?"
-    r"|.*\.(crc|md5|sha\d+)",
+    rf"|.*\.(crc|md5|sha\d+)|.*{re.escape(BAD_INPUT)}",
     re.IGNORECASE,
 )
 """Names of files about other files, such as the _SUCCESS of Spark."""
@@ -30,8 +35,8 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
     """Return the files to read and those left aside, each in a fixed order.
 
     A folder gives the files below it whose names fit the format, a pattern the files that it matches; both leave out
-    files about other files, unless a pattern matches no others. A file that is named itself is read. Folders that may
-    not be opened are left aside.
+    files about other files, unless a pattern matches no others, and prepared folders. A file that is named itself is
+    read. Folders that may not be opened are left aside.
 
     Args:
         path: A file, a folder, or a glob pattern.
@@ -50,6 +55,8 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
     else:
         files = sorted(filter(_is_file, map(Path, glob.glob(path, recursive=True))))
         taken = [file for file in files if _fits(file, None)] or files
+    prepared = _prepared_folders(files, folder)
+    taken = [file for file in taken if prepared.isdisjoint(file.parents)]
     for file in taken:
         if not file.exists():
             raise ValueError(f"corpus.path={path} has {file}, a link to {os.readlink(file)}, which does not exist")
@@ -76,6 +83,14 @@ def kinds_of(files: Sequence[Path]) -> Counter[str]:
     return Counter(
         f"*{file.suffix}" if file.suffix and not _ABOUT_OTHERS.fullmatch(file.name) else file.name for file in files
     )
+
+
+def _prepared_folders(files: Iterable[Path], path: Path) -> set[Path]:
+    """Return the folders of files that bert-prepare wrote, from the last folder on that a path or pattern names."""
+    top = Path(*takewhile(lambda name: not glob.has_magic(name), path.parts)) if not path.is_dir() else path
+    near = {file.parent for file in files}
+    folders = {folder for parent in near for folder in (parent, *parent.parents) if folder.is_relative_to(top)}
+    return {folder for folder in folders if all((folder / name).is_file() for name in _PREPARED)}
 
 
 def _fits(file: Path, names: re.Pattern[str] | None) -> bool:

@@ -82,7 +82,7 @@ class SlurmExecutor:
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
         """Submit the unfinished tasks and wait; ChildProcessError names failed tasks and their logs."""
         logger.disable("datatrove")
-        folder = folder.resolve()
+        folder = _without_errors(folder.resolve())
         job = _SlurmJob(
             [Step(task, self.cpus_per_task, folder / "errors")],
             tasks=num_tasks,
@@ -156,7 +156,7 @@ class RayExecutor:
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
         """Run the unfinished tasks; ChildProcessError names failed tasks and their logs."""
         logger.disable("datatrove")
-        folder = folder.resolve()
+        folder = _without_errors(folder.resolve())
         step = Step(task, self.cpus_per_task, folder / "errors")
         job = RayPipelineExecutor([step], tasks=num_tasks, logging_dir=str(folder), **self.settings)
         with progress(name, num_tasks, folder / "completions"):
@@ -167,6 +167,12 @@ class RayExecutor:
 def _check_counts(values: Mapping[str, int | None]) -> None:
     for name, value in values.items():
         check_whole_number(f"executor.{name}", value, or_null=True)
+
+
+def _without_errors(folder: Path) -> Path:
+    """Return the folder of a stage without the error messages of an earlier run."""
+    shutil.rmtree(folder / "errors", ignore_errors=True)
+    return folder
 
 
 def _unfinished(folder: Path, num_tasks: int) -> list[int]:
@@ -190,7 +196,7 @@ def _check_finished(name: str, num_tasks: int, folder: Path, where: str, patienc
     if failed:
         numbers = ", ".join(map(str, failed[:_SHOWN])) + (", ..." if len(failed) > _SHOWN else "")
         reasons = [(folder / "errors" / f"{number:05d}", number) for number in failed]
-        said = [f" Task {number}: {path.read_text()}" for path, number in reasons if path.is_file()]
+        said = [f" Task {number}: {path.read_text(encoding='utf-8')}" for path, number in reasons if path.is_file()]
         raise ChildProcessError(
             f"{len(failed)} of {num_tasks} tasks of {name!r} did not finish on {where}: {numbers}."
             f"{said[0] if said else ' No task left an error message.'} "

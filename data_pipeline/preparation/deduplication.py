@@ -2,7 +2,7 @@
 
     text -> signatures (a task a file) -> pairs that agree (a task a bucket) -> clusters (one task) -> text without them
 
-Both splits are compared together, so no held-out document has a near duplicate in the training split. Signatures are
+Both splits are compared together, so few held-out documents have a near duplicate in the training split. Signatures are
 sorted on disk. Only the pairs of near duplicates are in memory, for any size of the corpus.
 """
 

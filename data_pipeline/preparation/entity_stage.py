@@ -8,7 +8,6 @@ one task; redirects are read file by file, and only those of linked titles and o
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from data_pipeline.knowledge.link_vectors import link_vectors
 from data_pipeline.knowledge.title_rows import TitleRows
 from data_pipeline.preparation.executors import Executor
 from data_pipeline.preparation.extracted_text import ExtractedText, read_records, record_line
-from data_pipeline.preparation.work_folder import WorkFolder
+from data_pipeline.preparation.work_folder import WorkFolder, copy_to_disk
 from data_pipeline.prepared.manifest import FileEntry, KnowledgeEntry
 from data_pipeline.prepared.npy import npy
 from data_pipeline.whole_numbers import check_whole_number
@@ -107,7 +106,7 @@ class EntityStage:
 
     def deliver(self, output: Path) -> None:
         """Copy the files into the folder that becomes the prepared folder."""
-        shutil.copytree(self.work.folder(FOLDER), output / FOLDER, dirs_exist_ok=True)
+        copy_to_disk(self.work.folder(FOLDER), output / FOLDER)
 
     @staticmethod
     def _save_numbers(work: WorkFolder, graph: LinkGraph) -> None:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_pipeline.preparation.task_processes import run_in_processes
 from data_pipeline.processes.processors import num_processors
+from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -43,6 +44,8 @@ class LocalExecutor:
 
     def run(self, name: str, task: Callable[[int], None], num_tasks: int, folder: Path) -> None:
         """Run the tasks and show how many have finished; the first error ends the run and is raised."""
+        if num_tasks == 0:
+            return
         workers = min(self.workers, num_tasks)
         executor = _QuietExecutor(
             [Step(task, threads=max(1, num_processors() // workers))],
@@ -94,7 +97,9 @@ class Step:
         except Exception as error:
             if self.errors is not None:
                 self.errors.mkdir(parents=True, exist_ok=True)
-                (self.errors / f"{rank:05d}").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+                (self.errors / f"{rank:05d}").write_text(
+                    printable(f"{type(error).__name__}: {error}"), encoding="utf-8"
+                )
             raise
 
 

@@ -3,13 +3,14 @@
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLine
+from data_pipeline.untrusted.escaping import printable
 
 SPLITS = ("train", "validation")
 TITLES_LISTED = 20_000
@@ -77,9 +78,19 @@ class ExtractedText:
 
     def save_report(self, number: int, report: ExtractionReport) -> None:
         """Write the report of a task."""
-        self._report(number).write_text(
-            json.dumps({f.name: getattr(report, f.name) for f in fields(report)}, ensure_ascii=False), encoding="utf-8"
-        )
+        content = {f.name: getattr(report, f.name) for f in fields(report)}
+        for name in ("bad_lines", "bad_files"):  # names of files may be no text
+            content[name] = [printable(problem) for problem in content[name]]
+        self._report(number).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    def reports(self, number: int) -> list[ExtractionReport]:
+        """Return the reports of so many tasks, without their titles, which could fill the memory."""
+        return [replace(self.report(task), titles=[]) for task in range(number)]
+
+    def titles(self, numbers: Iterable[int]) -> Iterator[str]:
+        """Yield the titles of tasks, those of one task in memory at a time."""
+        for number in numbers:
+            yield from self.report(number).titles
 
     def report(self, number: int) -> ExtractionReport:
         """Return the report of a task."""

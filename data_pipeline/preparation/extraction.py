@@ -41,12 +41,19 @@ class InputGroup:
 
 
 def group_parts(sources: Sequence[Reader], group_bytes: int) -> list[InputGroup]:
-    """Group successive parts of each source to at least `group_bytes`; the number of workers does not matter."""
+    """Group successive parts of each source to at least `group_bytes`; the number of workers does not matter.
+
+    Raises:
+        ValueError: A source has no part.
+    """
     groups = []
     for reader in sources:
         parts: list[Part] = []
         size = 0
-        for part in reader.parts(group_bytes):
+        of_source = reader.parts(group_bytes)
+        if not of_source:
+            raise ValueError(f"corpus {reader.name} names no rows: its files have none")
+        for part in of_source:
             parts.append(part)
             size += group_bytes if part.bytes is None else part.bytes
             if size >= group_bytes:

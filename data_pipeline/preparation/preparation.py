@@ -8,9 +8,7 @@ whose settings have changed start again. The result is the same to the byte.
 """
 
 import errno
-import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,10 +29,12 @@ from data_pipeline.preparation.extracted_text import ExtractedText, ExtractionRe
 from data_pipeline.preparation.extraction import InputGroup, extract_group, group_parts
 from data_pipeline.preparation.held_out import fill_held_out
 from data_pipeline.preparation.interruptible import interruptible
+from data_pipeline.preparation.kept_settings import differences, input_settings
+from data_pipeline.preparation.output_folder import OutputFolder
 from data_pipeline.preparation.source_entries import corpus_figures, source_entries
 from data_pipeline.preparation.token_stage import TokenStage
-from data_pipeline.preparation.work_folder import WorkFolder, sync
-from data_pipeline.prepared.manifest import FILE_NAME, KnowledgeEntry, Manifest
+from data_pipeline.preparation.work_folder import WorkFolder, copy_to_disk, sync
+from data_pipeline.prepared.manifest import KnowledgeEntry, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 from data_pipeline.tokenizers.transformers_files import save_tokenizer
 from data_pipeline.whole_numbers import check_whole_number
@@ -83,9 +83,14 @@ class Preparation:
             check_whole_number(name, getattr(self, name))
 
     @property
+    def output(self) -> OutputFolder:
+        """The folder to write, at the end of the links that lead to it."""
+        return OutputFolder.named(self.output_dir)
+
+    @property
     def work(self) -> WorkFolder:
         """Hidden folder beside the output, in which the output is built."""
-        return WorkFolder(self.output_dir.parent / f".{self.output_dir.name}.preparing")
+        return self.output.work
 
     def run(
         self,
@@ -109,6 +114,7 @@ class Preparation:
         Raises:
             ValueError: Input is missing or malformed, or the output folder holds something else.
         """
+        self.output.manifest()
         groups = group_parts(sources, self.group_bytes)
         settings = self._settings(sources, groups, tokenizer_settings)
         if manifest := self._existing(settings):
@@ -134,7 +140,7 @@ class Preparation:
         stages: Mapping[str, WorkFolder],
     ) -> tuple[Manifest, Counter[str]]:
         text = self._text(groups, executor, stages)
-        reports = [text.report(number) for number in range(len(groups))]
+        reports = text.reports(len(groups))
         self._check_documents(reports)
         tokenizer = self._tokenizer(make_tokenizer, text, len(groups), stages["tokenizer"])
         names = [group.reader.name for group in groups]
@@ -148,7 +154,7 @@ class Preparation:
             split: [entry for task in of_split for entry in task.entries]
             for split, of_split in (("train", train), ("validation", held_out))
         }
-        entries = source_entries(groups, reports, [*train, *held_out])
+        entries = source_entries(groups, reports, [*train, *held_out], text)
         health = corpus_figures(stages["shards"].output, splits, [*train, *held_out], groups, reports)
         if knowledge:
             health["entities"] = knowledge.num_entities
@@ -164,12 +170,10 @@ class Preparation:
         extract = partial(_extract, groups, stages["read"], self.validation_fraction, self.filters)
         executor.run("reading", extract, len(groups), stages["read"].tasks("extract"))
         text = stages["read"].text("text")
-        reports = [text.report(number) for number in range(len(groups))]
-        check_input(groups, reports, stages["read"], self.output_dir.with_name(f"{self.output_dir.name}.bad-input.txt"))
+        check_input(groups, text.reports(len(groups)), stages["read"], self.output.bad_input)
         if self.deduplication is not None:
             text = self.deduplication.run(stages["unique"], text, len(groups), executor)
-        reports = [text.report(number) for number in range(len(groups))]
-        return fill_held_out(stages["held-out"], text, reports, self.validation_fraction, executor)
+        return fill_held_out(stages["held-out"], text, text.reports(len(groups)), self.validation_fraction, executor)
 
     def _knowledge(
         self, groups: list[InputGroup], text: ExtractedText, executor: Executor, stages: Mapping[str, WorkFolder]
@@ -184,20 +188,16 @@ class Preparation:
     def _publish(self, manifest: Manifest, stages: Mapping[str, WorkFolder]) -> None:
         """Write tokenizer and manifest, and rename the folder to its final name."""
         output = stages["shards"].output
-        shutil.copytree(stages["tokenizer"].folder("tokenizer"), output / "tokenizer", dirs_exist_ok=True)
+        copy_to_disk(stages["tokenizer"].folder("tokenizer"), output / "tokenizer")
         manifest.save(output)
-        for path in [*(output / "tokenizer").iterdir(), *(path for path in output.iterdir() if path.is_dir()), output]:
+        for path in [*(path for path in output.iterdir() if path.is_dir()), output]:
             sync(path)
-        self.output_dir.parent.mkdir(parents=True, exist_ok=True)
-        if self.output_dir.exists():
-            self.output_dir.rmdir()
-        output.rename(self.output_dir)
-        sync(self.output_dir.parent)
+        self.output.publish(output)
         self.work.remove()
 
     def _give_up(self, error: ValueError | OSError | KeyboardInterrupt, new_parents: Sequence[Path]) -> NoReturn:
         """Raise the error and name the folder of finished work, or remove the folder if no work is finished."""
-        kept = f"finished work is kept in {self.work.path}, and a rerun continues there"
+        kept = f"finished work is kept in {self.work.path}, and a rerun with the same input continues there"
         if isinstance(error, OSError):
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(error.errno, f"the disk of {self.work.path} is full; {kept}") from error
@@ -224,12 +224,8 @@ class Preparation:
     def _settings(
         self, sources: Sequence[Reader], groups: list[InputGroup], tokenizer_settings: dict[str, Any]
     ) -> dict[str, Any]:
-        contents = [reader.content_sha256() for reader in sources]
-        readers = [reader.decisive for reader in sources]
-        parts = [[group.reader.name, *((p.bytes, p.begin, p.end) for p in group.parts)] for group in groups]
-        content = json.dumps([contents, readers, parts], default=str)
         settings = {
-            "input_sha256": hashlib.sha256(content.encode()).hexdigest(),
+            **input_settings(sources, groups, self.group_bytes),
             "validation_fraction": self.validation_fraction,
             "shard_tokens": self.shard_tokens,
             "sample_bytes": self.sample_bytes,
@@ -245,18 +241,13 @@ class Preparation:
 
     def _existing(self, settings: dict[str, Any]) -> Manifest | None:
         """Return the manifest of the output folder, None if it is empty; ValueError if it holds something else."""
-        if not (self.output_dir / FILE_NAME).exists():
-            if self.output_dir.is_file() or (self.output_dir.exists() and any(self.output_dir.iterdir())):
-                raise ValueError(f"output_dir={self.output_dir} is not empty and not a prepared folder")
+        if (manifest := self.output.manifest()) is None:
             return None
-        manifest = Manifest.load(self.output_dir)
         self.work.remove()
-        if manifest.settings != settings:
-            before = manifest.settings
-            differing = [name for name in {**settings, **before} if before.get(name) != settings.get(name)]
+        if differing := differences(manifest.settings, settings):
             raise ValueError(
-                f"output_dir={self.output_dir} holds another preparation, with another {', '.join(differing)}; "
-                "choose another folder or remove it"
+                f"output_dir={self.output_dir} holds another preparation: {'; '.join(differing)}; choose another "
+                "folder or remove it"
             )
         return manifest
 

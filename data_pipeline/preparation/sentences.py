@@ -98,29 +98,33 @@ def _longest(text: str) -> int:
 def _parts(text: str) -> Iterator[str]:
     """Cut a sentence that is too long; words stay whole in scripts with spaces."""
     longest = _longest(text)
-    while len(text) > longest:
-        end = _last_end(text, longest)
-        yield text[:end]
-        text = text[end:]
-    yield text
+    begin = 0
+    while len(text) - begin > longest:
+        end = _last_end(text, begin, longest)
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
 
 
-def _last_end(text: str, longest: int) -> int:
+def _last_end(text: str, begin: int, longest: int) -> int:
+    """Return where a part of a text should end that begins at an offset and has about `longest` letters."""
     for pattern in _PART_ENDS:
-        ends = [match.end() for match in pattern.finditer(text, longest // 4, longest)]
+        ends = [match.end() for match in pattern.finditer(text, begin + longest // 4, begin + longest)]
         if ends:
             return ends[-1]
     if longest == LONGEST_SENTENCE:
-        space = _PART_ENDS[-1].search(text, longest)
+        space = _PART_ENDS[-1].search(text, begin + longest)
         return space.end() if space else len(text)
-    return next(n for n in range(longest, len(text) + 1) if n == len(text) or unicodedata.category(text[n])[0] != "M")
+    later = range(begin + longest, len(text))
+    return next((end for end in later if unicodedata.category(text[end])[0] != "M"), len(text))
 
 
 def _blocks(text: str) -> Iterator[str]:
     """Cut a very long paragraph, after a sentence if one seems to end nearby."""
-    while len(text) > LONGEST_BLOCK:
-        ends = [match.end() for match in _BLOCK_END.finditer(text, LONGEST_BLOCK // 2, LONGEST_BLOCK)]
-        end = ends[-1] if ends else _last_end(text, LONGEST_BLOCK)
-        yield text[:end]
-        text = text[end:]
-    yield text
+    begin = 0
+    while len(text) - begin > LONGEST_BLOCK:
+        ends = [match.end() for match in _BLOCK_END.finditer(text, begin + LONGEST_BLOCK // 2, begin + LONGEST_BLOCK)]
+        end = ends[-1] if ends else _last_end(text, begin, LONGEST_BLOCK)
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]

@@ -57,11 +57,14 @@ class WorkFolder:
         return WorkFolder(self.path / f"{name}-{key[:16]}")
 
     def keep(self, stages: Iterable["WorkFolder"]) -> None:
-        """Remove the folders of all other stages."""
+        """Remove the folders of all other stages, and the scratch folders that failed or killed tasks have left."""
         kept = {stage.path for stage in stages}
-        for folder in self.path.iterdir():
-            if folder.is_dir() and folder not in kept:
+        for folder in [folder for folder in self.path.iterdir() if folder.is_dir()]:
+            if folder not in kept:
                 shutil.rmtree(folder)
+            elif (scratch := folder / "scratch").exists():
+                # A task that still runs loses all of its files at once, so it fails and is not recorded as finished.
+                shutil.rmtree(scratch.rename(self.path / f"scratch-of-{folder.name}"))
 
     def has_finished_tasks(self) -> bool:
         """Return whether any stage has a finished task, which the next run skips."""
@@ -103,13 +106,24 @@ class WorkFolder:
         neither reads a file that the other has half written.
         """
         scratch = WorkFolder(Path(tempfile.mkdtemp(dir=self.folder("scratch"))))
-        yield scratch
+        try:
+            yield scratch
+        except BaseException:
+            shutil.rmtree(scratch.path, ignore_errors=True)
+            raise
         for file in sorted(path for path in scratch.path.rglob("*") if path.is_file()):
             target = self.path / file.relative_to(scratch.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             sync(file)
             file.replace(target)
         shutil.rmtree(scratch.path)
+
+
+def copy_to_disk(source: Path, target: Path) -> None:
+    """Copy a folder and wait until its files are on the disk."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    for file in target.rglob("*"):
+        sync(file)
 
 
 def sync(path: Path) -> None:

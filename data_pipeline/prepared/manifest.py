@@ -18,6 +18,8 @@ READ_VERSIONS = (2, 3)
 
 Keys that this program does not know are ignored. A change that an older program must not ignore needs a new version."""
 FILE_NAME = "manifest.json"
+LARGEST_MANIFEST = 1 << 28
+"""Bytes; a shard takes about 530, so half a million shards have room."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 LARGEST_VOCABULARY = 1 << 24
 LARGEST_SHARD = 1 << 34
@@ -145,7 +147,7 @@ class Manifest:
         folder = Path(folder)
         if not has_file(folder, FILE_NAME):
             raise ValueError(f"{folder} is not a folder prepared by bert-prepare: it has no {FILE_NAME}")
-        return cls.parse(read_plain(folder, FILE_NAME), str(folder / FILE_NAME))
+        return cls.parse(read_plain(folder, FILE_NAME, LARGEST_MANIFEST), str(folder / FILE_NAME))
 
     @classmethod
     def parse(cls, text: bytes, where: str) -> "Manifest":
@@ -183,16 +185,22 @@ class Manifest:
         return manifest
 
     def save(self, folder: str | Path) -> None:
-        """Write the manifest atomically, with the hash of its own content."""
+        """Write the manifest atomically, with the hash of its own content; ValueError if it is too long to be read."""
         content = asdict(self)
         version = content.pop("format_version")
         if self.knowledge is None:
             del content["knowledge"]
         path = Path(folder) / FILE_NAME
+        whole = {"format_version": version, "sha256": _checksum(content), **content}
+        text = json.dumps(whole, indent=1, ensure_ascii=False).encode()
+        if len(text) > LARGEST_MANIFEST:
+            raise ValueError(
+                f"{path} would have {len(text)} bytes for {sum(map(len, self.splits.values()))} shards, and the most "
+                f"that is read is {LARGEST_MANIFEST}; a larger shard_tokens makes fewer shards"
+            )
         temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            whole = {"format_version": version, "sha256": _checksum(content), **content}
-            json.dump(whole, file, indent=1, ensure_ascii=False)
+        with temporary.open("wb") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

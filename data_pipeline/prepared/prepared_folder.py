@@ -67,7 +67,7 @@ class PreparedFolder:
             kept = cache.folder
         else:
             self._files = _LocalFiles(Path(path))
-            kept = Path(cache_dir or default)
+            kept = Path(cache_dir or default).expanduser()
         self.path = str(path)
         self.index_dir = kept / "index"
         self.manifest = self._files.manifest()
@@ -243,7 +243,8 @@ class _RemoteFiles:
         return shown(self._storage.url(name))
 
     def manifest(self) -> Manifest:
-        return Manifest.parse(self._fetch(manifests.FILE_NAME, check_manifest), self.where(manifests.FILE_NAME))
+        name = manifests.FILE_NAME
+        return Manifest.parse(self._fetch(name, check_manifest, manifests.LARGEST_MANIFEST), self.where(name))
 
     def tokenizer_dir(self, sha256: str) -> Path:
         """Return the tokenizer's folder in the cache, made on first use and moved into place whole."""
@@ -279,8 +280,8 @@ class _RemoteFiles:
     def prefetch(self, entries: Sequence[FileEntry]) -> None:
         self._ahead.add(entries)
 
-    def _fetch(self, name: str, check: Callable[[bytes], None]) -> bytes:
+    def _fetch(self, name: str, check: Callable[[bytes], None], most_bytes: int = MAX_TEXT_BYTES) -> bytes:
         with tempfile.TemporaryFile() as file:
-            fetch(self._storage, name, file, self._cache.retries, check=check, most_bytes=MAX_TEXT_BYTES)
+            fetch(self._storage, name, file, self._cache.retries, check=check, most_bytes=most_bytes)
             file.seek(0)
             return file.read()

@@ -79,7 +79,8 @@ def write_shard(folder: Path, name: str, documents: Sequence[TokenizedDocument],
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     blocks = list(_blocks(documents))
-    with TarWriter(str(path), encoder=False, mtime=0) as writer:
+    # A path would be read as an address, in which a colon ends the protocol.
+    with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
         for number, block in enumerate(blocks):
             writer.write({"__key__": f"{number:06d}", **_encode(block, dtype)})
     content = path.read_bytes()

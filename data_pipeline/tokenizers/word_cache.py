@@ -52,13 +52,13 @@ class WordCache:
             return self._encode_whole(sentences)
         split = [self._split(sentence) for sentence in sentences]
         missing = set(chain.from_iterable(split)).difference(self._ids)
-        self._learn(missing)
+        learned = self._learn(missing)
         encoded = [list(chain.from_iterable(map(self._ids.__getitem__, words))) for words in split]
         if self._joining:
             joined = [number for number, words in enumerate(split) if not self._joining.isdisjoint(words)]
             for number, ids in zip(joined, self._encode_whole([sentences[n] for n in joined]), strict=True):
                 encoded[number] = ids
-        self._forget(missing, split)
+        self._forget(learned, split)
         return encoded
 
     def _split(self, sentence: str) -> list[str]:
@@ -67,8 +67,11 @@ class WordCache:
             return sentence.split(" ")
         return [sentence] if "\n" in sentence else sentence.replace(" ", "\n ").split("\n")
 
-    def _learn(self, words: Iterable[str]) -> None:
-        """Add the ids of words; a word of ASCII is put together from its letters and its marks, if they are apart."""
+    def _learn(self, words: set[str]) -> set[str]:
+        """Add the ids of words, and return what was added: these, and the parts of those that are cut.
+
+        A word of ASCII is put together from its letters and its marks, if they are apart.
+        """
         parts = {word: _ASCII_WORDS.findall(word) if self._cuts_at_marks(word) else [word] for word in words}
         missing = list(set(chain.from_iterable(parts.values())).difference(self._ids))
         self._ids.update(zip(missing, map(tuple, self._encode_whole(missing)), strict=True))
@@ -77,6 +80,7 @@ class WordCache:
         for word, inner in parts.items():
             if word not in self._ids:
                 self._ids[word] = tuple(chain.from_iterable(map(self._ids.__getitem__, inner)))
+        return words.union(missing)
 
     def _cuts_at_marks(self, word: str) -> bool:
         return self._spaces is Spaces.DROPPED_LIKE_MARKS and word.isascii()

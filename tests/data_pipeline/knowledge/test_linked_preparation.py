@@ -129,7 +129,7 @@ def test_other_settings_of_entities_are_another_preparation(
     wiki: tuple[Path, Linked], linked_folder: Path, tmp_path: Path
 ) -> None:
     assert prepare(wiki[0], linked_folder) == Manifest.load(linked_folder)
-    with pytest.raises(ValueError, match="with another entities"):
+    with pytest.raises(ValueError, match=r"holds another preparation: entities\.size was \d+ and is 7"):
         prepare(wiki[0], linked_folder, entities=EntitySettings(min_count=8, size=7))
     with pytest.raises(ValueError, match=r"entities.min_count=5000 leaves none of \d+ linked pages; the most linked"):
         prepare(wiki[0], tmp_path / "none", entities=EntitySettings(min_count=5000))

@@ -13,7 +13,7 @@ import pytest
 from data_pipeline.preparation.cluster_executors import SlurmExecutor
 from tests.support.checkout import ROOT, run_command
 from tests.support.corpora import contents, write_corpus
-from tests.support.tasks import append, runs
+from tests.support.tasks import append, end_itself, runs
 
 SBATCH = """
 import os, re, subprocess, sys, time
@@ -92,6 +92,14 @@ def test_finished_tasks_are_not_run_again_and_failed_ones_are_named(cluster: Pat
     submitted = len(list(cluster.iterdir()))
     executor().run("trying", partial(append, done, -1), 4, log)
     assert len(list(cluster.iterdir())) == submitted
+
+
+def test_a_reason_of_an_earlier_run_is_not_told_again(cluster: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (log / "errors").mkdir(parents=True)
+    (log / "errors" / "00001").write_text("ValueError: of an earlier run")
+    with pytest.raises(ChildProcessError, match=r"of 'trying' did not finish .*: 1\. No task left an error message\."):
+        executor().run("trying", partial(end_itself, 1), 2, log)
 
 
 def test_keys_reach_sbatch_and_large_jobs_become_several_arrays(cluster: Path, tmp_path: Path) -> None:

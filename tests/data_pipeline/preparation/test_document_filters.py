@@ -77,7 +77,7 @@ def test_groups_of_filters_are_keys_of_the_command(tmp_path: Path) -> None:
     assert f"{about.dropped['GopherQualityFilter: gopher_short_doc']} (GopherQualityFilter: gopher_short" in done.stdout
     assert "nothing to do" in run_command("prepare", *arguments, "output_dir=out", cwd=tmp_path).stdout
     other = run_command("prepare", *arguments[:-2], "executor.workers=1", "output_dir=out", cwd=tmp_path)
-    assert "holds another preparation, with another filters" in other.stderr
+    assert "holds another preparation: filters" in other.stderr
 
 
 def test_mail_and_public_addresses_are_masked_by_a_key(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.preparation.executors import LocalExecutor
+from data_pipeline.preparation.executors import LocalExecutor, Step
 from tests.support.tasks import append, runs
 
 
@@ -27,6 +27,17 @@ def test_finished_tasks_are_not_run_again_after_an_error(tmp_path: Path, workers
     assert runs(done)["4"] == 1
 
 
+def test_no_tasks_are_done_at_once(tmp_path: Path) -> None:
+    LocalExecutor(2).run("trying", partial(append, tmp_path, -1), 0, tmp_path / "log")
+    assert runs(tmp_path) == {}
+
+
+def test_an_error_about_a_file_whose_name_is_no_text_reaches_other_machines(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is damaged"):
+        Step(_refuse, 1, tmp_path / "errors")(None, rank=3)
+    assert (tmp_path / "errors" / "00003").read_text() == r"ValueError: caf\udce9.txt is damaged"
+
+
 def test_it_takes_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
     assert LocalExecutor().workers == 3
@@ -44,6 +55,11 @@ def test_a_task_searches_for_cycles_rarely_and_the_rest_of_the_process_as_before
 def test_a_number_of_workers_that_is_none_is_refused(workers: int) -> None:
     with pytest.raises(ValueError, match=rf"executor\.workers must be a whole number.*{workers}"):
         LocalExecutor(workers)
+
+
+def _refuse(number: int) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    raise ValueError(f"{name} is damaged")
 
 
 def _note_threshold(folder: Path, number: int) -> None:

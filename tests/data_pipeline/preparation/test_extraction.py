@@ -6,9 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, cast
 
+import pyarrow
 import pytest
+from pyarrow.parquet import ParquetWriter
 
 from data_pipeline.corpora.jsonl import JsonLines
+from data_pipeline.corpora.parquet import Parquet
 from data_pipeline.corpora.reader import Mixture, Reader
 from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump
@@ -20,7 +23,7 @@ from data_pipeline.preparation.extraction import extract_group, group_parts, is_
 from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
-from tests.support.corpora import contents, identifiers, write_corpus
+from tests.support.corpora import articles, contents, identifiers, write_corpus, write_rows
 
 
 def test_weights_choose_shares_of_the_documents_that_grow_with_them() -> None:
@@ -33,6 +36,16 @@ def test_weights_choose_shares_of_the_documents_that_grow_with_them() -> None:
     assert {name for name in names if num_copies(name, 0.4)} < half
     held_out = sum(is_held_out(name, 0.3) for name in half)
     assert abs(held_out / len(half) - 0.3) < 4 * (0.21 / len(half)) ** 0.5
+
+
+def test_a_source_without_a_row_is_refused_by_name_beside_others_too(tmp_path: Path) -> None:
+    write_rows(tmp_path / "some.parquet", articles(3))
+    ParquetWriter(tmp_path / "none.parquet", pyarrow.schema([("text", pyarrow.string())])).close()
+    about = {"licence": "", "origin": ""}
+    sources = [Parquet(name=name, path=tmp_path / f"{name}.parquet", **about) for name in ("some", "none")]
+    assert len(group_parts(sources[:1], 1)) == 2
+    with pytest.raises(ValueError, match="corpus none names no rows"):
+        group_parts(sources, 1)
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), "two"])

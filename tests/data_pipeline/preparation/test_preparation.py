@@ -102,10 +102,10 @@ def test_preparing_again_does_nothing_and_another_preparation_is_refused(tmp_pat
     first = prepare(source, tmp_path / "out")
     before = contents(tmp_path / "out")
     assert prepare(source, tmp_path / "out") == first
-    with pytest.raises(ValueError, match="holds another preparation, with another shard_tokens"):
+    with pytest.raises(ValueError, match="holds another preparation: shard_tokens was 2000 and is 3000; choose"):
         prepare(source, tmp_path / "out", shard_tokens=3000)
     (source / "0.txt").write_text("Changed.\n")
-    with pytest.raises(ValueError, match="another input_sha256"):
+    with pytest.raises(ValueError, match=r"input_sha256, the hash of the input files, was .* and is "):
         prepare(source, tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
@@ -141,7 +141,8 @@ def test_wrong_input_is_named_and_writes_no_output(
     source = write_corpus(tmp_path / "text")
     spoil(source)
     work = tmp_path / ".out.preparing"
-    with pytest.raises(ValueError, match=rf"{said}.*; finished work is kept in {work}, and a rerun continues there"):
+    kept = f"finished work is kept in {work}, and a rerun with the same input continues there"
+    with pytest.raises(ValueError, match=rf"{said}.*; {kept}"):
         prepare(source, tmp_path / "out", **changes)
     assert sorted(path.name for path in tmp_path.iterdir()) == [work.name, "text"]
 
@@ -222,7 +223,7 @@ def test_a_file_is_noticed_that_changed_in_the_middle_with_its_size_and_time_kep
     middle = len(content) // 2
     changed.write_bytes(content[:middle] + b"z" + content[middle + 1 :])
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ValueError, match="another input_sha256"):
+    with pytest.raises(ValueError, match=r"input_sha256, the hash of the input files, was .* and is "):
         prepare(source, tmp_path / "out")
     changed.write_bytes(content)
     assert changed.stat().st_mtime_ns != before.st_mtime_ns
@@ -397,7 +398,7 @@ def test_the_same_corpus_by_another_path_is_the_same_preparation(
     for path in ("moved", "moved/*.txt", "./moved/../moved"):
         assert prepare(Path(path), tmp_path / "out") == first
     (tmp_path / "moved" / "0.txt").rename(tmp_path / "moved" / "00.txt")
-    with pytest.raises(ValueError, match="another input_sha256"):
+    with pytest.raises(ValueError, match=r"input_sha256, the hash of the input files, was .* and is "):
         prepare(Path("moved"), tmp_path / "out")
 
 
@@ -481,7 +482,7 @@ def test_another_vocabulary_under_the_same_name_is_another_preparation(tmp_path:
     vocabulary.write_text("\n".join([*tokens[:5], "king", "the"]))
     code, _, shown = command(*arguments)
     assert code == 2
-    assert "holds another preparation, with another tokenizer" in shown
+    assert "holds another preparation: tokenizer.sha256 was " in shown
 
 
 def test_a_mixture_is_made_on_the_command_line(tmp_path: Path, command: Command) -> None:

@@ -1,10 +1,13 @@
 """Sentences: nothing is lost, none is much too long, quotation marks hold nothing together, blocks are short."""
 
+from typing import Any
+
 import pytest
 import sentencex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.preparation import sentences as splitting
 from data_pipeline.preparation.sentences import LONGEST_BLOCK, LONGEST_SENTENCE, LONGEST_UNSPACED, split_sentences
 
 SPEECH = "He saw the town and all of it. She did not answer him. "
@@ -141,3 +144,22 @@ def test_what_takes_quadratic_time_gets_short_blocks(unit: str, monkeypatch: pyt
     assert letters("".join(split_sentences([text], "zh"))) == letters(text)
     assert max(lengths) <= LONGEST_BLOCK
     assert sum(lengths) < 3 * len(text)
+
+
+class Watched(str):
+    """Text that counts the letters of the pieces that are cut out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> str:
+        piece = Watched(super().__getitem__(key))
+        Watched.copied += len(piece)
+        return piece
+
+
+@pytest.mark.parametrize(("cut", "unit"), [(splitting._blocks, "It was late. \u4e2d "), (splitting._parts, "word, ")])
+def test_the_rest_of_a_long_paragraph_is_not_copied_with_every_piece(cut: Any, unit: str) -> None:
+    Watched.copied = 0
+    text = unit * 20_000
+    assert "".join(cut(Watched(text))) == text
+    assert Watched.copied < 1.1 * len(text)

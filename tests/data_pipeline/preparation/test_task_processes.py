@@ -49,9 +49,10 @@ def test_a_killed_worker_and_ctrl_c_end_the_command_and_the_rerun_goes_on(tmp_pa
     ]
     again = [*arguments, f"output_dir={tmp_path / 'stopped'}"]
     work = tmp_path / ".stopped.preparing"
+    kept = f"finished work is kept in {work}, and a rerun with the same input continues there"
     for stage, stop, status, said in (
         ("extract", kill_a_worker, 2, "error: task "),
-        ("tokenize", interrupt_all, 130, f"interrupted: finished work is kept in {work}, and a rerun continues there"),
+        ("tokenize", interrupt_all, 130, f"interrupted: {kept}"),
     ):
         process = subprocess.Popen(
             [sys.executable, "-m", "bert_lightning.prepare", *again],

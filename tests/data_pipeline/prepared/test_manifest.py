@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.prepared import manifest as manifests
 from data_pipeline.prepared.manifest import FILE_NAME, Manifest, SideFile
 
 
@@ -34,6 +35,21 @@ def test_optional_keys_of_later_programs_are_ignored(prepared: Path, tmp_path: P
     entry = manifest.splits["train"][0]
     assert entry.side_files.pop("spans") == SideFile(7, "0")
     assert manifest == expected
+
+
+def test_a_manifest_that_is_too_long_to_be_read_is_not_written(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = Manifest.load(prepared)
+    manifest.save(tmp_path)
+    size = (tmp_path / FILE_NAME).stat().st_size
+    monkeypatch.setattr(manifests, "LARGEST_MANIFEST", size)
+    manifest.save(tmp_path)
+    assert Manifest.load(tmp_path) == manifest
+    monkeypatch.setattr(manifests, "LARGEST_MANIFEST", size - 1)
+    with pytest.raises(ValueError, match=rf"would have {size} bytes .*is read is {size - 1}; a larger shard_tokens"):
+        manifest.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
 def test_the_content_hash_sees_shards_their_order_and_the_tokenizer(prepared: Path) -> None:

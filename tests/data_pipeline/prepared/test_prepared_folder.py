@@ -53,6 +53,13 @@ def digests(folder: PreparedFolder | Path, num_workers: int = 0) -> list[str]:
     return [batch_digest(batches) for batches in islice(stream, 8)]
 
 
+def test_a_tilde_in_cache_dir_is_the_home_of_the_user(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert PreparedFolder(prepared, cache_dir="~/cache").index_dir == tmp_path / "cache" / "index"
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("scheme", ["http", "s3", "pipe"])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

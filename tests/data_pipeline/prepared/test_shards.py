@@ -47,6 +47,11 @@ def test_bytes_depend_on_the_documents_alone_and_are_about_two_a_token(tmp_path:
     assert first.bytes / first.tokens < 2.2
 
 
+def test_a_folder_whose_name_looks_like_an_address_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert write_shard(Path("exp:1"), "a.tar", make_documents(), 30_000).bytes == Path("exp:1/a.tar").stat().st_size
+
+
 def test_blocks_hold_whole_documents(tmp_path: Path) -> None:
     write_shard(tmp_path, "a.tar", make_documents(), 30_000)
     with tarfile.open(tmp_path / "a.tar") as tar:

@@ -180,7 +180,7 @@ def test_tokenizers_that_may_look_across_a_space_encode_whole_sentences(tokenize
 def test_memory_is_bounded_and_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_cache, "LONGEST_WORD", 8)
     texts = [" ".join(document) for document in tiny_texts(200, seed=5)]
-    texts = [f"{text} number{number} {'long' * number}" for number, text in enumerate(texts)]
+    texts = [f"{text} number{n} {'long' * n} {'a' * n}+{'b' * n}" for n, text in enumerate(texts)]
     for name in ("uncased", "byte_bpe", "unigram"):
         cache, sizes = WordCache(PLAIN[name], most_words=60), []
         for begin in range(0, len(texts), 10):
