@@ -7,6 +7,7 @@ from data_pipeline.corpora.bad_lines import described
 from data_pipeline.preparation.extracted_text import ExtractionReport
 from data_pipeline.preparation.extraction import InputGroup
 from data_pipeline.preparation.work_folder import WorkFolder
+from data_pipeline.untrusted.escaping import printable
 
 SHOWN = 3
 """Problems in the message; a file beside the output lists all of them if there are more."""
@@ -36,6 +37,7 @@ def check_input(
             problems += [f"corpus {reader.name}: {line}" for line in described(lines, reader.line_numbers)]
             advice = f"; max_bad_lines={reader.max_bad_lines} of corpus {reader.name} may be larger"
         problems += files
+    problems = [printable(problem) for problem in problems]
     if not problems:
         listing.unlink(missing_ok=True)
         return

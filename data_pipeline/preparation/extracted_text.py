@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLine
-from data_pipeline.untrusted.escaping import printable
 
 SPLITS = ("train", "validation")
 TITLES_LISTED = 20_000
 """Most titles in a report, and of each source in the manifest; the shards hold all titles."""
+_NAMES = "surrogateescape"
+"""How names of files that are not UTF-8 are written and read again."""
 
 
 @dataclass(slots=True)
@@ -79,9 +80,8 @@ class ExtractedText:
     def save_report(self, number: int, report: ExtractionReport) -> None:
         """Write the report of a task."""
         content = {f.name: getattr(report, f.name) for f in fields(report)}
-        for name in ("bad_lines", "bad_files"):  # names of files may be no text
-            content[name] = [printable(problem) for problem in content[name]]
-        self._report(number).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        said = json.dumps(content, ensure_ascii=False)
+        self._report(number).write_text(said, encoding="utf-8", errors=_NAMES)
 
     def reports(self, number: int) -> list[ExtractionReport]:
         """Return the reports of so many tasks, without their titles, which could fill the memory."""
@@ -94,7 +94,7 @@ class ExtractedText:
 
     def report(self, number: int) -> ExtractionReport:
         """Return the report of a task."""
-        content = json.loads(self._report(number).read_text(encoding="utf-8"))
+        content = json.loads(self._report(number).read_text(encoding="utf-8", errors=_NAMES))
         counters = {name: Counter(content.get(name, {})) for name in ("counts", "removed")}
         bad_lines = [BadLine(*line) for line in content.get("bad_lines", [])]
         return ExtractionReport(**{**content, **counters, "bad_lines": bad_lines})

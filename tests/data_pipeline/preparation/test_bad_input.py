@@ -1,6 +1,7 @@
 """Bad input: a pass finds all of it, says it once, and the next run reads only those files again."""
 
 import json
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -54,6 +55,14 @@ def test_all_bad_lines_of_a_pass_are_in_one_report(tmp_path: Path) -> None:
     assert not listing.exists()
     run(lines_of(write(tmp_path / "in2", {})), tmp_path / "clean")
     assert Manifest.load(tmp_path / "clean").splits == manifest.splits or manifest.totals("train")["documents"] > 40
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {1: "{}"})
+    (source / "1.jsonl").rename(source / os.fsdecode(b"caf\xe9.jsonl"))
+    with pytest.raises(ValueError, match=r"caf\\udce9\.jsonl, line 1 has no text"):
+        run(lines_of(source), tmp_path / "out")
+    assert run(lines_of(source, 1), tmp_path / "out").sources[0].dropped["bad line"] == 1
 
 
 @pytest.mark.parametrize("allowed", [0, 1])

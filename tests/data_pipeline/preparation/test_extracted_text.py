@@ -4,15 +4,16 @@ import os
 import tracemalloc
 from pathlib import Path
 
+from data_pipeline.corpora.bad_lines import BadLine
 from data_pipeline.preparation.extracted_text import ExtractedText, ExtractionReport
 
 
-def test_names_of_files_that_are_no_text_are_spelled_out(tmp_path: Path) -> None:
+def test_names_of_files_that_are_no_text_are_kept(tmp_path: Path) -> None:
     text = ExtractedText(tmp_path)
     name = os.fsdecode(b"caf\xe9.txt")
-    text.save_report(0, ExtractionReport(bad_lines=[f"{name}, line 3"], bad_files=[f"{name} is damaged"]))
-    report = text.report(0)
-    assert (report.bad_lines, report.bad_files) == ([r"caf\udce9.txt, line 3"], [r"caf\udce9.txt is damaged"])
+    report = ExtractionReport(bad_lines=[BadLine(name, 3, "is not JSON")], bad_files=[f"{name} is damaged"])
+    text.save_report(0, report)
+    assert text.report(0) == report
 
 
 def test_titles_of_all_tasks_are_never_in_memory_together(tmp_path: Path) -> None:
