@@ -54,10 +54,10 @@ def test_every_command_sets_it_before_anything_else_is_imported(door: str) -> No
 @pytest.mark.skipif(any(Path(device).exists() for device in GPU_DEVICES), reason="has a GPU")
 @pytest.mark.parametrize(("chosen", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77")])
 def test_the_library_of_a_command_has_it(chosen: dict[str, str], expected: str) -> None:
-    """The library says what it has read when it is loaded, which is when the command imports torch."""
+    """The library says what it has read when it is loaded, which is when a command imports torch."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     done = subprocess.run(
-        [sys.executable, "-c", "import bert_lightning.export"],
+        [sys.executable, "-c", "import bert_lightning.settings.idle_threads, torch"],
         env=environment | chosen | {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

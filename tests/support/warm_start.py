@@ -24,10 +24,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-HARMLESS = ("PYTEST_", "COLUMNS", "WANDB_", "HOME", "TMPDIR", "XDG_")
-"""Beginnings of the names of variables that commands read when they need them."""
-OF_RANKS = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "NODE_RANK", "WORLD_SIZE", "MASTER_", "TORCHELASTIC_", "PYTHON_EXEC")
-"""Beginnings of the names of variables that launchers set for ranks, which read them when they need them."""
+OF_COMMANDS = (
+    "BERT_LIGHTNING_",
+    "COLUMNS",
+    "DATATROVE_",
+    "HOME",
+    "PL_",
+    "PYTEST_",
+    "RAYON_",
+    "TMPDIR",
+    "WANDB_",
+    "XDG_",
+)
+OF_RANKS = ("GROUP_", "LOCAL_", "MASTER_", "NODE_RANK", "RANK", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL_", "WORLD_SIZE")
+HARMLESS = (*OF_COMMANDS, *OF_RANKS, "PYTHON_EXEC")
+"""Beginnings of the names of variables that commands and ranks read when they need them, after their imports."""
 _LENGTH_BYTES = 8
 
 
@@ -92,7 +103,7 @@ class WarmStart:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self._path = str(folder / "socket")
-        (folder / "environment.json").write_text(json.dumps(_lasting(environment)))
+        (folder / "environment.json").write_text(json.dumps(dict(environment)))
         python = folder / "python"
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n')
         python.chmod(0o755)
@@ -131,12 +142,11 @@ def run_module(
     module: str, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run a module as `python -m` does in a given folder, and return what it has said and its status."""
-    lasting = frozenset((name, value) for name, value in environment.items() if not name.startswith(HARMLESS))
-    return _warm_start(lasting).run(module, arguments, cwd, environment, timeout)
+    return _warm_start(frozenset(_lasting(environment).items())).run(module, arguments, cwd, environment, timeout)
 
 
 def _lasting(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith((*HARMLESS, *OF_RANKS))}
+    return {name: value for name, value in environment.items() if not name.startswith(HARMLESS)}
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

@@ -131,15 +131,13 @@ def test_no_copy_crosses_splits_and_a_killed_run_ends_with_the_same_bytes(tmp_pa
     assert 30 < about.dropped["near duplicate"] <= 60
     assert f"dropped: {about.dropped['near duplicate']} (near duplicate)" in done.stdout
     work = tmp_path / ".killed.preparing"
-    for stage, number in (("signatures", 2), ("matching", 3)):
-        command = [sys.executable, "-m", "bert_lightning.prepare", *arguments, f"output_dir={tmp_path / 'killed'}"]
-        process = subprocess.Popen(command, cwd=tmp_path, env=checkout_environment(), start_new_session=True)
-        finished = f"*/tasks/{stage}/completions/*"
-        while process.poll() is None and len(list(work.glob(finished))) < number:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (tmp_path / "killed").exists()
+    command = [sys.executable, "-m", "bert_lightning.prepare", *arguments, f"output_dir={tmp_path / 'killed'}"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=checkout_environment(), start_new_session=True)
+    while process.poll() is None and len(list(work.glob("*/tasks/matching/completions/*"))) < 3:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed").exists()
     assert run_command("prepare", *arguments, f"output_dir={tmp_path / 'killed'}", cwd=tmp_path).returncode == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert any(is_held_out(f"jsonl/{file}.jsonl/0", 0.3) for file in range(6))
