@@ -37,6 +37,7 @@ def test_the_kernel_counts_what_is_sent() -> None:
             assert sent_bytes() - before == 13_347
 
 
+@pytest.mark.slow
 def test_ranks_send_what_the_formulas_say(tmp_path: Path) -> None:
     done = run_command(
         "benchmark",

@@ -81,7 +81,12 @@ def run_with(
 
 
 @pytest.mark.parametrize(
-    ("number", "at_step", "stops_at"), [*((number, 6, 7) for number in SIGNALS), (signal.SIGTERM, 4, 5)]
+    ("number", "at_step", "stops_at"),
+    [
+        *((number, 6, 7) for number in (signal.SIGTERM, signal.SIGINT)),
+        *(pytest.param(number, 6, 7, marks=pytest.mark.slow) for number in SIGNALS[2:]),
+        (signal.SIGTERM, 4, 5),
+    ],
 )
 def test_a_signal_stops_after_the_step_and_the_rest_is_the_same(
     base: Settings,

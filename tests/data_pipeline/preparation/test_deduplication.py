@@ -113,6 +113,7 @@ def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
         MinHashDeduplication(**{name: 0})
 
 
+@pytest.mark.slow
 def test_no_copy_crosses_splits_and_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     source = tmp_path / "text"
     source.mkdir()

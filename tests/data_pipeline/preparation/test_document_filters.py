@@ -64,6 +64,7 @@ def test_a_filter_that_draws_numbers_gives_the_same_for_any_workers(tmp_path: Pa
     assert 20 < about.dropped["SamplerFilter"] < 52
 
 
+@pytest.mark.slow
 def test_groups_of_filters_are_keys_of_the_command(tmp_path: Path) -> None:
     pytest.importorskip("spacy")
     source = write_corpus(tmp_path / "text")
