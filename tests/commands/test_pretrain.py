@@ -213,7 +213,8 @@ def test_another_stream_is_refused_on_resume(base: Settings, tmp_path: Path) -> 
         run_here(base | {"run_name": "a", "resume": "auto", "seed": 1, "trainer.max_steps": 20})
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_equal_one(base: Settings, tmp_path: Path, strategy: str) -> None:
     """Loss by loss; then one process continues what the two have begun, from a file or a sharded folder."""
     settings = base | NO_DROPOUT

@@ -85,6 +85,7 @@ def test_points_do_not_mix_and_a_failure_is_its_own(base: Settings, tmp_path: Pa
     assert len(list((second / "wandb").glob(f"offline-run-*-{RunFolder(second).wandb_run()}"))) == 2
 
 
+@pytest.mark.slow
 def test_points_finished_with_other_settings_are_not_taken_for_the_ones_asked_for(
     base: Settings, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_ranks_strategies_and_accumulation_do_not_change_the_run(
         assert_close(runs / name, runs / "one-1")
 
 
+@pytest.mark.slow
 def test_a_loss_of_weight_0_holds_no_rank_up(base: Settings, tmp_path: Path) -> None:
     """Strategies wait for a gradient of every parameter; gradients are averaged as in one process."""
     settings = base | NO_DROPOUT | STEPS | {"trainer.max_steps": 3, "trainer.val_check_interval": 3}

@@ -41,6 +41,7 @@ def interrupt_all(command: subprocess.Popen[str]) -> None:
     os.killpg(command.pid, signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_and_ctrl_c_end_the_command_and_the_rerun_goes_on(tmp_path: Path) -> None:
     source = write_corpus(tmp_path / "text", files=12, documents=60)
     arguments = [
