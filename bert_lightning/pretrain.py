@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 
-from bert_lightning.callbacks.preemption import Preemption, hand_over, queued_again_when_warned, was_preempted
+from bert_lightning.callbacks.preemption import Preemption, hand_over, queued_again_when_warned
 from bert_lightning.checkpoints.checkpoint import Pretrained, checkpoint_payload, load_pretrained
 from bert_lightning.checkpoints.next_commands import after_training
 from bert_lightning.distributed.collectives import shut_down
@@ -44,6 +44,7 @@ from bert_lightning.settings.setting_types import OURS, check_types
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import TrainingModule
+from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.started_run import advice, started, train
 from bert_lightning.training.starting_point import (
     StartingPoint,

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.step_guard import NotFiniteError
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -68,7 +69,7 @@ class Alerts(L.Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say so if the run was told to stop, or its time is over."""
-        if trainer.is_global_zero and any(getattr(each, "preempted", False) for each in trainer.callbacks):
+        if trainer.is_global_zero and was_preempted(trainer):
             text = f"stopped at step {trainer.global_step} of {trainer.max_steps}; resume=auto continues from there"
             self._send(trainer, "Run stopped", text, "INFO", is_logged=False)  # the log has it already
 

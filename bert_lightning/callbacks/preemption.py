@@ -173,11 +173,6 @@ class Preemption(Checkpoint):
         return savers[0]
 
 
-def was_preempted(trainer: L.Trainer) -> bool:
-    """Return whether a run was told to stop before its end."""
-    return any(each.preempted for each in _preemptions(trainer))
-
-
 def was_signaled(trainer: L.Trainer) -> bool:
     """Return whether a rank was told to stop, if only after the last step: nothing is to follow the run."""
     return any(each.preempted or each.received for each in _preemptions(trainer))

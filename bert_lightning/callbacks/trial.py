@@ -13,6 +13,7 @@ import lightning as L
 from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.settings.sweep_folder import SweepFolder, import_optuna, open_storage, patiently
 from bert_lightning.training.measured_metrics import check_measured
+from bert_lightning.training.preempted_run import was_preempted
 from data_pipeline.processes.machine_faults import MachineError
 
 log = logging.getLogger(__name__)
@@ -109,9 +110,7 @@ class TrialReport(L.Callback):
 
     def _end(self, trainer: L.Trainer) -> None:
         self._count_seconds()
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        is_preempted = any(getattr(each, "preempted", False) for each in callbacks)
-        self._note(ENDED, TOLD_TO_STOP if is_preempted else BY_ITSELF)
+        self._note(ENDED, TOLD_TO_STOP if was_preempted(trainer) else BY_ITSELF)
 
     def _on_first_rank(self, trainer: L.Trainer, speak: Callable[[], T]) -> T | None:
         """Speak with the study on the first rank, and return there and on the others what it says.

@@ -11,6 +11,7 @@ from bert_lightning.checkpoints.checkpoint import is_whole
 from bert_lightning.settings.config import Processes, is_first_process, restarts_would_fail, unused_gpus
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
 from bert_lightning.training.going_back import set_newer_aside
+from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.starting_point import StartingPoint, was_overtaken
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.training_data import TrainingData
@@ -85,9 +86,7 @@ def train(
     if start is not None and start.step == trainer.max_steps:
         begin_at_the_end(trainer)
     trainer.fit(module, datamodule=data, ckpt_path=start.checkpoint if start is not None else None, weights_only=True)
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    is_cut_short = any(getattr(each, "preempted", False) for each in callbacks)
-    if trainer.is_global_zero and trainer.global_step >= trainer.max_steps and not is_cut_short:
+    if trainer.is_global_zero and trainer.global_step >= trainer.max_steps and not was_preempted(trainer):
         folder.note_end(trainer.global_step)
 
 

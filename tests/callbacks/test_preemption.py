@@ -19,12 +19,12 @@ from bert_lightning.callbacks.preemption import (
     Preemption,
     hand_over,
     queued_again_when_warned,
-    was_preempted,
     was_signaled,
 )
 from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.pretrain import build_trainer
+from bert_lightning.training.preempted_run import was_preempted
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children
 from tests.support.runs import command, repeatable, run_here
