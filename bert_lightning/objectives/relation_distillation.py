@@ -29,8 +29,8 @@ class RelationDistillation(Objective):
     """The relations of the last layer's queries, keys and values to each other, as a teacher has them.
 
     A relation is a softmax over the tokens of a sequence of the products of their vectors, cut into relation heads.
-    What the student's last layer does after its queries, keys and values is no part of the loss and keeps its first
-    weights; fine-tuning trains it.
+    What the student's last layer does after its queries, keys and values is no part of the loss: its first weights
+    only decay, and fine-tuning trains it.
 
     Args:
         config: Sizes of the student.

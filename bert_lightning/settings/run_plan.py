@@ -69,6 +69,11 @@ def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:
     manifest = folder.manifest
     has_validation = manifest.without(list(cfg.data.exclude_shards)).splits.get("validation")
     trainer = {} if has_validation else {"limit_val_batches": 0}
+    if cfg.model.vocab_size not in (None, manifest.vocab_size):
+        raise ValueError(
+            f"model.vocab_size={cfg.model.vocab_size}, but the vocabulary of data.path={cfg.data.path} has "
+            f"{manifest.vocab_size} entries; null takes these"
+        )
     cfg = with_steps(cfg)
     phases = complete_phases(cfg)
     tokenizer = load_tokenizer(folder.tokenizer_dir)

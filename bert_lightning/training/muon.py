@@ -27,7 +27,7 @@ def muon(
     Args:
         groups: Groups of parameters, with settings that differ from those below.
         lr: Learning rate of matrices.
-        adamw_lr: Learning rate of everything else.
+        adamw_lr: Learning rate of everything else. In a group with a rate of its own it differs by the same factor.
         weight_decay: Decoupled weight decay of both.
         momentum: Momentum of matrices.
         adamw_betas: Decay rates of the moments of everything else.
@@ -40,7 +40,7 @@ def muon(
         from pytorch_optimizer import Muon
     except ImportError as error:
         raise ValueError(f"optimizer=muon needs the extra `optim`: {error}") from error
-    halves = [half for group in groups for half in _split(group)]
+    halves = [half for group in groups for half in _split(group, adamw_lr / lr)]
     optimizer = Muon(
         [half for half in halves if half["params"]],
         lr=lr,
@@ -62,13 +62,19 @@ def _forget_skipped(optimizer: Optimizer, *_: Any) -> None:
             group["step"] -= 1
 
 
-def _split(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a group as its matrices, which Muon updates, and the rest; both keep the order of their parameters."""
+def _split(group: dict[str, Any], factor: float) -> list[dict[str, Any]]:
+    """Return a group as its matrices, which Muon updates, and the rest; both keep the order of their parameters.
+
+    Args:
+        group: The group.
+        factor: Learning rate of the rest, divided by that of the matrices.
+    """
     matrices = [parameter for parameter in group["params"] if _is_matrix(parameter)]
     others = [parameter for parameter in group["params"] if not _is_matrix(parameter)]
+    rate = {"lr": factor * group["lr"]} if "lr" in group else {}
     return [
         {**group, "params": matrices, "use_muon": True},
-        {**group, "params": others, "use_muon": False},
+        {**group, **rate, "params": others, "use_muon": False},
     ]
 
 

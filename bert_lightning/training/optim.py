@@ -33,7 +33,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in decay or id(parameter) in no_decay:
                 continue
-            exempt = name.endswith("bias") or isinstance(module, NORMALIZATIONS)
+            exempt = name.startswith("bias") or name.endswith("bias") or isinstance(module, NORMALIZATIONS)
             vars(parameter)[_EMBEDDING] = isinstance(module, nn.Embedding)
             (no_decay if exempt else decay)[id(parameter)] = parameter
     return [{"params": list(decay.values())}, {"params": list(no_decay.values()), "weight_decay": 0.0}]

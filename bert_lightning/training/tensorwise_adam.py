@@ -52,7 +52,9 @@ class Lamb(TensorwiseAdam):
     """Adam's update of each tensor, scaled to the norm of the tensor (You et al., 2020, algorithm 2).
 
     As in google-research/albert: no bias correction, weight decay inside the scaled update, and no scaling of groups
-    whose weight decay is set to 0, which are biases and normalizations.
+    whose weight decay is set to 0, which are biases and normalizations. A tensor that has had gradients of 0 alone,
+    because its loss has no weight, has no direction to scale and only decays; the paper's rule would have it shrink by
+    the learning rate at every step.
 
     Args:
         groups: Groups of `parameter_groups`.
@@ -82,9 +84,9 @@ class Lamb(TensorwiseAdam):
         update = first / second.sqrt().add_(group["eps"])
         update.add_(parameter, alpha=group["weight_decay"])
         if group["is_scaled"]:
-            weight_norm, norm = whole(torch.linalg.vector_norm(parameter)), whole(torch.linalg.vector_norm(update))
+            weight_norm, norm, moved = (whole(torch.linalg.vector_norm(each)) for each in (parameter, update, first))
             target = weight_norm.clamp(max=group["max_weight_norm"] or torch.inf)
-            update.mul_(torch.where((target > 0) & (norm > 0), target / norm, 1.0))
+            update.mul_(torch.where((target > 0) & (norm > 0) & (moved > 0), target / norm, 1.0))
         parameter.sub_(update, alpha=group["lr"])
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import (
     architecture,
+    from_config_json,
     from_huggingface,
     read_folder,
     to_config_json,
@@ -199,6 +200,22 @@ def test_every_bit_comes_back(relative: Relative, tmp_path: Path, tokenizer: Tok
     assert all(torch.equal(back.state[name], tensor) for name, tensor in pretrained.state.items())
 
 
+@pytest.mark.parametrize("kind", ["GPT2Config", "OpenAIGPTConfig", "DistilBertConfig"])
+def test_sizes_may_have_the_names_that_transformers_takes_too(kind: str) -> None:
+    sizes = {"hidden_size": 96, "num_attention_heads": 16, "num_hidden_layers": 3, "max_position_embeddings": 40}
+    content = {"model_type": getattr(transformers, kind).model_type, "vocab_size": 101, **sizes}
+    theirs, ours = getattr(transformers, kind).from_dict(content), from_config_json(content)
+    assert {name: getattr(theirs, name) for name in sizes} == {name: getattr(ours, name) for name in sizes} == sizes
+
+
+def test_a_local_base_of_null_is_the_global_one() -> None:
+    """So has version 4 of transformers; a base that is absent is 10,000."""
+    content = {"model_type": "modernbert", "global_rope_theta": 77.0}
+    bases = {"absent": content, "null": content | {"local_rope_theta": None}}
+    read = {name: from_config_json(each) for name, each in bases.items()}
+    assert (read["absent"].local_rope_theta, read["null"].local_rope_theta) == (10_000.0, 77.0)
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
@@ -372,6 +389,13 @@ def test_models_that_no_class_holds_are_refused(relative: Relative, change: dict
             "layer_types that are not at equal distances",
         ),
         (RELATIVES[6], {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type='yarn'"),
+        (RELATIVES[6], {"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_scaling of the type 'linear'"),
+        (
+            RELATIVES[6],
+            {"sliding_window": 8},
+            "sliding_window=8, .* and local_attention=8, which must be twice as much",
+        ),
+        (RELATIVES[3], {"num_attention_heads": 8}, "n_heads=4 and num_attention_heads=8, two names of one size"),
         (RELATIVES[4], {"architectures": ["ElectraForSequenceClassification"]}, "ElectraForSequenceClassification,"),
     ],
     ids=lambda value: value.kind if isinstance(value, Relative) else "",

@@ -366,6 +366,12 @@ def test_a_refused_resume_changes_nothing(base: Settings, tmp_path: Path, change
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
+def test_a_vocabulary_of_another_size_than_that_of_the_data_is_refused(base: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^model\.vocab_size=999, but the vocabulary .* has \d+ entries"):
+        run_here(base | {"run_name": "a", "model.vocab_size": 999})
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(base: Settings, tmp_path: Path) -> None:
     (tmp_path / "x.ckpt").write_text("nothing of the kind")
     with pytest.raises(ValueError, match=r"x\.ckpt cannot be read"):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
+from bert_lightning.objectives.sequence_classification import SequenceClassification
+from bert_lightning.training.layer_rates import LayerRates
 from bert_lightning.training.muon import muon
 from bert_lightning.training.optim import is_embedding, parameter_groups
 from tests.support.models import tiny_encoder
@@ -50,6 +52,17 @@ def test_everything_else_moves_as_adamw_moves_it() -> None:
     for one, other in compared:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
     assert all(not torch.allclose(one, other) for one, other in pairs if id(one) in others)
+
+
+def test_a_rate_of_a_group_is_in_proportion_for_everything_else() -> None:
+    objective = SequenceClassification(tiny_encoder(60), 2)
+    groups = LayerRates(RATES["lr"], head_lr=0.5 * RATES["lr"], layer_decay=0.5)(objective)
+    found = {id(each): group["lr"] for group in muon(groups, **RATES).param_groups for each in group["params"]}
+    rates = {name: found[id(parameter)] for name, parameter in objective.named_parameters()}
+    assert rates["classifier.weight"] == 0.5 * RATES["lr"]
+    assert rates["classifier.bias"] == pytest.approx(0.5 * RATES["adamw_lr"])
+    assert rates["encoder.layers.1.output.bias"] == pytest.approx(0.5 * RATES["adamw_lr"])
+    assert rates["encoder.embeddings.token.weight"] == pytest.approx(0.125 * RATES["adamw_lr"])
 
 
 def test_the_extra_is_named_if_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

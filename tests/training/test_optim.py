@@ -48,6 +48,12 @@ def test_biases_and_normalisations_do_not_decay() -> None:
     assert any("embeddings.token" in name for name in decay)
 
 
+def test_biases_of_recurrent_cells_do_not_decay() -> None:
+    decay, no_decay = parameter_groups(nn.LSTMCell(2, 3))
+    assert [each.ndim for each in decay["params"]] == [2, 2]
+    assert [each.ndim for each in no_decay["params"]] == [1, 1]
+
+
 def test_a_one_dimensional_weight_decays_and_a_frozen_one_is_left_out() -> None:
     model = nn.Module()
     model.scale = nn.Parameter(torch.ones(3))

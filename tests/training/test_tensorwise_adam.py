@@ -66,6 +66,15 @@ def test_lamb_moves_tensors_by_the_closed_form(limit: float | None) -> None:
         torch.testing.assert_close(new.double(), weight, atol=1e-6, rtol=1e-5)
 
 
+def test_a_tensor_without_a_loss_only_decays_under_lamb() -> None:
+    weight = nn.Parameter(torch.full((4, 4), 2.0))
+    optimizer = Lamb([{"params": [weight]}], **LAMB)
+    for _ in range(100):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((4, 4), 2.0 * (1 - 0.01 * 0.1) ** 100))
+
+
 def test_stable_adamw_moves_tensors_by_the_closed_form() -> None:
     before, gradients, decays, after = two_steps(partial(StableAdamW, lr=1e-2, betas=(0.9, 0.98), weight_decay=0.1))
     shortened = 0

@@ -42,6 +42,7 @@ DISTILBERT = Family(
         "initializer_range": "initializer_range",
         "pad_token_id": "pad_token_id",
     },
+    aliases={"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"},
     required={"type_vocab_size": 0, "layer_norm_eps": 1e-12},
     usual={"num_hidden_layers": 6},
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bert_lightning.checkpoints.huggingface.config_keys import by_key, in_their_words
 from bert_lightning.checkpoints.task_head import (
     CLASSIFIER,
     MULTIPLE_CHOICE,
@@ -99,6 +100,7 @@ class Family:
         layer_buffers: The same below the name of a layer.
         transposed: Modules of a layer, in the terms of transformers, whose matrices are transposed there.
         fields: Fields of the encoder's sizes, each with its key in config.json.
+        aliases: Other names of keys that transformers takes in config.json, each with the key.
         constants: Keys of config.json that can have no other value than this one, which is their default.
         unset: Keys of config.json that are written as null, because their defaults are of another vocabulary.
         traits: Fields beyond BERT's sizes that may have any value.
@@ -126,6 +128,7 @@ class Family:
     layer_buffers: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
     fields: Names = field(default_factory=lambda: FIELDS)
+    aliases: Names = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     traits: frozenset[str] = frozenset()
@@ -275,13 +278,14 @@ class Family:
             content: The object in the file.
             where: The file, for errors.
         """
+        content = by_key(content, self.aliases, where)
         for key, only in self.constants.items():
             if content.get(key) not in (None, only):
                 raise ValueError(f"{where} has {key}={shown(content[key])}; only {shown(only)} can be read")
         try:
             return build(EncoderConfig, {**self.usual, **self.required, **self.values(content, where)}, where)
         except ValueError as error:
-            raise ValueError(_in_their_words(str(error), self.fields)) from error
+            raise ValueError(in_their_words(str(error), self.fields)) from error
 
     def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the fields of the encoder's sizes that a config.json says.
@@ -291,10 +295,3 @@ class Family:
             where: The file, for errors.
         """
         return {ours: content[theirs] for ours, theirs in self.fields.items() if content.get(theirs) is not None}
-
-
-def _in_their_words(said: str, fields: Names) -> str:
-    """Return a message with the keys that the file has."""
-    for ours, theirs in fields.items():
-        said = said.replace(f"has {ours}=", f"has {theirs}=")
-    return said

@@ -39,6 +39,7 @@ _FIELDS = {
     "layer_norm_eps": "layer_norm_epsilon",
     "pad_token_id": "pad_token_id",
 }
+_ALIASES = {name: key for name, key in _FIELDS.items() if key.startswith("n_")}
 _TRANSPOSED = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 _ACTIVATIONS = {"gelu_new": "gelu", "relu": "relu"}
 """Activations of GPT, and what config.json calls them: its gelu is the approximation by tanh."""
@@ -102,6 +103,7 @@ GPT2 = Gpt2(
     layer_buffers=("attn.bias", "attn.masked_bias"),
     transposed=_TRANSPOSED,
     fields=_FIELDS | {"intermediate_size": "n_inner", "hidden_act": "activation_function"},
+    aliases=_ALIASES,
     constants={
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
@@ -133,6 +135,7 @@ OPENAI_GPT = OpenAIGpt(
     layer_buffers=("attn.bias",),
     transposed=_TRANSPOSED,
     fields=_FIELDS,
+    aliases=_ALIASES,
     required={"type_vocab_size": 0, "embedding_norm": False, "is_causal": True},
     usual={"vocab_size": 40478, "layer_norm_eps": 1e-5},
 )

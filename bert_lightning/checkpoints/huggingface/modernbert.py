@@ -51,6 +51,7 @@ class ModernBert(Family):
                 f"{where} has classifier_activation={shown(content.get('classifier_activation'))} and "
                 f"hidden_activation={shown(act)}; they must be the same"
             )
+        _check_positions(content, where)
         values = super().values(content, where)
         distance = _distance(content, where)
         if distance == 1:
@@ -60,8 +61,26 @@ class ModernBert(Family):
             "local_attention": content.get("local_attention") or 128,
             "global_attn_every_n_layers": distance,
             "rope_theta": _theta(content, _GLOBAL, "global_rope_theta", 160_000.0, where),
-            "local_rope_theta": _theta(content, _LOCAL, "local_rope_theta", 10_000.0, where),
+            "local_rope_theta": _theta(content, _LOCAL, "local_rope_theta", _usual_local(content), where),
         }
+
+
+def _check_positions(content: Mapping[str, Any], where: str) -> None:
+    """Raise a ValueError if positions are scaled, or local attention is said in two ways that differ."""
+    scaling = checked(content.get("rope_scaling") or {}, dict[str, object], where, "rope_scaling")
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"{where} has rope_scaling of the type {shown(kind)}; only 'default' can be read")
+    side, local = content.get("sliding_window"), content.get("local_attention") or 128
+    if side is not None and local != 2 * whole_number(side, where, "sliding_window", 1):
+        said = f"sliding_window={shown(side)}, which looks to one side, and local_attention={shown(local)}"
+        raise ValueError(f"{where} has {said}, which must be twice as much")
+
+
+def _usual_local(content: Mapping[str, Any]) -> float:
+    """Return the base of layers with local attention in a file that gives none; null is that of the other layers."""
+    base = content.get("global_rope_theta") or 160_000.0 if "local_rope_theta" in content else 10_000.0
+    return float(base)
 
 
 def _distance(content: Mapping[str, Any], where: str) -> int:
