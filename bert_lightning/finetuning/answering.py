@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class AnsweringTask(Task):
 
     def questions(self) -> dict[str, list[Question]]:
         """Return the questions of every split; ValueError if one cannot be had in this task or trained on."""
-        splits = self._files.read(read_squad, [".json"])
+        splits = self._files.read(read_squad, [".json"], group=attrgetter("context"))
         for questions in splits.values():
             for question in questions:
                 if question.is_impossible and not self.may_be_impossible:

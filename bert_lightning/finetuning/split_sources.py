@@ -1,5 +1,6 @@
 """The splits of a task that has one file for each of them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class SplitFiles:
         read: Callable[[Path], list[Record]],
         suffixes: Sequence[str],
         read_test: Callable[[Path], list[Record]] | None = None,
+        group: Callable[[Record], object] | None = None,
     ) -> dict[str, list[Record]]:
         """Return the examples of every split that there is.
 
@@ -57,6 +59,8 @@ class SplitFiles:
             read: Reader of a file.
             suffixes: Endings of the files that are looked for.
             read_test: Reader of the test file, whose labels may be missing; None for `read`.
+            group: What examples have in common that are held out together if there is no validation file; None holds
+                out one by one.
 
         Raises:
             ValueError: There is no training file, a named file does not exist, or the reader refuses one.
@@ -68,7 +72,7 @@ class SplitFiles:
             raise ValueError(f"task.path={self.path} has no train file that ends in {', '.join(suffixes)}")
         readers = {TRAIN: read, VALIDATION: read, TEST: read_test or read}
         splits = {name: readers[name](file) for name, file in files.items() if file is not None}
-        return splits if VALIDATION in splits else held_out(splits, self.validation_share)
+        return splits if VALIDATION in splits else held_out(splits, self.validation_share, group)
 
     def in_training_file(self, splits: dict[str, list[Record]], suffixes: Sequence[str]) -> list[Record]:
         """Return the examples of the training file, also those that were held out of it."""
@@ -105,8 +109,16 @@ def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[
                 raise ValueError(f"{example.where} has no {what} to {purpose} on")
 
 
-def held_out(splits: dict[str, list[Record]], share: float) -> dict[str, list[Record]]:
-    """Return splits in which a share of the training examples, always the same ones, is the validation split."""
+def held_out(
+    splits: dict[str, list[Record]], share: float, group: Callable[[Record], object] | None = None
+) -> dict[str, list[Record]]:
+    """Return splits in which a share of the training examples, always the same ones, is the validation split.
+
+    Args:
+        splits: The splits, without one for validation.
+        share: About what share of the examples is held out, if groups are larger than one example.
+        group: What examples have in common that are in one split together; None divides them one by one.
+    """
     train = splits[TRAIN]
     order = rng.permutation(rng.fold(0, Purpose.EXAMPLE_ORDER), len(train)).tolist()
     number = round(share * len(train))
@@ -114,9 +126,17 @@ def held_out(splits: dict[str, list[Record]], share: float) -> dict[str, list[Re
         raise ValueError(
             f"task.validation_share={share} of {len(train)} examples leaves none to validate on, or none to train on"
         )
-    chosen = set(order[:number])
-    parts = {
-        TRAIN: [example for row, example in enumerate(train) if row not in chosen],
-        VALIDATION: [example for row, example in enumerate(train) if row in chosen],
-    }
+    keys: list[object] = list(range(len(train)) if group is None else map(group, train))
+    sizes = Counter(keys)
+    chosen: set[object] = set()
+    for key in dict.fromkeys(keys[row] for row in order):
+        if number <= 0:
+            break
+        chosen.add(key)
+        number -= sizes[key]
+    parts: dict[str, list[Record]] = {TRAIN: [], VALIDATION: []}
+    for key, example in zip(keys, train, strict=True):
+        parts[VALIDATION if key in chosen else TRAIN].append(example)
+    if not parts[TRAIN]:
+        raise ValueError(f"task.validation_share={share} leaves none of {len(sizes)} texts with examples to train on")
     return splits | parts

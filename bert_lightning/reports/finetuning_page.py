@@ -222,7 +222,7 @@ def _larger_class(predictions: Path) -> str:
     """Return how often the commonest right label stands, in one line; empty if labels are not known."""
     counts: Counter[str] = Counter()
     for line in islice(_lines(predictions), MOST_LINES):
-        label = line.get("label")
+        label = line.get("label") if "exact_match" not in line else None  # its labels are answers
         counts.update(
             [label]
             if isinstance(label, str)

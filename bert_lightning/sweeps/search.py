@@ -113,7 +113,7 @@ class Search:
     def _check_folder(self) -> None:
         """Raise a ValueError if the folder is of a run, or of another search."""
         check_run_name(str(self._base.run_name))
-        if RunFolder(self._folder.path).holds_a_run():
+        if any(RunFolder(path).holds_a_run() for path in (self._folder.path, *self._folder.path.glob("seed-*"))):
             raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
         noted, name, storage = self._folder.read_study(), str(self._base.run_name), self._settings.storage
         if noted is not None and noted.name != name:

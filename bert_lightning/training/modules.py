@@ -35,7 +35,7 @@ from bert_lightning.training.optim import (
 )
 from bert_lightning.training.step_guard import StepGuard, poison
 from bert_lightning.training.training_data import TrainingData
-from bert_lightning.training.validation_turns import make_up_for_validation
+from bert_lightning.training.validation_turns import end_early_again, make_up_for_validation
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
 
@@ -148,6 +148,7 @@ class TrainingModule(L.LightningModule):
             self._train_sums.load_state_dict(self._restored["sums"], self.global_rank == 0)
             self._guard.load_state_dict(self._restored["guard"])
         make_up_for_validation(self.trainer)
+        end_early_again(self.trainer)
 
     def training_step(self, batch: list[PackedBatch], batch_idx: int) -> None:
         """Make one update from this rank's micro-batches of one global batch."""

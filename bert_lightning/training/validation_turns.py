@@ -8,6 +8,7 @@ The same holds for a checkpoint that is saved in the middle of a validation that
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
@@ -70,6 +71,16 @@ def let_validation_be_cut_short(trainer: Any) -> None:
             return []
 
     loop.run = run_until_cut
+
+
+def end_early_again(trainer: Any) -> None:
+    """Have a run that goes on from the checkpoint of its early end make no step; the callbacks must have their state.
+
+    A process may have been killed between the end and what follows it, such as the scores of a fine-tuning.
+    """
+    early = [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]
+    if any(each.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for each in early):
+        trainer.should_stop = True
 
 
 def make_up_for_validation(trainer: Any) -> None:

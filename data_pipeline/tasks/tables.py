@@ -152,13 +152,15 @@ def read_texts(
         identifier: Column that identifies examples; None counts them from 0.
         read_label: How a label is read: `Row.class_name`, `Row.number` or `Row.class_names`.
         group: What stands before the names of the columns in the settings, for errors.
-        needs_labels: Whether every row must have a label; if not, rows without the column have none.
+        needs_labels: Whether every row must have a label; if not, rows without the column have none, and a file whose
+            labels are all empty has none.
 
     Raises:
         ValueError: naming the line of a row that lacks something, or both lines of two rows with one identifier.
     """
     settings = named_by(group, identifier=identifier, label=label, text_pair=text_pair, text=text)
     texts: dict[str, LabeledText] = {}
+    has_labels = False
     for number, row in enumerate(read_table(path, settings)):
         name = str(number) if identifier is None else row.class_name(identifier)
         if name in texts:
@@ -167,7 +169,9 @@ def read_texts(
         column = label if needs_labels or label in row.values else None
         value = None if column is None else read_label(row, column)
         texts[name] = LabeledText(name, row.text(text), pair, value, row.where)
-    return list(texts.values())
+        has_labels = has_labels or (column is not None and row.values[column] not in ("", [], None))
+    found = list(texts.values())
+    return found if needs_labels or has_labels else [replace(each, label=None) for each in found]
 
 
 def tab_fields(path: Path) -> Iterator[tuple[str, Fields]]:
@@ -213,6 +217,8 @@ def _json_rows(path: Path) -> Iterator[Row]:
     for number, line in numbered_lines(path):
         if line.strip():
             where = f"{path}, line {number}"
+            if number == 1 and line.startswith("["):
+                raise ValueError(f"{where} begins an array; a table in JSON has an object in every line (JSON lines)")
             yield Row(parse_object(line, where), where)
 
 

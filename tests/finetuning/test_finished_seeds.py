@@ -7,10 +7,13 @@ from contextlib import nullcontext
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tokenizers import Tokenizer
 
+from bert_lightning.finetuning import seed_run
+from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.run_folder import RunFolder
 from tests.finetuning.tiny_task import finetune_here, settings, write_texts
 from tests.support.runs import repeatable
@@ -23,6 +26,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> 
     given = settings(tmp_path_factory.mktemp("finished"), tokenizer) | {"epochs": 1, "callbacks.report": None}
     finetune_here(given)
     return given
+
+
+def test_a_seed_that_patience_has_ended_makes_no_step_more(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the end of the training and its scores does not make the training longer."""
+    given = settings(tmp_path, tokenizer) | {"patience": 1, "epochs": 6, "optimizer.lr": 1e-9}
+    given["callbacks.checkpoint.every_n_steps"] = 3  # the last step is saved after its validation
+    finetune_here(given | {"run_name": "whole"})
+    with monkeypatch.context() as patched:
+        patched.setattr(seed_run, "_score", Mock(side_effect=SystemExit))
+        with pytest.raises(SystemExit):
+            finetune_here(given)
+    finetune_here(given | {"resume": "auto"})
+    whole, found = (Path(str(given["output_dir"])) / name / "seed-0" for name in ("whole", "run"))
+    assert read_columns(found / "metrics.csv")["val/accuracy"][0] == [4, 8]
+    assert (found / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,16 @@ def test_files_are_found_named_or_held_out(folder: Path) -> None:
     assert {name: texts[0] for name, texts in beside.items()} == {"train": "train", "validation": "dev"}
 
 
+def test_examples_of_one_group_are_held_out_together(folder: Path) -> None:
+    (folder / "train.txt").write_text(" ".join(f"{letter}{number}" for letter in "abcdefghij" for number in range(5)))
+    files = SplitFiles(folder / "train.txt", validation_share=0.2)
+    splits = files.read(lines, [".txt"], group=lambda text: text[0])
+    assert {name: len(texts) for name, texts in splits.items()} == {"train": 40, "validation": 10}
+    assert not {text[0] for text in splits["train"]} & {text[0] for text in splits["validation"]}
+    with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of 1 texts with examples to train on"):
+        files.read(lines, [".txt"], group=len)
+
+
 def test_what_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"task\.path=.*nowhere does not exist"):
         read(folder / "nowhere")

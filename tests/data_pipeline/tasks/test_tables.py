@@ -60,6 +60,7 @@ def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
         ("x.csv", 'a,b\n1,2\n"3"x,4\n', "line 3 is not a record of a CSV"),
         ("x.csv", 'a,b\n1,2\n"3,4\n', "line 3 is not a record of a CSV"),
         ("x.jsonl", '{"a": 1}\n[1]\n', r"line 2 holds \[1\], which must be an object"),
+        ("x.json", '[\n {"a": 1}\n]\n', r"line 1 begins an array; a table in JSON has an object in every line"),
         ("x.jsonl", '{"a": "\\ud800"}\n', "line 1 holds half of a surrogate pair"),
         ("x.jsonl", '{"a": NaN}\n', "line 1 cannot be read as JSON"),
         ("x.parquet", "PAR1 and no more", "is not a whole parquet file"),
@@ -130,3 +131,14 @@ def test_a_value_of_another_kind_is_refused_with_the_setting_and_the_columns(tmp
     said = r"line 2 has stars='five', which must be a finite number; the columns are review, stars$"
     with pytest.raises(ValueError, match=rf"^task\.label=stars, but .*{said}"):
         read_texts(file, text="review", label="stars", read_label=Row.number)
+
+
+@pytest.mark.parametrize(("labels", "expected"), [(["", ""], [None, None]), (["", "a"], [(), ("a",)])])
+def test_a_test_file_whose_labels_are_all_empty_has_none(
+    tmp_path: Path, labels: list[str], expected: list[object]
+) -> None:
+    path = written(tmp_path / "test.csv", "text,label\n" + "".join(f"some words,{label}\n" for label in labels))
+    read = read_texts(path, "text", None, "label", read_label=Row.class_names, needs_labels=False)
+    assert [each.label for each in read] == expected
+    needed = read_texts(path, "text", None, "label", read_label=Row.class_names)
+    assert [each.label for each in needed] == [tuple(filter(None, [label])) for label in labels]
