@@ -162,8 +162,11 @@ def test_what_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
 
 def test_questions_are_held_out_if_there_is_no_dev_file(folder: Path, tokenizer: Tokenizer) -> None:
     train = folder / "v1" / "train-v1.1.json"
+    texts = [{"context": CONTEXT + "!" * n, "qas": [entry(3 * n + k) for k in range(3)]} for n in range(4)]
+    train.write_text(json.dumps({"data": [{"paragraphs": texts}]}))
     splits = make_task("squad", train, validation_share=0.25).prepare(tokenizer, 96)
     assert {name: len(split.records) for name, split in splits.items()} == {TRAIN: 9, VALIDATION: 3}
+    assert len({each.context for each in splits[VALIDATION].records}) == 1
     unlabeled = entry(1) | {"answers": []}
     write(folder / "v1" / "test-v1.1.json", entry(0), unlabeled)
     splits = make_task("squad", folder / "v1").prepare(tokenizer, 96)
