@@ -21,6 +21,7 @@ from bert_lightning.checkpoints.task_head import (
     TOKEN_CLASSIFICATION,
 )
 from bert_lightning.finetuning.answering import AnsweringTask
+from bert_lightning.finetuning.task import Task
 from bert_lightning.inference.cloze import cloze_hits
 from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
 from bert_lightning.inference.labeled_choices import choice_means
@@ -33,6 +34,7 @@ from bert_lightning.inference.minimal_pairs import preference, score_pairs
 from bert_lightning.inference.prompting.asking import Prompting
 from bert_lightning.inference.prompting.likeliest_answers import likeliest_means
 from bert_lightning.inference.prompting.written_answers import written_means
+from bert_lightning.inference.task_means import task_means
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import check_numbers, prepared_folder
 from bert_lightning.settings.progress_bars import say_end, stage
@@ -64,8 +66,8 @@ def evaluate(cfg: DictConfig) -> Scores:
     """Score a model on what the settings name, print the scores, and write them as JSON if asked.
 
     Returns:
-        Scores by what they are of: `held_out`, `labeled`, `minimal_pairs`, `cloze` and `prompted`, if they were
-            asked for.
+        Scores by what they are of: `held_out`, `labeled`, `minimal_pairs`, `cloze`, and `task` of a fine-tuned model
+            or `prompted` of a causal one, if they were asked for.
 
     Raises:
         ValueError: naming the setting, or the file and the line, that is wrong.
@@ -82,6 +84,7 @@ def evaluate(cfg: DictConfig) -> Scores:
         "labeled": lambda model: _labeled(cfg, model),
         "minimal_pairs": lambda model: preference(score_pairs(Path(cfg.minimal_pairs), model, cfg.batch_tokens)),
         "cloze": lambda model: cloze_hits(Path(cfg.cloze), model, cfg.batch_tokens),
+        "task": lambda model: task_means(_task(cfg), cfg.split, model, cfg.batch_tokens),
         "prompted": lambda model: _prompted(cfg, model),
     }
     keys = {
@@ -89,13 +92,15 @@ def evaluate(cfg: DictConfig) -> Scores:
         "labeled.path": "labeled",
         "minimal_pairs": "minimal_pairs",
         "cloze": "cloze",
-        "task": "prompted",
+        "task": "task",
     }
     asked = [name for key, name in keys.items() if OmegaConf.select(cfg, key) is not None]
     if not asked:
         raise ValueError(f"nothing to evaluate: give one of {', '.join(keys)}")
     with stage("reading the checkpoint"):
         model = load_model(cfg.checkpoint, cfg.accelerator)
+    if model.pretrained.head is None:
+        asked = ["prompted" if name == "task" else name for name in asked]
     scores = {name: questions[name](model) for name in asked}
     _print(scores)
     if cfg.output:
@@ -134,10 +139,16 @@ def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
     return LABELED[head.kind](LabeledFile(Path(cfg.labeled.path), **columns), model, cfg.batch_tokens)
 
 
-def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
+def _task(cfg: DictConfig) -> Task:
     if OmegaConf.select(cfg, "task._target_") is None:
         raise ValueError("task must be the name of a file in conf/task, such as task=sst2")
     task = instantiate(known_settings(cfg.task), _convert_="all")
+    assert isinstance(task, Task)
+    return task
+
+
+def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
+    task = _task(cfg)
     prompting = Prompting(**OmegaConf.to_container(cfg.prompting))  # type: ignore[arg-type]
     if isinstance(task, AnsweringTask):
         return written_means(task, prompting, model)

@@ -60,7 +60,7 @@ def _question(model: Pretrained, folder: str | Path) -> str:
         is_pair = model.head.kind == SEQUENCE_CLASSIFICATION and trained_on_pairs(model)
         return f"bert-predict {checkpoint} {_PAIR if is_pair else _ASKED[model.head.kind]}"
     if model.config.is_causal:
-        return f"bert-generate {checkpoint} text='The history of'"
+        return f"bert-generate {checkpoint} prompt='The history of'"
     if any(has_any(model.state, head) for head in ("mlm_head", "generator_head")):
         return f"bert-fill-mask {checkpoint} text='The [MASK] of the city is in the north.'"
     if any(has_any(model.state, f"{pair}_head.classifier") for pair in ("nsp", "sop")):

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_lightning.finetuning.choosing import GraphSettings
-from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.inference.encoded_scores import score_encoded
 from bert_lightning.inference.labeled_file import LabeledFile, example_length
 from bert_lightning.inference.loading import LoadedModel
+from bert_lightning.inference.task_means import score_with
 from bert_lightning.objectives.graph_choice import GraphChoice
 from data_pipeline.knowledge.choice_graphs import ChoiceGraphs
 from data_pipeline.knowledge.triples import read_triples
@@ -97,12 +97,7 @@ class ChoiceScorer:
         """Return the scores of all choices, (choices, 1), by the texts and the graphs."""
         assert self._head.graph is not None
         objective = GraphChoice(self._model.config, encoded.sequences_per_example, self._head.graph)
-        objective.read_layers(self._head.reading)
-        objective.encoder = self._model.encoder
-        objective.load_state_dict(self._model.pretrained.state)
-        at_a_time = max(1, self._batch_tokens * len(encoded) // len(encoded.input_ids))
-        scores = score_examples(objective.to(self._model.device), encoded, at_a_time, self._model.device, False)
-        return scores.values
+        return score_with(objective, encoded, self._model, self._batch_tokens).values
 
 
 def choice_graphs(model: LoadedModel, path: str | None) -> ChoiceGraphs | None:

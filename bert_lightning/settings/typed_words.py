@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-TEXTS = ("text", "text_pair", "question", "template", "prompting.template")
+TEXTS = ("text", "text_pair", "prompt", "question", "template", "prompting.template")
 """Keys whose values are texts."""
 PATHS = (
     "path", "output_dir", "cache_dir", "checkpoint", "init_from", "resume", "input", "output", "digests", "chart",

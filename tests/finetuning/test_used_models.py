@@ -46,6 +46,14 @@ def evaluated(checkpoint: Path, path: Path, **columns: Any) -> dict[str, float]:
     return evaluate(compose_here("evaluate", {"checkpoint": checkpoint, "batch_tokens": 100, **labeled}))["labeled"]
 
 
+def evaluated_by_task(checkpoint: Path, name: str, path: Path, **task: Any) -> dict[str, float]:
+    """Scores by the name of the task and its folder, as in the fine-tuning."""
+    settings = {f"task.{key}": value for key, value in {"path": path, **task}.items()}
+    return evaluate(
+        compose_here("evaluate", {"checkpoint": checkpoint, "batch_tokens": 100, "task": name, **settings})
+    )["task"]
+
+
 def predicted(checkpoint: Path, path: Path, **more: Any) -> list[dict[str, Any]]:
     output = path.with_name("said.jsonl")
     predict(compose_here("predict", {"checkpoint": checkpoint, "input": path, "output": output, **more}))
@@ -75,9 +83,12 @@ def test_questions(
     for name in ("train", "dev"):
         write_questions(tmp_path / f"{name}.json", impossible)
     more = WINDOWS if impossible is None else WINDOWS | {"answerability_weight": weight}
-    scored = score(make_task("squad" if impossible is None else "squad_v2", tmp_path, **more), tokenizer, sizes=sizes)
+    name = "squad" if impossible is None else "squad_v2"
+    scored = score(make_task(name, tmp_path, **more), tokenizer, sizes=sizes)
     checkpoint, metrics = saved(scored, tokenizer, tmp_path / "x.ckpt"), scored.metrics
     assert evaluated(checkpoint, tmp_path / "dev.json") == pytest.approx(metrics | {"examples": 3})
+    given = {key: "null" if value is None else value for key, value in more.items()}
+    assert evaluated_by_task(checkpoint, name, tmp_path, **given) == pytest.approx(metrics | {"examples": 3})
     threshold = metrics.get("best_f1_threshold")
     found = predicted(checkpoint, tmp_path / "dev.json", null_score_diff_threshold=threshold)
     assert [(line["id"], line["prediction"]) for line in found] == [
@@ -102,6 +113,8 @@ def test_choices(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) ->
     scored = score(make_task("multiple_choice", tmp_path), tokenizer, sizes=sizes)
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     assert evaluated(checkpoint, tmp_path / "dev.jsonl") == pytest.approx(scored.metrics | {"examples": 3})
+    by_task = evaluated_by_task(checkpoint, "multiple_choice", tmp_path)
+    assert by_task == pytest.approx(scored.metrics | {"examples": 3})
     found = predicted(checkpoint, tmp_path / "dev.jsonl")
     for line, expected, row in zip(found, scored.predictions, rows, strict=True):
         shares = np.exp(expected["scores"]) / np.exp(expected["scores"]).sum()
@@ -124,6 +137,8 @@ def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> No
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     expected = pytest.approx(scored.metrics | {"words": 11, "examples": 2})
     assert evaluated(checkpoint, tmp_path / "dev.conll") == expected
+    by_task = evaluated_by_task(checkpoint, "ner", tmp_path)
+    assert by_task == pytest.approx(scored.metrics | {"examples": 2})
     pairs = [[word.split("/") for word in sentence.split()] for sentence in TAGGED]
     rows = [{"w": [word for word, _ in some], "t": [tag for _, tag in some]} for some in pairs]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -226,6 +241,21 @@ def test_a_model_of_glue_is_scored_on_the_official_files(tmp_path: Path, tokeniz
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt", **task)
     found = evaluated(checkpoint, tmp_path / file)
     assert {metric: found[metric] for metric in scored.metrics} == pytest.approx(scored.metrics, abs=1e-6)
+    by_task = evaluated_by_task(checkpoint, name, tmp_path)
+    assert {metric: by_task[metric] for metric in scored.metrics} == pytest.approx(scored.metrics, abs=1e-6)
+    with pytest.raises(
+        ValueError, match=rf"^split=test, but the splits of task={name} with right answers are train, v"
+    ):
+        evaluate(
+            compose_here("evaluate", {"checkpoint": checkpoint, "task": name, "task.path": tmp_path, "split": "test"})
+        )
+    if name == "stsb":
+        for split in ("train", "dev"):
+            (tmp_path / f"{split}.tsv").write_text(GLUE["cola"][1])
+        with pytest.raises(
+            ValueError, match="was not fine-tuned for task=cola: its head has problem_type regression and"
+        ):
+            evaluated_by_task(checkpoint, "cola", tmp_path)
     if name == "sst2":
         (tmp_path / "own.tsv").write_text(
             "text\tlabel\nBern is old\tpositive\nthe river\tnegative\nfounded\tpositive\n"
