@@ -284,6 +284,24 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("more", "mark", "holds", "wanted"), [
+    ({}, "study.json", "a search", "a fine-tuning"),
+    ({"resume": "auto"}, "lr-2e-05_batch-16/seed-0/metrics.csv", "a grid of fine-tunings", "a fine-tuning"),
+    ({"grid": True, "resume": "auto"}, "seed-7/metrics.csv", "a fine-tuning", "a grid of fine-tunings"),
+    ({"variants": "{a: {epochs: 1}}"}, "a/study.json", "a search", "a fine-tuning"),
+])  # fmt: skip
+def test_a_fine_tuning_begins_in_no_folder_of_something_else(
+    tiny: Settings, tmp_path: Path, more: Settings, mark: str, holds: str, wanted: str
+) -> None:
+    folder = tmp_path / "runs" / "run"
+    (folder / mark).parent.mkdir(parents=True)
+    (folder / mark).write_text("")
+    there = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=f"^run_name=run.*: .* holds {holds}, and {wanted} needs a folder of its own"):
+        finetune_here(tiny | more)
+    assert sorted(folder.rglob("*")) == there
+
+
 def test_errors_are_those_of_the_predictions_and_the_report_shows_them(finished: tuple[Path, Settings]) -> None:
     run, _ = finished
     content = json.loads((run / "errors.json").read_text())
