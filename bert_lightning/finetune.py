@@ -25,6 +25,7 @@ from bert_lightning.finetuning.seed_plan import SeedRun, check_finished, plan_se
 from bert_lightning.finetuning.seed_run import run_seed
 from bert_lightning.finetuning.seed_training import DivergedError
 from bert_lightning.finetuning.variants import variant_settings, write_variants
+from bert_lightning.reports.guessing import larger_class
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import filled_in, is_first_process
@@ -33,6 +34,7 @@ from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.folder_kinds import FINETUNING, GRID, SUITE, VARIANTS, check_kind
 from bert_lightning.training.trainers import quieten
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +217,8 @@ def _conclude(folder: FinetunedFolder, results: Results, diverged: list[str]) ->
         console.print(grid_table(results, diverged))
     seeds = list(results[best].values())
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
+    if guess := larger_class(folder):
+        console.print(printable(guess), soft_wrap=True)
 
 
 def _say_end(cfg: DictConfig, scores: Path, next_lines: Sequence[str] = ()) -> None:

@@ -97,7 +97,7 @@ def test_a_fine_tuned_model_keeps_its_labels_by_name(finished: tuple[Path, Setti
 
 
 def test_a_finished_run_says_so_and_changes_nothing(
-    finished: tuple[Path, Settings], caplog: pytest.LogCaptureFixture
+    finished: tuple[Path, Settings], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, given = finished
     before = (run / "scores.json").read_text()
@@ -105,6 +105,9 @@ def test_a_finished_run_says_so_and_changes_nothing(
     caplog.set_level(logging.INFO)
     metrics = finetune_here(given | {"resume": "auto", "optimizer.lr": 1e-3})
     assert metrics == json.loads(before)["metrics"]
+    guess = "Guessing always good is right in 50.0% of the validation labels."
+    assert guess in capsys.readouterr().out.splitlines()
+    assert guess in (run / "report.html").read_text()
     assert (run / "scores.json").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")} == times
     assert "seed-1 is finished: validation/accuracy=" in caplog.text

@@ -8,6 +8,8 @@ import pytest
 
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuning_report
+from bert_lightning.reports.guessing import larger_class
+from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from tests.reports.pages import EVIL, Page, assert_stands_alone
 
 
@@ -45,6 +47,18 @@ def test_the_seeds_of_a_task_stand_beside_the_larger_class(tmp_path: Path) -> No
     assert "Guessing always red is right in 75.0% of the validation labels." in page.words
     assert ["t0", "red", "red", "0"] in page.rows
     assert "seed 1, step 10: 0.6" in page.said
+
+
+ANSWERS = {"label": ["red", "the red one"], "exact_match": 1.0, "f1": 1.0}
+
+
+@pytest.mark.parametrize("more", [ANSWERS, {"label": 0.5}, {"label": 1}, {}], ids=str)
+def test_answers_and_numbers_have_no_larger_class(tmp_path: Path, more: dict[str, Any]) -> None:
+    write_task(tmp_path)
+    lines = [json.dumps({"id": str(row), "prediction": "red"} | more) for row in range(3)]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(lines))
+    assert larger_class(FinetunedFolder(tmp_path)) == ""
+    assert "Guessing" not in Page(write_finetuning_report(tmp_path).read_text()).words
 
 
 def test_variants_and_tasks_have_a_row_for_each_metric(tmp_path: Path) -> None:
