@@ -11,6 +11,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Quantity
+from bert_lightning.profiling.step_profile import KINDS
 from bert_lightning.reports.report import write_report
 from bert_lightning.reports.shown_quantities import shown_quantities, write_shown
 from bert_lightning.settings.run_about import About, Data, Source, write_about
@@ -112,6 +113,18 @@ def test_what_was_run_stands_beside_guessing_with_its_data_examples_and_profile(
     assert "attention, forward: 250.00 ms" in page.said
     assert "wiki: 1,234 documents; CC; origin" in page.words
     assert "What helps: another vocabulary" in page.words
+
+
+def test_the_chart_of_a_profile_has_the_names_of_its_page_and_of_what_is_pointed_at(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    kinds = [kind for kind, _ in KINDS]
+    profile = {"step_seconds": 0.5, "kinds": {kind: {"forward": 0.25} for kind in kinds}, "modules": {"encoder": 0.4}}
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "summary.json").write_text(json.dumps(profile))
+    text = write_report(tmp_path).read_text()
+    drawn = next(chart for chart in Page(text).charts if f"{kinds[0]}, forward: 250.00 ms" in json.dumps(chart))
+    assert [kind for kind in kinds if f'"{kind}"' not in json.dumps(drawn)] == []
+    assert ["module", "milliseconds a step"] in Page(text).rows
 
 
 def test_a_sentence_stands_once_above_all_its_masks(tmp_path: Path) -> None:
