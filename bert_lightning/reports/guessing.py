@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def larger_class(folder: FinetunedFolder) -> str:
     counts: Counter[str] = Counter()
     for line in islice(folder.read_predictions(VALIDATION), MOST_LINES):
         label = line.get("label") if "exact_match" not in line else None  # its labels are answers
-        labels = label if isinstance(label, list) else [label]
+        labels: list[Any] = label if isinstance(label, list) else [label]
         counts.update(labels if all(isinstance(each, str) for each in labels) else [])
     if not counts:
         return ""
