@@ -19,6 +19,7 @@ from bert_lightning.settings.run_folder import RunFolder, write_whole
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import build, checked, entry, without_unknown
+from data_pipeline.whole_numbers import number_of
 
 MOST_EXAMPLES = 12
 """Predictions that a page shows."""
@@ -130,7 +131,7 @@ def _task(path: Path) -> FinetuningPage:
         tables.append(Table("Grid", ["point", f"mean {chosen_by}", ""], points))
     return FinetuningPage(
         name=path.resolve().name,
-        lead=f"{scores.get('task')}: {len(seeds)} seeds, chosen by {chosen_by}; the best is {checkpoint}",
+        lead=f"{scores.get('task')}: {number_of(len(seeds), 'seed')}, chosen by {chosen_by}; the best is {checkpoint}",
         figures=[_figure(name, each) for name, each in metrics.items()],
         tables=tables,
         charts=_seed_charts({seed: best.path.parent / f"seed-{seed}" for seed in seeds}, chosen_by),
@@ -175,7 +176,7 @@ def _several(
     about = read_about(next(iter(sorted(best.glob("seed-*/about.json"))), best / "about.json"))
     return FinetuningPage(
         name=path.resolve().name,
-        lead=f"{len(results)} {kind}s",
+        lead=number_of(len(results), kind),
         figures=figures or [_figure(name, next(iter(each.values()))) for name, each in results.items() if each],
         tables=[Table("Scores", [kind, "metric", "mean ± sd", "examples"], rows)],
         charts=[chart for chart in charts if chart is not None],

@@ -16,6 +16,7 @@ from data_pipeline.tasks.task_records import Label, LabeledText
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.numbered_lines import MAX_LINE_BYTES, numbered_lines
 from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.whole_numbers import number_of
 
 ROWS_AT_A_TIME = 256
 Fields = list[str]
@@ -215,7 +216,7 @@ def _rows_below_header(lines: Iterator[tuple[str, Fields]]) -> Iterator[Row]:
         raise ValueError(f"{where} names a column twice: {listed(header)}")
     for where, fields in lines:
         if len(fields) != len(header):
-            raise ValueError(f"{where} has {len(fields)} fields, but the header has {len(header)}")
+            raise ValueError(f"{where} has {number_of(len(fields), 'field')}, but the header has {len(header)}")
         yield Row(dict(zip(header, fields, strict=True)), where)
 
 

@@ -84,7 +84,7 @@ def test_more_seeds_of_other_files_are_refused(finished: Settings) -> None:
     kept = {file: file.read_text() for file in path.iterdir()}
     write_texts(path, {"dev": 20})
     (path / "test.tsv").write_text("text\nalpha\n")
-    said = r"validation has 30 examples, test has 13 examples, now .* 20 examples, test has 1 examples without labels;"
+    said = r"validation has 30 examples, test has 13 examples, now .* 20 examples, test has 1 example without labels;"
     with pytest.raises(ValueError, match=said):
         finetune_here(finished | {"seeds": 2, "resume": "auto"})
     for file, text in kept.items():

@@ -69,10 +69,12 @@ def test_variants_and_tasks_have_a_row_for_each_metric(tmp_path: Path) -> None:
     assert ["frozen", "validation/f1", "0.2500", "1,200"] in page.rows
     assert [EVIL, "validation/f1", "0.6250 ± 0.0100", "1,200"] in page.rows
     assert f"{EVIL}: 0.6250 ± 0.0100" in page.said
+    assert "2 variants" in page.words
     tasks = {"rte": {"score": 0.25, "metrics": {"validation/f1": metric(0.25)}}}
     (tmp_path / "glue.json").write_text(json.dumps({"average": 0.25, "tasks": tasks}))
     page = Page(write_finetuning_report(tmp_path).read_text())
     assert ["rte", "validation/f1", "0.2500", "1,200"] in page.rows
+    assert "1 task" in page.words.splitlines()
     assert "25.0average of the tasks" in page.words.replace("\n", "")
 
 

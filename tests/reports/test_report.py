@@ -60,6 +60,11 @@ def test_the_page_stands_alone_and_has_the_figures(tmp_path: Path) -> None:
     assert "nan" not in (page.words + "".join(page.said)).lower()
 
 
+def test_a_run_of_one_step_has_made_one_step(tmp_path: Path) -> None:
+    MetricsCsv(tmp_path).log_metrics({"train/loss": 9.0}, 1)
+    assert "1 step" in Page(write_report(tmp_path).read_text()).words.splitlines()
+
+
 def test_a_run_older_than_its_description_still_has_a_page(tmp_path: Path) -> None:
     write_run(tmp_path)
     (tmp_path / "quantities.json").unlink()

@@ -53,7 +53,7 @@ def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.tsv", "a\tb\n1\t2\n3\n", "line 3 has 1 fields, but the header has 2"),
+        ("x.tsv", "a\tb\n1\t2\n3\n", "line 3 has 1 field, but the header has 2"),
         ("x.tsv", "a\ta\n1\t2\n", "line 1 names a column twice"),
         ("x.tsv", "a\tb\n", "holds no rows"),
         ("x.csv", "", "holds no rows"),
