@@ -113,10 +113,9 @@ class Search:
 
     def _check_folder(self) -> None:
         """Raise a ValueError if the folder is of something else, or of another search."""
-        name, storage = str(self._base.run_name), self._settings.storage
-        check_run_name(name)
+        check_run_name(name := str(self._base.run_name))
         check_kind(self._folder.path, name, SEARCH)
-        noted = self._folder.read_study()
+        noted, storage = self._folder.read_study(), self._settings.storage
         if noted is not None and noted.name != name:
             raise ValueError(
                 f"run_name={name}, but {self._folder.study} is of the search {noted.name}; give the folder its name "
