@@ -18,7 +18,7 @@ from bert_lightning.comparisons.resampled_metrics import checked_metrics
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.setting_types import check_values
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 FOLDERS = ("first", "second")
 
@@ -73,7 +73,8 @@ def _print(cfg: DictConfig, models: Sequence[KeptPredictions], differences: Mapp
         table.add_row(name, *values, f"{each.p:.4f}" + (" *" if each.p < least_p else ""))
     Console(markup=False, emoji=False).print(table)
     has_seeds = any(len(model.seeds) > 1 for model in models)
-    print(f"{cfg.resamples:,} resamples of {len(models[0].seeds[0].lines):,} examples{' and of the seeds' * has_seeds}")
+    examples = number_of(len(models[0].seeds[0].lines), "example")
+    print(f"{number_of(cfg.resamples, 'resample')} of {examples}{' and of the seeds' * has_seeds}")
     differing = [name for name, each in differences.items() if each.p < least_p]
     print(f"the models differ (*, p below {least_p:.3g}) in: {', '.join(differing) or 'nothing'}")
     if not has_seeds:

@@ -34,6 +34,7 @@ from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream_statistics import token_counts, unigram_entropy
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.untrusted.escaping import printable
+from data_pipeline.whole_numbers import number_of
 
 VOCAB_SIZE = 8192
 SEED = 0
@@ -133,7 +134,7 @@ def show(data: Path, run: Path, model: Path) -> None:
     console = Console(markup=False, emoji=False)
     console.print(results_table(data, run, model), guesses_table(data, model))
     for source in PreparedFolder(data).manifest.sources:
-        about = f"text: {source.name}, {source.documents:,} documents, {source.licence}, {source.origin}"
+        about = f"text: {source.name}, {number_of(source.documents, 'document')}, {source.licence}, {source.origin}"
         console.print(printable(about))
     say_end([("run", run), ("report", RunFolder(run).report), ("model", model)], next_lines(run, model))
 

@@ -25,13 +25,16 @@ from bert_lightning.finetuning.seed_plan import SeedRun, check_finished, plan_se
 from bert_lightning.finetuning.seed_run import run_seed
 from bert_lightning.finetuning.seed_training import DivergedError
 from bert_lightning.finetuning.variants import variant_settings, write_variants
+from bert_lightning.reports.guessing import larger_class
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import filled_in, is_first_process
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.sweeps.folder_kinds import FINETUNING, GRID, SUITE, VARIANTS, check_kind
 from bert_lightning.training.trainers import quieten
+from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,12 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
         results = _finetune_glue(cfg) if cfg.task.get("tasks") is not None else _finetune_task(cfg)
     shut_down()
     return results
+
+
+def _check_folder(cfg: DictConfig, wanted: str) -> None:
+    """Raise a ValueError on the first process if the folder holds something else than what is wanted."""
+    if is_first_process():
+        check_kind(Path(cfg.run_dir), cfg.run_name, wanted)
 
 
 def _finetune_task(cfg: DictConfig) -> dict[str, Any] | None:
@@ -122,6 +131,7 @@ def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
     names = tasks_in(Path(cfg.task.path), list(cfg.task.tasks))
     if cfg.task.mnli_first and "mnli" not in names:
         raise ValueError(f"task.mnli_first=true, but task.path={cfg.task.path} has no files of mnli")
+    _check_folder(cfg, SUITE)
     planned = {name: _task_settings(cfg, name) for name in names}
     _check(planned)
     mnli = {"checkpoint": f"{cfg.run_dir}/mnli"}
@@ -137,6 +147,7 @@ def _finetune_glue(cfg: DictConfig) -> dict[str, Any] | None:
 def _finetune_variants(cfg: DictConfig) -> dict[str, Any] | None:
     """Train every variant of a task, each as a fine-tuning of its own, and show the table."""
     planned = variant_settings(cfg)
+    _check_folder(cfg, VARIANTS)
     _check(planned)
     results = _finetune_all(planned)
     if results is not None and is_first_process():
@@ -179,6 +190,7 @@ def _task_settings(
 
 def _plan(cfg: DictConfig, job: Job) -> dict[str, dict[str, SeedRun]]:
     """Return every seed of every point of the grid, by the folder of the seed; one point without a grid."""
+    _check_folder(cfg, GRID if cfg.grid else FINETUNING)
     seeds = seeds_of(cfg.seed, cfg.seeds)
     if cfg.grid:
         plan = {
@@ -205,6 +217,8 @@ def _conclude(folder: FinetunedFolder, results: Results, diverged: list[str]) ->
         console.print(grid_table(results, diverged))
     seeds = list(results[best].values())
     console.print(scores_table(f"{seeds[0].task}{f', {best}' if best else ''}", summary(seeds)))
+    if guess := larger_class(folder):
+        console.print(printable(guess), soft_wrap=True)
 
 
 def _say_end(cfg: DictConfig, scores: Path, next_lines: Sequence[str] = ()) -> None:

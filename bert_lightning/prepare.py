@@ -29,7 +29,7 @@ from data_pipeline.tokenizers.languages import default_keep_joiners, default_str
 from data_pipeline.tokenizers.special_tokens import check_special_tokens, finish
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 from data_pipeline.untrusted.escaping import printable
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger("bert_lightning.prepare")
 _NEWER = ("special_tokens", "keep_joiners", "split_emoji")
@@ -137,7 +137,7 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
     console.print(table)
     for source in manifest.sources:
         weight = "" if source.weight == 1 else f", weight {source.weight:g}"
-        about = f"{source.name}: {source.documents:,} documents{weight}; {source.licence}; {source.origin}"
+        about = f"{source.name}: {number_of(source.documents, 'document')}{weight}; {source.licence}; {source.origin}"
         console.print(printable(about))
         for reason, number in source.dropped.items():
             console.print(f"    dropped: {number:,} ({printable(reason)})")

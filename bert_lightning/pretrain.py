@@ -41,6 +41,7 @@ from bert_lightning.settings.run_facts import corpus_facts, run_facts
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.run_plan import RunPlan, plan_run
 from bert_lightning.settings.setting_types import OURS, check_types
+from bert_lightning.sweeps.folder_kinds import RUN, check_kind
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.training.datamodules import PretrainingData
 from bert_lightning.training.modules import TrainingModule
@@ -83,6 +84,8 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     if isinstance(strategy, FullyShardedStrategy):
         check_sharding(strategy, plan.processes, plan.precision, instantiate(plan.settings.compile))
     _attention(plan, instantiate(plan.settings.model))
+    if is_first_process():
+        check_kind(plan.folder.path, plan.settings.run_name, RUN)
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
     data = build_data(plan)
     module = build_module(plan, strategy)

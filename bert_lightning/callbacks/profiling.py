@@ -17,7 +17,7 @@ from bert_lightning.execution.compilation import graph_modules, is_compiled
 from bert_lightning.profiling.profile_page import Profiled, write_profile
 from bert_lightning.profiling.step_profile import MODULE_RANGE, slices
 from data_pipeline.streams.packing import PackedBatch
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class StepProfile(L.Callback):
         if self._profiler is not None:
             self._stop(trainer, pl_module)
         elif trainer.is_global_zero and self._steps_seen < self.skip_steps + self.num_steps:
-            log.warning("no profile: the run made %d steps, skip_steps=%d", self._steps_seen, self.skip_steps)
+            log.warning(
+                "no profile: the run made %s, skip_steps=%d", number_of(self._steps_seen, "step"), self.skip_steps
+            )
 
     def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
         if self._steps_seen != self.skip_steps or not trainer.is_global_zero:

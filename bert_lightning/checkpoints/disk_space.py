@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from data_pipeline.whole_numbers import number_of
+
 MOMENTS = 2
 """Values that AdamW keeps beside every weight that it trains (Loshchilov and Hutter, 2019, algorithm 2)."""
 
@@ -39,8 +41,8 @@ def missing_space(folder: Path, one: int, copies: int, replaced: int = 0) -> str
     if free + replaced >= one * copies:
         return None
     return (
-        f"{folder} may run out of space: {copies} checkpoints of about {_shown(one)} need {_shown(one * copies)}, "
-        f"and {_shown(free + replaced)} are free or hold older ones"
+        f"{folder} may run out of space: {number_of(copies, 'checkpoint')} of about {_shown(one)} "
+        f"need {_shown(one * copies)}, and {_shown(free + replaced)} are free or hold older ones"
     )
 
 

@@ -9,6 +9,7 @@ from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.typed_fields import checked, entry
+from data_pipeline.whole_numbers import number_of
 
 CARD = "README.md"
 _RECIPE = {
@@ -68,9 +69,9 @@ def model_card(config: EncoderConfig, architecture: str, head: TaskHead | None, 
     parts = [
         "---\nlibrary_name: transformers\ntags:\n- bert\n---",
         f"# {architecture}",
-        f"A BERT encoder, exported by bert-lightning: {config.num_hidden_layers} layers, {config.hidden_size} "
-        f"dimensions, {config.num_attention_heads} heads, a vocabulary of {config.vocab_size:,} tokens, sequences of "
-        f"up to {config.max_position_embeddings} tokens.",
+        f"A BERT encoder, exported by bert-lightning: {number_of(config.num_hidden_layers, 'layer')}, "
+        f"{config.hidden_size} dimensions, {number_of(config.num_attention_heads, 'head')}, a vocabulary of "
+        f"{config.vocab_size:,} tokens, sequences of up to {config.max_position_embeddings} tokens.",
         f"transformers' `{architecture}.from_pretrained` and `AutoTokenizer.from_pretrained` load it.",
     ]
     if head is not None and head.labels:

@@ -14,6 +14,7 @@ from bert_lightning.models.knowledge.graph_reader import GraphReader, GraphReadi
 from bert_lightning.models.layer_reading import LayerReading
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LAST
 from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.whole_numbers import number_of
 
 POOLER, CLASSIFIER, QA_OUTPUTS = "pooler.dense", "classifier", "qa_outputs"
 PREDICTION_HEAD, HEAD_DENSE, HEAD_NORM = "head", "head.dense", "head.norm"
@@ -78,7 +79,7 @@ class TaskHead:
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise ValueError(f"labels must have different names; {listed(map(shown, twice))} is there more than once")
         if bool(self.labels) != (KINDS[self.kind].outputs is None):
-            raise ValueError(f"a head for {self.kind} has {len(self.labels)} labels")
+            raise ValueError(f"a head for {self.kind} has {number_of(len(self.labels), 'label')}")
         known = PROBLEM_TYPES if self.kind == SEQUENCE_CLASSIFICATION else (None,)
         if self.problem_type not in known:
             raise ValueError(f"problem_type of {self.kind} must be one of {known}; got {shown(self.problem_type)}")

@@ -29,6 +29,7 @@ from data_pipeline.tasks.choices import read_choices, read_codah, read_swag
 from data_pipeline.tasks.encoded import FIRST, LAST
 from data_pipeline.tasks.tables import TABLE_SUFFIXES
 from data_pipeline.tasks.task_records import ChoiceQuestion
+from data_pipeline.whole_numbers import number_of
 
 log = logging.getLogger(__name__)
 ACCURACY = "accuracy"
@@ -112,8 +113,8 @@ class ChoosingTask(Task):
         for name, some in questions.items():
             if len(some[0].choices) != self._num_choices:
                 raise ValueError(
-                    f"{some[0].where} has {len(some[0].choices)} choices, but {first.where} has {self._num_choices}: "
-                    "all questions need the same number"
+                    f"{some[0].where} has {number_of(len(some[0].choices), 'choice')}, but {first.where} has "
+                    f"{self._num_choices}: all questions need the same number"
                 )
             encoded = encode_choices(tokenizer, some, seq_len, name, self._extract)
             if find_graphs is not None:

@@ -19,7 +19,7 @@ from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.layer_rates import LayerRates
 from bert_lightning.training.starting_point import StartingPoint, check_resume, find_checkpoint
 from bert_lightning.training.task_data import TaskData
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 DECIDING = (
     "checkpoint", "task", "model", "optimizer", "schedule", "epochs", "head_lr", "layer_decay", "reinit_layers",
@@ -121,7 +121,7 @@ def check_finished(runs: Sequence[SeedRun], job: Job) -> None:
 def _said(splits: Mapping[str, tuple[int, bool]]) -> str:
     """Return the sizes of splits, and whether they have labels, in words."""
     return ", ".join(
-        f"{name} has {number:,} examples{'' if is_labeled else ' without labels'}"
+        f"{name} has {number_of(number, 'example')}{'' if is_labeled else ' without labels'}"
         for name, (number, is_labeled) in splits.items()
     )
 

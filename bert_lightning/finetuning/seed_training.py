@@ -29,6 +29,7 @@ from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.started_run import advice, started, train
 from bert_lightning.training.step_guard import NotFiniteError
 from bert_lightning.training.trainers import make_trainer
+from data_pipeline.whole_numbers import number_of
 
 
 class DivergedError(ValueError):
@@ -64,7 +65,8 @@ def _announcement(job: Job, run: SeedRun) -> str:
     settings, start = run.settings, run.start
     sizes = ", ".join(f"{len(split.encoded):,} {name}" for name, split in job.splits.items())
     how = f"continuing from {start.checkpoint}" if start is not None else f"from {settings.checkpoint}"
-    steps = f"{settings.trainer.max_steps} steps of {settings.data.global_batch_size} examples"
+    examples = number_of(settings.data.global_batch_size, "example")
+    steps = f"{number_of(settings.trainer.max_steps, 'step')} of {examples}"
     place = f"{job.processes.size} x {job.processes.accelerator}, {job.precision}"
     return f"{settings.run_name}: {sizes} examples, {place}, {steps}, {how}"
 

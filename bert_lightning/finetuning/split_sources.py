@@ -10,6 +10,7 @@ from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline import rng
 from data_pipeline.rng import Purpose
 from data_pipeline.tasks.split_files import split_file
+from data_pipeline.whole_numbers import number_of
 
 TEST = "test"
 
@@ -124,7 +125,8 @@ def held_out(
     number = round(share * len(train))
     if not 0 < number < len(train):
         raise ValueError(
-            f"task.validation_share={share} of {len(train)} examples leaves none to validate on, or none to train on"
+            f"task.validation_share={share} of {number_of(len(train), 'example')} leaves none to validate on, or "
+            "none to train on"
         )
     keys: list[object] = list(range(len(train)) if group is None else map(group, train))
     sizes = Counter(keys)
@@ -138,5 +140,7 @@ def held_out(
     for key, example in zip(keys, train, strict=True):
         parts[VALIDATION if key in chosen else TRAIN].append(example)
     if not parts[TRAIN]:
-        raise ValueError(f"task.validation_share={share} leaves none of {len(sizes)} texts with examples to train on")
+        raise ValueError(
+            f"task.validation_share={share} leaves none of {number_of(len(sizes), 'text')} with examples to train on"
+        )
     return splits | parts

@@ -9,6 +9,7 @@ from bert_lightning.checkpoints.task_head import PREDICTION_HEAD
 from bert_lightning.checkpoints.tensor_checks import has_any
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.untrusted.typed_fields import listed
+from data_pipeline.whole_numbers import number_of
 
 _POOLER = "pooler"
 
@@ -22,7 +23,9 @@ def check_reinit_layers(pretrained: Pretrained, reinit_layers: int) -> None:
     """Raise a ValueError if there are fewer layers, or they share weights, so that none can begin anew by itself."""
     num_layers, shared = pretrained.config.num_hidden_layers, pretrained.config.shared_parameters
     if not 0 <= reinit_layers <= num_layers:
-        raise ValueError(f"reinit_layers must be from 0 to the {num_layers} layers of the encoder; got {reinit_layers}")
+        raise ValueError(
+            f"reinit_layers must be from 0 to the {number_of(num_layers, 'layer')} of the encoder; got {reinit_layers}"
+        )
     if reinit_layers and shared != "none":
         raise ValueError(
             f"reinit_layers={reinit_layers} gives layers new weights, but those of the encoder have "

@@ -33,6 +33,8 @@ class CausalLM(Objective):
         chunk_rows: Tokens whose scores are held at a time; None holds all.
     """
 
+    reads_in_order = True
+
     def __init__(
         self,
         config: EncoderConfig,

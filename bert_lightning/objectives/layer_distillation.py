@@ -18,6 +18,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from bert_lightning.objectives.teacher import EVENLY, Teacher, check_all_pairs, check_weights, named_layers
 from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.whole_numbers import number_of
 
 
 class LayerDistillation(Objective):
@@ -147,6 +148,6 @@ def _teacher_layers(layers: str | Sequence[int], config: EncoderConfig, taught: 
     if depth % count:
         raise ValueError(
             f"objective.teacher_layers=evenly needs a teacher whose {depth} layers are a multiple of "
-            f"model.num_hidden_layers={count}; give a list of {count} layers"
+            f"model.num_hidden_layers={count}; give a list of {number_of(count, 'layer')}"
         )
     return [(number + 1) * depth // count for number in range(count)]

@@ -59,11 +59,13 @@ class Objective(nn.Module):
         quantities: What every sum means, by name.
         keeps_shapes: Whether all layers run on as many tokens as a batch has.
         reads_entities: Whether batches need the mentions of entities.
+        reads_in_order: Whether the segments of an example must stand in the order of the text.
     """
 
     quantities: dict[str, Quantity]
     keeps_shapes = True
     reads_entities = False
+    reads_in_order = False
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""

@@ -20,7 +20,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from bert_lightning.objectives.teacher import Teacher, check_all_pairs, check_weights
 from data_pipeline.streams.packing import PackedBatch, PackedTokens
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 RELATIONS = ("query", "key", "value")
 
@@ -67,7 +67,9 @@ class RelationDistillation(Objective):
                 )
         depth = teacher.config.num_hidden_layers
         if teacher_layer is not None and teacher_layer > depth:
-            raise ValueError(f"objective.teacher_layer={teacher_layer}, but objective.teacher has {depth} layers")
+            raise ValueError(
+                f"objective.teacher_layer={teacher_layer}, but objective.teacher has {number_of(depth, 'layer')}"
+            )
         self._teacher = (teacher,)  # no submodule
         self._teacher_layer = teacher_layer or depth
         self._relation_heads = relation_heads

@@ -245,7 +245,7 @@ def name_rows(drawing: figure, names: Mapping[int, str]) -> None:
     drawing.yaxis.major_label_overrides = {row: label(name) for row, name in names.items()}
 
 
-def label(name: str, most: int = 24) -> str:
+def label(name: str, most: int = 28) -> str:
     r"""Return a name as a drawing shows it: cut if it is long, and no formula, which Bokeh takes some brackets for.
 
     >>> label("optimizer.lr"), label("a" * 30, 5), label("$$x$$")

@@ -1,9 +1,7 @@
 """The page about a fine-tuning: what its seeds have reached, or what its tasks, variants or points of a grid have."""
 
-import json
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,18 +10,19 @@ from typing import Any
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.reports.charts import PALETTE, Chart, Curve, bar_chart, line_chart
 from bert_lightning.reports.errors_section import errors_section
+from bert_lightning.reports.guessing import larger_class
 from bert_lightning.reports.page import render
 from bert_lightning.reports.run_page import ExampleTable, Figure
-from bert_lightning.settings.finetuned_folder import FinetunedFolder
+from bert_lightning.settings.finetuned_folder import VALIDATION, FinetunedFolder
 from bert_lightning.settings.run_about import About, read_about
 from bert_lightning.settings.run_folder import RunFolder, write_whole
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import build, checked, entry, without_unknown
+from data_pipeline.whole_numbers import number_of
 
-VALIDATION = "validation"
-MOST_EXAMPLES, MOST_LINES = 12, 20_000
-"""Predictions that a page shows, and those whose right labels it counts."""
+MOST_EXAMPLES = 12
+"""Predictions that a page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +129,14 @@ def _task(path: Path) -> FinetuningPage:
             (point, "diverged", "") for point in checked(scores.get("diverged", []), list[str], where, "diverged")
         ]
         tables.append(Table("Grid", ["point", f"mean {chosen_by}", ""], points))
-    predictions = FinetunedFolder(path).predictions(VALIDATION)
     return FinetuningPage(
         name=path.resolve().name,
-        lead=f"{scores.get('task')}: {len(seeds)} seeds, chosen by {chosen_by}; the best is {checkpoint}",
+        lead=f"{scores.get('task')}: {number_of(len(seeds), 'seed')}, chosen by {chosen_by}; the best is {checkpoint}",
         figures=[_figure(name, each) for name, each in metrics.items()],
         tables=tables,
         charts=_seed_charts({seed: best.path.parent / f"seed-{seed}" for seed in seeds}, chosen_by),
-        note=_larger_class(predictions),
-        examples=_examples(predictions),
+        note=larger_class(FinetunedFolder(path)),
+        examples=_examples(FinetunedFolder(path)),
         errors=errors_section(best.errors),
         about=read_about(best.about),
         settings=best.config.read_text(encoding="utf-8") if best.config.exists() else "",
@@ -178,7 +176,7 @@ def _several(
     about = read_about(next(iter(sorted(best.glob("seed-*/about.json"))), best / "about.json"))
     return FinetuningPage(
         name=path.resolve().name,
-        lead=f"{len(results)} {kind}s",
+        lead=number_of(len(results), kind),
         figures=figures or [_figure(name, next(iter(each.values()))) for name, each in results.items() if each],
         tables=[Table("Scores", [kind, "metric", "mean ± sd", "examples"], rows)],
         charts=[chart for chart in charts if chart is not None],
@@ -218,43 +216,12 @@ def _seed_charts(seeds: Mapping[str, Path], chosen_by: str) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _larger_class(predictions: Path) -> str:
-    """Return how often the commonest right label stands, in one line; empty if labels are not known."""
-    counts: Counter[str] = Counter()
-    for line in islice(_lines(predictions), MOST_LINES):
-        label = line.get("label") if "exact_match" not in line else None  # its labels are answers
-        counts.update(
-            [label]
-            if isinstance(label, str)
-            else label
-            if isinstance(label, list) and all(isinstance(each, str) for each in label)
-            else []
-        )
-    if not counts:
-        return ""
-    label, number = counts.most_common(1)[0]
-    return f"Guessing always {label} is right in {number / counts.total():.1%} of the validation labels."
-
-
-def _examples(predictions: Path) -> ExampleTable | None:
-    lines = list(islice(_lines(predictions), MOST_EXAMPLES))
+def _examples(folder: FinetunedFolder) -> ExampleTable | None:
+    lines = list(islice(folder.read_predictions(VALIDATION), MOST_EXAMPLES))
     keys = [name for name in (lines[0] if lines else {}) if not name.startswith("score")]
     names = sorted(keys, key=lambda name: name == "id")  # what identifies an example stands last
     rows = [[_shown(line.get(name)) for name in names] for line in lines]
     return ExampleTable("predictions", 0, names, rows) if rows else None
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                content = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}, line {number} is no JSON: {error}") from None
-            if isinstance(content, dict):
-                yield content
 
 
 def _shown(value: object) -> str:

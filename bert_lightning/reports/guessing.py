@@ -1,17 +1,23 @@
-"""What was measured beside what guessing reaches: by the frequencies of tokens, and by the larger class of pairs."""
+"""What was measured beside what guessing reaches: by the frequencies of tokens, and by the larger class."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_lightning.reports.shown_quantities import ShownQuantity
+from bert_lightning.settings.finetuned_folder import VALIDATION, FinetunedFolder
 from data_pipeline.streams.stream_statistics import entropy
 
 LABEL_SHARES = {"nsp": ("random_next", "random"), "sop": ("swapped", "swapped")}
 """Metric that is the share of label 1, and that label in words, by the beginning of the names of the quantities."""
+MOST_LINES = 20_000
+"""Predictions of a fine-tuned model whose right labels are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +87,25 @@ def beside_guessing(
             in_words = shown.format.format
             rows.append(Beside(shown.title, in_words(measured), in_words(guess), in_words(gain), how))
     return rows
+
+
+def larger_class(folder: FinetunedFolder) -> str:
+    """Return how often the commonest right label of a fine-tuning stands, in one line.
+
+    It is empty if labels are not known, or are numbers or answers.
+
+    Args:
+        folder: Folder of the fine-tuning, or of a seed.
+
+    Raises:
+        ValueError: if a line of its predictions is damaged.
+    """
+    counts: Counter[str] = Counter()
+    for line in islice(folder.read_predictions(VALIDATION), MOST_LINES):
+        label = line.get("label") if "exact_match" not in line else None  # its labels are answers
+        labels: list[Any] = label if isinstance(label, list) else [label]
+        counts.update(labels if all(isinstance(each, str) for each in labels) else [])
+    if not counts:
+        return ""
+    label, number = counts.most_common(1)[0]
+    return f"Guessing always {label} is right in {number / counts.total():.1%} of the validation labels."

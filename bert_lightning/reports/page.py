@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_pipeline.untrusted.escaping import printable
+from data_pipeline.whole_numbers import number_of
 
 
 def render(template: str, **content: Any) -> Markup:
@@ -48,6 +49,7 @@ def _environment() -> Environment:
     environment.globals["chart_library"] = _chart_library
     environment.filters["thousands"] = "{:,}".format
     environment.filters["figure"] = figure
+    environment.filters["number_of"] = number_of
     return environment
 
 

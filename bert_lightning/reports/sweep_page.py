@@ -9,6 +9,7 @@ from bert_lightning.reports.page import render
 from bert_lightning.reports.run_page import Figure
 from bert_lightning.reports.sweep_charts import Dimension, curves, history, importance_bars, parallel_coordinates
 from bert_lightning.reports.trial_row import COMPLETE, TrialRow, best_first, shown
+from data_pipeline.whole_numbers import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class SweepPage:
         """How the search stands, in one line."""
         counts = Counter(row.state for row in self.rows)
         states = ", ".join(f"{number} {state}" for state, number in counts.items())
-        return f"{len(self.rows)} trials: {states}; {self.direction} {self.metric}"
+        return f"{number_of(len(self.rows), 'trial')}: {states}; {self.direction} {self.metric}"
 
     @property
     def figures(self) -> list[Figure]:

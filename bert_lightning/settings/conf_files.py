@@ -50,7 +50,7 @@ class Group:
     @property
     def key(self) -> str:
         """What a user types before the equals sign."""
-        return self.name if self.package == self.name else f"{self.name}@{self.package}"
+        return self.name if self.package == self.name.replace("/", ".") else f"{self.name}@{self.package}"
 
     @property
     def options(self) -> list[str]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.settings.slurm_step import has_own_gpus, has_terminal, tasks_not_started, tasks_of_srun
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger(__name__)
 MATMUL_PRECISIONS = ("highest", "high", "medium")
@@ -73,7 +73,7 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
     visible = torch.cuda.device_count()
     own_gpus = accelerator == "gpu" and launched is not None and has_own_gpus(devices, visible, environment)
     if accelerator == "gpu" and devices > visible and not own_gpus:
-        raise ValueError(f"trainer.devices={devices}, but this machine has {visible} GPUs")
+        raise ValueError(f"trainer.devices={devices}, but this machine has {number_of(visible, 'GPU')}")
     if num_nodes > 1 and not launched and "NODE_RANK" not in environment:
         raise ValueError(
             f"trainer.num_nodes={num_nodes}, but nothing has started processes on other nodes; use torchrun or srun "

@@ -1,5 +1,7 @@
 """The folder of bert-finetune: a run folder for each seed, and what all seeds together have reached."""
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import checked, entry
 
 SCORES = "scores.json"
+VALIDATION = "validation"
+"""Name of the split by which checkpoints are chosen."""
 _MOST_BYTES = 1 << 24
 
 
@@ -26,7 +30,25 @@ class FinetunedFolder:
 
     def predictions(self, split: str) -> Path:
         """Return the file with one line for each example of a split."""
-        return self.path / ("predictions.jsonl" if split == "validation" else f"predictions_{split}.jsonl")
+        return self.path / ("predictions.jsonl" if split == VALIDATION else f"predictions_{split}.jsonl")
+
+    def read_predictions(self, split: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the lines about the examples of a split, none if there is no file.
+
+        Raises:
+            ValueError: if a line is damaged.
+        """
+        path = self.predictions(split)
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    content = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{path}, line {number} is no JSON: {error}") from None
+                if isinstance(content, dict):
+                    yield content
 
     def read_scores(self) -> dict[str, Any] | None:
         """Return the content of scores.json, None if there is none.

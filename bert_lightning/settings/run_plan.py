@@ -18,6 +18,7 @@ from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.token_budget import with_steps
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.whole_numbers import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,11 @@ class RunPlan:
         """The number of steps, and the size of the batches or the number of phases."""
         max_steps, phases = self.settings.trainer.max_steps, self.settings.phases
         max_tokens = self.settings.trainer.max_tokens
-        budget = f" for {max_tokens:,} tokens" if max_tokens is not None else ""
+        budget = f" for {number_of(max_tokens, 'token')}" if max_tokens is not None else ""
         if phases:
-            return f"{max_steps} steps in {len(phases)} phases{budget}"
-        return f"{max_steps} steps of {self.settings.data.global_batch_size} examples{budget}"
+            return f"{number_of(max_steps, 'step')} in {number_of(len(phases), 'phase')}{budget}"
+        examples = number_of(self.settings.data.global_batch_size, "example")
+        return f"{number_of(max_steps, 'step')} of {examples}{budget}"
 
 
 def plan_run(cfg: DictConfig, is_parallel: bool) -> RunPlan:

@@ -8,6 +8,8 @@ shell of `srun --pty` is a step of its own; with several tasks it is the only on
 import os
 from collections.abc import Mapping
 
+from data_pipeline.whole_numbers import number_of
+
 _GPUS_OF_A_TASK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
 
 
@@ -89,8 +91,8 @@ def has_own_gpus(devices: int, visible: int, environment: Mapping[str, str]) -> 
     if by_tres or any(environment.get(name, "none") != "none" for name in _GPUS_OF_A_TASK):
         return True
     raise ValueError(
-        f"srun has started {devices} tasks on this node, but each sees {visible} GPUs; take --gpus-per-task=1, or "
-        f"--gpus-per-node={devices}"
+        f"srun has started {devices} tasks on this node, but each sees {number_of(visible, 'GPU')}; take "
+        f"--gpus-per-task=1, or --gpus-per-node={devices}"
     )
 
 

@@ -24,7 +24,7 @@ def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
         words: Words of the command line.
     """
     file = ConfFile(Path(CONF_DIR) / f"{command}.yaml")
-    groups = chosen_groups(file, words)
+    groups = [*chosen_groups(file, words), _sweeper(words)]
     help_of = f"bert-{command.replace('_', '-')} --help"
     if match := NO_OPTION.search(message):
         group = next((group for group in groups if match[1].startswith(f"{group.name}/")), None)
@@ -36,6 +36,12 @@ def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
     if match := NO_VALUE.search(message):
         return _no_value(match[1], file, groups)
     return message
+
+
+def _sweeper(words: Sequence[str]) -> Group:
+    """Return the group of what --multirun does, which is Hydra's and not among those that a config names."""
+    option = next((word.partition("=")[2] for word in words if word.startswith("hydra/sweeper=")), None)
+    return Group("hydra/sweeper", "hydra.sweeper", option)
 
 
 def _no_value(key: str, file: ConfFile, groups: Iterable[Group]) -> str:
@@ -81,7 +87,7 @@ def _names(group: Group) -> set[str]:
 
 def _did_you_mean(typed: str, known: Iterable[str], prefix: str = "") -> str:
     """Return the name that is nearest to what was typed, as a question; nothing if none is near."""
-    near = _nearest(typed, sorted(known))
+    near = _nearest(typed, sorted(known, key=lambda name: (name.startswith("hydra"), name)))
     return f": did you mean {prefix}{near}?" if near else ""
 
 

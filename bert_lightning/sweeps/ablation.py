@@ -25,6 +25,7 @@ from bert_lightning.sweeps.ablation_table import (
     table_lines,
 )
 from bert_lightning.sweeps.composing import check_started_once, compose
+from bert_lightning.sweeps.folder_kinds import ABLATION, check_kind
 from bert_lightning.sweeps.outcomes import Outcome, results
 from bert_lightning.sweeps.point_process import PointFailedError
 from bert_lightning.sweeps.points import Point
@@ -78,8 +79,7 @@ class Ablation:
         self._name = str(base.run_name)
         self._runs = plan_variants(self._settings.variants, seeds, self._name, arguments, self._compose)
         self._folder = AblationFolder(base.run_dir)
-        if RunFolder(self._folder.path).holds_a_run():
-            raise ValueError(f"{self._folder.path} holds a run, so no ablation can begin there; take another run_name")
+        check_kind(self._folder.path, self._name, ABLATION)
         logger = str(self._config.hydra.runtime.choices.get("logger", "csv"))
         self._scores = VariantScores(base, self._settings, logger)
         _ = self._scores.examples  # a folder without held-out documents says so now

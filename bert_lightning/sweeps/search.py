@@ -25,6 +25,7 @@ from bert_lightning.settings.run_folder import RunFolder, write_whole
 from bert_lightning.settings.started_command import started_by
 from bert_lightning.settings.sweep_folder import SweepFolder, naming
 from bert_lightning.sweeps.composing import check_started_once, compose
+from bert_lightning.sweeps.folder_kinds import SEARCH, check_kind
 from bert_lightning.sweeps.search_end import show_search
 from bert_lightning.sweeps.search_settings import check_measured, read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
@@ -111,11 +112,10 @@ class Search:
         return rows
 
     def _check_folder(self) -> None:
-        """Raise a ValueError if the folder is of a run, or of another search."""
-        check_run_name(str(self._base.run_name))
-        if any(RunFolder(path).holds_a_run() for path in (self._folder.path, *self._folder.path.glob("seed-*"))):
-            raise ValueError(f"{self._folder.path} holds a run, so no search can begin there; take another run_name")
-        noted, name, storage = self._folder.read_study(), str(self._base.run_name), self._settings.storage
+        """Raise a ValueError if the folder is of something else, or of another search."""
+        check_run_name(name := str(self._base.run_name))
+        check_kind(self._folder.path, name, SEARCH)
+        noted, storage = self._folder.read_study(), self._settings.storage
         if noted is not None and noted.name != name:
             raise ValueError(
                 f"run_name={name}, but {self._folder.study} is of the search {noted.name}; give the folder its name "

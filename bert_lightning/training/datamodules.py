@@ -163,12 +163,18 @@ class PretrainingData(TrainingData):
             log.warning("%s", said)
 
     def check_targets(self, objective: Objective) -> None:
-        """Raise a ValueError if the training or the held-out examples lack targets that an objective reads."""
+        """Raise a ValueError if the training or the held-out examples are none that an objective can learn from."""
         samples = {"pairs": self._samples[0]}
         if self.has_validation:
             samples["validation.pairs"] = self._held_out_samples
         for setting, source in samples.items():
             objective.check_targets(source.target_names, f"{setting}={type(source.pairs).__name__}")
+            swapped = source.pairs.describe().get("swap_prob", 0)
+            if objective.reads_in_order and swapped:
+                raise ValueError(
+                    f"{setting}.swap_prob={swapped} swaps segments, but objective={type(objective).__name__} reads "
+                    f"text in its order; take {setting}.swap_prob=0"
+                )
 
     def token_multiple(self) -> int:
         """Return what the numbers of tokens of the training micro-batches are multiples of, in every phase."""

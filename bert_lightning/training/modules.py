@@ -35,7 +35,7 @@ from bert_lightning.training.optim import (
 )
 from bert_lightning.training.step_guard import StepGuard, poison
 from bert_lightning.training.training_data import TrainingData
-from bert_lightning.training.validation_turns import end_early_again, make_up_for_validation
+from bert_lightning.training.validation_turns import end_early_again, let_patience_change, make_up_for_validation
 from data_pipeline import rng
 from data_pipeline.streams.packing import PackedBatch
 
@@ -267,7 +267,11 @@ class TrainingModule(L.LightningModule):
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the stream in its position, and keep the saved metrics until the device is known."""
+        """Put the stream in its position, and keep the saved metrics until the device is known.
+
+        Lightning calls it before it gives the callbacks their states.
+        """
+        let_patience_change(self.trainer, checkpoint)
         self._training_data().start_at(stream_position(checkpoint))
         self._restored = checkpoint.get(STATE_KEY)
 

@@ -78,9 +78,27 @@ def end_early_again(trainer: Any) -> None:
 
     A process may have been killed between the end and what follows it, such as the scores of a fine-tuning.
     """
-    early = [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]
-    if any(each.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for each in early):
+    if any(each.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for each in _early(trainer)):
         trainer.should_stop = True
+
+
+def let_patience_change(trainer: Any, checkpoint: dict[str, Any]) -> None:
+    """Have EarlyStopping keep its own patience, not that of a checkpoint that is about to be loaded.
+
+    With a larger one a run goes on that a smaller one had ended.
+    """
+    for each in _early(trainer):
+        state = checkpoint.get("callbacks", {}).get(each.state_key)
+        if state is None:
+            continue
+        state["patience"] = each.patience
+        is_exhausted = state.get("stopping_reason") == EarlyStoppingReason.PATIENCE_EXHAUSTED.value
+        if is_exhausted and state["wait_count"] < each.patience:
+            state["stopping_reason"] = EarlyStoppingReason.NOT_STOPPED.value
+
+
+def _early(trainer: Any) -> list[EarlyStopping]:
+    return [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]
 
 
 def make_up_for_validation(trainer: Any) -> None:

@@ -11,6 +11,7 @@ from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import Item
 from data_pipeline.corpora.rows import RowReader, check_columns
 from data_pipeline.corpora.source_files import plain_name
+from data_pipeline.whole_numbers import number_of
 
 LONGEST_FIELD = 1 << 27
 """Letters of a field; more are a quotation mark that is never closed."""
@@ -54,7 +55,7 @@ class CsvRows(RowReader):
             elif len(row) == len(header):
                 yield self.fields.document(dict(zip(header, row, strict=True)), self.name, f"{label}/{number}")
             elif row:
-                bad.add(lines.offset, f"ends a row of {len(row)} fields; the first line has {len(header)}")
+                bad.add(lines.offset, f"ends a row of {number_of(len(row), 'field')}; the first line has {len(header)}")
 
     def _not_text(self, row: list[str]) -> str | None:
         """Return what is wrong with the fields of a row that is not text of its encoding, None if nothing is."""

@@ -19,6 +19,7 @@ from data_pipeline.knowledge.knowledge_graph import KnowledgeGraph, build_graph,
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.numbered_lines import MAX_LINE_BYTES, numbered_lines
 from data_pipeline.untrusted.typed_fields import LARGEST, shown
+from data_pipeline.whole_numbers import number_of
 
 log = logging.getLogger(__name__)
 MOST_TRIPLES = 1 << 23
@@ -116,7 +117,8 @@ def _triple(fields: list[str], where: str) -> tuple[list[str], float]:
         return [fields[2], fields[1], fields[3]], _weight(about.get("weight", 1.0), where)
     if len(fields) not in (3, 4):
         raise ValueError(
-            f"{where} has {len(fields)} fields; a triple has 3, head, relation and tail, and a fourth for its weight"
+            f"{where} has {number_of(len(fields), 'field')}; a triple has 3, head, relation and tail, and a "
+            "fourth for its weight"
         )
     names = [name.strip() for name in fields[:3]]
     if names[0].startswith(_RELATION):

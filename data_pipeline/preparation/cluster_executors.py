@@ -20,7 +20,7 @@ from loguru import logger
 
 from data_pipeline.preparation.executors import Step, progress
 from data_pipeline.untrusted.internals import check_internal
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 _LAUNCHER = "launch_pickled_pipeline"
 _SHOWN = 10
@@ -198,7 +198,7 @@ def _check_finished(name: str, num_tasks: int, folder: Path, where: str, patienc
         reasons = [(folder / "errors" / f"{number:05d}", number) for number in failed]
         said = [f" Task {number}: {path.read_text(encoding='utf-8')}" for path, number in reasons if path.is_file()]
         raise ChildProcessError(
-            f"{len(failed)} of {num_tasks} tasks of {name!r} did not finish on {where}: {numbers}."
+            f"{len(failed)} of {number_of(num_tasks, 'task')} of {name!r} did not finish on {where}: {numbers}."
             f"{said[0] if said else ' No task left an error message.'} "
             f"Logs: {folder / 'logs' / f'task_{failed[0]:05d}.log'} and {folder / 'slurm_logs'}. "
             "Finished tasks are kept; the same command continues with the others"

@@ -37,7 +37,7 @@ from data_pipeline.preparation.work_folder import WorkFolder, copy_to_disk, sync
 from data_pipeline.prepared.manifest import KnowledgeEntry, Manifest
 from data_pipeline.tokenizers.tokenizer import load_tokenizer, tokenizer_sha256
 from data_pipeline.tokenizers.transformers_files import save_tokenizer
-from data_pipeline.whole_numbers import check_whole_number
+from data_pipeline.whole_numbers import check_whole_number, number_of
 
 _SETTINGS_OF_STAGES = {
     "read": ("input_sha256", "validation_fraction", "filters", "formatters"),
@@ -266,8 +266,8 @@ class Preparation:
         ):
             if count < least:
                 raise ValueError(
-                    f"validation_fraction={self.validation_fraction} of {num_documents} documents leaves {count} for "
-                    f"{split}; a split needs two for sentence pairs (0 holds out none)"
+                    f"validation_fraction={self.validation_fraction} of {number_of(num_documents, 'document')} leaves "
+                    f"{count} for {split}; a split needs two for sentence pairs (0 holds out none)"
                 )
 
     def _tokenizer(self, make: TokenizerSource, text: ExtractedText, num_files: int, work: WorkFolder) -> Tokenizer:

@@ -21,6 +21,7 @@ from data_pipeline.preparation.tokenization import (
 )
 from data_pipeline.preparation.work_folder import WorkFolder
 from data_pipeline.prepared.document_hashes import Hashes, distinct_hashes
+from data_pipeline.whole_numbers import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ class TokenStage:
         copies = sum(counts[HELD_OUT_COPY] for task in held_out for counts in task.dropped.values())
         left = sum(entry.documents for task in held_out for entry in task.entries)
         if copies and left < MIN_DOCUMENTS:
+            documents = number_of(copies + left, "document")
             raise ValueError(
-                f"validation_fraction={validation_fraction} holds out {copies + left} documents, and {copies} of them "
-                "are copies of documents that are trained on; deduplication=minhash keeps one of each text, a larger "
-                "fraction holds out others, and 0 holds out none"
+                f"validation_fraction={validation_fraction} holds out {documents}, and {copies} of them "
+                "are copies of documents that are trained on; deduplication=minhash keeps one of each text, a "
+                "larger fraction holds out others, and 0 holds out none"
             )
         return train, held_out
 

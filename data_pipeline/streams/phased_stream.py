@@ -14,6 +14,7 @@ from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import Past, PretrainingStream
+from data_pipeline.whole_numbers import number_of
 
 
 class PhasedStream:
@@ -116,9 +117,10 @@ class PhasedStream:
         made, left = divmod(self.consumed_samples - self.phases.samples_before(number), global_batch_size)
         is_short = made > phase.num_steps and number + 1 < len(self.phases)
         if left or made < 0 or is_short:
+            steps = f"{number_of(phase.num_steps, 'step')} of {number_of(global_batch_size, 'example')}"
             raise ValueError(
-                f"phases[{number}] has {phase.num_steps} steps of {global_batch_size} examples, but the checkpoint has "
-                f"read {self.consumed_samples - self.phases.samples_before(number)} examples in this phase; "
+                f"phases[{number}] has {steps}, but the checkpoint has read "
+                f"{number_of(self.consumed_samples - self.phases.samples_before(number), 'example')} in this phase; "
                 "only later phases may change"
             )
 

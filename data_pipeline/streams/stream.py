@@ -21,6 +21,7 @@ from data_pipeline.streams.collate import Rows, assign, pack
 from data_pipeline.streams.packed_shape import PackedShape, packed_shape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
+from data_pipeline.whole_numbers import number_of
 
 STATE_VERSION = 1
 BALANCED_TOGETHER = 2048
@@ -183,7 +184,7 @@ class PretrainingStream:
         if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
                 f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size="
-                f"{micro_batch_size} times {world_size} processes"
+                f"{micro_batch_size} times {number_of(world_size, 'process', 'processes')}"
             )
         self.samples = samples
         self.global_batch_size = global_batch_size

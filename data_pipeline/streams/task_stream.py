@@ -18,6 +18,7 @@ from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.stream import STATE_VERSION, difference
 from data_pipeline.streams.task_packing import TaskPacker
 from data_pipeline.tasks.encoded import EncodedExamples
+from data_pipeline.whole_numbers import number_of
 
 
 def examples_sha256(examples: EncodedExamples) -> str:
@@ -62,7 +63,7 @@ class TaskStream:
         if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
             raise ValueError(
                 f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size="
-                f"{micro_batch_size} times {world_size} processes"
+                f"{micro_batch_size} times {number_of(world_size, 'process', 'processes')}"
             )
         self.global_batch_size = global_batch_size
         self.consumed_samples = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_pipeline.tasks.tables import Row, named_by, read_table, tab_fields
 from data_pipeline.tasks.task_records import ChoiceQuestion
+from data_pipeline.whole_numbers import number_of
 
 CODAH_COLUMNS = ("category", "prompt", "choice0", "choice1", "choice2", "choice3", "label")
 
@@ -73,7 +74,7 @@ def _swag_question(row: Row, number: int) -> ChoiceQuestion:
 def _codah_question(where: str, fields: list[str], number: int) -> ChoiceQuestion:
     if len(fields) != len(CODAH_COLUMNS):
         raise ValueError(
-            f"{where} has {len(fields)} fields; CODAH has {len(CODAH_COLUMNS)}: {', '.join(CODAH_COLUMNS)}"
+            f"{where} has {number_of(len(fields), 'field')}; CODAH has {len(CODAH_COLUMNS)}: {', '.join(CODAH_COLUMNS)}"
         )
     row = Row(dict(zip(CODAH_COLUMNS, fields, strict=True)), where)
     return _checked(
@@ -95,7 +96,7 @@ def _label(row: Row, column: str | None) -> int | None:
 def _checked(question: ChoiceQuestion) -> ChoiceQuestion:
     count = len(question.choices)
     if count < 2:
-        raise ValueError(f"{question.where} has {count} choices; at least 2 are needed")
+        raise ValueError(f"{question.where} has {number_of(count, 'choice')}; at least 2 are needed")
     if question.label is not None and not 0 <= question.label < count:
         raise ValueError(f"{question.where} has label={question.label}, which must be from 0 to {count - 1}")
     return question
@@ -108,8 +109,8 @@ def _same_width(questions: Iterable[ChoiceQuestion], path: Path) -> list[ChoiceQ
         first = checked[0] if checked else question
         if len(question.choices) != len(first.choices):
             raise ValueError(
-                f"{question.where} has {len(question.choices)} choices, but {first.where} has {len(first.choices)}: "
-                "all questions need the same number"
+                f"{question.where} has {number_of(len(question.choices), 'choice')}, but {first.where} has "
+                f"{len(first.choices)}: all questions need the same number"
             )
         checked.append(question)
     if not checked:

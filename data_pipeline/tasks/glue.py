@@ -13,6 +13,7 @@ from pathlib import Path
 from data_pipeline.tasks.tables import Row, tab_fields
 from data_pipeline.tasks.task_records import LabeledText
 from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.whole_numbers import number_of
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +227,12 @@ def _rows(task: GlueTask, file: Path) -> Iterator[Row]:
         elif task.skips_short_lines:
             short.append(where)
         else:
-            raise ValueError(f"{where} has {len(fields)} fields; {task.folder} has {len(columns)}: {listed(columns)}")
+            raise ValueError(
+                f"{where} has {number_of(len(fields), 'field')}; {task.folder} has {len(columns)}: {listed(columns)}"
+            )
     if short:
-        log.warning("%d lines with fewer than %d fields are left out: %s", len(short), len(columns), listed(short))
+        said = number_of(len(short), "line")
+        log.warning("left out: %s with fewer than %d fields: %s", said, len(columns), listed(short))
 
 
 def _example(task: GlueTask, row: Row, number: int, needs_labels: bool) -> LabeledText:

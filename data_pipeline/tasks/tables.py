@@ -16,6 +16,7 @@ from data_pipeline.tasks.task_records import Label, LabeledText
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.numbered_lines import MAX_LINE_BYTES, numbered_lines
 from data_pipeline.untrusted.typed_fields import listed, shown
+from data_pipeline.whole_numbers import number_of
 
 ROWS_AT_A_TIME = 256
 Fields = list[str]
@@ -40,6 +41,11 @@ class Row:
         if column not in self.values:
             raise ValueError(f"{self._named(column)} has no column {shown(column)}; it has {self._columns()}")
         return self.values[column]
+
+    def is_empty(self, column: str | None) -> bool:
+        """Return whether a column says nothing: empty text, an empty list, or null."""
+        value = self.values.get(column) if column is not None else None
+        return not value.strip() if isinstance(value, str) else value in ([], None)
 
     def text(self, column: str) -> str:
         """Return a text."""
@@ -161,15 +167,24 @@ def read_texts(
     settings = named_by(group, identifier=identifier, label=label, text_pair=text_pair, text=text)
     texts: dict[str, LabeledText] = {}
     has_labels = False
+    refused: ValueError | None = None
     for number, row in enumerate(read_table(path, settings)):
         name = str(number) if identifier is None else row.class_name(identifier)
         if name in texts:
             raise ValueError(f"{row.where} has {group}identifier={shown(name)}, which {texts[name].where} has too")
         pair = None if text_pair is None else row.text(text_pair)
         column = label if needs_labels or label in row.values else None
-        value = None if column is None else read_label(row, column)
+        value = None
+        try:
+            value = None if column is None else read_label(row, column)
+        except ValueError as error:
+            if needs_labels or not row.is_empty(column):
+                raise
+            refused = refused or error  # as soon as another row has a label
         texts[name] = LabeledText(name, row.text(text), pair, value, row.where)
-        has_labels = has_labels or (column is not None and row.values[column] not in ("", [], None))
+        has_labels = has_labels or (column is not None and not row.is_empty(column))
+    if refused is not None and has_labels:
+        raise refused
     found = list(texts.values())
     return found if needs_labels or has_labels else [replace(each, label=None) for each in found]
 
@@ -201,7 +216,7 @@ def _rows_below_header(lines: Iterator[tuple[str, Fields]]) -> Iterator[Row]:
         raise ValueError(f"{where} names a column twice: {listed(header)}")
     for where, fields in lines:
         if len(fields) != len(header):
-            raise ValueError(f"{where} has {len(fields)} fields, but the header has {len(header)}")
+            raise ValueError(f"{where} has {number_of(len(fields), 'field')}, but the header has {len(header)}")
         yield Row(dict(zip(header, fields, strict=True)), where)
 
 

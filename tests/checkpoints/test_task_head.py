@@ -209,7 +209,7 @@ def test_a_checkpoint_with_a_strange_head_is_refused(tmp_path: Path, tokenizer: 
     config = config_for(tokenizer)
     for head, said in (
         ({"kind": "oracle"}, r"the kind of a head must be one of .*; got 'oracle'"),
-        ({"kind": "question_answering", "labels": ["a"]}, "a head for question_answering has 1 labels"),
+        ({"kind": "question_answering", "labels": ["a"]}, "a head for question_answering has 1 label"),
         ({"kind": "token_classification"}, "a head for token_classification has 0 labels"),
         (["x"], r"has head=\['x'\], which must be an object"),
     ):

@@ -97,7 +97,7 @@ def test_a_fine_tuned_model_keeps_its_labels_by_name(finished: tuple[Path, Setti
 
 
 def test_a_finished_run_says_so_and_changes_nothing(
-    finished: tuple[Path, Settings], caplog: pytest.LogCaptureFixture
+    finished: tuple[Path, Settings], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, given = finished
     before = (run / "scores.json").read_text()
@@ -105,6 +105,9 @@ def test_a_finished_run_says_so_and_changes_nothing(
     caplog.set_level(logging.INFO)
     metrics = finetune_here(given | {"resume": "auto", "optimizer.lr": 1e-3})
     assert metrics == json.loads(before)["metrics"]
+    guess = "Guessing always good is right in 50.0% of the validation labels."
+    assert guess in capsys.readouterr().out.splitlines()
+    assert guess in (run / "report.html").read_text()
     assert (run / "scores.json").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.ckpt")} == times
     assert "seed-1 is finished: validation/accuracy=" in caplog.text
@@ -282,6 +285,24 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
         finetune_here(tiny | more)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("more", "mark", "holds", "wanted"), [
+    ({}, "study.json", "a search", "a fine-tuning"),
+    ({"resume": "auto"}, "lr-2e-05_batch-16/seed-0/metrics.csv", "a grid of fine-tunings", "a fine-tuning"),
+    ({"grid": True, "resume": "auto"}, "seed-7/metrics.csv", "a fine-tuning", "a grid of fine-tunings"),
+    ({"variants": "{a: {epochs: 1}}"}, "a/study.json", "a search", "a fine-tuning"),
+])  # fmt: skip
+def test_a_fine_tuning_begins_in_no_folder_of_something_else(
+    tiny: Settings, tmp_path: Path, more: Settings, mark: str, holds: str, wanted: str
+) -> None:
+    folder = tmp_path / "runs" / "run"
+    (folder / mark).parent.mkdir(parents=True)
+    (folder / mark).write_text("")
+    there = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=f"^run_name=run.*: .* holds {holds}, and {wanted} needs a folder of its own"):
+        finetune_here(tiny | more)
+    assert sorted(folder.rglob("*")) == there
 
 
 def test_errors_are_those_of_the_predictions_and_the_report_shows_them(finished: tuple[Path, Settings]) -> None:

@@ -45,6 +45,22 @@ def test_a_seed_that_patience_has_ended_makes_no_step_more(
     assert (found / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("every_n_steps", [3, 4])
+def test_a_larger_patience_goes_on_with_a_seed_that_a_smaller_one_has_ended(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, every_n_steps: int
+) -> None:
+    """Whether the last step was saved before its validation or after it."""
+    given = settings(tmp_path, tokenizer) | {"patience": 1, "epochs": 6, "optimizer.lr": 1e-9}
+    given["callbacks.checkpoint.every_n_steps"] = every_n_steps
+    with monkeypatch.context() as patched:
+        patched.setattr(seed_run, "_score", Mock(side_effect=SystemExit))
+        with pytest.raises(SystemExit):
+            finetune_here(given)
+    finetune_here(given | {"resume": "auto", "patience": 3})
+    rows = read_columns(Path(str(given["output_dir"])) / "run" / "seed-0" / "metrics.csv")
+    assert rows["val/accuracy"][0] == [4, 8, 12, 16]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -68,7 +84,7 @@ def test_more_seeds_of_other_files_are_refused(finished: Settings) -> None:
     kept = {file: file.read_text() for file in path.iterdir()}
     write_texts(path, {"dev": 20})
     (path / "test.tsv").write_text("text\nalpha\n")
-    said = r"validation has 30 examples, test has 13 examples, now .* 20 examples, test has 1 examples without labels;"
+    said = r"validation has 30 examples, test has 13 examples, now .* 20 examples, test has 1 example without labels;"
     with pytest.raises(ValueError, match=said):
         finetune_here(finished | {"seeds": 2, "resume": "auto"})
     for file, text in kept.items():

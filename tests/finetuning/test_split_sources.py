@@ -47,7 +47,7 @@ def test_examples_of_one_group_are_held_out_together(folder: Path) -> None:
     splits = files.read(lines, [".txt"], group=lambda text: text[0])
     assert {name: len(texts) for name, texts in splits.items()} == {"train": 40, "validation": 10}
     assert not {text[0] for text in splits["train"]} & {text[0] for text in splits["validation"]}
-    with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of 1 texts with examples to train on"):
+    with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of 1 text with examples to train on"):
         files.read(lines, [".txt"], group=len)
 
 

@@ -35,12 +35,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "labels"), [("classification", "ab"), ("regression", "12"), ("multilabel", ["a", "a,b"])]
 )
-def test_a_test_file_without_the_label_is_predicted_only(
-    tmp_path: Path, tokenizer: Tokenizer, name: str, labels: Any
+@pytest.mark.parametrize(("end", "header"), [("", "text"), (",", "text,label")], ids=["no column", "empty column"])
+def test_a_test_file_without_labels_is_predicted_only(
+    tmp_path: Path, tokenizer: Tokenizer, name: str, labels: Any, end: str, header: str
 ) -> None:
     for split in ("train", "dev"):
         write(tmp_path / f"{split}.csv", labels_of(*labels) * 3)
-    write(tmp_path / "test.csv", [""] * 4, header="text")
+    write(tmp_path / "test.csv", [end] * 4, header=header)
     task = make_task(name, tmp_path)
     scored = score(task, tokenizer)
     split = task.prepare(tokenizer, 16)["test"]

@@ -199,7 +199,7 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
         (answering, {"input": "x.json", "question": "Who?"}, r"give either text=... with question=..., or input="),
         (choosing, {"text": "Bern"}, r"the model chooses: give text=... and choices=\"\[one,other\]\", or input="),
         (choosing, {"text": "Bern", "choices": "[lies]"}, r"choices must be at least 2 texts; got \['lies'\]"),
-        (choosing, {"input": tmp_path / "x.jsonl"}, r"x.jsonl, line 1 has 1 choices; at least 2 are needed"),
+        (choosing, {"input": tmp_path / "x.jsonl"}, r"x.jsonl, line 1 has 1 choice; at least 2 are needed"),
         (
             choosing,
             {"text": "Bern", "text_pair": "lies"},

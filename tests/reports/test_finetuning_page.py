@@ -8,6 +8,8 @@ import pytest
 
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuning_report
+from bert_lightning.reports.guessing import larger_class
+from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from tests.reports.pages import EVIL, Page, assert_stands_alone
 
 
@@ -47,6 +49,18 @@ def test_the_seeds_of_a_task_stand_beside_the_larger_class(tmp_path: Path) -> No
     assert "seed 1, step 10: 0.6" in page.said
 
 
+ANSWERS = {"label": ["red", "the red one"], "exact_match": 1.0, "f1": 1.0}
+
+
+@pytest.mark.parametrize("more", [ANSWERS, {"label": 0.5}, {"label": 1}, {}], ids=str)
+def test_answers_and_numbers_have_no_larger_class(tmp_path: Path, more: dict[str, Any]) -> None:
+    write_task(tmp_path)
+    lines = [json.dumps({"id": str(row), "prediction": "red"} | more) for row in range(3)]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(lines))
+    assert larger_class(FinetunedFolder(tmp_path)) == ""
+    assert "Guessing" not in Page(write_finetuning_report(tmp_path).read_text()).words
+
+
 def test_variants_and_tasks_have_a_row_for_each_metric(tmp_path: Path) -> None:
     results = {"frozen": {"validation/f1": metric(0.25)}, EVIL: {"validation/f1": metric(0.5, 0.75)}}
     (tmp_path / "variants.json").write_text(json.dumps({"variants": results}))
@@ -55,10 +69,12 @@ def test_variants_and_tasks_have_a_row_for_each_metric(tmp_path: Path) -> None:
     assert ["frozen", "validation/f1", "0.2500", "1,200"] in page.rows
     assert [EVIL, "validation/f1", "0.6250 ± 0.0100", "1,200"] in page.rows
     assert f"{EVIL}: 0.6250 ± 0.0100" in page.said
+    assert "2 variants" in page.words
     tasks = {"rte": {"score": 0.25, "metrics": {"validation/f1": metric(0.25)}}}
     (tmp_path / "glue.json").write_text(json.dumps({"average": 0.25, "tasks": tasks}))
     page = Page(write_finetuning_report(tmp_path).read_text())
     assert ["rte", "validation/f1", "0.2500", "1,200"] in page.rows
+    assert "1 task" in page.words.splitlines()
     assert "25.0average of the tasks" in page.words.replace("\n", "")
 
 

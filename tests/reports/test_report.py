@@ -11,6 +11,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Quantity
+from bert_lightning.profiling.step_profile import KINDS
 from bert_lightning.reports.report import write_report
 from bert_lightning.reports.shown_quantities import shown_quantities, write_shown
 from bert_lightning.settings.run_about import About, Data, Source, write_about
@@ -57,6 +58,11 @@ def test_the_page_stands_alone_and_has_the_figures(tmp_path: Path) -> None:
     assert "100 steps, 3 of them skipped" in page.words
     assert "<b>bold" in page.words
     assert "nan" not in (page.words + "".join(page.said)).lower()
+
+
+def test_a_run_of_one_step_has_made_one_step(tmp_path: Path) -> None:
+    MetricsCsv(tmp_path).log_metrics({"train/loss": 9.0}, 1)
+    assert "1 step" in Page(write_report(tmp_path).read_text()).words.splitlines()
 
 
 def test_a_run_older_than_its_description_still_has_a_page(tmp_path: Path) -> None:
@@ -112,6 +118,18 @@ def test_what_was_run_stands_beside_guessing_with_its_data_examples_and_profile(
     assert "attention, forward: 250.00 ms" in page.said
     assert "wiki: 1,234 documents; CC; origin" in page.words
     assert "What helps: another vocabulary" in page.words
+
+
+def test_the_chart_of_a_profile_has_the_names_of_its_page_and_of_what_is_pointed_at(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    kinds = [kind for kind, _ in KINDS]
+    profile = {"step_seconds": 0.5, "kinds": {kind: {"forward": 0.25} for kind in kinds}, "modules": {"encoder": 0.4}}
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "summary.json").write_text(json.dumps(profile))
+    text = write_report(tmp_path).read_text()
+    drawn = next(chart for chart in Page(text).charts if f"{kinds[0]}, forward: 250.00 ms" in json.dumps(chart))
+    assert [kind for kind in kinds if f'"{kind}"' not in json.dumps(drawn)] == []
+    assert ["module", "milliseconds a step"] in Page(text).rows
 
 
 def test_a_sentence_stands_once_above_all_its_masks(tmp_path: Path) -> None:

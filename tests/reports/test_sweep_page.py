@@ -50,6 +50,8 @@ def test_the_page_has_charts_that_name_their_trials_and_the_line_of_the_winner()
 def test_a_search_without_a_complete_trial_has_a_page() -> None:
     page = Page(sweep_page(SweepPage(EVIL, "val/loss", "minimize", ROWS[3:], DIMENSIONS, {}, None, {})))
     assert "no trial is complete yet" in page.words
+    one = SweepPage("lr", "val/loss", "minimize", ROWS[4:], DIMENSIONS, {}, None, {})
+    assert one.standing == "1 trial: 1 running; minimize val/loss"
     assert_stands_alone(page)
 
 

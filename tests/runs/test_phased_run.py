@@ -140,7 +140,7 @@ def test_past_phases_are_refused_and_later_ones_change(
         ("mask_prob:0.3", "mask_prob:0.2", r"phases\[0\]\.masking was .* 0\.3,.* and is .* 0\.2,"),
         ("share:0.5", "steps:6", r"phases\[0\]\.steps was 7 and is 6"),
         ("seq_len:32", "seq_len:40", "seq_len was 32 and is 40"),
-        ("steps:4", "steps:1", r"phases\[1\] has 1 steps of 16 examples, but the checkpoint has read 32"),
+        ("steps:4", "steps:1", r"phases\[1\] has 1 step of 16 examples, but the checkpoint has read 32"),
     ):
         with pytest.raises(ValueError, match=said):
             run_here(resumed | {"phases": PHASES.replace(old, new)})

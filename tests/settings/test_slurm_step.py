@@ -91,6 +91,6 @@ def test_each_task_may_have_a_gpu_of_its_own() -> None:
         assert not has_own_gpus(4, 1, SRUN | variables | {"TORCHELASTIC_RUN_ID": "x"})
     for variables in ({}, {"SLURM_TRES_PER_TASK": "cpu=4"}, {"SLURM_GPU_BIND": "none"}):
         with pytest.raises(
-            ValueError, match=r"started 4 tasks on this node, but each sees 1 GPUs; take --gpus-per-task=1"
+            ValueError, match=r"started 4 tasks on this node, but each sees 1 GPU; take --gpus-per-task=1"
         ):
             has_own_gpus(4, 1, SRUN | variables)

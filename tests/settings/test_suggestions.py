@@ -56,7 +56,32 @@ def test_the_nearest_option_is_named() -> None:
 def test_an_option_in_a_folder_is_found() -> None:
     message = said("pretrain", "experiment=ablations/maskin_rate")
     assert "experiment=ablations/maskin_rate: did you mean experiment=ablations/masking_rate?" in message
-    assert "'hydra/sweeper/nothing'" in said("pretrain", "hydra/sweeper=nothing")
+    assert "there is no hydra/sweeper=optna: did you mean hydra/sweeper=optuna?" in said(
+        "pretrain", "hydra/sweeper=optna"
+    )
+    assert "'hydra/launcher/nothing'" in said("pretrain", "hydra/launcher=nothing")
+
+
+SEARCH = "hydra/sweeper=optuna"
+
+
+@pytest.mark.parametrize(("words", "meant"), [
+    ([SEARCH, "hydra.sweeper.n_trails=8"], "hydra.sweeper.n_trails: did you mean hydra.sweeper.n_trials?"),
+    ([SEARCH, "n_trials=8"], "n_trials: did you mean hydra.sweeper.n_trials?"),
+    ([SEARCH, "hydra.sweeper.sampler.multivariat=1"],
+     "hydra.sweeper.sampler.multivariat: did you mean hydra.sweeper.sampler.multivariate?"),
+    ([SEARCH, "data.seed=1"], "data.seed: did you mean seed?"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_keys_of_a_sweeper_are_known(command: str, words: list[str], meant: str) -> None:
+    words = ["task=sst2", *words] if command == "finetune" else words
+    assert f"there is no setting {meant}" in said(command, *words)
+
+
+def test_the_sweeper_that_has_a_key_is_named() -> None:
+    assert said("pretrain", "hydra.sweeper.n_trials=8") == (
+        "hydra.sweeper.n_trials needs hydra/sweeper; it is a setting of hydra/sweeper=optuna"
+    )
 
 
 def test_a_corpus_is_asked_for() -> None:

@@ -8,6 +8,7 @@ import pytest
 from bert_lightning.settings import sweep_folder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, cut_torn_line, open_storage, patiently
 from data_pipeline.processes.machine_faults import MachineError
+from tests.support.checkout import ROOT
 
 
 def test_where_the_study_is_kept_is_noted(tmp_path: Path) -> None:
@@ -79,3 +80,10 @@ def test_a_storage_that_does_not_answer_is_asked_again_and_then_named(
         return
     with pytest.raises(MachineError, match=r"storage=postgresql://me:\*\*\*@host/db does not answer: refused"):
         patiently(address, speak)
+
+
+def test_the_docs_name_every_file(tmp_path: Path) -> None:
+    table = (ROOT / "docs" / "sweeps.md").read_text()
+    files = [value for name, value in vars(SweepFolder(tmp_path)).items() if name != "path"]
+    assert len(files) > 5
+    assert [file.name for file in files if f"| `{file.name}` |" not in table] == []

@@ -1,6 +1,7 @@
 """The trainer's rank decides the share; the state goes through Lightning's checkpoint and back; waiting is measured."""
 
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from bert_lightning.objectives.causal_lm import CausalLM
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
@@ -15,6 +17,7 @@ from bert_lightning.training.training_data import TimedLoader
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.masking.word_masking import SpanMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
 from tests.support.parity import CONFIG
@@ -137,6 +140,21 @@ def test_targets_of_both_streams_are_checked(prepared: Path, tmp_path: Path) -> 
     mixed = make_data(prepared, tmp_path, held_out=HeldOutExamples(TokenMasking(), pairs=FullSentences()))
     with pytest.raises(ValueError, match=r"but validation.pairs=FullSentences gives mlm only"):
         mixed.check_targets(joint)
+
+
+def test_a_causal_objective_reads_no_swapped_segments(prepared: Path, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        causal = CausalLM(replace(CONFIG, is_causal=True))
+    in_order = SentenceOrder(swap_prob=0.0)
+    make_data(prepared, tmp_path, pairs=in_order).check_targets(causal)
+    swapped = make_data(prepared, tmp_path, pairs=SentenceOrder())
+    said = "swap_prob=0.5 swaps segments, but objective=CausalLM reads text in its order; take "
+    with pytest.raises(ValueError, match=rf"^pairs\.{said}pairs\.swap_prob=0$"):
+        swapped.check_targets(causal)
+    swapped.check_targets(MaskedLM(CONFIG))
+    held_out = HeldOutExamples(TokenMasking(), pairs=SentenceOrder())
+    with pytest.raises(ValueError, match=rf"^validation\.pairs\.{said}validation\.pairs\.swap_prob=0$"):
+        make_data(prepared, tmp_path, pairs=in_order, held_out=held_out).check_targets(causal)
 
 
 def test_held_out_labels_know_their_bytes(prepared: Path, tmp_path: Path) -> None:

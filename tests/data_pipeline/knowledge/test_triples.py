@@ -79,7 +79,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     ("line", "said"),
     [
         ("dog\tIsA", r"line 2 has 2 fields; a triple has 3, head, relation and tail, and a fourth for its weight"),
-        ("dog", r"line 2 has 1 fields"),
+        ("dog", r"line 2 has 1 field;"),
         ("dog\tIsA\tanimal\tmany", r"line 2 has the weight 'many', which must be a number above 0"),
         ("dog\tIsA\tanimal\tnan", r"line 2 has the weight 'nan'"),
         ("dog\tIsA\tanimal\t-1", r"line 2 has the weight '-1'"),

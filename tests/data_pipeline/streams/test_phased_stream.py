@@ -167,8 +167,8 @@ def state_after(folder: Path, steps: int) -> dict[str, object]:
         (5, {1: {"seq_len": 40}}, "seq_len was 48 and is 40$"),
         (5, {1: {"masking": TokenMasking(0.4)}}, "masking was .*0.15.* and is .*0.4"),
         (5, {1: {"global_batch_size": 12}}, r"phases\[1\]\.global_batch_size was 24 and is 12, but the checkpoint"),
-        (6, {1: {"num_steps": 1}}, r"phases\[1\] has 1 steps of 24 examples, but the checkpoint has read 48"),
-        (2, {0: {"num_steps": 1}}, r"phases\[0\] has 1 steps of 48 examples, but the checkpoint has read 96"),
+        (6, {1: {"num_steps": 1}}, r"phases\[1\] has 1 step of 24 examples, but the checkpoint has read 48"),
+        (2, {0: {"num_steps": 1}}, r"phases\[0\] has 1 step of 48 examples, but the checkpoint has read 96"),
         (4, {0: {"seq_len": 32}}, "seq_len was 24 and is 32$"),
     ],
 )

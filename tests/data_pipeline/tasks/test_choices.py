@@ -58,7 +58,7 @@ def test_another_number_of_choices_is_refused_with_both_lines(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "t", "choices": ["a"], "label": 0}, "line 1 has 1 choices; at least 2"),
+        ({"text": "t", "choices": ["a"], "label": 0}, "line 1 has 1 choice; at least 2"),
         ({"text": "t", "choices": ["a", "b"], "label": 2}, "line 1 has label=2, which must be from 0 to 1"),
         (
             {"text": "t", "choices": ["a", "b"], "label": "blue"},

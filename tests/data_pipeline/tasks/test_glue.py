@@ -98,7 +98,7 @@ def test_real_files(name: str, split: str) -> None:
         ("rte", "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tC\tD\n", "line 3 has 3 fields; RTE has 4"),
         ("rte", "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tneutral\n", "label='neutral', which must be one of"),
         ("rte", "index\tsentence1\tsentence2\n0\tA\tB\n", "line 2 has no column 'label'; it has index, sentence1"),
-        ("rte", "some prose\nand more\n", "line 1 has 1 fields; RTE has 4: index, sentence1, sentence2, label"),
+        ("rte", "some prose\nand more\n", "line 1 has 1 field; RTE has 4: index, sentence1, sentence2, label"),
         ("rte", "", "holds no examples"),
         ("rte", "index\tsentence1\tsentence2\tlabel\n", "holds no examples"),
         ("stsb", "a\tb\tc\td\tfive\tA\tB\n", "line 1 has score='five', which must be a finite number"),
@@ -120,5 +120,5 @@ def test_short_lines_of_qqp_are_left_out_and_said(tmp_path: Path, caplog: pytest
     (tmp_path / "train.tsv").write_text(OFFICIAL["qqp", "train.tsv"] + "9\t1\t2\tcut\n")
     with caplog.at_level(logging.WARNING):
         assert len(read_glue(GLUE_TASKS["qqp"], tmp_path, "train")) == 2
-    assert "1 lines with fewer than 6 fields are left out" in caplog.text
+    assert "left out: 1 line with fewer than 6 fields" in caplog.text
     assert "line 4" in caplog.text

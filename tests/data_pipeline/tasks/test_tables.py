@@ -53,7 +53,7 @@ def test_a_cell_of_a_csv_may_be_as_long_as_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.tsv", "a\tb\n1\t2\n3\n", "line 3 has 1 fields, but the header has 2"),
+        ("x.tsv", "a\tb\n1\t2\n3\n", "line 3 has 1 field, but the header has 2"),
         ("x.tsv", "a\ta\n1\t2\n", "line 1 names a column twice"),
         ("x.tsv", "a\tb\n", "holds no rows"),
         ("x.csv", "", "holds no rows"),
@@ -133,12 +133,35 @@ def test_a_value_of_another_kind_is_refused_with_the_setting_and_the_columns(tmp
         read_texts(file, text="review", label="stars", read_label=Row.number)
 
 
-@pytest.mark.parametrize(("labels", "expected"), [(["", ""], [None, None]), (["", "a"], [(), ("a",)])])
+@pytest.mark.parametrize(("labels", "read_label", "expected"), [
+    (["", ""], Row.class_names, [None, None]),
+    (["", "a"], Row.class_names, [(), ("a",)]),
+    (["", " "], Row.class_name, [None, None]),
+    (["", ""], Row.number, [None, None]),
+    (["0", "1.5"], Row.number, [0, 1.5]),
+])  # fmt: skip
 def test_a_test_file_whose_labels_are_all_empty_has_none(
-    tmp_path: Path, labels: list[str], expected: list[object]
+    tmp_path: Path, labels: list[str], read_label: Any, expected: list[object]
 ) -> None:
     path = written(tmp_path / "test.csv", "text,label\n" + "".join(f"some words,{label}\n" for label in labels))
-    read = read_texts(path, "text", None, "label", read_label=Row.class_names, needs_labels=False)
+    read = read_texts(path, "text", None, "label", read_label=read_label, needs_labels=False)
     assert [each.label for each in read] == expected
-    needed = read_texts(path, "text", None, "label", read_label=Row.class_names)
-    assert [each.label for each in needed] == [tuple(filter(None, [label])) for label in labels]
+
+
+def test_files_that_need_labels_may_have_empty_sets_alone(tmp_path: Path) -> None:
+    path = written(tmp_path / "train.csv", "text,label\nsome words,\nsome words,\n")
+    assert [each.label for each in read_texts(path, "text", None, "label", read_label=Row.class_names)] == [(), ()]
+    for read_label in (Row.class_name, Row.number):
+        with pytest.raises(ValueError, match=r"^task\.label=label, but .*line 2 has label='', which must be"):
+            read_texts(path, "text", None, "label", read_label=read_label)
+
+
+@pytest.mark.parametrize("labels", [["1", "null"], ["null", "1"]])
+@pytest.mark.parametrize("read_label", [Row.class_name, Row.number])
+def test_an_empty_label_among_others_is_refused_in_a_test_file_too(
+    tmp_path: Path, labels: list[str], read_label: Any
+) -> None:
+    path = written(tmp_path / "test.jsonl", "".join(f'{{"text": "a", "label": {label}}}\n' for label in labels))
+    line = labels.index("null") + 1
+    with pytest.raises(ValueError, match=rf"test\.jsonl, line {line} has label=None, which must be "):
+        read_texts(path, "text", None, "label", read_label=read_label, needs_labels=False)
