@@ -12,6 +12,13 @@ from data_pipeline.corpora.byte_ranges import compression_of
 
 BAD_INPUT = ".bad-input.txt"
 """End of the name of a list of bad input, which bert-prepare writes."""
+FILE_NAMES = {
+    "books": re.compile(r"^[^.]+$|\.(txt|text)$", re.IGNORECASE),
+    "csv": re.compile(r"\.(csv|tsv|tab)$", re.IGNORECASE),
+    "jsonl": re.compile(r"\.(jsonl|jsonlines|ndjson|json)$", re.IGNORECASE),
+    "parquet": re.compile(r"\.(parquet|pq)$", re.IGNORECASE),
+}
+"""What is found in the names of files that a corpus reads, for formats that a suffix tells."""
 _PREPARED = ("manifest.json", "tokenizer/tokenizer.json")
 """Files of every prepared folder."""
 _ABOUT_OTHERS = re.compile(
@@ -83,6 +90,16 @@ def kinds_of(files: Sequence[Path]) -> Counter[str]:
     return Counter(
         f"*{file.suffix}" if file.suffix and not _ABOUT_OTHERS.fullmatch(file.name) else file.name for file in files
     )
+
+
+def corpus_for(kind: str) -> str | None:
+    """Return the corpus that reads files of a kind of `kinds_of`, None if the kind tells none.
+
+    >>> corpus_for("*.csv"), corpus_for("*.html"), corpus_for("LICENSE")
+    ('csv', None, None)
+    """
+    named = (name for name, pattern in FILE_NAMES.items() if kind.startswith("*.") and pattern.search(kind))
+    return next(named, None)
 
 
 def _prepared_folders(files: Iterable[Path], path: Path) -> set[Path]:
