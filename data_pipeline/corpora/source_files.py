@@ -42,8 +42,8 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
     """Return the files to read and those left aside, each in a fixed order.
 
     A folder gives the files below it whose names fit the format, a pattern the files that it matches; both leave out
-    files about other files, unless a pattern matches no others, and prepared folders. A file that is named itself is
-    read. Folders that may not be opened are left aside.
+    files about other files, unless a pattern matches no others. A file that is named itself is read. Prepared folders
+    and folders that may not be opened are left aside as a whole.
 
     Args:
         path: A file, a folder, or a glob pattern.
@@ -64,10 +64,11 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
         taken = [file for file in files if _fits(file, None)] or files
     prepared = _prepared_folders(files, folder)
     taken = [file for file in taken if prepared.isdisjoint(file.parents)]
+    others = {file for file in files if prepared.isdisjoint(file.parents)} - set(taken)
     for file in taken:
         if not file.exists():
             raise ValueError(f"corpus.path={path} has {file}, a link to {os.readlink(file)}, which does not exist")
-    return taken, sorted([*(set(files) - set(taken)), *closed])
+    return taken, sorted([*others, *prepared, *closed])
 
 
 def pattern_for(path: str, aside: Sequence[Path]) -> str | None:
