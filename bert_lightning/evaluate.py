@@ -52,6 +52,12 @@ LABELED: dict[str, Callable[[LabeledFile, LoadedModel, int], dict[str, float]]] 
     MULTIPLE_CHOICE: choice_means,
 }
 """What measures a model on a labeled file, by the kind of its head."""
+DECISIVE = (
+    *(("data", name) for name in ("seq_len", "validation_samples", "exclude_shards")),
+    ("pairs", "_target_"),
+    ("validation", "seed"),
+)
+"""Settings, by group and name, with which other held-out examples are read."""
 
 
 def evaluate(cfg: DictConfig) -> Scores:
@@ -141,11 +147,10 @@ def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:
     """Say which settings are not those that the model's run validated with, because such losses do not compare."""
     run = model.pretrained.settings
-    for group, name in (("data", "seq_len"), ("pairs", "_target_")):
+    for group, name in DECISIVE:
         known = run.get(group)
-        theirs, ours = known.get(name) if isinstance(known, Mapping) else None, cfg[group].get(name)
-        if theirs is not None and theirs != ours:
-            log.info("%s.%s is %s here, and was %s in the model's run", group, name, ours, shown(theirs))
+        if isinstance(known, Mapping) and name in known and known[name] != (ours := cfg[group].get(name)):
+            log.info("%s.%s is %s here, and was %s in the model's run", group, name, ours, shown(known[name]))
 
 
 def _print(scores: Scores) -> None:

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bert_lightning.checkpoints.checkpoint import Pretrained
 from bert_lightning.checkpoints.electra_halves import GENERATOR_FOLDER
@@ -15,8 +14,7 @@ from bert_lightning.checkpoints.task_head import (
     TOKEN_CLASSIFICATION,
 )
 from bert_lightning.checkpoints.tensor_checks import has_any
-from data_pipeline.tasks.encoded import BOTH_ORDERS
-from data_pipeline.tasks.glue import GLUE_TASKS
+from bert_lightning.checkpoints.trained_task import trained_on_pairs
 
 _PAIR = "text='He went to the shop.' text_pair='It was closed.'"
 _ASKED = {
@@ -59,8 +57,7 @@ def _question(model: Pretrained, folder: str | Path) -> str:
     """Return the command that asks a model what it was trained to answer; if that is nothing, it gives vectors."""
     checkpoint = _checkpoint(folder)
     if model.head is not None:
-        takes_pairs = model.head.extract == BOTH_ORDERS or _has_pairs(model.settings)
-        is_pair = takes_pairs and model.head.kind == SEQUENCE_CLASSIFICATION
+        is_pair = model.head.kind == SEQUENCE_CLASSIFICATION and trained_on_pairs(model)
         return f"bert-predict {checkpoint} {_PAIR if is_pair else _ASKED[model.head.kind]}"
     if model.config.is_causal:
         return f"bert-generate {checkpoint} text='The history of'"
@@ -91,15 +88,6 @@ def _has_class(model: Pretrained) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _has_pairs(settings: Mapping[str, Any]) -> bool:
-    """Return whether a fine-tuning with these settings read pairs of texts."""
-    task = settings.get("task")
-    if not isinstance(task, Mapping):
-        return False
-    known = GLUE_TASKS.get(str(task.get("name")))
-    return task.get("text_pair", known and known.text_pair) is not None
 
 
 def _checkpoint(folder: str | Path) -> str:

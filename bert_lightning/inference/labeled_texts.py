@@ -1,9 +1,10 @@
 """The score of a fine-tuned model on a table of texts with labels, by the metrics of fine-tuning."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.checkpoints.trained_task import trained_glue_task, trained_on_pairs
 from bert_lightning.finetuning.text_labels import (
     NUMBER,
     ONE_CLASS,
@@ -17,7 +18,7 @@ from bert_lightning.inference.encoded_scores import score_encoded
 from bert_lightning.inference.labeled_file import LabeledFile, example_length
 from bert_lightning.inference.loading import LoadedModel
 from data_pipeline.tasks.encoded import LABELS
-from data_pipeline.tasks.glue import GLUE_TASKS, GlueTask, is_official, read_glue_file
+from data_pipeline.tasks.glue import is_official, read_glue_file
 from data_pipeline.tasks.tables import Row, read_texts
 from data_pipeline.tasks.texts import encode_texts
 
@@ -46,10 +47,11 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     assert head is not None
     make_labels, read_label = _KINDS[head.problem_type]
     labels = make_labels(head)
-    layout = _glue_task(model)
+    layout = trained_glue_task(model.pretrained)
     if layout is not None and is_official(layout, file.path, file.text):
         examples = read_glue_file(layout, file.path)
     else:
+        _check_pairs(file, model)
         columns = (file.text, file.text_pair, file.label)
         examples = read_texts(file.path, *columns, read_label=read_label, group="labeled.")
     codes = labels.codes(examples)
@@ -61,9 +63,8 @@ def text_means(file: LabeledFile, model: LoadedModel, batch_tokens: int) -> dict
     return {**{name: metric(decided, wanted) for name, metric in fitting.items()}, "examples": len(examples)}
 
 
-def _glue_task(model: LoadedModel) -> GlueTask | None:
-    """Return the task of GLUE that a model was trained on, None if its checkpoint tells of none."""
-    task = model.pretrained.settings.get("task")
-    if not isinstance(task, Mapping) or not str(task.get("_target_")).endswith(".glue_task"):
-        return None
-    return GLUE_TASKS.get(str(task.get("name")))
+def _check_pairs(file: LabeledFile, model: LoadedModel) -> None:
+    wanted, given = trained_on_pairs(model.pretrained), file.text_pair
+    if wanted is not None and wanted != (given is not None):
+        trained = "pairs of texts: name the column of the second text" if wanted else "single texts: leave it out"
+        raise ValueError(f"labeled.text_pair={given or 'null'}, but checkpoint={model.name} was trained on {trained}")

@@ -17,6 +17,7 @@ from bert_lightning.checkpoints.task_head import (
     TOKEN_CLASSIFICATION,
     TaskHead,
 )
+from bert_lightning.checkpoints.trained_task import trained_on_pairs
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import EncodedInput
 from bert_lightning.inference.words import words_of
@@ -132,7 +133,7 @@ class TextPredictor(_FirstTokenPredictor):
 
     def __init__(self, model: LoadedModel, head: TaskHead, batch_tokens: int) -> None:
         super().__init__(model, head.labels, batch_tokens, model.task_head())
-        self.reads_pairs = True if head.extract == BOTH_ORDERS else None
+        self.reads_pairs = trained_on_pairs(model.pretrained)
         self._extract = head.extract
         self._tokenizer = plain_text_tokenizer(model.tokenizer)
         self._says = {

@@ -1,6 +1,6 @@
 """How a command begins and ends: a config in; what stops it is one line on standard error and an exit status.
 
-A wrong input ends with status 2, a lost process with 1, and Ctrl-C with 130, as shells count.
+A wrong input ends with status 2, what the machine does with 75, a bug with 1, and Ctrl-C with 130, as shells count.
 """
 
 import functools

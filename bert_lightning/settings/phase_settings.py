@@ -114,14 +114,14 @@ def _steps_of(entries: Sequence[Entry], max_steps: int) -> list[int]:
     left, last = max_steps - sum(steps), entries[-1]
     if min([*steps, left]) < 1:
         raise ValueError(
-            f"phases have {', '.join(map(str, steps))} steps before the last one, which must be at least 1 each and "
-            f"leave it some; trainer.max_steps={max_steps}"
+            f"phases before the last one have {', '.join(map(str, steps))} steps, and every phase needs at least 1; "
+            f"trainer.max_steps={max_steps}, which a share instead of steps follows"
         )
     asked = last["share"] * max_steps if "share" in last else last.get("steps", left)
     rounded_off = len(entries) if any("share" in entry for entry in entries) else 0
     if abs(asked - left) > rounded_off:
         raise ValueError(
             f"phases have {', '.join(map(str, [*steps, round(asked)]))} steps, {sum(steps) + round(asked)} together; "
-            f"trainer.max_steps={max_steps}"
+            f"trainer.max_steps={max_steps}, which a share instead of steps follows"
         )
     return [*steps, left]

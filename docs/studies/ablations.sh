@@ -1,6 +1,6 @@
 #!/bin/sh
-# The measured study of docs/ablations.md: sentence tasks, masking kinds, masking rates and model sizes, three seeds
-# each, about 5 million tokens a run, on CPUs. The same line goes on with a study that was interrupted.
+# The study of docs/ablations.md on CPUs: sentence tasks, masking kinds, masking rates and model sizes, three seeds each,
+# about 5 million tokens a run. The same line goes on with a study that was interrupted.
 #
 #     docs/studies/ablations.sh <prepared folder> <output folder> [override ...]
 #

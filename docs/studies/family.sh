@@ -1,7 +1,7 @@
 #!/bin/sh
-# The measured table of docs/family.md: BERT's relatives with 4 layers of 128 and students of 2 layers, three seeds,
-# 10 million tokens a run, then fine-tuned on SST-2, half of QNLI's dev set and parts of speech, on CPUs. The same line
-# goes on with a study that was interrupted.
+# The study of docs/family.md on CPUs: BERT's relatives with 4 layers of 128 and students of 2 layers, three seeds, 10
+# million tokens a run, then fine-tuned on SST-2, half of QNLI's dev set and parts of speech. The same line goes on with
+# a study that was interrupted.
 #
 #     docs/studies/family.sh <prepared folder> <folder of GLUE> <folder of UD English EWT> <output folder> [override ...]
 set -u

@@ -72,7 +72,10 @@ def pseudo_log_likelihood(folder: Path, text: str) -> float:
     return total
 
 
-def test_held_out_scores_are_those_of_the_runs_own_validation(base: Settings, tmp_path: Path) -> None:
+def test_held_out_scores_are_those_of_the_runs_own_validation(
+    base: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     run_here(base | {"run_name": "a"})
     folder = Path(base["output_dir"]) / "a"
     columns = read_columns(folder / "metrics.csv")
@@ -80,6 +83,7 @@ def test_held_out_scores_are_those_of_the_runs_own_validation(base: Settings, tm
     scores = evaluate(settings(f"checkpoint={folder}", *overrides, f"output={tmp_path / 'scores.json'}"))["held_out"]
     validated = {name.removeprefix("val/"): values[-1] for name, (_, values) in columns.items() if "val/" in name}
     assert {"mlm_loss", "mlm_loss_per_byte", "perplexity", "nsp_accuracy"} <= set(validated)
+    assert "in the model's run" not in caplog.text
     for name, value in validated.items():
         assert scores[name] == pytest.approx(value, abs=1e-6, rel=1e-6), name
     assert scores["examples"] > 10
@@ -93,7 +97,9 @@ def test_other_settings_than_the_runs_are_said(base: Settings, caplog: pytest.Lo
     caplog.set_level(logging.INFO)
     folder = Path(base["output_dir"]) / "a"
     overrides = [f"data.path={base['data.path']}", f"data.cache_dir={base['data.cache_dir']}"]
-    evaluate(settings(f"checkpoint={folder}", *overrides, "data.seq_len=24", "pairs=full_sentences"))
+    different = ["data.seq_len=24", "data.validation_samples=4", "pairs=full_sentences"]
+    evaluate(settings(f"checkpoint={folder}", *overrides, *different))
+    assert "data.validation_samples is 4 here, and was" in caplog.text
     assert f"data.seq_len is 24 here, and was {base['data.seq_len']} in the model's run" in caplog.text
     assert "pairs._target_ is data_pipeline.pairs.sentence_runs.FullSentences here, and was" in caplog.text
     assert "pairs=FullSentences has no nsp labels: the pair head is left out" in caplog.text

@@ -71,7 +71,7 @@ KINDS = {
     "encoder": Kind(["embed", "finetune", "export"], ["embed", "finetune"]),
     "pairs": Kind(["predict", "finetune", "export"], ["predict", "finetune"], MaskedLMWithNSP, "mlm_head"),
     "classifier": Kind(**PREDICTS, head=TEXTS),
-    "classifier of pairs": Kind(**PREDICTS, head=TEXTS, task={"name": "rte"}),
+    "classifier of pairs": Kind(**PREDICTS, head=TEXTS, task={"text_pair": "second"}),
     "tagger": Kind(**PREDICTS, head=TaskHead("token_classification", ["O", "B-PER"])),
     "questions": Kind(**PREDICTS, head=TaskHead("question_answering")),
     "choices": Kind(**PREDICTS, head=TaskHead("multiple_choice")),

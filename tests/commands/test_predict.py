@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from transformers import AutoTokenizer, BertConfig, PreTrainedModel, pipeline
 
 from bert_lightning.checkpoints.checkpoint import checkpoint_payload, load_pretrained
 from bert_lightning.checkpoints.task_head import TaskHead
+from bert_lightning.evaluate import evaluate
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.predict import predict
-from data_pipeline.tokenizers.transformers_files import save_tokenizer
+from data_pipeline.tokenizers.transformers_files import save_tokenizer, tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import config_for, write_checkpoint
 from tests.support.configs import compose_config
@@ -144,6 +146,40 @@ def test_a_fine_tuned_run_cuts_texts_as_it_was_trained(tmp_path: Path, tokenizer
     assert "is_cut" not in predictions(tmp_path / "x.ckpt", f"text='{'walks ' * 20}'", "seq_len=30")[0]
     with pytest.raises(ValueError, match="text has more than seq_len=12 tokens; truncate=true cuts it"):
         predictions(tmp_path / "x.ckpt", f"text='{'walks ' * 20}'", "truncate=false")
+
+
+@pytest.mark.parametrize(
+    ("task", "refused", "given", "said"),
+    [
+        ({"text_pair": "answer"}, [], ["text_pair=walks"], "reads pairs of texts; give text_pair or pair_column"),
+        (
+            {"_target_": "bert_lightning.finetuning.glue_tasks.glue_task", "name": "rte"},
+            [],
+            ["text_pair=walks"],
+            "reads pairs of texts",
+        ),
+        ({"text_pair": None}, ["text_pair=walks"], [], "reads single texts, not pairs"),
+    ],
+)
+def test_texts_are_single_or_pairs_as_in_the_fine_tuning(
+    tmp_path: Path, tokenizer: Tokenizer, task: dict[str, Any], refused: list[str], given: list[str], said: str
+) -> None:
+    write_reference(tmp_path / "hf", tokenizer, "BertForSequenceClassification")
+    model = load_pretrained(tmp_path / "hf")
+    payload = checkpoint_payload(model.config, tokenizer_files(tokenizer), {"task": task}, model.head)
+    state = {f"objective.{name}": tensor for name, tensor in model.state.items()}
+    torch.save({"state_dict": state, "global_step": 7, **payload}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=f"^text: the head of checkpoint=.*{said}"):
+        predictions(tmp_path / "x.ckpt", "text='the king'", *refused)
+    assert len(predictions(tmp_path / "x.ckpt", "text='the king'", *given)) == 1
+    table = tmp_path / "labeled.csv"
+    table.write_text(f"text,other,label\nthe king,walks,{LABELS[0]}\n")
+    columns = {"refused": refused, "given": given}
+    labeled = {each: ["labeled.text_pair=other"] if words else [] for each, words in columns.items()}
+    command = ["checkpoint=" + str(tmp_path / "x.ckpt"), f"labeled.path={table}"]
+    with pytest.raises(ValueError, match=r"^labeled\.text_pair=\w+, but checkpoint=.* was trained on"):
+        evaluate(compose_config("evaluate", [*command, *labeled["refused"]]))
+    assert evaluate(compose_config("evaluate", [*command, *labeled["given"]]))["labeled"]["examples"] == 1
 
 
 def test_names_of_special_tokens_in_a_text_are_plain_text_as_in_fine_tuning(

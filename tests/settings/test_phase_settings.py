@@ -90,8 +90,8 @@ def test_complete_phases_are_complete() -> None:
         ("[{mask_prob:0,share:0.5},{}]", r"phases\[0\]\.mask_prob must be .*; got 0"),
         ("[{share:0.5,steps:5},{}]", r"phases\[0\] has steps=5 and share=0\.5; give one of them"),
         ("[{},{steps:5}]", r"phases\[0\] has neither steps nor share; only the last"),
-        ("[{steps:1000},{}]", r"phases have 1000 steps before the last one, .*; trainer\.max_steps=1000"),
-        ("[{share:0.0001},{}]", r"phases have 0 steps before the last one, .*; trainer\.max_steps=1000"),
+        ("[{steps:1000},{}]", r"phases before the last one have 1000 steps, .*; trainer\.max_steps=1000"),
+        ("[{share:0.0001},{}]", r"phases before the last one have 0 steps, .*; trainer\.max_steps=1000"),
         ("[{steps:10},{steps:20}]", r"phases have 10, 20 steps, 30 together; trainer\.max_steps=1000"),
         ("[{share:0.5},{share:0.4}]", r"phases have 500, 400 steps, 900 together; trainer\.max_steps=1000"),
     ],
@@ -99,6 +99,19 @@ def test_complete_phases_are_complete() -> None:
 def test_phases_that_cannot_be_are_refused(phases: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         complete_phases(compose(phases))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "steps"),
+    [("demo", [1200, 350]), ("laptop_hour", [5700, 2700]), ("laptop_night", [11_000, 4500])],
+)
+def test_phases_of_a_budget_follow_the_length_of_the_run(experiment: str, steps: list[int]) -> None:
+    def composed(*changes: str) -> list[int]:
+        cfg = compose_config("pretrain", ["data.path=x", f"experiment={experiment}", *changes])
+        return [entry["steps"] for entry in complete_phases(cfg)]
+
+    assert composed() == steps
+    assert composed("trainer.max_steps=155")[0] == round(155 * steps[0] / sum(steps))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 
 from data_pipeline.preparation.cluster_executors import SlurmExecutor
 from tests.support.checkout import ROOT, run_command
+from tests.support.configs import compose_config
 from tests.support.corpora import contents, write_corpus
 from tests.support.tasks import append, end_itself, runs
 
@@ -70,6 +72,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE_SLURM", str(state))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return state
+
+
+@pytest.mark.usefixtures("cluster")
+def test_arguments_of_sbatch_are_settings() -> None:
+    given = ["corpus=text", "corpus.path=x", "output_dir=y", "executor=slurm", "executor.partition=cpu"]
+    cfg = compose_config("prepare", [*given, "executor.sbatch_args={account: nlp, constraint: cpu}"])
+    assert instantiate(cfg.executor).settings["sbatch_args"] == {"account": "nlp", "constraint": "cpu"}
 
 
 def executor(**extra: int) -> SlurmExecutor:
