@@ -25,6 +25,7 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end, stage
 from bert_lightning.settings.run_folder import RunFolder, step_of
+from data_pipeline.tokenizers.bert_steps import settings_beyond_bert
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from data_pipeline.tokenizers.tokenizer_files import VOCABULARY
 from data_pipeline.tokenizers.transformers_files import AS_IT_IS, tokenizer_files
@@ -43,11 +44,12 @@ def export(cfg: DictConfig) -> Path:
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     with stage("reading the checkpoint"):
         pretrained = load_pretrained(cfg.checkpoint)
-    config, tokenizer_text, folds_case = pretrained.config, {}, None
+    config, tokenizer_text, folds_case, beyond = pretrained.config, {}, None, []
     if pretrained.tokenizer_files:
         tokenizer = pretrained.tokenizer()
         config = replace(config, pad_token_id=special_tokens(tokenizer).pad)
         tokenizer_text = tokenizer_files(tokenizer, corpus_sample(pretrained.settings, tokenizer))
+        beyond = settings_beyond_bert(tokenizer)
         folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
     state, generator = discriminator_half(pretrained.state), generator_half(pretrained.state, config)
     loader = architecture(config, state, pretrained.head)
@@ -79,7 +81,8 @@ def export(cfg: DictConfig) -> Path:
     if layers := pretrained.fusing_layers:
         print(f"{cfg.output_dir}: reads text alone; layers that read entities in training: {listed(map(str, layers))}")
     if tokenizer_text and VOCABULARY not in tokenizer_text:
-        print(f"{cfg.output_dir}: BertTokenizer would give other ids, so the tokenizer is a {AS_IT_IS}")
+        why = f" ({' and '.join(beyond)} of bert-prepare)" if beyond else ""
+        print(f"{cfg.output_dir}: BertTokenizer would give other ids{why}, so the tokenizer is a {AS_IT_IS}")
     say_end([("card", output / CARD)], after_export(pretrained, cfg.output_dir))
     return output
 

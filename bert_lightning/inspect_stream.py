@@ -35,6 +35,7 @@ from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream_statistics import StreamStatistics, unigram_entropy
+from data_pipeline.tokenizers.pieces import BYTE_SPACE, CONTINUATION, SPACE
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number
@@ -136,11 +137,14 @@ def _print_examples(batches: list[PackedBatch], samples: PretrainingSamples, num
     names = {NO_LABEL: "no pair label"} | dict(enumerate(samples.pairs.label_names))
     titles = entity_titles(samples.folder) if samples.knowledge else []
     location = {int(sample): (batch, row) for batch in batches for row, sample in enumerate(batch.sample_ids)}
-    for sample in range(min(number, len(location))):
-        batch, row = location[sample]
+    examples = [location[sample] for sample in range(min(number, len(location)))]
+    words = [example_in_words(*example, tokenizer) for example in examples]
+    if used := legend(words, console.is_terminal):
+        console.print(f"\n{used}")
+    for sample, (batch, row) in enumerate(examples):
         label = names[_pair_label(batch, row)].replace("_", " ")
         console.print(Text.assemble((f"\nexample {sample}", "bold"), f"  {label}"))
-        console.print(example_in_words(batch, row, tokenizer))
+        console.print(words[sample])
         if samples.knowledge:
             console.print(Text.assemble(("mentions ", "bold"), mentions_in_words(batch, row, tokenizer, titles)))
 
@@ -163,6 +167,25 @@ def example_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer) -> Text
             text.append(_token(tokenizer, shown), style=style)
         text.append(" ")
     return text
+
+
+def legend(examples: Sequence[Text], has_styles: bool) -> str:
+    """Return in words what the marks in examples mean, "" if they have none.
+
+    Args:
+        examples: Examples as `example_in_words` returns them.
+        has_styles: Whether underlined text is seen.
+    """
+    tokens = [token for example in examples for token in example.plain.split()]
+    shown = {
+        "shown->asked: the model sees the first and is asked for the second": any("->" in token for token in tokens),
+        "underlined: the second segment": has_styles
+        and any("underline" in str(span.style) for example in examples for span in example.spans),
+        f"{CONTINUATION}: the piece goes on a word": any(token.startswith(CONTINUATION) for token in tokens),
+    }
+    for mark in (BYTE_SPACE, SPACE):
+        shown[f"{mark}: the piece begins a word"] = any(token.startswith(mark) for token in tokens)
+    return "; ".join(words for words, is_shown in shown.items() if is_shown)
 
 
 def mentions_in_words(batch: PackedBatch, row: int, tokenizer: Tokenizer, titles: Sequence[str]) -> str:

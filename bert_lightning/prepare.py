@@ -18,12 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from bert_lightning.checkpoints.known_sources import NOT_STATED
 from bert_lightning.reports.health_table import print_health
 from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.setting_types import check_types, check_value
+from data_pipeline.corpora.source_files import corpus_for
 from data_pipeline.preparation.document_filters import DocumentFilters
 from data_pipeline.preparation.preparation import Preparation, TokenizerSource
+from data_pipeline.preparation.source_entries import LEFT_ASIDE
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.tokenizers.languages import default_keep_joiners, default_strip_accents
 from data_pipeline.tokenizers.special_tokens import check_special_tokens, finish
@@ -32,6 +35,8 @@ from data_pipeline.untrusted.escaping import printable
 from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger("bert_lightning.prepare")
+FIRST_RUN = "experiment=demo run_name=first"
+"""Settings of a first run, which takes minutes and leaves the plateau of the loss."""
 _NEWER = ("special_tokens", "keep_joiners", "split_emoji")
 
 
@@ -75,8 +80,7 @@ def prepare(cfg: DictConfig) -> Manifest:
     )
     _print_summary(manifest, counts, preparation.output_dir, time.perf_counter() - begin)
     data = f"data.path={shlex.quote(str(cfg.output_dir))}"
-    next_lines = [f"bert-inspect {data}", f"bert-pretrain {data} model=bert_mini trainer.max_steps=1000 run_name=first"]
-    say_end([("prepared", preparation.output_dir)], next_lines)
+    say_end([("prepared", preparation.output_dir)], [f"bert-inspect {data}", f"bert-pretrain {data} {FIRST_RUN}"])
     return manifest
 
 
@@ -137,14 +141,26 @@ def _print_summary(manifest: Manifest, counts: Counter[str], output_dir: Path, s
     console.print(table)
     for source in manifest.sources:
         weight = "" if source.weight == 1 else f", weight {source.weight:g}"
-        about = f"{source.name}: {number_of(source.documents, 'document')}{weight}; {source.licence}; {source.origin}"
+        licence = f"license {NOT_STATED}" if source.licence == NOT_STATED else source.licence
+        about = f"{source.name}: {number_of(source.documents, 'document')}{weight}; {licence}; {source.origin}"
         console.print(printable(about))
         for reason, number in source.dropped.items():
-            console.print(f"    dropped: {number:,} ({printable(reason)})")
+            console.print(f"    {printable(_left_out(reason, number))}")
     print_health(manifest, console)
     if counts:
         megabytes = counts["bytes"] / 1e6
         console.print(f"{megabytes:,.1f} MB read in {seconds:,.1f} s: {megabytes / seconds:.2f} MB/s")
+
+
+def _left_out(reason: str, number: int) -> str:
+    """Return in words what a source has left out for a reason, and which corpus reads files that it does not."""
+    if not reason.startswith(LEFT_ASIDE):
+        return f"dropped: {number:,} ({reason})"
+    kind = reason.removeprefix(LEFT_ASIDE)
+    name = corpus_for(kind)
+    return f"not read: {number:,} {kind}" + (
+        f" (corpus={name} reads {'it' if number == 1 else 'them'})" if name else ""
+    )
 
 
 main = entry_point("prepare", prepare)

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.config import is_first_process
 from bert_lightning.settings.doors import answer
-from bert_lightning.settings.suggestions import in_our_words
+from bert_lightning.settings.suggestions import check_words, in_our_words
 from bert_lightning.settings.typed_words import quote_arguments
 from data_pipeline.processes.child_processes import pass_over_losses_at_the_end
 from data_pipeline.processes.machine_faults import TRY_AGAIN, MachineError, machine_fault
@@ -61,11 +61,12 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
         if (said := answer(config_name, sys.argv[1:])) is not None:
             print(said)
             return
-        quote_arguments()
         _write_every_letter()
         pass_over_losses_at_the_end()
         try:
             with _messages(config_name):
+                check_words(sys.argv[1:], config_name)
+                quote_arguments()
                 main()
         finally:
             _restore()

@@ -1,18 +1,69 @@
 """What to type instead: messages of Hydra about keys and options that do not exist, in words that help."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
+
 from bert_lightning.settings.conf_files import CONF_DIR, ConfFile, Group, Setting
 from bert_lightning.settings.help_page import chosen_groups
+from bert_lightning.settings.typed_words import PATHS
 
 NO_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct full_key: (\S+)")
 NO_OPTION = re.compile(r"Could not find '([^']+)'")
 NO_VALUE = re.compile(r"Missing mandatory value: (\S+)")
 NO_CHOICE = re.compile(r"You must specify '([^']+)'")
+
+
+def check_words(words: Sequence[str], command: str) -> None:
+    """Check that the words of a command line are settings or options of Hydra.
+
+    Args:
+        words: Words of the command line, as a user types them.
+        command: Name of the command's config, such as "pretrain".
+
+    Raises:
+        ValueError: naming the first word that has dashes before its key, or no key, and what to type.
+    """
+    given, refused = get_args_parser().parse_known_args(words)
+    for word in refused:
+        key, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-"):
+            raise ValueError(f"{word} stands behind an option; type it before {_first_option(words)}")
+        if re.fullmatch(r"[\w.@/]+", key):  # options of Hydra have hyphens, and its parser explains them
+            below = words[words.index(word) + 1 :][:1]
+            value = value if equals or not below or "=" in below[0] else below[0]
+            raise ValueError(f"{word}: settings have no dashes; type {_typed(key, value or '<value>')}")
+    for word in given.overrides:
+        if not word.startswith("~") and ("=" not in word or word[0] in "./"):
+            raise ValueError(_as_setting(word, command))
+
+
+def _first_option(words: Sequence[str]) -> str:
+    return next(word for word in words if word.startswith("-"))
+
+
+def _as_setting(word: str, command: str) -> str:
+    """Return what to type for a word without a key: the key itself if it is one, else that of the command's example."""
+    file = ConfFile(Path(CONF_DIR) / f"{command}.yaml")
+    if word in {each.name for each in file.settings()} | {group.key for group in chosen_groups(file, [])}:
+        return f"{word} has no value: settings are typed as key=value, such as {word}=<value>"
+    examples = (part.partition("=")[0] for line in file.head if line.startswith(" ") for part in line.split())
+    key = next((key for key in examples if key.rpartition(".")[2] in PATHS), None)
+    said = f"such as {_typed(key, word)}" if key else f"and {_help_of(command)} shows them"
+    return f"{word} has no key: settings are typed as key=value, {said}"
+
+
+def _typed(key: str, value: str) -> str:
+    return f"{key}={value if value == '<value>' else shlex.quote(value)}"
+
+
+def _help_of(command: str) -> str:
+    return f"bert-{command.replace('_', '-')} --help"
 
 
 def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
@@ -25,7 +76,7 @@ def in_our_words(message: str, command: str, words: Sequence[str]) -> str:
     """
     file = ConfFile(Path(CONF_DIR) / f"{command}.yaml")
     groups = [*chosen_groups(file, words), _sweeper(words)]
-    help_of = f"bert-{command.replace('_', '-')} --help"
+    help_of = _help_of(command)
     if match := NO_OPTION.search(message):
         group = next((group for group in groups if match[1].startswith(f"{group.name}/")), None)
         return message if group is None else _no_option(group, match[1].removeprefix(f"{group.name}/"))

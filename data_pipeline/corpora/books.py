@@ -12,6 +12,7 @@ from data_pipeline.corpora.front_matter import is_byline, is_contents, is_price_
 from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import FileReader, paragraphs_of
+from data_pipeline.corpora.source_files import FILE_NAMES
 from data_pipeline.records import Document, Dropped
 
 _START = re.compile(r"^\s*\*\*\*\s*START OF (THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE | re.IGNORECASE)
@@ -52,7 +53,7 @@ class Books(FileReader):
         **reader: Arguments of every `FileReader`.
     """
 
-    file_names = re.compile(r"^[^.]+$|\.(txt|text)$", re.IGNORECASE)
+    file_names = FILE_NAMES["books"]
 
     def __init__(
         self, name: str, path: str | Path, licence: str, origin: str, chapters: bool = False, **reader: Any

@@ -1,7 +1,6 @@
 """CSV and TSV files with a header: one document a row."""
 
 import csv
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import Item
 from data_pipeline.corpora.rows import RowReader, check_columns
-from data_pipeline.corpora.source_files import plain_name
+from data_pipeline.corpora.source_files import FILE_NAMES, plain_name
 from data_pipeline.whole_numbers import number_of
 
 LONGEST_FIELD = 1 << 27
@@ -28,7 +27,7 @@ class CsvRows(RowReader):
         **reader: Arguments of every `RowReader`.
     """
 
-    file_names = re.compile(r"\.(csv|tsv|tab)$", re.IGNORECASE)
+    file_names = FILE_NAMES["csv"]
 
     def __init__(self, delimiter: str | None = None, quoted: bool = True, **reader: Any) -> None:
         super().__init__(**reader)

@@ -10,6 +10,7 @@ from data_pipeline.corpora.bad_lines import BadLines
 from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import Item
 from data_pipeline.corpora.rows import RowReader
+from data_pipeline.corpora.source_files import FILE_NAMES
 from data_pipeline.untrusted.typed_fields import listed
 
 
@@ -17,7 +18,7 @@ class JsonLines(RowReader):
     """Reader of one field of JSON objects; without `id_key`, documents are identified by byte offsets of lines."""
 
     entry = re.compile(rb"\n")
-    file_names = re.compile(r"\.(jsonl|jsonlines|ndjson|json)$", re.IGNORECASE)
+    file_names = FILE_NAMES["jsonl"]
 
     def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part, one line at a time."""

@@ -1,6 +1,5 @@
 """Parquet files with one document a row, as the Hugging Face Hub serves them, read one row group at a time."""
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +10,17 @@ from pyarrow.parquet import ParquetFile
 
 from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.rows import RowReader, check_columns
+from data_pipeline.corpora.source_files import FILE_NAMES
 from data_pipeline.records import Document, Dropped
 from data_pipeline.untrusted.typed_fields import listed
 
 ROWS_AT_A_TIME = 256
-PARQUET_NAME = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
-"""What is found in the name of a parquet file."""
 
 
 class Parquet(RowReader):
     """Reader of one column; without `id_key`, a document is identified by its row number."""
 
-    file_names = PARQUET_NAME
+    file_names = FILE_NAMES["parquet"]
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file into ranges of row groups."""

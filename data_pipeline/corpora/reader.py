@@ -20,7 +20,7 @@ from data_pipeline.corpora.content_hashes import sha256_of_files
 from data_pipeline.corpora.line_ends import plain_line_ends
 from data_pipeline.corpora.parts import Part, cut_at
 from data_pipeline.corpora.recoding import as_utf8, check_encoding
-from data_pipeline.corpora.source_files import find_files, kinds_of, pattern_for
+from data_pipeline.corpora.source_files import corpus_for, find_files, kinds_of, pattern_for
 from data_pipeline.corpora.temperature import repeats_of_sources
 from data_pipeline.records import Document, Dropped
 from data_pipeline.whole_numbers import check_whole_number
@@ -151,7 +151,9 @@ class FileReader(Reader):
         """Return the input files in a fixed order; ValueError if there are none."""
         files, aside = find_files(self.path, self.file_names)
         if not files:
-            others = f" that this corpus reads; it has {', '.join(kinds_of(aside))}" if aside else ""
+            kinds = kinds_of(aside)
+            others = f" that this corpus reads; it has {', '.join(kinds)}" if aside else ""
+            others += "".join(f"; corpus={name} reads {kind}" for kind in kinds if (name := corpus_for(kind)))
             pattern = pattern_for(self.path, aside)
             how = f"; a pattern such as path={pattern} takes files for their suffix" if pattern else ""
             raise ValueError(f"corpus {self.name}: path={self.path} names no file{others}{how}")

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.corpora.bad_lines import BadLines
-from data_pipeline.corpora.parquet import PARQUET_NAME, cut_at_row_groups, read_rows
+from data_pipeline.corpora.parquet import cut_at_row_groups, read_rows
 from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.corpora.rows import column_name
+from data_pipeline.corpora.source_files import FILE_NAMES
 from data_pipeline.records import Document, Dropped
 
 
@@ -67,13 +68,13 @@ class SentenceStream(FileReader):
 
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a text file between lines, a parquet file between row groups."""
-        if PARQUET_NAME.search(file.name):
+        if FILE_NAMES["parquet"].search(file.name):
             return cut_at_row_groups(self.name, file, part_bytes)
         return super().cut(file, part_bytes)
 
     def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part in order; empty sentences are left out."""
-        if PARQUET_NAME.search(part.name):
+        if FILE_NAMES["parquet"].search(part.name):
             return self._documents(part, self._rows(part))
         if self.document_key is not None:
             raise ValueError(

@@ -12,6 +12,13 @@ from data_pipeline.corpora.byte_ranges import compression_of
 
 BAD_INPUT = ".bad-input.txt"
 """End of the name of a list of bad input, which bert-prepare writes."""
+FILE_NAMES = {
+    "books": re.compile(r"^[^.]+$|\.(txt|text)$", re.IGNORECASE),
+    "csv": re.compile(r"\.(csv|tsv|tab)$", re.IGNORECASE),
+    "jsonl": re.compile(r"\.(jsonl|jsonlines|ndjson|json)$", re.IGNORECASE),
+    "parquet": re.compile(r"\.(parquet|pq)$", re.IGNORECASE),
+}
+"""What is found in the names of files that a corpus reads, for formats that a suffix tells."""
 _PREPARED = ("manifest.json", "tokenizer/tokenizer.json")
 """Files of every prepared folder."""
 _ABOUT_OTHERS = re.compile(
@@ -35,8 +42,8 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
     """Return the files to read and those left aside, each in a fixed order.
 
     A folder gives the files below it whose names fit the format, a pattern the files that it matches; both leave out
-    files about other files, unless a pattern matches no others, and prepared folders. A file that is named itself is
-    read. Folders that may not be opened are left aside.
+    files about other files, unless a pattern matches no others. A file that is named itself is read. Prepared folders
+    and folders that may not be opened are left aside as a whole.
 
     Args:
         path: A file, a folder, or a glob pattern.
@@ -57,10 +64,11 @@ def find_files(path: str, names: re.Pattern[str] | None) -> tuple[list[Path], li
         taken = [file for file in files if _fits(file, None)] or files
     prepared = _prepared_folders(files, folder)
     taken = [file for file in taken if prepared.isdisjoint(file.parents)]
+    others = {file for file in files if prepared.isdisjoint(file.parents)} - set(taken)
     for file in taken:
         if not file.exists():
             raise ValueError(f"corpus.path={path} has {file}, a link to {os.readlink(file)}, which does not exist")
-    return taken, sorted([*(set(files) - set(taken)), *closed])
+    return taken, sorted([*others, *prepared, *closed])
 
 
 def pattern_for(path: str, aside: Sequence[Path]) -> str | None:
@@ -83,6 +91,16 @@ def kinds_of(files: Sequence[Path]) -> Counter[str]:
     return Counter(
         f"*{file.suffix}" if file.suffix and not _ABOUT_OTHERS.fullmatch(file.name) else file.name for file in files
     )
+
+
+def corpus_for(kind: str) -> str | None:
+    """Return the corpus that reads files of a kind of `kinds_of`, None if the kind tells none.
+
+    >>> corpus_for("*.csv"), corpus_for("*.html"), corpus_for("LICENSE")
+    ('csv', None, None)
+    """
+    named = (name for name, pattern in FILE_NAMES.items() if kind.startswith("*.") and pattern.search(kind))
+    return next(named, None)
 
 
 def _prepared_folders(files: Iterable[Path], path: Path) -> set[Path]:

@@ -1,9 +1,10 @@
 """Input format of google-research/bert: one sentence a line, a blank line between documents."""
 
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, pairwise
+from itertools import chain, groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,20 @@ from data_pipeline.corpora.parts import Part
 from data_pipeline.corpora.reader import FileReader, Item
 from data_pipeline.records import Document
 
+log = logging.getLogger(__name__)
 HEAD_LETTERS = 1 << 16
+FILES_SEEN = 20
+"""Files, at most, by whose first lines a corpus is judged as a whole."""
 MOST_SENTENCES = 1_000_000
 """Most lines of a document, which memory holds whole."""
 _LEAST_PAIRS = 40
 """Fewest pairs of successive lines by which a file is judged."""
 _WIDEST = 160
+_LEAST_LINES = 5
+_INNER_END = re.compile(
+    "[^\\W\\d_]{3}[.!?\u2026][\"'\u2019\u201d)\\]]*\\s+[\"'\u2018\u201c(]?[^\\W\\d_a-z]|[\u3002\uff01\uff1f]\\w"
+)
+"""The end of a sentence inside of a line, not of an abbreviation such as Mr."""
 _END = re.compile(r"[.!?:;\u2026\u3002\uff01\uff1f][\"'\u2019\u201d)\]]*$")
 
 
@@ -29,8 +38,8 @@ class TextLines(FileReader):
         path: A file, a folder (all files below it), or a glob pattern.
         licence: License of the text.
         origin: Where the text comes from, in words.
-        sentence_per_line: None refuses a file whose lines look like prose wrapped at a width; True reads it all the
-            same.
+        sentence_per_line: None refuses a file whose lines look like prose wrapped at a width, and warns of lines of
+            several sentences; True takes every line as a sentence.
         **reader: Arguments of every `FileReader`.
     """
 
@@ -56,6 +65,19 @@ class TextLines(FileReader):
         """Settings that decide the documents; the check of the lines decides none."""
         return {name: value for name, value in super().decisive.items() if name != "sentence_per_line"}
 
+    def parts(self, part_bytes: int) -> list[Part]:
+        """Return the parts of all files; what looks like paragraphs is a warning."""
+        parts = super().parts(part_bytes)
+        heads = chain.from_iterable(self._head(file) for file in self.files()[:FILES_SEEN])
+        if self.sentence_per_line is None and (share := share_of_paragraphs(list(heads))) > 0.5:
+            log.warning(
+                "corpus %s: %.0f%% of the text stands in lines of several sentences, and every line is read as one "
+                "sentence; corpus=books reads prose, corpus.sentence_per_line=true silences this",
+                self.name,
+                100 * share,
+            )
+        return parts
+
     def cut(self, file: Path, part_bytes: int) -> Iterator[Part]:
         """Cut a file between documents; ValueError if it is prose wrapped at a width."""
         if self.sentence_per_line is None and (width := wrapped_at(self._head(file))):
@@ -71,7 +93,7 @@ class TextLines(FileReader):
                 text = io.TextIOWrapper(content, encoding="utf-8", errors="replace").read(HEAD_LETTERS)
         except ValueError:
             return []  # a damaged file is reported when it is read
-        return text.splitlines()[:-1]
+        return text.splitlines()
 
     def read_part(self, part: Part) -> Iterator[Item]:
         """Yield the documents of a part, one line at a time."""
@@ -92,6 +114,17 @@ class TextLines(FileReader):
                         "without documents, and corpus.max_sentences makes them"
                     )
                 yield Document(f"{self.name}/{label}/{first}", [sentence for _, sentence in lines], presplit=True)
+
+
+def share_of_paragraphs(lines: Sequence[str]) -> float:
+    """Return the share of the letters that stand in lines of several sentences, 0 for a few lines.
+
+    >>> share_of_paragraphs(["It rains. Nobody is out.", "Mr. Smith stays."] * 5)
+    0.6
+    """
+    filled = [line for line in map(str.strip, lines) if line]
+    several = sum(len(line) for line in filled if _INNER_END.search(line))
+    return several / sum(map(len, filled)) if len(filled) >= _LEAST_LINES else 0
 
 
 def wrapped_at(lines: Sequence[str]) -> int:

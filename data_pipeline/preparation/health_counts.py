@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from data_pipeline.tokenizers.word_cache import WordCache
 
 MARKS_EVERY = 16
-"""Marks are counted in one of so many documents."""
+"""Marks and accents are counted in one of so many documents."""
 WORDS_SEARCHED = 2000
 """Sentences with an unknown token, of each task, in which the unknown word is looked for."""
 WORDS_LISTED = 10
@@ -25,6 +25,7 @@ _AROUND = (
 """Marks that are left out around a listed word."""
 _JOINERS = "\u200c\u200d"
 _VOICING = "\u3099\u309a"
+_ACCENTS = re.compile("[\u0300-\u036f]")
 _MARKS = re.compile(
     f"[{_JOINERS}{_VOICING}{''.join(chr(n) for n in range(0x900, 0x1100) if unicodedata.category(chr(n))[0] == 'M')}]"
 )
@@ -37,6 +38,7 @@ class HealthCounts:
     Attributes:
         totals: Numbers by name: documents, those of one sentence, sentences, words, tokens, unknown tokens, tokens
             beyond the 128th and the 512th of their sentence; letters that were searched for marks, and marks removed;
+            words that were searched for accents, and those that lose them;
             links, those to entities, and those that were found as mentions.
         longest_sentence: Tokens of the longest sentence.
         unknown_words: Unknown words and how often they were met.
@@ -68,7 +70,9 @@ class HealthCounts:
         totals = self.totals
         sizes = [len(sentence) for sentence in ids]
         if totals["documents"] % MARKS_EVERY == 0:
-            self._count_marks(" ".join(sentences), words.tokenizer)
+            text = " ".join(sentences)
+            self._count_marks(text, words.tokenizer)
+            self._count_accents(text.split(), words.tokenizer)
         totals["documents"] += 1
         totals["one_sentence"] += len(sentences) == 1
         totals["sentences"] += len(sentences)
@@ -103,6 +107,14 @@ class HealthCounts:
         self.totals["marks_removed"] += max(0, before - after)
         self.totals["marks_letters"] += len(text)
 
+    def _count_accents(self, words: Sequence[str], tokenizer: Tokenizer) -> None:
+        self.totals["accent_words"] += len(words)
+        if tokenizer.normalizer is None:
+            return
+        for word, number in Counter(word for word in words if not word.isascii()).items():
+            if _has_accent(word) and not _has_accent(tokenizer.normalizer.normalize_str(word)):
+                self.totals["accents_removed"] += number
+
     def merge(self, other: "HealthCounts") -> None:
         """Add the counts of another task."""
         self.totals += other.totals
@@ -128,5 +140,10 @@ class HealthCounts:
             "beyond_128_share": totals["beyond_128"] / max(totals["tokens"], 1),
             "beyond_512_share": totals["beyond_512"] / max(totals["tokens"], 1),
             "marks_removed_share": totals["marks_removed"] / max(totals["marks_letters"], 1),
+            "accents_removed_share": totals["accents_removed"] / max(totals["accent_words"], 1),
             **(of_links if totals["links"] else {}),
         }
+
+
+def _has_accent(word: str) -> bool:
+    return _ACCENTS.search(unicodedata.normalize("NFD", word)) is not None

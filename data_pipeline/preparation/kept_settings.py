@@ -9,10 +9,12 @@ from typing import Any
 
 from data_pipeline.corpora.reader import Reader
 from data_pipeline.preparation.extraction import InputGroup
-from data_pipeline.untrusted.typed_fields import shown
+from data_pipeline.untrusted.typed_fields import listed, shown
 
 _INPUT = "input_sha256"
-_OF_INPUT = ("corpus", "group_bytes")
+_SOURCES = "corpus"
+"""The settings of every source, by its name."""
+_OF_INPUT = (_SOURCES, "group_bytes")
 """Settings that the hash of the input covers; they tell what has changed if the hash has."""
 
 
@@ -24,7 +26,7 @@ def input_settings(sources: Sequence[Reader], groups: Sequence[InputGroup], grou
     content = json.dumps([contents, readers, parts], default=str)
     return {
         _INPUT: hashlib.sha256(content.encode()).hexdigest(),
-        "corpus": {reader.name: _plain(reader.decisive) for reader in sources},
+        _SOURCES: {reader.name: _plain(reader.decisive) for reader in sources},
         "group_bytes": group_bytes,
     }
 
@@ -45,11 +47,24 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _changes(name: str, before: object, now: object) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**now, **before}:
+        both = [key for key in now if key in before]
+        if name == _SOURCES and len(both) < max(len(before), len(now)):
+            yield f"{name} was {listed(before)} and is {listed(now)}"
+        for key in both if name == _SOURCES else {**now, **before}:
             yield from _changes(f"{name}.{key}", before.get(key), now.get(key))
     elif before != now:
         said = f"{name}, the hash of the input files," if name == _INPUT else name
-        yield f"{said} was {shown(before)} and is {shown(now)}"
+        yield f"{said} was {_in_words(before)} and is {_in_words(now)}"
+
+
+def _in_words(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return f"({listed(f'{name}={_in_words(each)}' for name, each in value.items())})"
+    return shown(value)
 
 
 def _plain(decisive: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from data_pipeline.untrusted.escaping import printable
 
 TITLE_BYTES = 1 << 24
 """Most bytes of titles in the manifest; every source has an equal share."""
+LEFT_ASIDE = "file left aside: "
+"""Begin of the reason that counts files which a reader does not take; their kind follows."""
 REMOVED_LISTED = 10
 """Kinds of removed pieces in the health table, the commonest first."""
 
@@ -42,7 +44,7 @@ def source_entries(
         of_source = [number for number, group in enumerate(groups) if group.reader.name == reader.name]
         counts = sum((reports[number].counts for number in of_source), Counter())
         dropped = Counter({r.removeprefix("dropped: "): n for r, n in counts.items() if r.startswith("dropped: ")})
-        dropped.update({f"file left aside: {printable(kind)}": number for kind, number in reader.left_aside().items()})
+        dropped.update({f"{LEFT_ASIDE}{printable(kind)}": number for kind, number in reader.left_aside().items()})
         for task in tokenized:
             dropped.update(task.dropped.get(reader.name, {}))
         titles = _listed(text.titles(of_source), TITLE_BYTES // len(readers))
@@ -92,6 +94,8 @@ def corpus_figures(
         "copy_share": max(0, once - len(distinct)) / max(once, 1),
         "removed": dict(removed.most_common(REMOVED_LISTED)),
         "distinct_documents": len(np.union1d(distinct, held_out)),
+        "held_out_documents": sum(entry.documents for entry in splits["validation"]),
+        "held_out_tokens": sum(entry.tokens for entry in splits["validation"]),
         "held_out_in_training": int(np.isin(held_out, distinct).sum()),
         "held_out_share": {name: held_out_documents[name] / max(number, 1) for name, number in documents.items()},
     }

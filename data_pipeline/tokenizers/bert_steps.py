@@ -71,6 +71,19 @@ INSIDE_WORDS: list[dict[str, Any]] = [json.loads(step.__getstate__()) for step i
 """The two steps as tokenizer.json has them; each sees a letter, or an emoji with its mark, at a time."""
 
 
+def settings_beyond_bert(tokenizer: Tokenizer) -> list[str]:
+    """Return the settings of bert-prepare whose steps a tokenizer has, and transformers' BertTokenizer has not.
+
+    >>> settings_beyond_bert(wordpiece_tokenizer(models.WordPiece(), WordFlags(split_emoji=True)))
+    ['tokenizer.split_emoji']
+    """
+    parts = json.loads(tokenizer.to_str())
+    normalizer, words = (parts[name] or {} for name in ("normalizer", "pre_tokenizer"))
+    steps = [*normalizer.get("normalizers", []), *words.get("pretokenizers", [])]
+    names = ("tokenizer.keep_joiners", "tokenizer.split_emoji")
+    return [name for name, step in zip(names, INSIDE_WORDS, strict=True) if step in steps]
+
+
 def has_emoji(texts: Iterable[str]) -> bool:
     """Return whether there is an emoji in texts.
 

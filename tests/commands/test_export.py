@@ -19,7 +19,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.replaced_tokens import ReplacedTokens
-from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.tokenizers.tokenizer import load_tokenizer, train_wordpiece
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkout import run_command
 from tests.support.checkpoints import assert_same, config_for, write_checkpoint, write_sharded_checkpoint
@@ -224,6 +224,17 @@ def test_what_bert_tokenizer_cannot_say_is_exported_as_it_is(tmp_path: Path, tok
     text = "the old king's (queen) x_1 ..."
     assert AutoTokenizer.from_pretrained(output)(text)["input_ids"] == other.encode(text).ids
     assert not (output / "vocab.txt").exists()
+
+
+@pytest.mark.parametrize("split_emoji", [True, None])
+def test_the_setting_that_makes_a_tokenizer_another_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], split_emoji: bool | None
+) -> None:
+    other = train_wordpiece(WORDS, 120, split_emoji=split_emoji)
+    write_checkpoint(tmp_path / "run" / STEP, other, tmp_path / "tokenizer")
+    export(settings(tmp_path / "run", tmp_path / "hf"))
+    said = "BertTokenizer would give other ids (tokenizer.split_emoji of bert-prepare), so the tokenizer is a "
+    assert (said in capsys.readouterr().out) == bool(split_emoji)
 
 
 def test_the_padding_of_an_export_is_that_of_its_tokenizer(tmp_path: Path, tokenizer: Tokenizer) -> None:

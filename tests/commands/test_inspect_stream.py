@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from rich.text import Text
 from tokenizers import Tokenizer
 
-from bert_lightning.inspect_stream import example_in_words, inspect
+from bert_lightning.inspect_stream import example_in_words, inspect, legend
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams.packing import batch_digest
 from data_pipeline.tokenizers.special_tokens import special_tokens
@@ -33,6 +34,16 @@ def test_an_example_shows_what_is_asked_for_and_reads_back(prepared: Path, token
     assert words.count("[SEP]") == 2
 
 
+def test_the_legend_explains_the_marks_that_are_used(prepared: Path, tokenizer: Tokenizer) -> None:
+    (batch, *_) = next(iter(make_stream(make_samples(prepared))))
+    example = example_in_words(batch, 0, tokenizer)
+    asked, pieces = "shown->asked: the model sees the first and is asked for the second", "##: the piece goes on a word"
+    assert legend([example], has_styles=False) == f"{asked}; {pieces}"
+    assert legend([example], has_styles=True) == f"{asked}; underlined: the second segment; {pieces}"
+    assert legend([Text("\u0120king s")], has_styles=True) == "\u0120: the piece begins a word"
+    assert legend([], has_styles=True) == ""
+
+
 def test_the_command_writes_statistics_and_the_digests_of_the_stream(prepared: Path, tmp_path: Path) -> None:
     keys = ["data.seq_len=48", "seed=3", "data.num_lanes=4", "data.window_shards=2", "data.global_batch_size=48"]
     done = run_command(
@@ -47,7 +58,7 @@ def test_the_command_writes_statistics_and_the_digests_of_the_stream(prepared: P
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "example 0" in done.stdout
+    assert "example 0" in done.stdout.partition("shown->asked: ")[2]
     assert "is next" in done.stdout or "random next" in done.stdout
     statistics = json.loads((tmp_path / "stats.json").read_text())
     assert statistics["examples"] == 192

@@ -57,7 +57,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path: Path, output_dir: str, lin
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argument", ["no_such_key=1", "corpus=nothing", "executor=nowhere", "a=b=[", "output_dir"])
+@pytest.mark.parametrize("argument", ["no_such_key=1", "corpus=nothing", "executor=nowhere", "a=b=[", "/a", "--a=b"])
 def test_a_wrong_argument_is_one_line(tmp_path: Path, argument: str) -> None:
     done = end_of("none", tmp_path, argument)
     assert done.returncode == 2

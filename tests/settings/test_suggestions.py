@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.settings.conf_files import CONF_DIR
-from bert_lightning.settings.suggestions import in_our_words
+from bert_lightning.settings.suggestions import check_words, in_our_words
 
 
 def composed(command: str, words: Sequence[str], missing: str | None) -> None:
@@ -90,6 +90,28 @@ def test_a_corpus_is_asked_for() -> None:
 
 def test_what_is_missing_is_explained() -> None:
     assert said("pretrain", missing="data.path").startswith("data.path must be given: folder written by bert-prepare")
+
+
+@pytest.mark.parametrize(("command", "words", "message"), [
+    ("prepare", ["corpus=text", "/my notes"], "/my notes has no key: .*, such as corpus.path='/my notes'"),
+    ("pretrain", ["./a=b"], "./a=b has no key: .*, such as data.path=./a=b"),
+    ("dashboard", ["x"], "x has no key: .*, and bert-dashboard --help shows them"),
+    ("prepare", ["corpus", "books"], "corpus has no value: .*, such as corpus=<value>"),
+    ("pretrain", ["--data.path=x"], "--data.path=x: settings have no dashes; type data.path=x"),
+    ("pretrain", ["--max_steps", "5", "run_name=a"], "--max_steps: settings have no dashes; type max_steps=5"),
+    ("pretrain", ["--lr"], "--lr: settings have no dashes; type lr=<value>"),
+    ("pretrain", ["a=1", "--config-dir", "mine", "b=2"], "b=2 stands behind an option; type it before --config-dir"),
+])  # fmt: skip
+def test_words_that_are_no_settings_say_what_to_type(command: str, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        check_words(words, command)
+
+
+def test_settings_and_options_of_hydra_are_left_to_it() -> None:
+    check_words(
+        ["-m", "seed=1,2", "~logger", "+a@b.c=d", "hydra/launcher=x", "a.text=x y", "b=", "--config-dir=m"], "prepare"
+    )
+    check_words(["--config-dri=mine"], "prepare")
 
 
 def test_other_messages_stay() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.corpora.parquet import Parquet
 from data_pipeline.corpora.source_files import find_files, kinds_of
 from data_pipeline.corpora.text_lines import TextLines
 
@@ -24,8 +25,14 @@ def around(tmp_path: Path) -> Path:
 def test_prepared_folders_and_lists_of_bad_input_are_left_aside_and_counted(around: Path, pattern: str) -> None:
     files, aside = find_files(str(around / pattern), TextLines.file_names)
     assert files == [around / "a.txt", around / "b" / "c.txt"]
-    assert kinds_of(aside)["*.txt"] == 2
-    assert kinds_of(aside)["d.bad-input.txt"] == 1
+    assert kinds_of(aside) == {"data": 1, "d.bad-input.txt": 1}
+
+
+def test_the_corpus_that_reads_other_files_is_named(around: Path) -> None:
+    (around / "b" / "TABLE.TSV").touch()
+    (around / "readme.csv").touch()
+    with pytest.raises(ValueError, match=r"it has .*\*\.TSV.*; corpus=books reads \*\.txt; corpus=csv reads \*\.TSV"):
+        Parquet(name="rows", path=around, licence="", origin="", text_key="text").files()
 
 
 def test_a_pattern_without_a_folder_looks_from_here(around: Path, monkeypatch: pytest.MonkeyPatch) -> None:

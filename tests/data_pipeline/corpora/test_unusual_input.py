@@ -13,7 +13,7 @@ from data_pipeline.corpora.csv_rows import CsvRows
 from data_pipeline.corpora.jsonl import JsonLines
 from data_pipeline.corpora.reader import FileReader, Item, Mixture
 from data_pipeline.corpora.temperature import repeats
-from data_pipeline.corpora.text_lines import TextLines, wrapped_at
+from data_pipeline.corpora.text_lines import TextLines, share_of_paragraphs, wrapped_at
 from data_pipeline.corpora.wikipedia_dump import WikipediaDump, plain_paragraphs
 from data_pipeline.corpora.wikipedia_extracted import WikipediaExtracted
 from data_pipeline.records import Document, Dropped
@@ -151,6 +151,26 @@ def test_wrapped_prose_is_no_list_of_sentences(tmp_path: Path) -> None:
         ):
             read(TextLines, tmp_path)
     assert len(read(TextLines, tmp_path, sentence_per_line=True)) == 1
+
+
+@pytest.mark.parametrize("files", [1, 30])
+def test_lines_of_several_sentences_are_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, files: int
+) -> None:
+    for number in range(files):
+        (tmp_path / f"{number}.txt").write_text("\n\n".join([PROSE[:200]] * (30 // files)))
+    assert paragraphs(read(TextLines, tmp_path)) == [[PROSE[:200].strip()]] * 30
+    (said,) = caplog.messages
+    assert "corpus c: 100% of the text stands in lines of several sentences" in said
+    assert "corpus=books" in said
+    read(TextLines, tmp_path, sentence_per_line=True)
+    assert len(caplog.messages) == 1
+
+
+def test_sentences_with_abbreviations_and_speech_are_no_paragraphs() -> None:
+    lines = ["Mr. Ashe and Dr. Lee met J. R. Hale at 5 p.m. in St. Ives.", '"Who is it?" she said.', "It was e.g. he."]
+    assert share_of_paragraphs(lines * 9) == 0
+    assert share_of_paragraphs([*lines * 9, "He came. She went."]) < 0.1
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,12 @@ def advice(health: dict[str, Any]) -> dict[str, str]:
 
 def test_a_healthy_corpus_has_figures_and_no_warning(tmp_path: Path) -> None:
     health = figures(tmp_path, TEXTS)
-    assert advice(health) == {}
+    assert set(advice(health)) == {"held-out text"}  # there is little of it
     assert health["unknown_share"] == health["copy_share"] == health["held_out_in_training"] == 0
     assert health["distinct_documents"] == len(TEXTS)
     assert 0.1 < health["held_out_share"]["notes"] < 0.5
     assert 1 < health["tokens_per_word"] < 2
-    assert len(health_rows(health)) == 10
+    assert len(health_rows(health)) == 12
 
 
 def test_unknown_words_are_counted_and_listed(tmp_path: Path) -> None:
@@ -109,6 +109,33 @@ def test_marks_that_the_tokenizer_removes_are_a_warning(text: str) -> None:
     assert shares[1] == (0 if "\u200c" not in text else shares[0])  # BERT's cleaning removes joiners in any case
 
 
+@pytest.mark.parametrize(("text", "is_warning"), [
+    ("Der Fluß ist schön und grün, wir gehen über die Straße.", True),
+    ("Le café était fermé.", True),
+    ("Мой дом стоит там.", True),
+    (f"{'They went to the town and saw the river. ' * 10} Then they sat in a café.", False),
+])  # fmt: skip
+def test_words_that_lose_accents_are_a_warning_that_names_the_language(text: str, is_warning: bool) -> None:
+    for strip in (None, False):
+        counts = HealthCounts()
+        counts.add([text], [[7]], WordCache(plain_text_tokenizer(train_wordpiece([text], 100, strip_accents=strip))), 1)
+        advised = advice(HealthCounts.from_json(counts.to_json()).figures())
+        said = advised.get("words that lose their accents", "")
+        assert ("corpus.language=<code>" in said) == (is_warning and strip is None)
+
+
+def test_little_held_out_text_is_a_warning_that_names_the_fraction() -> None:
+    few, many, none = (
+        {"held_out_documents": documents, "held_out_tokens": tokens}
+        for documents, tokens in ((2, 12_799), (2, 12_800), (0, 0))
+    )
+    assert "validation_fraction" in advice(few)["held-out text"]
+    assert [(row.name, row.value, row.advice) for row in health_rows(many)] == [
+        ("held-out text", "2 documents, 12,800 tokens", "")
+    ]
+    assert health_rows(none) == []
+
+
 def test_long_sentences_are_counted(tmp_path: Path) -> None:
     counts = HealthCounts()
     words = WordCache(plain_text_tokenizer(train_wordpiece(TEXTS, 150)))
@@ -136,4 +163,5 @@ def test_counts_survive_a_file_and_add_up() -> None:
 def test_figures_of_others_are_no_error() -> None:
     assert health_rows({}) == []
     strange = {"unknown_share": "many", "later": 3, "unknown_words": [1], "held_out_share": {"a": "b"}}
+    strange |= {"held_out_documents": 1, "held_out_tokens": None}
     assert health_rows(strange) == []

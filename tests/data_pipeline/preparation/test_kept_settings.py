@@ -45,7 +45,15 @@ def test_what_does_not_change_the_output_is_no_difference(path: Path) -> None:
 
 
 def test_settings_that_come_and_go_are_named(path: Path) -> None:
-    assert differences({"a": {"b": 1}}, {"a": None, "c": 2}) == ["a was {'b': 1} and is None", "c was None and is 2"]
+    changed = differences({"a": {"b": True, "d": {"e": "x"}}}, {"a": None, "c": 2})
+    assert changed == ["a was (b=true, d=(e='x')) and is not set", "c was not set and is 2"]
+
+
+def test_sources_that_come_and_go_are_named_and_not_with_all_their_settings() -> None:
+    before = {"input_sha256": "1", "corpus": {"text": {"language": "en"}, "news": {"weight": 1.0}}}
+    now = {"input_sha256": "2", "corpus": {"news": {"weight": 2.0}, "books": {"language": "en"}}}
+    changed = ["corpus was text, news and is news, books", "corpus.news.weight was 1.0 and is 2.0"]
+    assert differences(before, now) == changed
 
 
 def test_neither_paths_nor_addresses_are_kept(path: Path) -> None:
