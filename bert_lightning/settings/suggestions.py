@@ -123,6 +123,8 @@ def _no_key(key: str, file: ConfFile, groups: Sequence[Group], help_of: str) -> 
                 return f"{taken}; it is a setting of {', '.join(f'{group.key}={option}' for option in having)}"
     known = {each.name for each in file.settings()} | {group.key for group in groups}
     known |= {each.name for group in groups for each in _settings(group) if "${" not in (each.value or "")}
+    if key in known:
+        return f"{key} has no such keys of its own; a + before it adds them: '+{key}={{...}}'"
     return f"there is no setting {key}{_did_you_mean(key, known)}; {help_of} shows all"
 
 

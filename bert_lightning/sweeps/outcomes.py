@@ -102,6 +102,34 @@ def is_finished(settings: DictConfig) -> bool:
     return all(before.get(key) == now.get(key) for key in {*before, *now} - filled_in)
 
 
+class RunPoints:
+    """Points that are runs of pre-training."""
+
+    def is_finished(self, settings: DictConfig) -> bool:
+        """Return whether the run of a point needs no other start."""
+        return is_finished(settings)
+
+    def has_come_to_its_end(self, settings: DictConfig) -> bool:
+        """Return whether a run in the folder of the point has come to its end, with whatever settings."""
+        return has_come_to_its_end(settings)
+
+    def status(self, settings: DictConfig, has_run: bool) -> str:
+        """Return "finished", "stopped" or "not started".
+
+        Args:
+            settings: Settings of the point.
+            has_run: Whether this start has run it.
+        """
+        step = results(Path(settings.run_dir)).step
+        if not has_run and not step:
+            return "not started"
+        return "finished" if step >= planned_steps(settings) else "stopped"
+
+    def table(self, outcomes: Sequence[Outcome]) -> Table:
+        """Return one row a point: what it overrides, its status, steps, last and best val/loss, and its folder."""
+        return outcomes_table(outcomes)
+
+
 def _with_phases(settings: DictConfig, noted: Any) -> DictConfig:
     """Return settings with complete phases, as a run notes them; as they are if they have none."""
     if settings.get("phases") is None:

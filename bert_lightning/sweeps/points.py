@@ -18,6 +18,8 @@ from bert_lightning.sweeps.trial_overrides import in_hydras_words
 
 LONGEST_NAME = 120
 """Characters; file systems take 255 bytes for the name of a folder."""
+NAMES_A_TASK = "${task.name}"
+"""The run_name of bert-finetune if the user gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def plan_points(overrides: Sequence[Override], compose: Callable[[int, Sequence[
 def _run_name(settings: DictConfig, differing: Mapping[str, str]) -> str:
     """Return the name of the run of a point."""
     raw: Any = OmegaConf.to_container(settings, resolve=False)
-    named_by_user = "run_name" in differing or "${" in str(raw["run_name"])
+    named_by_user = "run_name" in differing or ("${" in str(raw["run_name"]) and raw["run_name"] != NAMES_A_TASK)
     return str(settings.run_name) if named_by_user or not differing else f"{settings.run_name}/{point_name(differing)}"
 
 

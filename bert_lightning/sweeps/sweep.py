@@ -13,14 +13,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bert_lightning.sweeps.composing import check_started_once, compose
-from bert_lightning.sweeps.outcomes import (
-    Outcome,
-    has_come_to_its_end,
-    is_finished,
-    outcomes_table,
-    planned_steps,
-    results,
-)
+from bert_lightning.sweeps.finetuned_points import FinetunedPoints
+from bert_lightning.sweeps.outcomes import Outcome, RunPoints
 from bert_lightning.sweeps.points import Point, plan_points
 from data_pipeline.untrusted.escaping import printable
 
@@ -51,6 +45,7 @@ class Sweep:
         self._launcher = launcher
         self._one_by_one = one_by_one
         self._after = after
+        self._kind: RunPoints | FinetunedPoints = FinetunedPoints() if "task" in config else RunPoints()
         self._returns: dict[int, JobReturn] = {}
         self._finished_before: set[int] = set()
         self._finished_otherwise: set[int] = set()
@@ -98,12 +93,12 @@ class Sweep:
         for point in points:
             if point.settings is None:
                 log.info("point %d of %d: %s: %s", point.number + 1, len(points), point.swept, point.error)
-            elif point.settings.resume == "auto" and is_finished(point.settings):
+            elif point.settings.resume == "auto" and self._kind.is_finished(point.settings):
                 self._finished_before.add(point.number)
                 self._after(point)
             else:
                 waiting.append(point)
-                if has_come_to_its_end(point.settings):
+                if self._kind.has_come_to_its_end(point.settings):
                     self._finished_otherwise.add(point.number)
         batches = [[point] for point in waiting] if self._one_by_one else [waiting] if waiting else []
         for batch in batches:
@@ -123,9 +118,8 @@ class Sweep:
                 if self._outcome(point).status == "finished":
                     self._after(point)
 
-    @staticmethod
-    def _is_finished(point: Point) -> bool:
-        return point.settings is not None and is_finished(point.settings)
+    def _is_finished(self, point: Point) -> bool:
+        return point.settings is not None and self._kind.is_finished(point.settings)
 
     def _outcome(self, point: Point) -> Outcome:
         if point.settings is None or point.run_dir is None:
@@ -137,14 +131,11 @@ class Sweep:
             return Outcome(point, "failed", " ".join(str(returned._return_value).split()))
         if point.number in self._finished_otherwise:
             return Outcome(point, "was finished otherwise")
-        step = results(point.run_dir).step
-        if returned is None and not step:
-            return Outcome(point, "not started")
-        return Outcome(point, "finished" if step >= planned_steps(point.settings) else "stopped")
+        return Outcome(point, self._kind.status(point.settings, returned is not None))
 
     def _show(self, outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
-        console.print(outcomes_table(outcomes))
+        console.print(self._kind.table(outcomes))
         for outcome in outcomes:
             if outcome.error is not None:
                 console.print(printable(f"{outcome.point.swept} failed: {outcome.error}"), soft_wrap=True)

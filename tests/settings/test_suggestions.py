@@ -38,6 +38,12 @@ def test_the_nearest_key_is_named(words: list[str], meant: str) -> None:
     assert f"there is no setting {meant}" in said("pretrain", *words)
 
 
+def test_a_key_that_takes_no_new_ones_says_how_to_add_them() -> None:
+    assert said("finetune", "task=glue", "task.recipe={epochs:2}").startswith(
+        "task.recipe has no such keys of its own; a + before it adds them: '+task.recipe={...}'"
+    )
+
+
 def test_options_that_have_a_key_are_named() -> None:
     assert said("pretrain", "optimizer=muon", "optimizer.betas=[0,0]") == (
         "optimizer=muon has no setting optimizer.betas; "

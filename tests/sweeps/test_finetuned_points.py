@@ -1,0 +1,77 @@
+"""A plain sweep of bert-finetune: a folder for each point, a table of scores, and a second start that goes on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from tokenizers import Tokenizer
+
+from bert_lightning.sweeps.finetuned_points import FinetunedPoints
+from bert_lightning.sweeps.outcomes import Outcome
+from bert_lightning.sweeps.points import Point, plan_points
+from tests.finetuning.tiny_task import settings
+from tests.support.checkout import run_command
+from tests.support.configs import compose_config
+from tests.support.settings import overrides
+
+
+def write_scores(folder: Path, seeds: dict[str, float]) -> None:
+    folder.mkdir(parents=True)
+    score = {"mean": 0.75, "standard_deviation": 0.125, "values": seeds}
+    content = {"chosen_by": "validation/accuracy", "checkpoint": "x", "metrics": {"validation/accuracy": score}}
+    (folder / "scores.json").write_text(json.dumps(content))
+
+
+def test_a_point_without_a_name_is_named_after_what_it_overrides() -> None:
+    def compose(number: int, words: Sequence[str]) -> DictConfig:
+        return compose_config("finetune", ["task=sst2", "task.path=x", "checkpoint=y", *words])
+
+    def folders(*words: str) -> list[str]:
+        return [
+            str(each.run_dir) for each in plan_points(OverridesParser.create().parse_overrides(list(words)), compose)
+        ]
+
+    assert folders("optimizer.lr=1e-3,2e-3") == ["outputs/sst2/optimizer.lr=0.001", "outputs/sst2/optimizer.lr=0.002"]
+    assert folders("task=sst2,cola") == ["outputs/sst2/task=sst2", "outputs/cola/task=cola"]
+    assert folders("seed=1,2", "run_name=s") == ["outputs/s/seed=1", "outputs/s/seed=2"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "has_run", "status"),
+    [
+        ({"3": 0.5, "4": 1.0}, False, "finished"),
+        ({"3": 0.5, "4": 1.0, "5": 0.25}, True, "finished"),
+        ({"3": 0.5}, False, "stopped"),
+        (None, True, "stopped"),
+        (None, False, "not started"),
+    ],
+)
+def test_scores_of_all_seeds_say_that_a_point_is_finished(
+    tmp_path: Path, seeds: dict[str, float] | None, has_run: bool, status: str
+) -> None:
+    run_dir = tmp_path / "run"
+    if seeds is not None:
+        write_scores(run_dir, seeds)
+    config = OmegaConf.create({"run_dir": str(run_dir), "seed": 3, "seeds": 2})
+    points = FinetunedPoints()
+    assert points.status(config, has_run) == status
+    outcome = Outcome(Point(0, "optimizer.lr=0.1", (), config), status)
+    cells = [next(iter(column.cells)) for column in points.table([outcome]).columns]
+    scores = ["validation/accuracy", "0.7500", "0.1250"] if seeds is not None else ["-", "-", "-"]
+    assert cells == ["optimizer.lr=0.1", status, *scores, str(run_dir)]
+
+
+def test_points_do_not_share_their_seeds(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    given = {key: value for key, value in settings(tmp_path, tokenizer).items() if key != "optimizer.lr"}
+    words = overrides(given | {"epochs": 1, "resume": "auto", "callbacks.report": "null"})
+    finished = run_command("finetune", "--multirun", *words, "optimizer.lr=1e-3,3e-3", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    for rate in ("0.001", "0.003"):
+        scores = json.loads((tmp_path / "runs" / "run" / f"optimizer.lr={rate}" / "scores.json").read_text())
+        assert list(scores["metrics"]["validation/accuracy"]["values"]) == ["0"]
+        assert f"optimizer.lr={rate}" in finished.stdout
+    assert finished.stdout.count("finished") == 2
+    assert not (tmp_path / "runs" / "run" / "seed-0").exists()
