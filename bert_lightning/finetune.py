@@ -15,7 +15,7 @@ from rich.console import Console
 from bert_lightning.callbacks.preemption import queued_again_when_warned
 from bert_lightning.checkpoints.checkpoint import Pretrained
 from bert_lightning.checkpoints.next_commands import after_training
-from bert_lightning.distributed.collectives import shut_down
+from bert_lightning.distributed.collectives import gather_objects, shut_down
 from bert_lightning.distributed.launcher import watch_launcher
 from bert_lightning.finetuning.glue_suite import FROM_MNLI, tasks_in, write_suite
 from bert_lightning.finetuning.grid import Results, grid_points, grid_table, mean_score, winner
@@ -33,6 +33,7 @@ from bert_lightning.settings.finetuned_folder import FinetunedFolder
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.folder_kinds import FINETUNING, GRID, SUITE, VARIANTS, check_kind
+from bert_lightning.training.time_limit import counted_as_one_launch
 from bert_lightning.training.trainers import quieten
 from data_pipeline.untrusted.escaping import printable
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 
 @queued_again_when_warned()
+@counted_as_one_launch()
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds and return the metrics over them, None if the run was told to stop before its end or was pruned.
 
@@ -170,6 +172,7 @@ def _finetune_all(planned: Mapping[str, DictConfig]) -> dict[str, Any] | None:
         metrics = _finetune_task(settings)
         if metrics is None:
             return None
+        gather_objects(None)  # the first process may still write what the next one begins from
         results[name] = metrics
     return results
 

@@ -88,7 +88,7 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
         check_kind(plan.folder.path, plan.settings.run_name, RUN)
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
     data = build_data(plan)
-    module = build_module(plan, strategy)
+    module = build_module(plan, strategy, is_resumed=checkpoint is not None)
     data.check_targets(module.objective)
     max_steps = plan.settings.trainer.max_steps
     start = check_resume(checkpoint, module.objective, data, max_steps) if checkpoint is not None else None
@@ -142,10 +142,11 @@ def build_data(plan: RunPlan) -> PretrainingData:
     return data
 
 
-def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
+def build_module(plan: RunPlan, strategy: Strategy, is_resumed: bool) -> TrainingModule:
     """Build the objective, with the same weights on every rank, and what trains it.
 
-    If the model is sharded, only the first rank makes weights; the others get theirs from it.
+    If the model is sharded, only the first rank makes weights; the others get theirs from it. A run that is resumed
+    gets those of its checkpoint, so it does without the model of `init_from`, which may be gone by then.
     """
     settings = plan.settings
     is_sharded = isinstance(strategy, FullyShardedStrategy)
@@ -163,7 +164,7 @@ def build_module(plan: RunPlan, strategy: Strategy) -> TrainingModule:
     read = _read_beside_text(plan, folder)
     with torch.device("meta" if on_meta else "cpu"):
         objective = instantiate(settings.objective)(config=model_config, attention=attention, **read)
-    if settings.init_from and not on_meta:
+    if settings.init_from and not is_resumed and not on_meta:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
         to_float8(objective)

@@ -131,9 +131,9 @@ class PeriodicCheckpoint(Checkpoint):
         """Save the best so far, and the last checkpoint of a run that the validation has ended."""
         value = self._value(pl_module)
         is_best = value is not None and self._is_better(value)
-        if (is_best or trainer.should_stop) and self.saved_step != trainer.global_step:
+        if (is_best or trainer.should_stop) and not self.is_on_disk(trainer):
             self.save(trainer)
-        if value is not None and is_best and self._is_on_disk(trainer):
+        if value is not None and is_best and self.is_on_disk(trainer):
             self._note_best(trainer, value)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -168,8 +168,11 @@ class PeriodicCheckpoint(Checkpoint):
         best, sign = self._best.get(str(self.keep_best)), 1 if self.best_is == "lowest" else -1
         return best is None or sign * value < sign * best or math.isnan(best)
 
-    def _is_on_disk(self, trainer: L.Trainer) -> bool:
-        """Return on all ranks whether the checkpoint of the step is whole; one that is being written is waited for."""
+    def is_on_disk(self, trainer: L.Trainer) -> bool:
+        """Return whether the checkpoint of the step is whole; one that is being written is waited for.
+
+        All ranks must call it.
+        """
         try:
             if isinstance(trainer.strategy, FullyShardedStrategy):
                 trainer.strategy.finish_saving()

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,8 +23,9 @@ from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.wandb_run import HURRIED_SECONDS, end_wandb_run
 from bert_lightning.settings.cli import INTERRUPTED
 from bert_lightning.settings.config import is_first_process
-from bert_lightning.training.time_limit import seconds_of
+from bert_lightning.training.time_limit import beginning_of_launch, seconds_of
 from bert_lightning.training.validation_turns import CutShortError, let_validation_be_cut_short
+from data_pipeline.processes.machine_faults import TRY_AGAIN
 from data_pipeline.untrusted.internals import check_internal
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -84,7 +86,7 @@ class Preemption(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning, which registered its handlers before this hook."""
-        self._began = self._clock()
+        self._began = beginning_of_launch(self._clock())
         self._speaks = trainer.is_global_zero
         self._flags = SharedFlags(len(SIGNALS) + 1)
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -132,7 +134,7 @@ class Preemption(Checkpoint):
         """Save, and have the loop end."""
         self.received = received
         saver = self._saver(trainer)
-        if saver.saved_step != trainer.global_step:
+        if not saver.is_on_disk(trainer):
             saver.save(trainer, is_last=True)
         self.preempted = True
         for logger in trainer.loggers:
@@ -140,10 +142,11 @@ class Preemption(Checkpoint):
                 logger.hurry()
         trainer.should_stop = True
         trainer.limit_val_batches = 0  # stopping early validates otherwise, and the time to stop in is short
-        why = "told to stop" if received else f"trainer.max_time={self._max_time} is over"
-        log.warning(
-            "%s: saved step %d; the same command with resume=auto continues from there", why, trainer.global_step
-        )
+        if trainer.is_global_zero:
+            why = "told to stop" if received else f"trainer.max_time={self._max_time} is over"
+            log.warning(
+                "%s: saved step %d; the same command with resume=auto continues from there", why, trainer.global_step
+            )
 
     def _time_is_up(self) -> bool:
         return self._seconds is not None and self._clock() - self._began >= self._seconds
@@ -186,14 +189,22 @@ def hand_over(trainer: L.Trainer, environment: Mapping[str, str] = os.environ) -
     """After a run that was told to stop: have its job queued again, or end the command that was interrupted.
 
     SIGUSR1 comes from SLURM before the time limit, so the first rank asks for the job to be queued again. SIGUSR2 comes
-    from submitit, whose handler does that by itself, so it gets the signal now. SIGTERM is somebody's wish to end.
+    from submitit, whose handler does that by itself, so it gets the signal now. SIGTERM is somebody's wish to end; with
+    torchrun, it may have come to one node alone, and the others must not report that the job has succeeded.
 
     Raises:
         KeyboardInterrupt: on the first rank, after Ctrl-C; an error on another rank would make the launcher kill all.
+        SystemExit: with `TRY_AGAIN`, under torchrun after SIGTERM to any rank, on the first rank of each node.
     """
     received = {number for each in _preemptions(trainer) for number in each.received}
-    if not received or not trainer.is_global_zero:
-        return
+    if received and trainer.is_global_zero:
+        _hand_over_job(received, environment)
+    if received == {signal.SIGTERM} and "TORCHELASTIC_RUN_ID" in environment and environment.get("LOCAL_RANK") == "0":
+        sys.exit(TRY_AGAIN)
+
+
+def _hand_over_job(received: set[signal.Signals], environment: Mapping[str, str]) -> None:
+    """Tell those who wait for the first rank."""
     end_wandb_run(seconds=HURRIED_SECONDS)  # the job may be ended while it is queued again
     if signal.SIGUSR2 in received and callable(signal.getsignal(signal.SIGUSR2)):
         signal.raise_signal(signal.SIGUSR2)

@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -107,7 +108,10 @@ def _write_meta(meta: Mapping[str, Any], partial: Path) -> Exception | None:
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        torch.save(dict(meta), partial / META)
+        with (partial / META).open("wb") as file:
+            torch.save(dict(meta), file)
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         return error

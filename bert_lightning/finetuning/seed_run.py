@@ -12,7 +12,7 @@ from bert_lightning.callbacks.checkpointing import remove_checkpoint
 from bert_lightning.callbacks.preemption import hand_over, was_signaled
 from bert_lightning.callbacks.trial import TrialReport
 from bert_lightning.checkpoints.checkpoint import latest_checkpoint, load_pretrained
-from bert_lightning.distributed.collectives import gather_objects
+from bert_lightning.distributed.collectives import gather_objects, shut_down
 from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.score_files import SeedScores, measure, write_seed
 from bert_lightning.finetuning.seed_plan import SeedRun
@@ -45,6 +45,7 @@ def run_seed(job: Job, run: SeedRun) -> SeedScores | None:
     if not has_ended(run.start, run.folder, settings.trainer.max_steps):
         trainer = train_seed(job, run)
         if was_signaled(trainer):
+            shut_down()
             hand_over(trainer)
             return None
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]

@@ -140,6 +140,21 @@ def restarts_would_fail(environment: Mapping[str, str] = os.environ) -> bool:
     return shared and int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
+def starts_again(environment: Mapping[str, str], is_in_terminal: bool) -> str | None:
+    """Return who may start the same command again after it was lost or stopped, None if nobody does.
+
+    >>> starts_again({"TORCHELASTIC_MAX_RESTARTS": "3"}, False), starts_again({"SLURM_PROCID": "0"}, False)
+    ('torchrun', 'SLURM')
+
+    Args:
+        environment: The variables that torchrun and SLURM set.
+        is_in_terminal: Whether this process has a controlling terminal, as in a shell of SLURM.
+    """
+    if int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        return "torchrun"
+    return "SLURM" if "SLURM_PROCID" in environment and not is_in_terminal else None
+
+
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether this process is rank 0, before there is a process group.
 

@@ -1,6 +1,7 @@
 """The folder of a run that is about to begin: held, cleared of what is newer, with its settings; and what is said."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,8 +9,15 @@ import lightning as L
 import torch
 
 from bert_lightning.checkpoints.checkpoint import is_whole
-from bert_lightning.settings.config import Processes, is_first_process, restarts_would_fail, unused_gpus
+from bert_lightning.settings.config import (
+    Processes,
+    is_first_process,
+    restarts_would_fail,
+    starts_again,
+    unused_gpus,
+)
 from bert_lightning.settings.run_folder import RunFolder, step_of, write_whole
+from bert_lightning.settings.slurm_step import has_terminal
 from bert_lightning.training.going_back import set_newer_aside
 from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.starting_point import StartingPoint, was_overtaken
@@ -53,6 +61,11 @@ def started(
         if restarts_would_fail():
             log.warning(
                 "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or its restarts may not find each other"
+            )
+        if resume is None and (launcher := starts_again(os.environ, has_terminal())):
+            log.warning(
+                "if %s starts this command again, resume=null refuses to continue the run; resume=auto continues it",
+                launcher,
             )
         if unused := unused_gpus(processes, torch.cuda.device_count()):
             log.warning("%s %s", folder.path.name, unused)

@@ -1,11 +1,37 @@
 """How long a launch may train: `trainer.max_time`, in Lightning's ways of writing it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 
 _WRITTEN = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
 _UNITS = ("days", "hours", "minutes", "seconds")
+_BEGINNINGS: ContextVar[list[float] | None] = ContextVar("_BEGINNINGS", default=None)
+
+
+@contextmanager
+def counted_as_one_launch() -> Iterator[None]:
+    """Count the time of all trainings inside together, from the beginning of the first one."""
+    outer = _BEGINNINGS.set([])
+    try:
+        yield
+    finally:
+        _BEGINNINGS.reset(outer)
+
+
+def beginning_of_launch(now: float) -> float:
+    """Return when the first training of the launch began; now, if this one is the first or is a launch of its own.
+
+    Args:
+        now: The time on the clock of the trainings, when one begins.
+    """
+    beginnings = _BEGINNINGS.get()
+    if beginnings is None:
+        return now
+    beginnings.append(now)
+    return beginnings[0]
 
 
 def seconds_of(max_time: str | Mapping[str, float] | None) -> float | None:

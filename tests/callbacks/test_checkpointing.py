@@ -171,6 +171,19 @@ def test_a_best_checkpoint_whose_save_fails_later_takes_the_place_of_none(
     assert "step 8 is not saved, the run goes on: [Errno 28] No space left" in caplog.text
 
 
+def test_the_last_checkpoint_of_a_run_that_a_validation_ends_is_waited_for(tmp_path: Path) -> None:
+    """Its periodic save, before the validation, is under way."""
+    callback = PeriodicCheckpoint(tmp_path, 4)
+    trainer: Any = FakeTrainer(max_steps=40, is_global_zero=True, val_check_batch=4, enable_validation=True)
+    trainer.global_step, trainer.strategy, trainer.save_checkpoint = 4, FailingLater(), lambda path: None
+    callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    callback.on_train_batch_end(trainer)
+    assert callback.saved_step == 4
+    trainer.should_stop = True
+    with pytest.raises(OSError, match="No space left"):
+        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+
+
 def test_what_best_json_names_stays_if_it_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

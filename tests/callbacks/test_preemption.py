@@ -14,6 +14,7 @@ import lightning as L
 import pytest
 
 from bert_lightning.callbacks import preemption
+from bert_lightning.callbacks.checkpointing import PeriodicCheckpoint
 from bert_lightning.callbacks.preemption import (
     SIGNALS,
     Preemption,
@@ -25,10 +26,13 @@ from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.pretrain import build_trainer
 from bert_lightning.training.preempted_run import was_preempted
+from bert_lightning.training.time_limit import counted_as_one_launch
 from tests.support.checkout import checkout_environment
 from tests.support.processes import children
 from tests.support.runs import command, repeatable, run_here
 from tests.support.settings import Settings
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x"}
 
 
 class Signalling(L.Callback):
@@ -52,6 +56,21 @@ class SignallingInValidation(L.Callback):
         if trainer.global_step == self.at_step:
             self.batches += 1
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Saver(PeriodicCheckpoint):
+    """A save of the step is under way, and fails."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.saved_step = 4
+
+    def is_on_disk(self, trainer: Any) -> bool:
+        self.calls.append("waited for")
+        return False
+
+    def save(self, trainer: Any, is_last: bool = False) -> None:
+        self.calls.append("saved as the last" if is_last else "saved")
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, settings: Settings, at_step: int, number: signal.Signals) -> L.Trainer:
@@ -166,6 +185,20 @@ def test_it_needs_something_that_saves(base: Settings, monkeypatch: pytest.Monke
         interrupt(monkeypatch, base | {"~callbacks.checkpoint": None}, 2, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_still_being_written_is_waited_for_and_the_first_rank_says_that_it_is_saved(
+    is_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checkpoint of the step was due, and its save fails in the background."""
+    saver = Saver()
+    callback = Preemption()
+    stopped: Any = SimpleNamespace(callbacks=[saver, callback], is_global_zero=is_first, loggers=[], global_step=4)
+    callback._stop(stopped, {signal.SIGTERM})
+    assert saver.calls == ["waited for", "saved as the last"]
+    said = "told to stop: saved step 4; the same command with resume=auto continues from there"
+    assert caplog.messages == ([said] if is_first else [])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("signaled", ["first", "second", "both"])
@@ -193,6 +226,26 @@ def test_all_ranks_stop_together(base: Settings, tmp_path: Path, strategy: str, 
     assert process.returncode == 0, output
     newest = sorted(checkpoints.glob("step-*.ckpt"))[-1]
     assert f"told to stop: saved step {int(newest.stem.split('-')[1])}" in output
+
+
+def test_the_trainings_of_one_launch_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the seeds, points and tasks of a fine-tuning; a launch by itself has all of it again."""
+    for name in ("leave_out_sigterm_broadcast", "let_validation_be_cut_short"):
+        monkeypatch.setattr(preemption, name, lambda trainer: None)
+    now = 0.0
+
+    def begun() -> Preemption:
+        callback = Preemption(max_time="00:00:00:10", clock=lambda: now)
+        trainer: Any = SimpleNamespace(is_global_zero=True, received_sigterm=False)
+        callback.on_train_start(trainer, trainer)
+        callback._give_back()
+        return callback
+
+    with counted_as_one_launch():
+        assert not begun()._time_is_up()
+        now = 10.0
+        assert begun()._time_is_up()
+    assert not begun()._time_is_up()
 
 
 def test_loggers_are_told_to_hurry_before_they_end(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +289,27 @@ def test_only_the_warning_of_slurm_queues_the_job_again(
 ) -> None:
     hand_over(trainer_that_received(*numbers, is_first=is_first), environment)
     assert (scontrol.read_text() if scontrol.exists() else None) == asked
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_first", "environment", "status"),
+    [
+        ([signal.SIGTERM], True, TORCHRUN | {"LOCAL_RANK": "0"}, 75),
+        ([signal.SIGTERM], False, TORCHRUN | {"LOCAL_RANK": "0"}, 75),
+        ([signal.SIGTERM], False, TORCHRUN | {"LOCAL_RANK": "1"}, None),
+        ([signal.SIGTERM], True, {"LOCAL_RANK": "0"}, None),
+        ([signal.SIGINT, signal.SIGTERM], False, TORCHRUN | {"LOCAL_RANK": "0"}, None),
+        ([signal.SIGUSR1], False, TORCHRUN | {"LOCAL_RANK": "0"}, None),
+        ([], True, TORCHRUN | {"LOCAL_RANK": "0"}, None),
+    ],
+)
+def test_no_node_of_torchrun_succeeds_if_another_one_is_evicted(
+    numbers: list[signal.Signals], is_first: bool, environment: dict[str, str], status: int | None
+) -> None:
+    """One rank of each node says so, when it is done; after Ctrl-C nothing is to be started again."""
+    with nullcontext() if status is None else pytest.raises(SystemExit) as ended:
+        hand_over(trainer_that_received(*numbers, is_first=is_first), environment)
+    assert (ended.value.code if ended is not None else None) == status
 
 
 @pytest.mark.parametrize(("rank", "asked"), [("0", "requeue 12\n"), ("1", None)])

@@ -1,6 +1,7 @@
 """A checkpoint that is not as it was written is found, whatever byte of its content is another one."""
 
 import io
+import os
 import re
 import shutil
 import zipfile
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from bert_lightning.checkpoints import sharded_checkpoint
 from bert_lightning.checkpoints.checkpoint import is_whole, latest_checkpoint, load_pretrained
 from bert_lightning.checkpoints.folder_files import METADATA, METADATA_SHA256
 from bert_lightning.checkpoints.integrity import damage, note_metadata
+from bert_lightning.settings.run_folder import META
 from tests.support.checkpoints import write_checkpoint, write_sharded_checkpoint
 
 
@@ -105,3 +108,13 @@ def test_records_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
         archive.filelist.extend(archive.filelist * 9)
     (tmp_path / "bomb.ckpt").write_bytes(buffer.getvalue())
     assert "claims more bytes than it has" in str(damage(tmp_path / "bomb.ckpt"))
+
+
+def test_what_is_not_sharded_is_on_the_disk_before_its_folder_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    assert sharded_checkpoint._write_meta({"global_step": 3}, tmp_path / "partial") is None
+    assert synced == [(tmp_path / "partial" / META).stat().st_ino]
+    assert sharded_checkpoint.read_meta(tmp_path / "partial") == {"global_step": 3}

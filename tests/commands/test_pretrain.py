@@ -346,6 +346,10 @@ def test_a_new_run_can_begin_with_the_weights_of_another(base: Settings, tmp_pat
     assert second == pytest.approx([first[-1]] * len(second), rel=1e-5)
     with pytest.raises(ValueError, match=r"model\.hidden_size=16, but init_from has 32"):
         run_here(base | {"run_name": "c", "init_from": output, "model.hidden_size": 16})
+    shutil.rmtree(output)  # a run that goes on has weights of its own
+    again = base | {"run_name": "b", "init_from": output, "optimizer.lr": 1e-9, "resume": "auto"}
+    assert pretrain(compose_here("pretrain", again)) is None
+    assert run_here(again | {"trainer.max_steps": 15, "schedule": "constant"}).global_step == 15
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> 
     return given
 
 
+def test_a_seed_that_was_told_to_stop_leaves_the_other_processes_before_the_command_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After Ctrl-C the first process ends with an error, and nothing that follows is called."""
+    calls = Mock()
+    calls.hand_over.side_effect = KeyboardInterrupt
+    for name in ("shut_down", "hand_over"):
+        monkeypatch.setattr(seed_run, name, getattr(calls, name))
+    for name, value in (("has_ended", False), ("train_seed", None), ("was_signaled", True)):
+        monkeypatch.setattr(seed_run, name, Mock(return_value=value))
+    with pytest.raises(KeyboardInterrupt):
+        seed_run.run_seed(Mock(device_type="cpu"), Mock(scores=None))
+    assert [name for name, *_ in calls.mock_calls] == ["shut_down", "hand_over"]
+
+
 def test_a_seed_that_patience_has_ended_makes_no_step_more(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer
 
+from bert_lightning import finetune
 from bert_lightning.finetuning.glue_suite import GLUE_METRICS, average, score_of, tasks_in
 from bert_lightning.finetuning.glue_tasks import glue_task
 from bert_lightning.finetuning.split_sources import SplitFiles
 from bert_lightning.metrics.collected_scores import ExampleScores
+from bert_lightning.training.time_limit import beginning_of_launch
 from data_pipeline.tasks.glue import GLUE_TASKS
 from tests.finetuning.tiny_task import finetune_here, settings
 from tests.support.checkout import ROOT
@@ -59,6 +61,23 @@ def test_glue_trains_what_there_is_and_reports_starts_from_mnli_apart(tmp_path: 
         assert lines[0] == "index\tprediction"
         assert [line.split("\t")[0] for line in lines[1:]] == [str(row) for row in range(size)]
     assert {line.split("\t")[1] for line in lines[1:]} <= set(ENTAILMENT)
+
+
+def test_tasks_wait_for_what_the_first_process_writes_and_share_the_time_of_a_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[Any] = []
+
+    def train(cfg: DictConfig) -> dict[str, Any]:
+        happened.append(f"{cfg.name} began at {beginning_of_launch(cfg.now):.0f}")
+        return {}
+
+    monkeypatch.setattr(finetune, "_finetune_task", train)
+    monkeypatch.setattr(finetune, "gather_objects", lambda value: happened.append("all are there"))
+    planned = {name: OmegaConf.create({"name": name, "now": now}) for name, now in (("mnli", 5), ("rte", 9))}
+    monkeypatch.setattr(finetune, "_finetune_glue", lambda cfg: finetune._finetune_all(planned))
+    finetune.finetune(OmegaConf.create({"variants": None, "task": {"tasks": ["mnli", "rte"]}}))
+    assert happened == ["mnli began at 5", "all are there", "rte began at 5", "all are there"]
 
 
 def test_predictions_for_the_server_are_in_the_terms_of_the_files(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bert_lightning.settings.config import Processes
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.training import started_run
 from bert_lightning.training.started_run import started, train
 
 
@@ -24,6 +25,33 @@ def test_what_has_come_before_the_folder_was_held_is_not_set_aside(tmp_path: Pat
     ):
         pytest.fail("it would set aside what the other one has made")
     assert (folder.config.read_text(), folder.log.read_text()) == ("max_steps: 7", before)
+
+
+@pytest.mark.parametrize(
+    ("variables", "resume", "launcher"),
+    [
+        ({"TORCHELASTIC_MAX_RESTARTS": "3"}, None, "torchrun"),
+        ({"SLURM_PROCID": "0"}, None, "SLURM"),
+        ({"SLURM_PROCID": "0"}, "auto", None),
+        ({}, None, None),
+    ],
+)
+def test_a_run_that_its_launcher_cannot_continue_says_so_at_the_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variables: dict[str, str],
+    resume: str | None,
+    launcher: str | None,
+) -> None:
+    monkeypatch.setattr(started_run, "has_terminal", lambda: False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    processes = Processes("cpu", 1, 1, launched=False, own_gpus=False)
+    with started(RunFolder(tmp_path), None, resume, "max_steps: 7", processes, []):
+        pass
+    said = f"if {launcher} starts this command again, resume=null refuses to continue the run; resume=auto continues it"
+    assert caplog.messages == ([said] if launcher else [])
 
 
 @pytest.mark.parametrize(("step", "preempted", "has_ended"), [(7, False, True), (6, False, False), (7, True, False)])
