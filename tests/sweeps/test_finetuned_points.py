@@ -1,4 +1,4 @@
-"""A plain sweep of bert-finetune: a folder for each point, a table of scores, and a second start that goes on."""
+"""A plain sweep of bert-finetune: a name for each point, and what its scores say of it."""
 
 import json
 from collections.abc import Sequence
@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from tokenizers import Tokenizer
 
 from bert_lightning.sweeps.finetuned_points import FinetunedPoints
 from bert_lightning.sweeps.outcomes import Outcome
 from bert_lightning.sweeps.points import Point, plan_points
-from tests.finetuning.tiny_task import settings
 from tests.support.checkout import run_command
 from tests.support.configs import compose_config
-from tests.support.settings import overrides
 
 
 def write_scores(folder: Path, seeds: dict[str, float]) -> None:
@@ -62,16 +59,3 @@ def test_scores_of_all_seeds_say_that_a_point_is_finished(
     cells = [next(iter(column.cells)) for column in points.table([outcome]).columns]
     scores = ["validation/accuracy", "0.7500", "0.1250"] if seeds is not None else ["-", "-", "-"]
     assert cells == ["optimizer.lr=0.1", status, *scores, str(run_dir)]
-
-
-def test_points_do_not_share_their_seeds(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    given = {key: value for key, value in settings(tmp_path, tokenizer).items() if key != "optimizer.lr"}
-    words = overrides(given | {"epochs": 1, "resume": "auto", "callbacks.report": "null"})
-    finished = run_command("finetune", "--multirun", *words, "optimizer.lr=1e-3,3e-3", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    for rate in ("0.001", "0.003"):
-        scores = json.loads((tmp_path / "runs" / "run" / f"optimizer.lr={rate}" / "scores.json").read_text())
-        assert list(scores["metrics"]["validation/accuracy"]["values"]) == ["0"]
-        assert f"optimizer.lr={rate}" in finished.stdout
-    assert finished.stdout.count("finished") == 2
-    assert not (tmp_path / "runs" / "run" / "seed-0").exists()
