@@ -18,7 +18,7 @@ from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.prepared.storage import is_remote
 from data_pipeline.streams.one_label import one_label
-from data_pipeline.streams.packed_shape import PackedShape, bounded_share
+from data_pipeline.streams.packed_shape import bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
@@ -173,7 +173,7 @@ class PretrainingData(TrainingData):
     def token_multiple(self) -> int:
         """Return what the numbers of tokens of the training micro-batches are multiples of, in every phase."""
         return min(
-            PackedShape(phase.micro_batch_size, phase.seq_len, samples.usual_length).token_multiple
+            samples.shape(phase.micro_batch_size).token_multiple
             for phase, samples in zip(self.phases, self._samples, strict=True)
         )
 

@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.collate import pack
-from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import plain_errors
@@ -120,7 +119,7 @@ class _ValidationBuffers(Dataset[Tensor]):
         world_size: int,
     ) -> None:
         self.samples = samples
-        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
+        self.shape = samples.shape(micro_batch_size)
         self.numbers = numbers
         self.rank = rank
         self.world_size = world_size
