@@ -219,5 +219,6 @@ class PretrainingData(TrainingData):
 
     def validation_source(self, batch_idx: int) -> str:
         """Return the source of the examples of a held-out batch; "" if the shards do not tell sources apart."""
-        loader: ValidationStream = self._require_trainer().val_dataloaders
+        loader = self._require_trainer().val_dataloaders
+        assert isinstance(loader, ValidationStream)
         return loader.source_of(batch_idx)

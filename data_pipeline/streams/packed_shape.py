@@ -66,7 +66,7 @@ class FewShapes(PackedShape):
     A batch takes the smallest level that holds its tokens and its predictions. The levels lie evenly around the usual
     number of tokens, as far apart as batches differ; the last level holds a batch of full examples, so no batch is ever
     too large. On the lengths of novels 1 to 4% of the tokens are filler with 32 examples in a batch, at most 2.5% with
-    128, and 2 to 8% with 8.
+    128, and 1 to 8% with 8.
 
     Attributes:
         length_deviation: Standard deviation of the lengths of examples, in tokens.

@@ -56,7 +56,7 @@ class ValidationStream:
         return sum(map(len, self._rows.values()))
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
-        loader = DataLoader(
+        loader: DataLoader[Tensor] = DataLoader(
             ConcatDataset(self._rows.values()),
             batch_size=None,
             num_workers=self._num_workers,

@@ -152,6 +152,7 @@ def test_held_out_labels_know_their_bytes(prepared: Path, tmp_path: Path) -> Non
 
 def test_a_share_of_less_than_one_held_out_batch_is_refused(prepared: Path, tmp_path: Path) -> None:
     data = make_data(prepared, tmp_path)
+    data.trainer.is_global_zero = False
     number = len(data.val_dataloader())
     for limit in (0.0, 1.0, 1, 1.01 / number):
         data.trainer.limit_val_batches = limit
