@@ -14,7 +14,7 @@ from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
-from data_pipeline.streams.packed_shape import PackedShape, packed_shape
+from data_pipeline.streams.packed_shape import PackedShape, few_shapes
 from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
@@ -180,8 +180,11 @@ class ExampleSource:
         stream = self.stream(num_workers=0, num_shapes=num_shapes)
         if stream is not None:
             return [batch for step in islice(stream, count) for batch in step]
-        usual_length = round(self.lengths.mean_share * self.seq_len)
-        shape = packed_shape(self.micro_batch_size, self.seq_len, usual_length, self.masking, num_shapes)
+        sizes = (self.micro_batch_size, self.seq_len)
+        shape = PackedShape(*sizes, round(self.lengths.mean_share * self.seq_len))
+        if num_shapes is not None:
+            lengths = self.lengths.lengths(count * self.micro_batch_size, self.seq_len)
+            shape = few_shapes(*sizes, lengths, self.masking, num_shapes)
         facts = (shape, self.vocab_size, self.masking, self.seed, self.pairs.target)
         return synthetic_batches(self.lengths, count, *facts)
 

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.metrics.guess_tables import PAIR_COLUMNS, TOKEN_COLUMNS, GuessedSentence, GuessTables
 from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,20 @@ class Guesses(L.Callback):
     """
 
     def __init__(self, num_examples: int = 4, top_k: int = 3, num_masks: int = 4, head: str = "mlm_head") -> None:
+        for name, number in (("num_examples", num_examples), ("top_k", top_k), ("num_masks", num_masks)):
+            check_whole_number(f"callbacks.guesses.{name}", number)
         self.num_examples = num_examples
         self.top_k = top_k
         self.num_masks = num_masks
         self.head = head
         self._scores: dict[str, Tensor] = {}
         self._listeners: list[RemovableHandle] = []
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Raise a ValueError, on every rank, if more guesses are asked for than the vocabulary has entries."""
+        size = trainer.datamodule.tokenizer.get_vocab_size()
+        if self.top_k > size:
+            raise ValueError(f"callbacks.guesses.top_k={self.top_k}, but the vocabulary has {size} entries")
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: list[PackedBatch], batch_idx: int, *args: Any

@@ -13,6 +13,7 @@ from rich.progress import TaskID
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.settings.progress_bars import GAP, SHOWN_BY_BARS, Bars, error_console, open_bars
 from data_pipeline.streams.phases import Phases
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 LOSS = {"train/loss": "loss {:.3f}"}
@@ -58,6 +59,7 @@ class ProgressReport(L.Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
+        check_whole_number("callbacks.progress.every_n_steps", every_n_steps)
         self.every_n_steps = every_n_steps
         self._open = ExitStack()
         self._bars: Bars | None = None

@@ -25,6 +25,8 @@ class Throughput(L.Callback):
     """
 
     def __init__(self, peak_flops: float | None = None) -> None:
+        if peak_flops is not None and not peak_flops > 0:
+            raise ValueError(f"callbacks.throughput.peak_flops must be above 0, or null; got {peak_flops}")
         self.peak_flops = peak_flops
         self._tokens_seen = 0.0  # of this rank; after a resume the first rank has those of all
         self._device = torch.device("cpu")

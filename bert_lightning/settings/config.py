@@ -286,7 +286,7 @@ def validate(cfg: DictConfig, processes: Processes) -> None:
             f"got {cfg.float32_matmul_precision}"
         )
     clip = cfg.gradient_clip_val
-    if clip is not None and (not isinstance(clip, int | float) or clip <= 0):
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0):
         raise ValueError(f"gradient_clip_val must be a number above 0, or null; got {clip}")
     check_whole_number("max_skipped_steps", cfg.max_skipped_steps)
     if not isinstance(cfg.activation_checkpointing, bool):

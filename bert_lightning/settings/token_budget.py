@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from bert_lightning.settings.config import filled_in, prepared_folder
 from bert_lightning.settings.phase_settings import complete_phases
-from data_pipeline.streams.mean_length import mean_length
+from data_pipeline.streams.example_lengths import example_lengths
 from data_pipeline.whole_numbers import check_whole_number
 
 _PLENTY = 1_000_000
@@ -32,11 +32,12 @@ def with_steps(cfg: DictConfig) -> DictConfig:
         raise ValueError(f"trainer.max_tokens={max_tokens} decides the steps; give the phases a share, not steps")
     phases = complete_phases(filled_in(cfg, {"trainer": {"max_steps": _PLENTY}}))
     folder, pairs = prepared_folder(cfg.data), instantiate(cfg.pairs)
+    entries = folder.manifest.without(list(cfg.data.exclude_shards)).splits["train"]
     per_step = sum(
         phase["steps"]
         / _PLENTY
         * phase["global_batch_size"]
-        * mean_length(folder, pairs, phase["seq_len"], cfg.seed, cfg.data.exclude_shards)
+        * example_lengths(folder, entries, pairs, phase["seq_len"], cfg.seed).mean()
         for phase in phases
     )
     steps = round(max_tokens / per_step)

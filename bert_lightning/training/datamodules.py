@@ -18,13 +18,14 @@ from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.prepared.storage import is_remote
 from data_pipeline.streams.one_label import one_label
-from data_pipeline.streams.packed_shape import PackedShape, bounded_share
+from data_pipeline.streams.packed_shape import bounded_share
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream_statistics import token_counts
-from data_pipeline.streams.validation_stream import ValidationBySource, ValidationStream, samples_by_source
+from data_pipeline.streams.validation_stream import ValidationStream
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
+from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class HeldOutExamples:
     masking: Masking
     pairs: PairFormat | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole_number("validation.seed", self.seed, least=0)
 
 
 class PretrainingData(TrainingData):
@@ -117,7 +121,7 @@ class PretrainingData(TrainingData):
         """Let one process of each node make the example index before the others read it."""
         _ = self._samples
         if self.has_validation:
-            _ = self._held_out_by_source
+            _ = self._held_out_samples
 
     def near_token_counts(self, max_tokens: int) -> NDArray[np.int64]:
         """Return how often each token stands in at most so many tokens of the training split, (vocabulary,).
@@ -158,7 +162,8 @@ class PretrainingData(TrainingData):
         )
 
     def setup(self, stage: str) -> None:
-        """Warn, in the first process, about a corpus whose pairs all have one label."""
+        """Check the share of held-out batches; warn, in the first process, of a corpus whose pairs have one label."""
+        super().setup(stage)
         if self._require_trainer().is_global_zero and (said := one_label(self._samples[-1])):
             log.warning("%s", said)
 
@@ -179,7 +184,7 @@ class PretrainingData(TrainingData):
     def token_multiple(self) -> int:
         """Return what the numbers of tokens of the training micro-batches are multiples of, in every phase."""
         return min(
-            PackedShape(phase.micro_batch_size, phase.seq_len, samples.usual_length).token_multiple
+            samples.shape(phase.micro_batch_size).token_multiple
             for phase, samples in zip(self.phases, self._samples, strict=True)
         )
 
@@ -205,30 +210,8 @@ class PretrainingData(TrainingData):
         self._loader = TimedLoader(stream, stream.count_ahead if trainer.local_rank == 0 else None)
         return self._loader
 
-    @cached_property
-    def _held_out_by_source(self) -> dict[str, NDArray[np.int64]]:
-        """The held-out examples of each source, or all of them under "" if the shards do not tell sources apart."""
-        by_source = samples_by_source(self._held_out_samples)
-        if len(by_source) < 2 or "" in by_source:
-            return {"": np.arange(self._held_out_samples.epoch_plan(0).size)}
-        return by_source
-
-    def val_dataloader(self) -> ValidationStream | ValidationBySource:
+    def val_dataloader(self) -> ValidationStream:
         """Return this rank's share of the held-out split."""
-        total = sum(map(len, self._held_out_by_source.values()))
-        most = self._validation_samples
-        streams = {
-            source: self._held_out_stream(numbers, most and max(1, round(most * len(numbers) / total)))
-            for source, numbers in self._held_out_by_source.items()
-        }
-        return streams[""] if "" in streams else ValidationBySource(streams)
-
-    def validation_source(self, batch_idx: int) -> str:
-        """Return the source of the examples of a held-out batch; "" if the shards do not tell sources apart."""
-        loader = self._require_trainer().val_dataloaders
-        return loader.source_of(batch_idx) if isinstance(loader, ValidationBySource) else ""
-
-    def _held_out_stream(self, numbers: NDArray[np.int64], max_samples: int | None) -> ValidationStream:
         trainer = self._require_trainer()
         return ValidationStream(
             self._held_out_samples,
@@ -236,7 +219,12 @@ class PretrainingData(TrainingData):
             trainer.global_rank,
             trainer.world_size,
             min(self._num_workers, 1),
-            max_samples,
+            self._validation_samples,
             pin_memory=trainer.strategy.root_device.type == "cuda",
-            among=numbers,
         )
+
+    def validation_source(self, batch_idx: int) -> str:
+        """Return the source of the examples of a held-out batch; "" if the shards do not tell sources apart."""
+        loader = self._require_trainer().val_dataloaders
+        assert isinstance(loader, ValidationStream)
+        return loader.source_of(batch_idx)

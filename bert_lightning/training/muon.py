@@ -34,8 +34,11 @@ def muon(
         adamw_eps: AdamW's term against division by zero.
 
     Raises:
-        ValueError: if the extra `optim` is not installed.
+        ValueError: if the extra `optim` is not installed, or a rate is not above 0.
     """
+    for name, rate in (("lr", lr), ("adamw_lr", adamw_lr)):
+        if not rate > 0:
+            raise ValueError(f"optimizer.{name} must be above 0; got {rate}")
     try:
         from pytorch_optimizer import Muon
     except ImportError as error:

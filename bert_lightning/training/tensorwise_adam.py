@@ -20,6 +20,9 @@ class TensorwiseAdam(Optimizer):
         for name, beta in zip(("beta1", "beta2"), settings["betas"], strict=True):
             if not 0 <= beta < 1:
                 raise ValueError(f"optimizer.betas={settings['betas']} has {name}={beta}, which must be in [0, 1)")
+        for name in ("lr", "eps", "weight_decay"):
+            if not settings[name] >= 0:
+                raise ValueError(f"optimizer.{name} must be at least 0; got {settings[name]}")
         super().__init__(groups, settings)
 
     @torch.no_grad()
@@ -74,6 +77,8 @@ class Lamb(TensorwiseAdam):
         weight_decay: float = 0.01,
         max_weight_norm: float | None = None,
     ) -> None:
+        if max_weight_norm is not None and not max_weight_norm > 0:
+            raise ValueError(f"optimizer.max_weight_norm must be above 0, or null; got {max_weight_norm}")
         given = [group if isinstance(group, dict) else {"params": [group]} for group in groups]
         scaled = [{"is_scaled": group.get("weight_decay") != 0, **group} for group in given]
         settings = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "max_weight_norm": max_weight_norm}

@@ -83,6 +83,18 @@ class TrainingData(L.LightningDataModule):
         self._loader: TimedLoader | None = None
         self._start: dict[str, object] | None = None
 
+    def setup(self, stage: str) -> None:
+        """Raise a ValueError if the share of the held-out batches that is asked for is less than one of them."""
+        limit = self._require_trainer().limit_val_batches
+        if not isinstance(limit, float) or not 0 < limit < 1:
+            return
+        number = len(self.val_dataloader())
+        if int(limit * number) < 1:
+            raise ValueError(
+                f"trainer.limit_val_batches={limit} is less than one of the {number} held-out batches of a process; "
+                "take a larger share, or a number of batches"
+            )
+
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences if a saved state is of another training stream."""
         raise NotImplementedError

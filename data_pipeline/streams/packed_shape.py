@@ -1,11 +1,14 @@
 """Sizes of packed micro-batches: how many tokens and predictions a batch is filled up to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.masking.masking import Masking
 
-LOWEST, HIGHEST = -1.5, 2.1
+LOWEST, HIGHEST = -1.5, 3.5
 """Standard deviations between the usual number of tokens and the first and last level of `FewShapes` but the full."""
 LEAST_DEVIATION = 0.02
 """Standard deviation that is assumed at least, as a share of the usual number of tokens: the latter is an estimate."""
@@ -62,14 +65,16 @@ class FewShapes(PackedShape):
 
     A batch takes the smallest level that holds its tokens and its predictions. The levels lie evenly around the usual
     number of tokens, as far apart as batches differ; the last level holds a batch of full examples, so no batch is ever
-    too large. On the lengths of real text about 4% of the tokens are filler with 32 examples in a batch, about 2% with
-    128, and about 7% with 8.
+    too large. On the lengths of novels 1 to 4% of the tokens are filler with 32 examples in a batch, at most 2.5% with
+    128, and 1 to 8% with 8.
 
     Attributes:
+        length_deviation: Standard deviation of the lengths of examples, in tokens.
         num_shapes: Most levels; levels above the full batch are left out.
         prediction_share: Predictions of an example, as a share of its tokens (`Masking.prediction_share`).
     """
 
+    length_deviation: float = field(kw_only=True)
     num_shapes: int = 8
     prediction_share: float = 0.15
 
@@ -82,16 +87,13 @@ class FewShapes(PackedShape):
     def levels(self) -> list[tuple[int, int]]:
         """Tokens and predictions of each shape, ascending.
 
-        The deviation is that of lengths spread evenly around their mean: seq_len / sqrt(12) for a mean of half of
-        seq_len, and none if all examples are full.
-
-        >>> FewShapes(32, 128, 64, num_shapes=5).levels
-        [(1760, 264), (2016, 304), (2240, 336), (2496, 376), (4096, 648)]
+        >>> FewShapes(32, 128, 64, num_shapes=5, length_deviation=37.0).levels
+        [(1760, 264), (2016, 304), (2304, 352), (2560, 384), (4096, 648)]
         """
         full = _round_up(self.num_examples * self.seq_len, self.token_multiple)
-        mean = self.usual_tokens / self.num_examples
-        deviation = max(sqrt((self.seq_len - mean) / (3 * mean * self.num_examples)), LEAST_DEVIATION)
-        step = (HIGHEST - LOWEST) / max(1, self.num_shapes - 2)
+        deviation = max(self.length_deviation * sqrt(self.num_examples) / self.usual_tokens, LEAST_DEVIATION)
+        highest = min(2 + 0.2 * full / self.usual_tokens, HIGHEST)  # the larger the full level, the rarer it has to be
+        step = (highest - LOWEST) / max(1, self.num_shapes - 2)
         factors = [1 + deviation * (LOWEST + step * level) for level in range(self.num_shapes - 1)]
         rounded = {_round_up(int(self.usual_tokens * max(factor, 0)), self.token_multiple) for factor in factors}
         tokens = sorted({min(size, full) for size in rounded} | {full})
@@ -129,13 +131,13 @@ def bounded_share(masking: Masking) -> float:
     return masking.prediction_share
 
 
-def packed_shape(
-    num_examples: int, seq_len: int, usual_length: int, masking: Masking, num_shapes: int | None
-) -> PackedShape:
-    """Return the shape of the batches of a run: one of `num_shapes` levels, or rounded if `num_shapes` is None."""
-    if num_shapes is None:
-        return PackedShape(num_examples, seq_len, usual_length)
-    return FewShapes(num_examples, seq_len, usual_length, num_shapes, bounded_share(masking))
+def few_shapes(
+    num_examples: int, seq_len: int, lengths: NDArray[np.int64], masking: Masking, num_shapes: int
+) -> FewShapes:
+    """Return `num_shapes` sizes for batches of examples of which some lengths are known, (examples,)."""
+    usual_length, share = max(1, round(float(lengths.mean()))), bounded_share(masking)
+    deviation = float(lengths.std())
+    return FewShapes(num_examples, seq_len, usual_length, num_shapes, share, length_deviation=deviation)
 
 
 def _round_up(number: int, multiple: int) -> int:

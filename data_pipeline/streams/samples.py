@@ -24,7 +24,9 @@ from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.epochs import Epochs
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
+from data_pipeline.streams.example_lengths import example_lengths
 from data_pipeline.streams.loaded_window import LoadedWindow
+from data_pipeline.streams.packed_shape import PackedShape, few_shapes
 from data_pipeline.streams.packing import ENTITIES, MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
@@ -148,10 +150,13 @@ class PretrainingSamples:
             piece_bytes(tokenizer),
         )
 
-    @cached_property
-    def usual_length(self) -> int:
-        """About how many tokens an example has, from the size of the split and the number of its examples."""
-        return min(self.seq_len, self.manifest.totals(self.split)["tokens"] // self.epochs.size(0) + 3)
+    def shape(self, num_examples: int, num_shapes: int | None = None) -> PackedShape:
+        """Return the shape of batches of so many examples: one of `num_shapes`, or rounded finely if it is None."""
+        if num_shapes is None:
+            usual = self.manifest.totals(self.split)["tokens"] // self.epochs.size(0) + 3
+            return PackedShape(num_examples, self.seq_len, min(self.seq_len, usual))
+        lengths = example_lengths(self.folder, self.entries, self.pairs, self.seq_len, self.seed)
+        return few_shapes(num_examples, self.seq_len, lengths, self.masking, num_shapes)
 
     def fingerprint(self) -> dict[str, object]:
         """Everything that decides the stream; two streams with equal fingerprints are equal sample by sample."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from data_pipeline.processes.child_processes import serve_main_process, signals_held
 from data_pipeline.streams.collate import Rows, assign, pack
-from data_pipeline.streams.packed_shape import PackedShape, packed_shape
+from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.whole_numbers import number_of
@@ -192,7 +192,7 @@ class PretrainingStream:
         self.consumed_samples = past.consumed_samples
         self._past = past
         self._end = past.first_sample + num_steps * global_batch_size
-        shape = packed_shape(micro_batch_size, samples.seq_len, samples.usual_length, samples.masking, num_shapes)
+        shape = samples.shape(micro_batch_size, num_shapes)
         self._buffers = _StepBuffers(samples, global_batch_size, shape, self._end, rank, world_size)
         self._num_workers = num_workers
         self._pin_memory = pin_memory

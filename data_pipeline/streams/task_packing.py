@@ -47,7 +47,8 @@ class TaskPacker:
         if num_shapes is None:
             return PackedShape(*sizes)
         shares = [float((rows / self._lengths).max(initial=0.0)) for rows in self._rows.values()]
-        return FewShapes(*sizes, num_shapes, max(shares, default=0.0))
+        deviation = float(self._lengths.std()) if len(self._lengths) else 0.0
+        return FewShapes(*sizes, num_shapes, max(shares, default=0.0), length_deviation=deviation)
 
     def pack(self, batches: Sequence[Rows], sample_ids: Sequence[Rows], shape: PackedShape) -> list[PackedBatch]:
         """Return packed batches of examples.

@@ -1,12 +1,12 @@
 """The held-out split, once through, for every rank."""
 
-from collections.abc import Iterator, Mapping
-from itertools import accumulate, chain
+from collections.abc import Iterator
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.collate import pack
@@ -19,15 +19,17 @@ from data_pipeline.streams.stream import plain_errors
 class ValidationStream:
     """One pass over the held-out split, the same masks every time, the same number of items on every rank.
 
+    If the shards tell several sources apart, their examples come one source after another, and no item has two.
+
     Args:
         samples: The validation split, not shuffled.
         micro_batch_size: Examples of one forward pass of one rank.
         rank: Rank of this process.
         world_size: Processes of the run.
         num_workers: Loader processes.
-        max_samples: Most examples; fewer than there are are taken at even distances from all of them. None takes all.
+        max_samples: About how many examples at most: those of every source by its size, at even distances, and one
+            at least. None takes all.
         pin_memory: As for `PretrainingStream`.
-        among: Numbers of the examples to take from, ascending; None for the whole split.
     """
 
     def __init__(
@@ -39,21 +41,23 @@ class ValidationStream:
         num_workers: int = 0,
         max_samples: int | None = None,
         pin_memory: bool = False,
-        among: NDArray[np.int64] | None = None,
     ) -> None:
-        every = np.arange(samples.epoch_plan(0).size) if among is None else among
-        self.num_samples = len(every) if max_samples is None else min(len(every), max_samples)
-        numbers = every[evenly_spread(len(every), self.num_samples)]
-        self._rows = _ValidationBuffers(samples, micro_batch_size, numbers, rank, world_size)
+        chosen = _spread_over_sources(samples, max_samples)
+        self.num_samples = sum(map(len, chosen.values()))
+        shape = samples.shape(micro_batch_size)
+        self._samples = samples
+        self._rows = {
+            source: _ValidationBuffers(samples, shape, numbers, rank, world_size) for source, numbers in chosen.items()
+        }
         self._num_workers = num_workers
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._rows.values()))
 
     def __iter__(self) -> Iterator[list[PackedBatch]]:
-        loader = DataLoader(
-            self._rows,
+        loader: DataLoader[Tensor] = DataLoader(
+            ConcatDataset(self._rows.values()),
             batch_size=None,
             num_workers=self._num_workers,
             pin_memory=self._pin_memory,
@@ -61,29 +65,25 @@ class ValidationStream:
             worker_init_fn=serve_main_process,
         )
         for buffer in plain_errors(loader):
-            yield unpack_buffers(buffer, self._rows.samples.target_names)
-
-
-class ValidationBySource:
-    """The passes over the held-out text of several sources, one after another.
-
-    Args:
-        streams: The stream of each source, by name.
-    """
-
-    def __init__(self, streams: Mapping[str, ValidationStream]) -> None:
-        self._streams = dict(streams)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._streams.values()))
-
-    def __iter__(self) -> Iterator[list[PackedBatch]]:
-        return chain.from_iterable(self._streams.values())
+            yield unpack_buffers(buffer, self._samples.target_names)
 
     def source_of(self, item: int) -> str:
-        """Return the source of the examples of an item; all ranks have the same sources in the same order."""
-        ends = accumulate(map(len, self._streams.values()))
-        return next(name for name, end in zip(self._streams, ends, strict=True) if item < end)
+        """Return the source of the examples of an item, "" if the shards do not tell; the same on every rank."""
+        ends = accumulate(map(len, self._rows.values()))
+        return next(name for name, end in zip(self._rows, ends, strict=True) if item < end)
+
+
+def _spread_over_sources(samples: PretrainingSamples, max_samples: int | None) -> dict[str, NDArray[np.int64]]:
+    """Return the numbers of the examples of a pass by source, or under "" if the shards do not tell sources apart."""
+    by_source = samples_by_source(samples)
+    total = samples.epoch_plan(0).size
+    if len(by_source) < 2 or "" in by_source:
+        by_source = {"": np.arange(total)}
+    most = total if max_samples is None else min(max_samples, total)
+    return {
+        source: numbers[evenly_spread(len(numbers), max(1, round(most * len(numbers) / total)))]
+        for source, numbers in by_source.items()
+    }
 
 
 def samples_by_source(samples: PretrainingSamples) -> dict[str, NDArray[np.int64]]:
@@ -114,13 +114,13 @@ class _ValidationBuffers(Dataset[Tensor]):
     def __init__(
         self,
         samples: PretrainingSamples,
-        micro_batch_size: int,
+        shape: PackedShape,
         numbers: NDArray[np.int64],
         rank: int,
         world_size: int,
     ) -> None:
         self.samples = samples
-        self.shape = PackedShape(micro_batch_size, samples.seq_len, samples.usual_length)
+        self.shape = shape
         self.numbers = numbers
         self.rank = rank
         self.world_size = world_size

@@ -3,6 +3,7 @@
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,3 +104,18 @@ def test_a_run_writes_them_to_its_log_and_its_tables(
     columns, rows = logger.tables["pairs"]
     assert columns == list(PAIR_COLUMNS)
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("name", ["num_examples", "top_k", "num_masks"])
+def test_numbers_below_1_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^callbacks\.guesses\.{name} must be a whole number, at least 1; got 0$"):
+        Guesses(**{name: 0})
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_more_guesses_than_entries_are_refused_on_every_rank(tokenizer: Tokenizer, is_first: bool) -> None:
+    size = tokenizer.get_vocab_size()
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(tokenizer=tokenizer), is_global_zero=is_first)
+    Guesses(top_k=size).setup(trainer, None, "fit")
+    with pytest.raises(ValueError, match=rf"^callbacks\.guesses\.top_k={size + 1}, but .* has {size} entries$"):
+        Guesses(top_k=size + 1).setup(trainer, None, "fit")

@@ -24,3 +24,8 @@ def test_lines_come_every_few_steps_and_at_the_end(
     assert [line.split()[1] for line in lines] == ["2/5", "4/5", "5/5", "5"]
     assert "loss" in lines[0]
     assert "held-out: val/loss" in lines[3]
+
+
+def test_no_steps_between_lines_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^callbacks\.progress\.every_n_steps must be .*; got 0$"):
+        ProgressReport(every_n_steps=0)

@@ -78,3 +78,8 @@ def test_the_peak_is_measured_where_none_is_given(prepared: Path) -> None:
     module = SimpleNamespace(device=torch.device("cpu"))
     callback.on_train_start(SimpleNamespace(precision="32-true", is_global_zero=True), module)
     assert callback.peak_flops > 1e9
+
+
+def test_a_peak_of_0_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^callbacks\.throughput\.peak_flops must be above 0, or null; got 0$"):
+        Throughput(peak_flops=0)

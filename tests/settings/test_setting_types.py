@@ -58,6 +58,7 @@ def test_every_shipped_config_passes(choice: str) -> None:
         ("trainer.deterministic", "x", "true or false or warn or null"),
         ("gradient_clip_val", "x", "a number above 0, or null"),
         ("gradient_clip_val", "-1", "a number above 0, or null"),
+        ("gradient_clip_val", "true", "a number above 0, or null"),
         ("max_skipped_steps", "0", "a whole number, at least 1"),
         ("activation_checkpointing", "x", "true or false"),
         ("data.path", "null", "a folder"),

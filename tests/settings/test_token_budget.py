@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.token_budget import with_steps
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.mean_length import mean_length
+from data_pipeline.streams.example_lengths import example_lengths
 from data_pipeline.streams.samples import PretrainingSamples
 from tests.support.runs import compose_here, run_here
 from tests.support.settings import Settings
@@ -22,7 +22,8 @@ def test_the_mean_length_is_that_of_an_epoch(base: Settings, prepared: Path, pai
     samples = PretrainingSamples(prepared, "train", made, instantiate(cfg.masking), seq_len=48, seed=0)
     numbers = np.arange(samples.epochs.size(0))
     lengths = samples.find(numbers, samples.locate(numbers)).spans.lengths
-    assert mean_length(PreparedFolder(prepared), made, 48, seed=0) == pytest.approx(lengths.mean(), rel=0.02)
+    found = example_lengths(PreparedFolder(prepared), samples.entries, made, 48, seed=0)
+    assert found.mean() == pytest.approx(lengths.mean(), rel=0.02)
 
 
 def test_a_run_has_the_tokens_that_it_was_given(base: Settings, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from pyarrow import parquet
 
 from data_pipeline.corpora.reader import FileReader
 from data_pipeline.corpora.text_lines import TextLines
+from data_pipeline.preparation.executors import LocalExecutor
+from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.shards import TokenShard, check_size, parse_shard
+from data_pipeline.tokenizers.tokenizer import train_wordpiece
 from tests.support.texts import tiny_texts
 
 
@@ -53,3 +56,15 @@ def articles(number: int) -> list[dict[str, Any]]:
 def read_shard(folder: Path, entry: ShardEntry, vocab_size: int | None = None) -> TokenShard:
     path = check_size(folder, entry)
     return parse_shard(path.read_bytes(), str(path), entry, vocab_size)
+
+
+def prepare_two_sources(folder: Path) -> Path:
+    """Prepare a source of many documents and one of few."""
+    sources = []
+    for name, seed, documents in (("many", 0, 120), ("few", 1, 40)):
+        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=seed))
+        (folder / f"{name}.txt").write_text(text)
+        sources.append(TextLines(name, folder / f"{name}.txt", "", ""))
+    preparation = Preparation(folder / "prepared", validation_fraction=0.3)
+    preparation.run(sources, lambda texts: train_wordpiece(texts(), 120), {}, LocalExecutor(1))
+    return folder / "prepared"

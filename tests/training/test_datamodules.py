@@ -166,3 +166,22 @@ def test_held_out_labels_know_their_bytes(prepared: Path, tmp_path: Path) -> Non
         piece = data.tokenizer.id_to_token(label)
         total += 0 if piece == "[UNK]" else len(piece.removeprefix("##")) + (not piece.startswith("##"))
     assert mlm.num_bytes == total > 0
+
+
+def test_a_share_of_less_than_one_held_out_batch_is_refused(prepared: Path, tmp_path: Path) -> None:
+    data = make_data(prepared, tmp_path)
+    data.trainer.is_global_zero = False
+    number = len(data.val_dataloader())
+    for limit in (0.0, 1.0, 1, 1.01 / number):
+        data.trainer.limit_val_batches = limit
+        data.setup("fit")
+    data.trainer.limit_val_batches = 0.9 / number
+    with pytest.raises(
+        ValueError, match=rf"^trainer\.limit_val_batches=0\.\d+ is less than one of the {number} held-out"
+    ):
+        data.setup("fit")
+
+
+def test_a_held_out_seed_below_0_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^validation\.seed must be a whole number, at least 0; got -1$"):
+        HeldOutExamples(TokenMasking(), seed=-1)

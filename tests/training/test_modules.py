@@ -14,17 +14,13 @@ import torch
 
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.training import modules
-from data_pipeline.corpora.text_lines import TextLines
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.preparation.executors import LocalExecutor
-from data_pipeline.preparation.preparation import Preparation
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.samples import PretrainingSamples
-from data_pipeline.streams.validation_stream import ValidationBySource, samples_by_source
-from data_pipeline.tokenizers.tokenizer import train_wordpiece
+from data_pipeline.streams.validation_stream import samples_by_source
+from tests.support.corpora import prepare_two_sources
 from tests.support.parity import losses
-from tests.support.texts import tiny_texts
 from tests.support.training import Breaking, fit, make_module, make_objective
 
 
@@ -94,18 +90,6 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(prepared: Path, tmp_path: 
         fit(module, prepared, tmp_path, 20, 32, limit_val_batches=0)
 
 
-def prepare_two_sources(folder: Path) -> Path:
-    """Prepare a source of many documents and one of few."""
-    sources = []
-    for name, seed, documents in (("many", 0, 120), ("few", 1, 40)):
-        text = "\n\n".join("\n".join(document) for document in tiny_texts(documents, seed=seed))
-        (folder / f"{name}.txt").write_text(text)
-        sources.append(TextLines(name, folder / f"{name}.txt", "", ""))
-    preparation = Preparation(folder / "prepared", validation_fraction=0.3)
-    preparation.run(sources, lambda texts: train_wordpiece(texts(), 120), {}, LocalExecutor(1))
-    return folder / "prepared"
-
-
 def test_the_held_out_losses_of_each_source_are_told_apart(tmp_path: Path) -> None:
     """The losses of the sources, weighted with their predictions, are that of the split; a sample has both sources."""
     folder = prepare_two_sources(tmp_path)
@@ -113,7 +97,6 @@ def test_the_held_out_losses_of_each_source_are_told_apart(tmp_path: Path) -> No
     module = make_module(objective, 2, partial(torch.optim.SGD, lr=0.0), log_every_n_steps=1)
     trainer = fit(module, folder, tmp_path, 2, 8)
     loader = trainer.datamodule.val_dataloader()
-    assert isinstance(loader, ValidationBySource)
     objective.eval()
     losses_of: dict[str, list[float]] = {"many": [0.0, 0], "few": [0.0, 0]}
     examples = Counter[str]()

@@ -69,3 +69,9 @@ def test_the_extra_is_named_if_it_is_not_installed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
     with pytest.raises(ValueError, match="optimizer=muon needs the extra `optim`"):
         muon([{"params": [nn.Parameter(torch.zeros(1))]}], **RATES)
+
+
+@pytest.mark.parametrize("name", ["lr", "adamw_lr"])
+def test_a_rate_that_is_not_above_0_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^optimizer\.{name} must be above 0; got 0$"):
+        muon([], **{"lr": 0.1, "adamw_lr": 0.1} | {name: 0})

@@ -138,3 +138,15 @@ def counts(optimizer: Optimizer) -> list[float]:
 def test_betas_that_are_none_are_refused(kind: type[Optimizer]) -> None:
     with pytest.raises(ValueError, match=r"optimizer\.betas=\(0\.9, 1\.0\) has beta2=1\.0, which must be in \[0, 1\)"):
         kind(parameter_groups(tiny_model()), betas=(0.9, 1.0))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", [Lamb, StableAdamW])
+@pytest.mark.parametrize("name", ["lr", "eps", "weight_decay"])
+def test_numbers_below_0_are_refused(kind: type[Optimizer], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^optimizer\.{name} must be at least 0; got -1$"):
+        kind([nn.Parameter(torch.zeros(1))], **{name: -1})
+
+
+def test_a_largest_norm_of_0_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^optimizer\.max_weight_norm must be above 0, or null; got 0$"):
+        Lamb([nn.Parameter(torch.zeros(1))], max_weight_norm=0)

@@ -17,11 +17,15 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import Masking, TokenMasking
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
+from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.pairs.segment_pair import SegmentPairs
+from data_pipeline.pairs.sentence_order import SentenceOrder
+from data_pipeline.pairs.sentence_pair import SentencePairs
+from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams import packed_shape
 from data_pipeline.streams.collate import assign
-from data_pipeline.streams.packed_shape import FewShapes
+from data_pipeline.streams.packed_shape import FewShapes, few_shapes
 from data_pipeline.streams.packing import PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
@@ -70,8 +74,11 @@ def test_every_batch_fits(
     num_examples: int, seq_len: int, usual: float, num_shapes: int, share: float, seed: int
 ) -> None:
     """Empty, full and any other batch, with as many predictions as masking makes at most."""
-    shape = FewShapes(num_examples, seq_len, max(3, round(usual * seq_len)), num_shapes, share)
     numbers = np.random.default_rng(seed)
+    deviation = numbers.uniform(0, seq_len)
+    shape = FewShapes(
+        num_examples, seq_len, max(3, round(usual * seq_len)), num_shapes, share, length_deviation=deviation
+    )
     for least in (3, seq_len):
         lengths = numbers.integers(least, seq_len + 1, size=num_examples)
         predictions = np.maximum(np.rint(lengths * share), 1).sum()
@@ -93,15 +100,26 @@ def test_filler_is_little_on_lengths_like_those_of_real_text(
     """A quarter of the examples is full, the others are spread evenly, the mean is half of seq_len."""
     numbers = np.random.default_rng(0)
     longest = 2 * (0.5 - 0.25) / 0.75 * seq_len - 8
-    shape = FewShapes(num_examples, seq_len, seq_len // 2, FIXED_SHAPES)
+    is_full = numbers.random((200, 128)) < 0.25
+    steps = np.where(is_full, seq_len, numbers.uniform(8, longest, size=(200, 128))).astype(np.int64)
+    shape = few_shapes(num_examples, seq_len, steps, TokenMasking(), FIXED_SHAPES)
     real, computed = 0, 0
-    for _ in range(200):
-        is_full = numbers.random(128) < 0.25
-        lengths = np.where(is_full, seq_len, numbers.uniform(8, longest, size=128)).astype(np.int64)
+    for lengths in steps:
         for rows in assign(lengths, 128 // num_examples):
             real += int(lengths[rows].sum())
             computed += shape.sizes(int(lengths[rows].sum()), round(0.15 * lengths[rows].sum()))[0]
     assert computed / real - 1 < most_filler
+
+
+@pytest.mark.parametrize("seq_len", [32, 128])
+@pytest.mark.parametrize("pairs", [SegmentPairs(), SentencePairs(), SentenceOrder(), FullSentences()])
+def test_filler_is_little_in_streams_of_every_format(prepared: Path, pairs: PairFormat, seq_len: int) -> None:
+    """Sentences that are put back and random segments count twice, so examples have more tokens than the corpus."""
+    samples = PretrainingSamples(prepared, "train", pairs, TokenMasking(), seq_len, 0)
+    steps = PretrainingStream(samples, 64, 32, 10, num_shapes=FIXED_SHAPES).steps(10)
+    batches = [batch for step in steps for batch in step]
+    real, computed = sum(batch.num_tokens for batch in batches), sum(len(batch.tokens.input_ids) for batch in batches)
+    assert 1 - real / computed < 0.05
 
 
 @pytest.mark.parametrize("num_batches", [200, pytest.param(2000, marks=pytest.mark.slow)])
@@ -132,4 +150,4 @@ def test_a_masking_without_a_bound_is_refused_by_name(prepared: Path, tmp_path: 
 
 def test_a_masking_that_breaks_its_bound_is_named() -> None:
     with pytest.raises(ValueError, match=r"64 tokens has 60 predictions, more than the fixed shapes .* of 0\.15"):
-        FewShapes(1, 64, 64, 4).sizes(64, 60)
+        FewShapes(1, 64, 64, 4, length_deviation=20.0).sizes(64, 60)
