@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from bert_lightning.sweeps.finetuned_points import FinetunedPoints
 from bert_lightning.sweeps.outcomes import Outcome
 from bert_lightning.sweeps.points import Point, plan_points
-from tests.support.checkout import run_command
 from tests.support.configs import compose_config
 
 
