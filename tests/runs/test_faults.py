@@ -69,9 +69,9 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_and_is_named(
         wait_until(lambda: steps_made(run_dir) > 5, process)
         ranks = ranks_of(process.pid)
         os.kill(ranks[rank], number)
-        wait_until(lambda: process.poll() is not None, process, 60)
+        wait_until(lambda: process.poll() is not None, seconds=60)
         assert process.wait() != 0
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks.values()), process, 20)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks.values()), seconds=20)
     output = (tmp_path / "output.txt").read_text()
     assert "the run cannot go on" in output
     assert f": rank {rank} (host" in output
@@ -134,7 +134,7 @@ def test_sigterm_to_torchrun_saves_and_the_next_launch_goes_on(
     with two_ranks(own, tmp_path) as process:
         wait_until(lambda: steps_made(run_dir) > 5, process)
         process.send_signal(signal.SIGTERM)
-        wait_until(lambda: process.poll() is not None, process, 60)
+        wait_until(lambda: process.poll() is not None, seconds=60)
     (saved,) = (run_dir / "checkpoints").glob("step-*.ckpt")
     step = int(saved.stem.removeprefix("step-"))
     assert 5 < step < 60
