@@ -101,12 +101,23 @@ def evaluate(cfg: DictConfig) -> Scores:
         model = load_model(cfg.checkpoint, cfg.accelerator)
     if model.pretrained.head is None:
         asked = ["prompted" if name == "task" else name for name in asked]
+    if "labeled" not in asked:
+        _refuse_unread(cfg, "labeled", LabeledFile(Path()), "labeled.path is not given")
+    if "prompted" not in asked:
+        _refuse_unread(cfg, "prompting", Prompting(), "no causal model is asked about a task")
     scores = {name: questions[name](model) for name in asked}
     _print(scores)
     if cfg.output:
         write_whole(Path(cfg.output), json.dumps({"checkpoint": str(cfg.checkpoint), **scores}, indent=2) + "\n")
         say_end([("scores", cfg.output)], [])
     return scores
+
+
+def _refuse_unread(cfg: DictConfig, group: str, usual: LabeledFile | Prompting, reason: str) -> None:
+    """Raise a ValueError for the first setting of a group that is not the usual one, because nothing reads it."""
+    for name, value in cfg[group].items():
+        if name != "path" and value != getattr(usual, str(name)):
+            raise ValueError(f"{group}.{name}={value} is not read: {reason}")
 
 
 def _held_out(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
@@ -151,8 +162,8 @@ def _prompted(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
     task = _task(cfg)
     prompting = Prompting(**OmegaConf.to_container(cfg.prompting))  # type: ignore[arg-type]
     if isinstance(task, AnsweringTask):
-        return written_means(task, prompting, model)
-    return likeliest_means(task, prompting, model, cfg.batch_tokens)
+        return written_means(task, cfg.split, prompting, model)
+    return likeliest_means(task, cfg.split, prompting, model, cfg.batch_tokens)
 
 
 def _say_differences(cfg: DictConfig, model: LoadedModel) -> None:

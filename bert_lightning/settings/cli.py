@@ -31,8 +31,9 @@ from data_pipeline.untrusted.escaping import printable
 RENAMED = {
     "logger.csv.path": "logger.csv.run_dir, the folder of the run",
     "callbacks.checkpoint.dirpath": "callbacks.checkpoint.run_dir, the folder of the run",
+    "prompting.split": "split",
 }
-"""Keys of version 0.1 that Hydra no longer finds, and what to type instead."""
+"""Keys of earlier versions that Hydra no longer finds, and what to type instead."""
 INTERRUPTED = 130
 _VARIABLE = "HYDRA_FULL_ERROR"
 _ASKED = os.environ.get(_VARIABLE)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from bert_lightning.evaluate import evaluate
 from bert_lightning.fill_mask import MaskFiller
+from bert_lightning.inference.labeled_file import LabeledFile
 from bert_lightning.inference.loading import load_model
 from bert_lightning.inference.minimal_pairs import score_pairs
+from bert_lightning.inference.prompting.asking import Prompting
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from data_pipeline.tokenizers.tokenizer import train_wordpiece
@@ -254,6 +257,23 @@ def test_wrong_settings_are_one_line(folder: Path, prepared: Path, tmp_path: Pat
         with pytest.raises(ValueError, match=said) as error:
             evaluate(settings(f"checkpoint={folder}", f"data.cache_dir={tmp_path}", *arguments))
         assert "\n" not in str(error.value)
+
+
+def test_settings_that_nothing_reads_are_refused(folder: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = write_rows(tmp_path / "c.jsonl", *({"text": text, "answer": answer} for text, answer in QUESTIONS))
+    for changed in ("prompting.shots=[0, 1]", "prompting.examples=5", "prompting.template={text}", "prompting.seed=1"):
+        with pytest.raises(ValueError, match=rf"{re.escape(changed)} is not read: no causal model"):
+            evaluate(settings(f"checkpoint={folder}", f"cloze={path}", changed.replace("{text}", "'{text}'")))
+    with pytest.raises(ValueError, match=r"labeled\.text=review is not read: labeled\.path is not given"):
+        evaluate(settings(f"checkpoint={folder}", f"cloze={path}", "labeled.text=review"))
+
+
+def test_the_usual_settings_are_those_of_the_config() -> None:
+    cfg = settings()
+    assert Prompting(**cfg.prompting) == Prompting()
+    assert LabeledFile(Path("x"), **{name: value for name, value in cfg.labeled.items() if name != "path"}) == (
+        LabeledFile(Path("x"))
+    )
 
 
 def _state_for(tokenizer: Tokenizer, tmp_path: Path) -> dict[str, torch.Tensor]:

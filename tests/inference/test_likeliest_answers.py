@@ -92,8 +92,7 @@ def test_prompts_are_these_bytes(
 
 def test_shots_are_drawn_for_each_question() -> None:
     train = [Asked(str(number), ("a",), 0) for number in range(4)]
-    usual: dict[str, Any] = {"split": "validation", "examples": None, "template": None, "answers": None}
-    prompting = Prompting([2], normalize="tokens", seed=0, **usual)
+    prompting = Prompting([2])
     drawn = {tuple(each.question for each in prompting.shown(train, 2, row)) for row in range(100)}
     assert len(drawn) == 12  # every ordered pair
 
@@ -102,10 +101,9 @@ def test_some_examples_are_drawn_by_the_seed_and_stay_in_their_order() -> None:
     """The fake encoded examples are the rows that are taken of them."""
     encoded: Any = SimpleNamespace(take=lambda rows: rows.tolist())
     split = Split("validation", encoded, range(100, 150))
-    usual: dict[str, Any] = {"shots": [0], "split": "validation", "template": None, "answers": None}
 
     def some(examples: int | None, seed: int = 0) -> Split:
-        return likeliest_answers._some(split, Prompting(**usual, examples=examples, normalize="tokens", seed=seed))
+        return likeliest_answers._some(split, Prompting(examples=examples, seed=seed))
 
     ten = some(10)
     assert ten.records == sorted(ten.records)
@@ -126,6 +124,14 @@ def test_a_template_and_answers_of_the_user_are_taken(
     text, label = next(row for row in REVIEWS if seen[0][0].startswith(row[0]))
     answer = {"negative": "bad", "positive": "very good"}[label]
     assert seen[0][0] == f"{text}\nIt was {answer}\n\na fine queen\nIt was"
+
+
+def test_the_split_is_that_of_the_command(
+    tmp_path: Path, glue: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = prompts_of(monkeypatch)
+    assert scores_of(tmp_path, {"task": "sst2", "task.path": glue, "split": "train"})["examples"] == len(REVIEWS)
+    assert [prompt for prompt, _ in seen] == [f"Review: {text}\nSentiment:" for text, _ in REVIEWS]
 
 
 def test_choices_are_the_answers(
@@ -227,9 +233,8 @@ def test_every_task_with_answers_has_a_wording_that_fits() -> None:
     ],
 )
 def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: str) -> None:
-    usual: dict[str, Any] = {"split": "validation", "examples": None, "template": None, "answers": None, "seed": 0}
     with pytest.raises(ValueError, match=said):
-        Prompting(**{"shots": [0], "normalize": "tokens", **usual, **changes})
+        Prompting(**changes)
 
 
 @pytest.mark.parametrize(
@@ -237,11 +242,11 @@ def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], said: s
     [
         ({"prompting.shots": "[5]"}, "prompting.shots=5, but there are 4 training examples"),
         (
-            {"prompting.split": "train", "prompting.shots": "[1]"},
-            r"prompting.split=train with prompting.shots=\[.*\]: a question would stand solved",
+            {"split": "train", "prompting.shots": "[1]"},
+            r"split=train with prompting.shots=\[.*\]: a question would stand solved",
         ),
         ({"prompting.answers": "{negative: '', positive: yes}"}, "an answer to .* has 0 tokens; it must have from 1"),
-        ({"prompting.split": "test"}, "prompting.split must be one of train, validation; got test"),
+        ({"split": "test"}, "split must be one of train, validation; got test"),
         ({"prompting.answers": "{good: yes}"}, "prompting.answers has good, which is no label; .*negative, positive"),
         ({"prompting.template": "'{text} {text_pair}'"}, r"prompting.template must have one or more of \{text\}, and"),
         ({"task": "stsb"}, "task.path=.* has no train split"),

@@ -151,7 +151,8 @@ def test_a_long_prompt_loses_its_beginning(folder: Path, model: PreTrainedModel,
     [
         ({"task.max_answer_length": 63}, r"task.max_answer_length=63 leaves no room for a prompt.*embeddings=64"),
         ({"prompting.shots": "[2]"}, "prompting.shots=2, but there are 1 training examples"),
-        ({"prompting.split": "test"}, "prompting.split must be one of train, validation; got test"),
+        ({"split": "test"}, "split must be one of train, validation; got test"),
+        ({"prompting.normalize": "none"}, "prompting.normalize=none compares .* task=squad are written"),
         ({"prompting.answers": "{no_answer: none}"}, "prompting.answers must be null, because every question has"),
         ({"prompting.template": "'{text}:'"}, r"prompting.template must have one or more of \{context\}, \{question\}"),
         (

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
-from bert_lightning.settings.cli import _failure_of_a_point, _messages
+from bert_lightning.settings.cli import _failure_of_a_point, _messages, _one_line
 from data_pipeline.processes.machine_faults import MachineError
 from tests.support.checkout import checkout_environment
+from tests.support.configs import compose_config
 
 PROGRAM = """
 import os, subprocess, sys
@@ -112,3 +114,9 @@ def test_what_the_machine_does_has_a_status_of_its_own(
     with pytest.raises(kind) as handed_on, _failure_of_a_point("prepare"):
         raise error
     assert type(handed_on.value) is kind
+
+
+def test_a_key_with_another_name_now_says_what_to_type() -> None:
+    with pytest.raises(HydraException) as refused:
+        compose_config("evaluate", ["prompting.split=train"])
+    assert _one_line(refused.value, "evaluate") == "prompting.split is now split"

@@ -1,7 +1,7 @@
 """How a task is asked: the settings, the examples that are asked about, and those that stand before each of them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ class Prompting:
 
     Attributes:
         shots: Numbers of training examples that stand before the question; each is scored.
-        split: Split that is scored.
         examples: Examples that are scored, drawn once; None for all.
         template: The question; None for the wording of the task.
         answers: Text of each label by its name; None for the wording of the task.
@@ -30,13 +29,12 @@ class Prompting:
         seed: Seed of the drawn examples.
     """
 
-    shots: list[int]
-    split: str
-    examples: int | None
-    template: str | None
-    answers: dict[str, str] | None
-    normalize: str
-    seed: int
+    shots: list[int] = field(default_factory=lambda: [0])
+    examples: int | None = None
+    template: str | None = None
+    answers: dict[str, str] | None = None
+    normalize: str = "tokens"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.shots:
@@ -48,18 +46,19 @@ class Prompting:
         if self.normalize not in NORMALIZATIONS:
             raise ValueError(f"prompting.normalize must be one of {', '.join(NORMALIZATIONS)}; got {self.normalize}")
 
-    def check(self, labeled_splits: Collection[str], num_train: int) -> None:
+    def check(self, split: str, labeled_splits: Collection[str], num_train: int) -> None:
         """Raise a ValueError if the split or the shots cannot be had.
 
         Args:
+            split: Name of the split that is scored.
             labeled_splits: Names of the splits whose right answers are known.
             num_train: Number of training examples.
         """
-        if self.split not in labeled_splits:
-            raise ValueError(f"prompting.split must be one of {', '.join(labeled_splits)}; got {self.split}")
-        if self.split == TRAIN and max(self.shots):
+        if split not in labeled_splits:
+            raise ValueError(f"split must be one of {', '.join(labeled_splits)}; got {split}")
+        if split == TRAIN and max(self.shots):
             raise ValueError(
-                f"prompting.split={TRAIN} with prompting.shots={list(self.shots)}: a question would stand solved in "
+                f"split={TRAIN} with prompting.shots={list(self.shots)}: a question would stand solved in "
                 "its own prompt; take another split, or prompting.shots=[0]"
             )
         if max(self.shots) > num_train:

@@ -33,13 +33,16 @@ from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, specia
 QUESTIONS_AT_A_TIME = 64
 
 
-def likeliest_means(task: Task, prompting: Prompting, model: LoadedModel, batch_tokens: int) -> dict[str, float]:
+def likeliest_means(
+    task: Task, split: str, prompting: Prompting, model: LoadedModel, batch_tokens: int
+) -> dict[str, float]:
     """Return the metrics of the task for each number of shots, the number of examples, and of prompts that were cut.
 
     A prompt that is too long for the model loses its beginning, so examples vanish before the question does.
 
     Args:
         task: A task with one class for each text, or with choices.
+        split: Name of the split that is scored.
         prompting: How it is asked.
         model: A causal model.
         batch_tokens: Most tokens of a batch.
@@ -50,17 +53,17 @@ def likeliest_means(task: Task, prompting: Prompting, model: LoadedModel, batch_
     scorer = AnswerScorer(model, "a task in words", batch_tokens)
     splits = task.prepare(model.tokenizer, model.config.max_position_embeddings)
     train = splits[TRAIN]
-    prompting.check([name for name, split in splits.items() if split.is_labeled], len(train.records))
-    split = _some(splits[prompting.split], prompting)
-    ask = _asking(task, split.records, prompting)
-    asked, solved = [ask(each) for each in split.records], [ask(each) for each in train.records]
+    prompting.check(split, [name for name, each in splits.items() if each.is_labeled], len(train.records))
+    scored = _some(splits[split], prompting)
+    ask = _asking(task, scored.records, prompting)
+    asked, solved = [ask(each) for each in scored.records], [ask(each) for each in train.records]
     examiner = _Examiner(scorer, model, prompting.normalize, ask.cue)
     examiner.check(asked)
     means: dict[str, float] = {}
     for shots in prompting.shots:
         scores, num_cut = examiner.scores(prompting.prompts(asked, solved, shots), asked)
         values = ExampleScores(scores, np.arange(len(asked) + 1))
-        means |= {f"{shots}_shots_{name}": value for name, value in task.metrics(split, values).items()}
+        means |= {f"{shots}_shots_{name}": value for name, value in task.metrics(scored, values).items()}
         means |= {f"{shots}_shots_cut": num_cut}
     return means | {"examples": len(asked)}
 

@@ -21,14 +21,15 @@ from data_pipeline.tasks.task_records import Question
 _FIELDS = ("context", "question")
 
 
-def written_means(task: AnsweringTask, prompting: Prompting, model: LoadedModel) -> dict[str, float]:
+def written_means(task: AnsweringTask, split: str, prompting: Prompting, model: LoadedModel) -> dict[str, float]:
     """Return exact match and F1 for each number of shots, the number of questions, and of prompts that were cut.
 
     A prompt that is too long for the model loses its beginning, so solved questions vanish before the question does.
 
     Args:
         task: A task of questions over texts.
-        prompting: How it is asked; `normalize` has no meaning here.
+        split: Name of the split that is scored.
+        prompting: How it is asked.
         model: A causal model.
 
     Raises:
@@ -36,9 +37,15 @@ def written_means(task: AnsweringTask, prompting: Prompting, model: LoadedModel)
     """
     go_on = Continuer(model)
     splits = task.questions()
-    prompting.check([name for name, questions in splits.items() if all(map(_is_solved, questions))], len(splits[TRAIN]))
+    labeled = [name for name, questions in splits.items() if all(map(_is_solved, questions))]
+    prompting.check(split, labeled, len(splits[TRAIN]))
     wording = _wording(task, prompting)
-    questions = [splits[prompting.split][row] for row in prompting.rows(len(splits[prompting.split]))]
+    if prompting.normalize != Prompting().normalize:
+        raise ValueError(
+            f"prompting.normalize={prompting.normalize} compares listed answers, but those of task={task.name} are "
+            f"written; leave it at {Prompting().normalize}"
+        )
+    questions = [splits[split][row] for row in prompting.rows(len(splits[split]))]
     asked, solved = ([_asked(each, wording) for each in some] for some in (questions, splits[TRAIN]))
     room = go_on.room(task.max_answer_length, "task.max_answer_length")
     means: dict[str, float] = {}
