@@ -194,16 +194,15 @@ def build_module(plan: RunPlan, strategy: Strategy, is_resumed: bool) -> Trainin
 
 def _check_shapes(objective: Objective, compilation: Compilation, plan: RunPlan) -> None:
     """Raise a ValueError if kernels take few numbers of tokens, but the layers run on any."""
-    name = type(objective).__name__
     if not objective.keeps_shapes and compilation.num_shapes(plan.device_type) is not None:
         raise ValueError(
-            f"compile.dynamic=false makes one graph for each shape, but with objective={name} most batches have "
-            "another one; take compile.dynamic=true"
+            f"compile.dynamic=false makes one graph for each shape, but with objective={objective.name} most batches "
+            "have another one; take compile.dynamic=true"
         )
     if not objective.keeps_shapes and plan.precision == "fp8":
         raise ValueError(
-            f"trainer.precision=fp8 takes sizes of a multiple of 16, but with objective={name} layers run on any "
-            "number of tokens; take bf16-mixed"
+            f"trainer.precision=fp8 takes sizes of a multiple of 16, but with objective={objective.name} layers run on "
+            "any number of tokens; take bf16-mixed"
         )
 
 

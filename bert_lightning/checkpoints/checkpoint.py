@@ -31,9 +31,11 @@ from data_pipeline.untrusted.typed_fields import checked, entry, shown
 log = logging.getLogger(__name__)
 PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
+_FIRST_OBJECTIVE = "bert_lightning.objectives.MaskedLMWithNSP"
 STREAM = "stream"
-TARGETS = "targets"
 """Key of the payload under which the position in the training stream is."""
+OBJECTIVE = "objective"
+"""Key of the payload under which the name of the objective is."""
 CORPUS = "corpus"
 """Key of the payload under which the sources of the text are."""
 READ_BESIDES = "read_besides"
@@ -234,10 +236,19 @@ def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
     return check_position(entry(content, *path, where=where), where)
 
 
-def saved_targets(content: Mapping[str, Any], where: str) -> list[str]:
-    """Return the names of the targets that a checkpoint was trained on, ascending; version 0.1 knew one objective."""
+def saved_objective(content: Mapping[str, Any], where: str) -> str | None:
+    """Return the name of the objective that a checkpoint was trained with, None if it does not tell.
+
+    Older checkpoints tell it by the class in their settings. The one class of version 0.1 had no module of its own.
+    """
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    return sorted(checked(payload.get(TARGETS, ["mlm", "nsp"]), list[str], where, TARGETS))
+    if OBJECTIVE in payload:
+        return checked(payload[OBJECTIVE], str, where, OBJECTIVE)
+    group = checked(payload.get("config", {}), dict[str, object], where, "config").get("objective")
+    target = group.get("_target_") if isinstance(group, Mapping) else None
+    if not isinstance(target, str):
+        return None
+    return "mlm_nsp" if target == _FIRST_OBJECTIVE else target.rpartition(".")[0].rpartition(".")[2]
 
 
 def saved_besides(content: Mapping[str, Any], where: str) -> dict[str, str]:

@@ -94,10 +94,6 @@ class Distillation(MaskedLM):
         (teacher,) = self._teacher
         return teacher.said()
 
-    def learned(self) -> set[str]:
-        """Return what the sums are over, and what tells distillation from masked tokens alone."""
-        return super().learned() | {"distillation"}
-
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
         """Return the operations of the student, and of the teacher's forward pass."""
         scored = tokens if self._is_dense else counts[MLM]

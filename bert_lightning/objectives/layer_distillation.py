@@ -82,10 +82,6 @@ class LayerDistillation(Objective):
         (teacher,) = self._teacher
         return teacher.said()
 
-    def learned(self) -> set[str]:
-        """Return what the sums are over, and that they are of layers."""
-        return super().learned() | {"layer_distillation"}
-
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
         """Return the operations of the student and its linear layer, and of the teacher's forward pass."""
         config, (teacher,) = self.encoder.config, self._teacher

@@ -67,6 +67,11 @@ class Objective(nn.Module):
     reads_entities = False
     reads_in_order = False
 
+    @property
+    def name(self) -> str:
+        """What is typed after `objective=`: the name of the module, which the option in conf/objective shares."""
+        return type(self).__module__.rpartition(".")[2]
+
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""
         raise NotImplementedError
@@ -101,10 +106,6 @@ class Objective(nn.Module):
         """Return what the sum of each quantity is divided by for its mean over a batch."""
         return {name: quantity.count(batch) for name, quantity in self.quantities.items()}
 
-    def learned(self) -> set[str]:
-        """Return what tells objectives from each other: what the sums are over, and what a teacher teaches."""
-        return {quantity.target for quantity in self.quantities.values()}
-
     def target_names(self) -> set[str]:
         """Return the names of the targets that a batch must have."""
         return {quantity.target for quantity in self.quantities.values()} - set(_WHOLE_BATCH)
@@ -114,13 +115,11 @@ class Objective(nn.Module):
         weights = {name: each.loss_weight for name, each in self.quantities.items()}
         for name, weight in weights.items():
             if weight < 0:
-                raise ValueError(
-                    f"objective={type(self).__name__} has {name} with the weight {weight}, which is below 0"
-                )
+                raise ValueError(f"objective={self.name} has {name} with the weight {weight}, which is below 0")
         if not any(weights.values()):
             losses = ", ".join(name for name in weights if name.endswith("_loss"))
             raise ValueError(
-                f"objective={type(self).__name__} has the weight 0 for all of its losses ({losses}); give one of its "
+                f"objective={self.name} has the weight 0 for all of its losses ({losses}); give one of its "
                 "settings *_weight a number above 0"
             )
 
@@ -133,7 +132,7 @@ class Objective(nn.Module):
         """
         if missing := sorted(self.target_names() - set(given)):
             raise ValueError(
-                f"objective={type(self).__name__} needs {', '.join(missing)} labels, but {source} gives "
+                f"objective={self.name} needs {', '.join(missing)} labels, but {source} gives "
                 f"{', '.join(given)} only; take objective={'_'.join(given)}, or other pairs"
             )
 

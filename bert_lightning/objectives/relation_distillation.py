@@ -93,10 +93,6 @@ class RelationDistillation(Objective):
         (teacher,) = self._teacher
         return teacher.said()
 
-    def learned(self) -> set[str]:
-        """Return what the sums are over, and that they are of relations."""
-        return super().learned() | {"relation_distillation"}
-
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
         """Return the operations of the student, and of the teacher's forward pass."""
         (teacher,) = self._teacher

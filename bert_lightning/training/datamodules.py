@@ -177,7 +177,7 @@ class PretrainingData(TrainingData):
             swapped = source.pairs.describe().get("swap_prob", 0)
             if objective.reads_in_order and swapped:
                 raise ValueError(
-                    f"{setting}.swap_prob={swapped} swaps segments, but objective={type(objective).__name__} reads "
+                    f"{setting}.swap_prob={swapped} swaps segments, but objective={objective.name} reads "
                     f"text in its order; take {setting}.swap_prob=0"
                 )
 

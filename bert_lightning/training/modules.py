@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
-from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, READ_BESIDES, STREAM, TARGETS, stream_position
+from bert_lightning.checkpoints.checkpoint import OBJECTIVE, PAYLOAD_KEY, READ_BESIDES, STREAM, stream_position
 from bert_lightning.checkpoints.saved_state import check_moments
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy
@@ -259,8 +259,8 @@ class TrainingModule(L.LightningModule):
         """Add the payload with the position in the stream, and the metrics that the next row is going to hold."""
         checkpoint.update(self._payload)
         position = self._training_data().position()
-        targets = sorted(self.objective.learned())
-        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), STREAM: position, TARGETS: targets}
+        about = {STREAM: position, OBJECTIVE: self.objective.name}
+        checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), **about}
         if besides := self.objective.read_besides():
             checkpoint[PAYLOAD_KEY][READ_BESIDES] = besides
         self._train_sums.gather(self.global_rank == 0)

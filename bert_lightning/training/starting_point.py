@@ -18,7 +18,7 @@ from bert_lightning.checkpoints.checkpoint import (
     latest_checkpoint,
     read_about,
     saved_besides,
-    saved_targets,
+    saved_objective,
     stream_position,
 )
 from bert_lightning.checkpoints.saved_state import check_progress, check_tensors
@@ -167,10 +167,9 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
             raise ValueError(
                 f"{checkpoint} has model.{name}={getattr(model, name)}, the settings say {getattr(config, name)}"
             )
-    trained, wanted = saved_targets(about, str(checkpoint)), sorted(objective.learned())
-    if trained != wanted:
+    if (trained := saved_objective(about, where)) not in (None, objective.name):
         raise ValueError(
-            f"{checkpoint} was trained with objective={'_'.join(trained)}, the settings say {'_'.join(wanted)}; "
+            f"{checkpoint} was trained with objective={trained}, the settings say {objective.name}; "
             f"a new run with init_from={checkpoint} takes its weights"
         )
     saved, given = saved_besides(about, where), objective.read_besides()

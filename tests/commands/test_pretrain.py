@@ -160,7 +160,7 @@ def test_the_position_in_the_stream_is_in_the_payload(base: Settings, tmp_path: 
     content = torch.load(file, weights_only=True)
     elsewhere, old = copy.deepcopy(content), copy.deepcopy(content)
     elsewhere["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["consumed_samples"] = 0
-    for entry in ("stream", "targets"):
+    for entry in ("stream", "objective"):
         del old["bert_lightning"][entry]
     sums = old["training_metrics"]["sums"]
     kept = [i for i, name in enumerate(sums["names"]) if name != "mlm_loss_per_byte"]

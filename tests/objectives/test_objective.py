@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective, weighted_loss
+from bert_lightning.settings.conf_files import CONF_DIR
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import CONFIG, gradients, losses, packed_examples
 from tests.support.runs import run_here
@@ -56,6 +59,12 @@ def test_labels_of_another_question_are_refused(objective: type[Objective], give
         model.check_targets(given, "pairs=X")
 
 
+@pytest.mark.parametrize("path", sorted((Path(CONF_DIR) / "objective").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_objective_has_the_name_that_is_typed(path: Path) -> None:
+    kind = get_class(OmegaConf.load(path)["_target_"])
+    assert kind.__new__(kind).name == path.stem
+
+
 def test_an_objective_takes_batches_that_ask_for_more() -> None:
     MaskedLM(CONFIG).check_targets(("mlm", "nsp"), "pairs=X")
 
@@ -96,11 +105,11 @@ def test_an_objective_without_a_weight_is_refused() -> None:
     MaskedLMWithNSP(CONFIG, mlm_weight=0.0).check_weights()
     with pytest.raises(ValueError, match=r"the weight 0 for all of its losses \(mlm_loss, nsp_loss\); give one"):
         MaskedLMWithNSP(CONFIG, mlm_weight=0.0, nsp_weight=0.0).check_weights()
-    with pytest.raises(ValueError, match=r"MaskedLM has mlm_loss with the weight -1\.0, which is below 0"):
+    with pytest.raises(ValueError, match=r"mlm has mlm_loss with the weight -1\.0, which is below 0"):
         MaskedLM(CONFIG, mlm_weight=-1.0).check_weights()
 
 
 def test_a_run_without_a_weight_is_refused_before_it_begins(base: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"objective=MaskedLM has the weight 0 for all of its losses \(mlm_loss\)"):
+    with pytest.raises(ValueError, match=r"objective=mlm has the weight 0 for all of its losses \(mlm_loss\)"):
         run_here(base | {"objective": "mlm", "pairs": "full_sentences", "objective.mlm_weight": 0})
     assert not (tmp_path / "runs").exists()

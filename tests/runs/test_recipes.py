@@ -84,6 +84,6 @@ def test_a_causal_run_begins_a_masked_one(base: Settings, tmp_path: Path, caplog
 
 def test_late_masks_refuse_graphs_of_few_shapes(base: Settings, tmp_path: Path) -> None:
     settings = settings_of("modern_late_masks", base) | {"run_name": "late", "compile": "layers"}
-    with pytest.raises(ValueError, match=r"compile\.dynamic=false .* objective=LateMaskedLM .*compile\.dynamic=true"):
+    with pytest.raises(ValueError, match=r"compile\.dynamic=false .* objective=late_masks .*compile\.dynamic=true"):
         run_here(settings | {"compile.dynamic": False})
     assert not (tmp_path / "runs").exists()

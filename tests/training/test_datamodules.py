@@ -148,7 +148,7 @@ def test_a_causal_objective_reads_no_swapped_segments(prepared: Path, tmp_path: 
     in_order = SentenceOrder(swap_prob=0.0)
     make_data(prepared, tmp_path, pairs=in_order).check_targets(causal)
     swapped = make_data(prepared, tmp_path, pairs=SentenceOrder())
-    said = "swap_prob=0.5 swaps segments, but objective=CausalLM reads text in its order; take "
+    said = "swap_prob=0.5 swaps segments, but objective=causal_lm reads text in its order; take "
     with pytest.raises(ValueError, match=rf"^pairs\.{said}pairs\.swap_prob=0$"):
         swapped.check_targets(causal)
     swapped.check_targets(MaskedLM(CONFIG))
