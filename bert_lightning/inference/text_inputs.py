@@ -109,7 +109,7 @@ def encoded_chunks(
 
     Args:
         inputs: The texts.
-        tokenizer: The tokenizer.
+        tokenizer: The tokenizer, which stays as it is.
         seq_len: Most tokens of a text or a pair.
         truncate: Whether what is longer is cut; if not, it is refused.
         most_tokens: Tokens after which a chunk ends.
@@ -117,11 +117,13 @@ def encoded_chunks(
     Raises:
         ValueError: naming a text that is longer than `seq_len`.
     """
-    tokenizer.enable_truncation(seq_len)
+    cutting = Tokenizer.from_str(tokenizer.to_str())
+    cutting.encode_special_tokens = tokenizer.encode_special_tokens
+    cutting.enable_truncation(seq_len)
     chunk: list[EncodedInput] = []
     tokens = 0
     for some in _groups(inputs):
-        for row in _encode(some, tokenizer):
+        for row in _encode(some, cutting):
             if row.is_cut and not truncate:
                 raise ValueError(f"{row.source.where} has more than seq_len={seq_len} tokens; truncate=true cuts it")
             chunk.append(row)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from bert_lightning.inference import text_inputs
 from bert_lightning.inference.json_lines import write_lines
 from bert_lightning.inference.text_inputs import TextInput, encoded_chunks
+from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
 
 
 def test_long_texts_are_tokenized_few_at_a_time(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,11 +23,21 @@ def test_long_texts_are_tokenized_few_at_a_time(tokenizer: Tokenizer, monkeypatc
             yield TextInput("alpha " * (10 if number < 10 else 1), None, str(number))
 
     found = []
-    own = Tokenizer.from_str(tokenizer.to_str())  # it is told where to cut
-    for chunk in encoded_chunks(texts(), own, 8, truncate=True, most_tokens=1):
+    for chunk in encoded_chunks(texts(), tokenizer, 8, truncate=True, most_tokens=1):
         found += [each.source.where for each in chunk]
         assert len(read) - len(found) < 2 or len(found) >= 10
     assert found == read == [str(number) for number in range(20)]
+
+
+@pytest.mark.parametrize("as_plain_text", [False, True])
+def test_texts_are_cut_without_a_change_of_the_tokenizer(tokenizer: Tokenizer, as_plain_text: bool) -> None:
+    """What it makes of names of special tokens stays too."""
+    given = plain_text_tokenizer(tokenizer) if as_plain_text else tokenizer
+    texts = [TextInput("alpha [MASK] " * 10, None, "x")]
+    ((cut,),) = encoded_chunks(texts, given, 8, truncate=True, most_tokens=1)
+    assert given.truncation is None
+    assert cut.is_cut
+    assert cut.encoding.ids == [*given.encode(texts[0].text).ids[:7], special_tokens(given).sep]
 
 
 def test_printed_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
