@@ -17,12 +17,13 @@ from torch import Tensor
 from bert_lightning.checkpoints import huggingface
 from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
-from bert_lightning.checkpoints.saved_state import IN_LOOPS, OBJECTIVE_PREFIX, check_model, check_position
+from bert_lightning.checkpoints.saved_state import IN_LOOPS, OBJECTIVE_PREFIX, check_model
 from bert_lightning.checkpoints.task_head import PREDICTION_HEAD, TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, check_state, fusing_layers, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
+from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files, write_tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file
@@ -228,12 +229,12 @@ def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
     nothing else differs: those versions read newer checkpoints too.
 
     Raises:
-        ValueError: naming the field that is absent, of another type, or out of range.
+        ValueError: naming the field that is absent, of another type, or out of range, or an unknown version.
     """
     where = "the checkpoint"
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
     path = (PAYLOAD_KEY, STREAM) if STREAM in payload else IN_LOOPS
-    return check_position(entry(content, *path, where=where), where)
+    return StreamState.read(entry(content, *path, where=where), where).as_dict()
 
 
 def saved_objective(content: Mapping[str, Any], where: str) -> str | None:

@@ -36,23 +36,6 @@ def check_model(payload: object, where: str) -> tuple[EncoderConfig, dict[str, s
     return config, check_tokenizer_files(entry(payload, "tokenizer", where=where), where)
 
 
-def check_position(position: object, where: str) -> dict[str, Any]:
-    """Return a position in a training stream if it is one.
-
-    Args:
-        position: The saved state of the stream.
-        where: The checkpoint, for errors.
-
-    Raises:
-        ValueError: naming the field that is absent, of another type, or out of range.
-    """
-    stream = checked(position, dict, where, "the position in the stream")
-    for name, least in (("consumed_samples", 0), ("global_batch_size", 1)):
-        whole_number(entry(stream, name, where=where), where, name, least, _LARGEST_STEP)
-    checked(entry(stream, "fingerprint", where=where), dict[str, object], where, "fingerprint")
-    return dict(stream)
-
-
 def check_progress(content: object, where: str) -> None:
     """Check how far a run had come, and the state of its optimizer.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_pipeline import rng
 from data_pipeline.rng import Purpose
+from data_pipeline.streams.phases import micro_batches_of_a_rank
 from data_pipeline.tasks.encoded import EncodedExamples
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -61,11 +62,7 @@ def run_sizes(
     check_whole_number("data.micro_batch_size", micro_batch_size, or_null=True)
     check_whole_number("trainer.max_steps", max_steps, or_null=True)
     check_whole_number("trainer.val_check_interval", val_check_interval, or_null=True)
-    if global_batch_size % num_processes:
-        raise ValueError(
-            f"data.global_batch_size={global_batch_size} is not a multiple of the {num_processes} processes"
-        )
-    share = global_batch_size // num_processes
+    share = micro_batches_of_a_rank(global_batch_size, None, num_processes)
     largest = max(size for size in range(1, min(share, LARGEST_MICRO_BATCH) + 1) if share % size == 0)
     steps = max_steps or ceil(epochs * num_examples / global_batch_size)
     interval = val_check_interval or ceil(num_examples / global_batch_size)

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bert_lightning.settings.config import LEAST, Processes
 from data_pipeline.masking.masking import LONGEST_EXAMPLE
-from data_pipeline.streams.phases import Phase, Phases
-from data_pipeline.whole_numbers import check_whole_number, number_of
+from data_pipeline.streams.phases import Phase, Phases, micro_batches_of_a_rank
+from data_pipeline.whole_numbers import check_whole_number
 
 FROM_DATA = ("seq_len", "global_batch_size", "micro_batch_size")
 """Keys of an entry that are settings of the data group too."""
@@ -58,13 +58,7 @@ def check_phases(phases: Sequence[Mapping[str, Any]], processes: Processes, long
     """
     for number, entry in enumerate(phases):
         group = f"phases[{number}]" if len(phases) > 1 else "data"
-        global_batch_size, micro_batch_size = entry["global_batch_size"], entry["micro_batch_size"]
-        together = micro_batch_size * processes.size
-        if global_batch_size % together:
-            raise ValueError(
-                f"{group}.global_batch_size={global_batch_size} is not a multiple of {group}.micro_batch_size="
-                f"{micro_batch_size} times {number_of(processes.size, 'process', 'processes')} = {together}"
-            )
+        micro_batches_of_a_rank(entry["global_batch_size"], entry["micro_batch_size"], processes.size, group)
         if longest < entry["seq_len"]:
             raise ValueError(f"{group}.seq_len={entry['seq_len']} is above model.max_position_embeddings={longest}")
 

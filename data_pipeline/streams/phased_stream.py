@@ -14,6 +14,7 @@ from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import Past, PretrainingStream
+from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.whole_numbers import number_of
 
 
@@ -98,13 +99,13 @@ class PhasedStream:
             ValueError: with the differences if it is the state of another stream, or if a phase that has begun is
                 shorter than what was made of it or has another batch size.
         """
-        fingerprint = state["fingerprint"]
-        finished = fingerprint.get("phases") if isinstance(fingerprint, dict) else None
+        saved = StreamState.read(state)
+        finished = saved.fingerprint.get("phases")
         number = len(finished) if isinstance(finished, list) else 0
         self._begin(min(number, len(self.phases) - 1))
         self._stream.load_state_dict(state)
         if len(self.phases) > 1:
-            self._check_phase(int(str(state["global_batch_size"])))
+            self._check_phase(saved.global_batch_size)
 
     def _check_phase(self, global_batch_size: int) -> None:
         """Refuse a position that does not lie in its phase; a run of one phase may change its batch size."""

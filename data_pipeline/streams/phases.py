@@ -11,6 +11,37 @@ from functools import cached_property
 from itertools import accumulate
 
 from data_pipeline.masking.masking import Masking
+from data_pipeline.whole_numbers import number_of
+
+
+def micro_batches_of_a_rank(
+    global_batch_size: int, micro_batch_size: int | None, num_ranks: int, group: str = "data"
+) -> int:
+    """Return how many micro-batches each rank makes of one optimizer step, which are as many for every rank.
+
+    >>> micro_batches_of_a_rank(64, 8, 2)
+    4
+    >>> micro_batches_of_a_rank(64, 8, 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: data.global_batch_size=64 is not a multiple of data.micro_batch_size=8 times 3 processes = 24
+
+    Args:
+        global_batch_size: Examples of one optimizer step, over all ranks.
+        micro_batch_size: Examples of one forward and backward pass of one rank; None counts single examples.
+        num_ranks: Processes of the run.
+        group: The settings that have both sizes, for the error.
+
+    Raises:
+        ValueError: if the step cannot be dealt in whole micro-batches.
+    """
+    together = num_ranks * (1 if micro_batch_size is None else micro_batch_size)
+    if min(global_batch_size, together) < 1 or global_batch_size % together:
+        processes = number_of(num_ranks, "process", "processes")
+        if micro_batch_size is not None:
+            processes = f"{group}.micro_batch_size={micro_batch_size} times {processes} = {together:,}"
+        raise ValueError(f"{group}.global_batch_size={global_batch_size} is not a multiple of {processes}")
+    return global_batch_size // together
 
 
 @dataclass(frozen=True, slots=True)

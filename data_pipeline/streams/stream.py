@@ -20,16 +20,14 @@ from data_pipeline.processes.child_processes import serve_main_process, signals_
 from data_pipeline.streams.collate import Rows, assign, pack
 from data_pipeline.streams.packed_shape import PackedShape
 from data_pipeline.streams.packing import PackedBatch, unpack_buffers
+from data_pipeline.streams.phases import micro_batches_of_a_rank
 from data_pipeline.streams.samples import Examples, PretrainingSamples
-from data_pipeline.whole_numbers import number_of
+from data_pipeline.streams.stream_state import StreamState
 
-STATE_VERSION = 1
 BALANCED_TOGETHER = 2048
 """Examples of a step among which ranks are balanced, at least; the sums of so many differ by less than 2%."""
 FOUND_TOGETHER = 4096
 """Examples that a process finds at a time, of several steps if need be: most of the work is done once a window."""
-_SETTINGS = {"quarantine": "data.exclude_shards"}
-"""Settings of entries of the fingerprint that have another name; entries keep theirs for checkpoints that exist."""
 T = TypeVar("T")
 
 
@@ -64,7 +62,7 @@ class _StepBuffers(Dataset[Tensor]):
         self.shape = shape
         self.num_groups = _num_groups(samples.epoch_plan(0).num_lanes, world_size, global_batch_size)
         self.group, self.rank_in_group = divmod(rank, world_size // self.num_groups)
-        self.micro_batches_per_rank = global_batch_size // (world_size * shape.num_examples)
+        self.micro_batches_per_rank = micro_batches_of_a_rank(global_batch_size, shape.num_examples, world_size)
         self._shares: dict[int, _Share] = {}
 
     def __getitem__(self, first_sample: int) -> Tensor:
@@ -181,11 +179,6 @@ class PretrainingStream:
         num_shapes: int | None = None,
         past: Past = NOTHING,
     ) -> None:
-        if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
-            raise ValueError(
-                f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size="
-                f"{micro_batch_size} times {number_of(world_size, 'process', 'processes')}"
-            )
         self.samples = samples
         self.global_batch_size = global_batch_size
         self.num_steps = num_steps
@@ -234,20 +227,13 @@ class PretrainingStream:
 
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
-        return {
-            "version": STATE_VERSION,
-            "consumed_samples": self.consumed_samples,
-            "global_batch_size": self.global_batch_size,
-            "fingerprint": self.fingerprint(),
-        }
+        return StreamState(self.consumed_samples, self.global_batch_size, self.fingerprint()).as_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue where `state` was taken; ValueError with the differences if it is the state of another stream."""
-        current = self.fingerprint()
-        saved = state["fingerprint"]
-        if not isinstance(saved, dict) or saved != current:
-            raise ValueError(difference(saved if isinstance(saved, dict) else {}, current))
-        self.consumed_samples = int(str(state["consumed_samples"]))
+        saved = StreamState.read(state)
+        saved.check_stream(self.fingerprint())
+        self.consumed_samples = saved.consumed_samples
 
 
 def plain_errors(batches: Iterable[T]) -> Iterator[T]:
@@ -261,24 +247,3 @@ def plain_errors(batches: Iterable[T]) -> Iterator[T]:
         yield from begun
     except ValueError as error:
         raise ValueError(str(error).rstrip().rsplit("ValueError: ", 1)[-1]) from None
-
-
-def difference(saved: dict[str, object], current: dict[str, object]) -> str:
-    """Return the refusal of a checkpoint whose stream has another fingerprint, with every entry that differs."""
-    before, now = _flat(saved), _flat(current)
-    listed = "; ".join(
-        f"{_SETTINGS.get(name, name)} was {before.get(name)} and is {now.get(name)}"
-        for name in now | before
-        if before.get(name) != now.get(name)
-    )
-    return f"the checkpoint was made on another stream of examples, which cannot be continued: {listed}"
-
-
-def _flat(fingerprint: dict[str, object]) -> dict[str, object]:
-    """Return a fingerprint in which every setting of a finished phase is an entry, such as `phases[0].steps`."""
-    flat = {name: value for name, value in fingerprint.items() if name != "phases"}
-    phases = fingerprint.get("phases", [])
-    for number, phase in enumerate(phases if isinstance(phases, list) else [phases]):
-        entries = phase if isinstance(phase, dict) else {"settings": phase}
-        flat |= {f"phases[{number}].{name}": value for name, value in entries.items()}
-    return flat

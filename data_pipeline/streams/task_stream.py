@@ -15,10 +15,10 @@ from data_pipeline import rng
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.collate import Rows, assign
 from data_pipeline.streams.packing import PackedBatch
-from data_pipeline.streams.stream import STATE_VERSION, difference
+from data_pipeline.streams.phases import micro_batches_of_a_rank
+from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.streams.task_packing import TaskPacker
 from data_pipeline.tasks.encoded import EncodedExamples
-from data_pipeline.whole_numbers import number_of
 
 
 def examples_sha256(examples: EncodedExamples) -> str:
@@ -60,11 +60,7 @@ class TaskStream:
         pin_memory: bool = False,
         num_shapes: int | None = None,
     ) -> None:
-        if min(global_batch_size, micro_batch_size) < 1 or global_batch_size % (micro_batch_size * world_size):
-            raise ValueError(
-                f"data.global_batch_size={global_batch_size} is not a multiple of data.micro_batch_size="
-                f"{micro_batch_size} times {number_of(world_size, 'process', 'processes')}"
-            )
+        share = micro_batches_of_a_rank(global_batch_size, micro_batch_size, world_size)
         self.global_batch_size = global_batch_size
         self.consumed_samples = 0
         self._examples = examples
@@ -72,8 +68,7 @@ class TaskStream:
         self._seed = seed
         self._packer = TaskPacker(examples, pin_memory)
         self._shape = self._packer.shape(micro_batch_size, num_shapes)
-        self._num_micro_batches = global_batch_size // micro_batch_size
-        share = self._num_micro_batches // world_size
+        self._num_micro_batches = share * world_size
         self._share = slice(rank * share, (rank + 1) * share)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
@@ -113,19 +108,13 @@ class TaskStream:
 
     def state_dict(self) -> dict[str, object]:
         """Return the whole state of the stream; the same on every rank."""
-        return {
-            "version": STATE_VERSION,
-            "consumed_samples": self.consumed_samples,
-            "global_batch_size": self.global_batch_size,
-            "fingerprint": self.fingerprint(),
-        }
+        return StreamState(self.consumed_samples, self.global_batch_size, self.fingerprint()).as_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue where `state` was taken; ValueError with the differences if it is the state of another stream."""
-        saved, current = state["fingerprint"], self.fingerprint()
-        if not isinstance(saved, dict) or saved != current:
-            raise ValueError(difference(saved if isinstance(saved, dict) else {}, current))
-        self.consumed_samples = int(str(state["consumed_samples"]))
+        saved = StreamState.read(state)
+        saved.check_stream(self.fingerprint())
+        self.consumed_samples = saved.consumed_samples
 
 
 class ScoringStream:

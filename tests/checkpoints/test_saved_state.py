@@ -13,7 +13,7 @@ from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, s
 from bert_lightning.checkpoints.saved_state import check_moments, check_progress, check_tensors
 from tests.support.checkpoints import write_checkpoint, write_sharded_checkpoint
 
-STREAM = {"consumed_samples": 32, "global_batch_size": 8, "fingerprint": {"seed": 1}}
+STREAM = {"version": 1, "consumed_samples": 32, "global_batch_size": 8, "fingerprint": {"seed": 1}}
 COUNTERS = {"total": {"ready": 4, "completed": 4}, "current": {"ready": 4, "completed": 4}}
 GOOD: dict[str, Any] = {
     "epoch": 0,
@@ -84,6 +84,7 @@ STEPS = ("loops", "fit_loop", "epoch_loop.manual_optimization.optim_step_progres
         (("epoch",), None, "has epoch=None"),
         (LOADER, [], r"lacks loops\.fit_loop\.state_dict\.combined_loader\.0"),
         ((*LOADER, 0), "x", "has the position in the stream='x'"),
+        ((*LOADER, 0, "version"), 2, "has a position in the stream of version 2, not 1"),
         ((*LOADER, 0, "consumed_samples"), -1, "has consumed_samples=-1"),
         ((*LOADER, 0, "consumed_samples"), 10**30, "has consumed_samples=10+"),
         ((*LOADER, 0, "consumed_samples"), MISSING, "lacks consumed_samples"),

@@ -238,6 +238,8 @@ def test_the_state_of_another_stream_is_refused_with_the_difference(
     state = make_stream(make_samples(prepared)).state_dict()
     with pytest.raises(ValueError, match=named):
         make_stream(make_samples(prepared, **change)).load_state_dict(state)
+    with pytest.raises(ValueError, match="position in the stream of version 2, not 1"):
+        make_stream(make_samples(prepared)).load_state_dict(state | {"version": 2})
 
 
 def test_the_state_of_another_corpus_is_refused(prepared: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -119,6 +119,12 @@ def test_a_state_of_other_examples_or_another_order_is_refused(other: TaskStream
         other.load_state_dict(TaskStream(examples(), 8, 4, 9, seed=3).state_dict())
 
 
+def test_a_state_of_another_version_is_refused() -> None:
+    stream = TaskStream(examples(), 8, 4, 9, seed=3)
+    with pytest.raises(ValueError, match="position in the stream of version 2, not 1"):
+        stream.load_state_dict(stream.state_dict() | {"version": 2})
+
+
 def test_a_batch_that_cannot_be_dealt_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.global_batch_size=16 is not a multiple of .*=8 times 4"):
         TaskStream(examples(), 16, 8, 9, seed=3, world_size=4)
