@@ -35,7 +35,7 @@ class PaddedRows(Dataset[Tensor]):
             examples, [every], self.shape, samples.masking, samples.vocabulary, first_sample, samples.target_names
         )
         (batch,) = unpack_buffers(buffer, samples.target_names)
-        return _rows(batch, samples.vocabulary.unmaskable[-1])
+        return _rows(batch, samples.vocabulary.pad)
 
 
 def _rows(batch: PackedBatch, pad: int) -> Tensor:

@@ -21,14 +21,16 @@ LONGEST_EXAMPLE = 1 << 14
 """Tokens of an example at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
     """What masking has to know about token ids.
 
     Attributes:
         size: Number of token ids.
         mask: Id of [MASK].
-        unmaskable: Ids that are never chosen: [CLS], [SEP] and [PAD].
+        cls: Id of [CLS].
+        sep: Id of [SEP].
+        pad: Id of [PAD].
         is_continuation: True for ids that continue a word (`##` pieces), (size,).
         unk: Id of [UNK], if there is one.
         num_bytes: UTF-8 bytes of the text that each id stands for, (size,); None if they do not matter.
@@ -36,10 +38,17 @@ class Vocabulary:
 
     size: int
     mask: int
-    unmaskable: tuple[int, ...]
+    cls: int
+    sep: int
+    pad: int
     is_continuation: NDArray[np.bool_]
     unk: int | None = None
     num_bytes: NDArray[np.int64] | None = None
+
+    @property
+    def unmaskable(self) -> list[int]:
+        """The ids that are never chosen."""
+        return [self.cls, self.sep, self.pad]
 
     def text_bytes(self, ids: TokenIds) -> int:
         """Return the UTF-8 bytes of the text that ids stand for together; 0 if `num_bytes` is unknown."""
@@ -179,7 +188,7 @@ class TokenMasking:
         owner = np.repeat(np.arange(len(lengths)), lengths)
         offset = np.arange(len(input_ids)) - cu_seqlens[owner]
         is_maskable = np.ones(vocabulary.size, dtype=bool)
-        is_maskable[list(vocabulary.unmaskable)] = False
+        is_maskable[vocabulary.unmaskable] = False
         positions = np.flatnonzero(is_maskable[input_ids])
         candidates = Candidates(positions, owner[positions], offset[positions], cu_seqlens[:-1], keys)
         budgets = self._budgets(lengths, candidates)

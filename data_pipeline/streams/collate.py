@@ -99,7 +99,7 @@ def _lay_out(
     num_tokens, num_predictions = shape.sizes(len(input_ids), len(positions))
     ends = sequence_ends(cu_seqlens, num_tokens - len(input_ids), shape)
     arrays: list[NDArray[np.integer]] = [
-        pad(input_ids, num_tokens, vocabulary.unmaskable[-1]),
+        pad(input_ids, num_tokens, vocabulary.pad),
         np.arange(num_tokens) - np.repeat(ends[:-1], np.diff(ends)),
         pad(token_type_ids, num_tokens, 0),
         ends,
@@ -140,10 +140,9 @@ def _join(
         types      0    0    0    0    0    1    1    1
         sizes = [3, 2], begins = [101, 105], shift = [40 - 101, 90 - 105], target = [101, 102, 103, 105, 106]
     """
-    cls, sep, _ = vocabulary.unmaskable
-    input_ids = np.full(int(cu_seqlens[-1]), sep, dtype=np.int32)  # (tokens,)
+    input_ids = np.full(int(cu_seqlens[-1]), vocabulary.sep, dtype=np.int32)  # (tokens,)
     token_type_ids = np.zeros(len(input_ids), dtype=np.int64)
-    input_ids[cu_seqlens[:-1]] = cls
+    input_ids[cu_seqlens[:-1]] = vocabulary.cls
     rows = np.argsort(examples.window, kind="stable")  # (examples,)
     spans = examples.spans[rows]
     sizes = spans.stop - spans.start  # (examples, segments)

@@ -142,12 +142,14 @@ class PretrainingSamples:
         tokenizer = load_tokenizer(self.folder.tokenizer_dir)
         special = special_tokens(tokenizer)
         return Vocabulary(
-            tokenizer.get_vocab_size(),
-            special.mask,
-            (special.cls, special.sep, special.pad),
-            continuation_pieces(tokenizer),
-            special.unk,
-            piece_bytes(tokenizer),
+            size=tokenizer.get_vocab_size(),
+            mask=special.mask,
+            cls=special.cls,
+            sep=special.sep,
+            pad=special.pad,
+            is_continuation=continuation_pieces(tokenizer),
+            unk=special.unk,
+            num_bytes=piece_bytes(tokenizer),
         )
 
     def shape(self, num_examples: int, num_shapes: int | None = None) -> PackedShape:

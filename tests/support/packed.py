@@ -11,7 +11,7 @@ from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
-VOCABULARY = Vocabulary(500, MASK, (CLS, SEP, PAD), np.zeros(500, dtype=bool))
+VOCABULARY = Vocabulary(size=500, mask=MASK, cls=CLS, sep=SEP, pad=PAD, is_continuation=np.zeros(500, dtype=bool))
 
 
 def pack_one(

@@ -27,7 +27,7 @@ from tests.support.models import tiny_encoder
 CONFIG = tiny_encoder(101, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=40)
 SEGMENTS = [(9, 12), (1, 1), (20, 15), (3, 30), (17, 2), (6, 6)]
 TARGETS = ("mlm", "nsp")
-VOCABULARY = Vocabulary(101, 4, (2, 3, 0), np.zeros(101, dtype=bool))
+VOCABULARY = Vocabulary(size=101, mask=4, cls=2, sep=3, pad=0, is_continuation=np.zeros(101, dtype=bool))
 
 
 @dataclass

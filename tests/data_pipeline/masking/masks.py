@@ -8,7 +8,7 @@ from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 
 PAD, CLS, SEP, MASK, SIZE = 0, 2, 3, 4, 1000
-VOCABULARY = Vocabulary(SIZE, MASK, (CLS, SEP, PAD), np.arange(SIZE) >= 700)
+VOCABULARY = Vocabulary(size=SIZE, mask=MASK, cls=CLS, sep=SEP, pad=PAD, is_continuation=np.arange(SIZE) >= 700)
 
 
 def packed_examples(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,13 @@
 """Masks: how many, where, what stands there, and that nothing else changes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from data_pipeline import rng
-from data_pipeline.masking.masking import Masking, TokenMasking, Vocabulary
+from data_pipeline.masking.masking import Masking, TokenMasking
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking
 from tests.data_pipeline.masking.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
 
@@ -61,7 +62,7 @@ def test_chosen_tokens_become_mask_random_or_stay_80_10_10(method: Callable[...,
 def test_special_tokens_stand_in_only_where_that_is_asked_for(is_excluded: bool) -> None:
     before, cu_seqlens = packed_examples(2000)
     method = TokenMasking(mask_token_prob=0, random_token_prob=1, exclude_special_replacements=is_excluded)
-    vocabulary = Vocabulary(12, MASK, (CLS, SEP, PAD), np.zeros(12, dtype=bool), unk=11)
+    vocabulary = replace(VOCABULARY, size=12, is_continuation=np.zeros(12, dtype=bool), unk=11)
     ids = np.where(np.isin(before, (CLS, SEP, PAD)), before, 10).astype(np.int32)
     positions, _ = method(ids, cu_seqlens, rng.fold(0, np.arange(2000)), vocabulary)
     drawn = set(ids[positions].tolist())

@@ -1,5 +1,6 @@
 """Masks of whole words and of runs of them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,9 +8,8 @@ import pytest
 
 from data_pipeline import rng
 from data_pipeline.masking import word_masking
-from data_pipeline.masking.masking import Vocabulary
 from data_pipeline.masking.word_masking import SpanMasking, WholeWordMasking, _Attempts, _take_runs
-from tests.data_pipeline.masking.masks import CLS, MASK, PAD, SEP, SIZE, VOCABULARY, masked, packed_examples
+from tests.data_pipeline.masking.masks import CLS, SEP, SIZE, VOCABULARY, masked, packed_examples
 
 
 @pytest.mark.parametrize("method", [WholeWordMasking, SpanMasking])
@@ -31,7 +31,7 @@ def test_words_are_chosen_whole_and_within_the_budget(method: type[WholeWordMask
 
 def runs_of(method: SpanMasking, number: int, num_words: int) -> tuple[np.ndarray, np.ndarray]:
     """Lengths of the chosen runs in examples of one-piece words, and the chosen positions in their examples."""
-    vocabulary = Vocabulary(SIZE, MASK, (CLS, SEP, PAD), np.zeros(SIZE, dtype=bool))
+    vocabulary = replace(VOCABULARY, is_continuation=np.zeros(SIZE, dtype=bool))
     length = num_words + 2
     ids = np.tile(np.concatenate([[CLS], 10 + np.arange(num_words) % (SIZE - 10), [SEP]]).astype(np.int32), number)
     positions, _ = method(ids, np.arange(number + 1) * length, rng.fold(7, np.arange(number)), vocabulary)

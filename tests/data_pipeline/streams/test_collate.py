@@ -1,14 +1,16 @@
 """Packing: exact layout, exact boundaries, little filler, balanced micro-batches, few shapes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.masking.masking import TokenMasking, Vocabulary
+from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams.collate import assign
 from data_pipeline.streams.packed_shape import PackedShape
-from tests.support.packed import CLS, MASK, PAD, SEP, SIZES, VOCABULARY, make_examples, pack_one
+from tests.support.packed import CLS, PAD, SEP, SIZES, VOCABULARY, make_examples, pack_one
 
 
 def test_layout_is_cls_a_sep_b_sep_with_segments_and_positions() -> None:
@@ -53,7 +55,7 @@ def test_ids_above_the_range_of_signed_16_bits_keep_their_value() -> None:
     """Shards hold uint16; -100 in it would become 65,436, and a view as int16 would turn ids negative."""
     examples = make_examples(SIZES)
     examples.windows[0].tokens[:] = np.arange(2000) + 63_000
-    vocabulary = Vocabulary(65_536, MASK, (CLS, SEP, PAD), np.zeros(65_536, dtype=bool))
+    vocabulary = replace(VOCABULARY, size=65_536, is_continuation=np.zeros(65_536, dtype=bool))
     batch = pack_one(examples, PackedShape(8, 32), TokenMasking(), vocabulary, 100)
     assert (batch.targets["mlm"].labels[: batch.targets["mlm"].count] >= 63_000).all()
     assert (batch.targets["mlm"].labels[batch.targets["mlm"].count :] == -100).all()
