@@ -6,8 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bert_lightning.reports.page import render
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import checked
 
 MOST_LABELS = 30
@@ -20,10 +19,9 @@ def errors_section(path: Path) -> Markup:
     Raises:
         ValueError: if the file is damaged.
     """
-    if not path.exists():
+    content, where = read_object(path), str(path)
+    if content is None:
         return Markup()
-    where = str(path)
-    content = parse_object(read_plain_text(path.parent, path.name), where)
     labels = checked(content.get("labels", []), list[str], where, "labels")
     confusion = checked(content.get("confusion", []), list[list[int]], where, "confusion")
     worst = checked(content.get("worst", []), list[dict[str, object]], where, "worst")

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.reports.charts import PALETTE, Chart, Curve, bar_chart, line_chart
@@ -16,8 +15,8 @@ from bert_lightning.reports.run_page import ExampleTable, Figure
 from bert_lightning.settings.finetuned_folder import VALIDATION, FinetunedFolder
 from bert_lightning.settings.run_about import About, read_about
 from bert_lightning.settings.run_folder import RunFolder, write_whole
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
+from data_pipeline.untrusted.plain_files import has_file
 from data_pipeline.untrusted.typed_fields import build, checked, entry, without_unknown
 from data_pipeline.whole_numbers import number_of
 
@@ -145,17 +144,16 @@ def _task(path: Path) -> FinetuningPage:
 
 def _variants(path: Path) -> FinetuningPage:
     """Return the page about several ways to train one task."""
-    where = str(path / "variants.json")
-    variants = checked(
-        entry(_read(path, "variants.json"), "variants", where=where), dict[str, object], where, "variants"
-    )
+    file = path / "variants.json"
+    where = str(file)
+    variants = checked(entry(read_object(file), "variants", where=where), dict[str, object], where, "variants")
     return _several(path, {name: _metrics(each, where) for name, each in variants.items()}, "variant", [])
 
 
 def _suite(path: Path) -> FinetuningPage:
     """Return the page about all tasks of GLUE."""
-    where = str(path / "glue.json")
-    content = _read(path, "glue.json")
+    file = path / "glue.json"
+    content, where = read_object(file), str(file)
     tasks = checked(entry(content, "tasks", where=where), dict[str, dict[str, object]], where, "tasks")
     average = checked(entry(content, "average", where=where), float, where, "average")
     metrics = {name: _metrics(entry(task, "metrics", where=where), where) for name, task in tasks.items()}
@@ -226,10 +224,6 @@ def _examples(folder: FinetunedFolder) -> ExampleTable | None:
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _read(path: Path, name: str) -> Mapping[str, Any]:
-    return parse_object(read_plain_text(path, name), str(path / name))
 
 
 def _metrics(content: object, where: str) -> dict[str, Metric]:

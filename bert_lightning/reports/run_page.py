@@ -11,8 +11,7 @@ from bert_lightning.reports.guessing import Beside, beside_guessing
 from bert_lightning.reports.shown_quantities import ShownQuantity, read_shown
 from bert_lightning.settings.run_about import About, read_about
 from bert_lightning.settings.run_folder import RunFolder
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import checked, entry
 
 Columns = dict[str, tuple[list[int], list[float]]]
@@ -168,8 +167,7 @@ def read_run(path: Path) -> RunPage:
 
 
 def _table(path: Path) -> ExampleTable:
-    where = str(path)
-    content = parse_object(read_plain_text(path.parent, path.name), where)
+    content, where = read_object(path) or {}, str(path)
     columns = checked(entry(content, "columns", where=where), list[str], where, "columns")
     rows = checked(entry(content, "rows", where=where), list[list[object]], where, "rows")
     step = checked(content.get("step", 0), int, where, "step")
@@ -195,10 +193,9 @@ def _in_words(cell: object) -> object:
 
 
 def _profile(path: Path) -> Profile | None:
-    if not path.exists():
+    content, where = read_object(path), str(path)
+    if content is None:
         return None
-    where = str(path)
-    content = parse_object(path.read_text(encoding="utf-8"), where)
     kinds = checked(content.get("kinds", {}), dict[str, dict[str, float]], where, "kinds")
     modules = checked(content.get("modules", {}), dict[str, float], where, "modules")
     seconds = checked(entry(content, "step_seconds", where=where), float, where, "step_seconds")

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.settings.run_folder import RunFolder
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import checked, entry
 
 SCORES = "scores.json"
 VALIDATION = "validation"
 """Name of the split by which checkpoints are chosen."""
-_MOST_BYTES = 1 << 24
 
 
 class FinetunedFolder:
@@ -56,9 +54,7 @@ class FinetunedFolder:
         Raises:
             ValueError: if it is damaged.
         """
-        if not has_file(self.path, SCORES):
-            return None
-        return parse_object(read_plain_text(self.path, SCORES, _MOST_BYTES), str(self.scores))
+        return read_object(self.scores)
 
 
 def best_checkpoint(path: Path) -> Path | None:

@@ -5,7 +5,7 @@ import platform
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,9 @@ from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.prepared.health import health_rows
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.processes.processors import processor_name
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import build, without_unknown
 
-_MOST_BYTES = 1 << 24
 _OF_A_TRIAL = "+callbacks.trial"
 """What a search adds to a trial, and what a repetition of the trial does not need."""
 
@@ -147,7 +145,5 @@ def read_about(path: Path) -> About:
     Raises:
         ValueError: if the file is damaged.
     """
-    if not has_file(path.parent, path.name):
-        return About()
-    content: Mapping[str, Any] = parse_object(read_plain_text(path.parent, path.name, _MOST_BYTES), str(path))
-    return build(About, without_unknown(About, content), str(path))
+    content = read_object(path)
+    return About() if content is None else build(About, without_unknown(About, content), str(path))

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import build
 
-_MOST_BYTES = 1 << 16
 _LAUNCHES = ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")
 _RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
@@ -70,6 +68,5 @@ def read_branch(file: Path) -> Branch | None:
     Raises:
         ValueError: naming the file and what is wrong in it.
     """
-    if not file.exists():
-        return None
-    return build(Branch, parse_object(read_plain_text(file.parent, file.name, _MOST_BYTES), str(file)), str(file))
+    content = read_object(file)
+    return None if content is None else build(Branch, content, str(file))

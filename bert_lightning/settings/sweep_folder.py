@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bert_lightning.settings.run_folder import write_whole
 from data_pipeline.processes.machine_faults import MachineError
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import build
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 PAUSES = (1.0, 4.0, 15.0, 40.0)
 """Seconds between two tries to reach the storage of a study."""
-_STUDY = "study.json"
-_MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class SweepFolder:
         self.path = Path(path)
         self.journal = self.path / "study.journal"
         """The study, unless it is kept elsewhere: one line for everything that happened."""
-        self.study = self.path / _STUDY
+        self.study = self.path / "study.json"
         """Where the study is kept, and its name."""
         self.trials = self.path / "trials.csv"
         """One row a trial."""
@@ -85,10 +82,8 @@ class SweepFolder:
         Raises:
             ValueError: if the note is damaged.
         """
-        if not has_file(self.path, _STUDY):
-            return None
-        content = parse_object(read_plain_text(self.path, _STUDY, _MOST_BYTES), str(self.study))
-        return build(NotedStudy, content, str(self.study))
+        content = read_object(self.study)
+        return None if content is None else build(NotedStudy, content, str(self.study))
 
 
 def trial_name(number: int) -> str:

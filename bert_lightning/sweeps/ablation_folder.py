@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.settings.run_folder import write_whole
-from data_pipeline.untrusted.bounded_json import parse_object
-from data_pipeline.untrusted.plain_files import has_file, read_plain_text
+from data_pipeline.untrusted.bounded_json import read_object
 from data_pipeline.untrusted.typed_fields import build
 
-_MOST_BYTES = 1 << 20
 _HELD_OUT, _TASK = "held_out.json", "task.json"
 
 
@@ -62,7 +60,7 @@ def read_measured(run_dir: Path, run: str, examples: Mapping[str, object]) -> di
     Raises:
         ValueError: if the file is damaged.
     """
-    content = _read(run_dir, _HELD_OUT)
+    content = read_object(run_dir / _HELD_OUT)
     if content is None:
         return None
     noted = build(Measured, content, str(run_dir / _HELD_OUT))
@@ -93,7 +91,7 @@ def read_task(folder: Path) -> TaskNote | None:
     Raises:
         ValueError: if the file is damaged.
     """
-    content = _read(folder, _TASK)
+    content = read_object(folder / _TASK)
     return None if content is None else build(TaskNote, content, str(folder / _TASK))
 
 
@@ -101,10 +99,3 @@ def write_task(folder: Path, note: TaskNote) -> None:
     """Keep what a run is fine-tuned with."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / _TASK, json.dumps(asdict(note), indent=1) + "\n")
-
-
-def _read(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return the content of a file of JSON, None if it does not exist."""
-    if not has_file(folder, name):
-        return None
-    return parse_object(read_plain_text(folder, name, _MOST_BYTES), str(folder / name))

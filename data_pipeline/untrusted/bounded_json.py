@@ -1,12 +1,25 @@
 """JSON that others wrote: of limited size and depth, and an object."""
 
 import json
+from pathlib import Path
 from typing import Any, NoReturn
 
+from data_pipeline.untrusted.plain_files import has_file, read_plain_text
 from data_pipeline.untrusted.typed_fields import shown
 
 MAX_DEPTH = 32
 """Nesting of objects and lists; what the project and Hugging Face write needs less than ten."""
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return the object that a file holds, None if there is no file.
+
+    Raises:
+        ValueError: naming the file, if it is no plain file of limited size, or its text is none for `parse_object`.
+    """
+    if not has_file(path.parent, path.name):
+        return None
+    return parse_object(read_plain_text(path.parent, path.name), str(path))
 
 
 def parse_object(content: bytes | str, where: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """JSON of others is an object of limited depth, or one line that names the file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from data_pipeline.untrusted.bounded_json import MAX_DEPTH, parse_object
+from data_pipeline.untrusted.bounded_json import MAX_DEPTH, parse_object, read_object
 
 
 def nested(depth: int) -> str:
@@ -16,6 +17,19 @@ def test_an_object_is_returned_as_it_is() -> None:
     content = {"a": [1, 2.5, None, True, "ü"], "b": {"c": {}}}
     assert parse_object(json.dumps(content).encode(), "x.json") == content
     parse_object(nested(MAX_DEPTH), "x.json")
+
+
+def test_a_file_is_read_if_there_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    assert read_object(file) is None
+    file.write_text('{"a": 1}')
+    assert read_object(file) == {"a": 1}
+    (tmp_path / "link.json").symlink_to(file)
+    with pytest.raises(ValueError, match=r"link\.json is a link to"):
+        read_object(tmp_path / "link.json")
+    file.write_text("[1]")
+    with pytest.raises(ValueError, match=r"x\.json holds \[1\], which must be an object"):
+        read_object(file)
 
 
 @pytest.mark.parametrize(
