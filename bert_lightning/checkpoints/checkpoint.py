@@ -17,30 +17,21 @@ from torch import Tensor
 from bert_lightning.checkpoints import huggingface
 from bert_lightning.checkpoints.integrity import damage
 from bert_lightning.checkpoints.plain_pickle import load_plain
-from bert_lightning.checkpoints.saved_state import IN_LOOPS, OBJECTIVE_PREFIX, check_model
+from bert_lightning.checkpoints.saved_state import OBJECTIVE_PREFIX, PAYLOAD_KEY, check_model
 from bert_lightning.checkpoints.task_head import PREDICTION_HEAD, TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, check_state, fusing_layers, reads_text
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.settings.finetuned_folder import best_checkpoint
 from bert_lightning.settings.run_folder import META, RunFolder
-from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.tokenizers.tokenizer import load_tokenizer
 from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files, write_tokenizer_files
 from data_pipeline.untrusted.plain_files import has_file
 from data_pipeline.untrusted.typed_fields import checked, entry, shown
 
 log = logging.getLogger(__name__)
-PAYLOAD_KEY = "bert_lightning"
 FORMAT_VERSION = 1
-_FIRST_OBJECTIVE = "bert_lightning.objectives.MaskedLMWithNSP"
-STREAM = "stream"
-"""Key of the payload under which the position in the training stream is."""
-OBJECTIVE = "objective"
-"""Key of the payload under which the name of the objective is."""
 CORPUS = "corpus"
 """Key of the payload under which the sources of the text are."""
-READ_BESIDES = "read_besides"
-"""Key of the payload under which a model tells what was read besides the text, in words, by what it is."""
 HEAD = "head"
 """Key of the payload under which a fine-tuned model tells its head."""
 MOST_UNUSED_ROWS = 1024
@@ -220,42 +211,6 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
     if not checkpoint.is_dir():
         objective_state(content, config, checkpoint, head)
     return content
-
-
-def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of the training stream out of the content of a checkpoint.
-
-    Checkpoints of version 0.1 have it in the state of Lightning's loops only. Their format_version is the same, because
-    nothing else differs: those versions read newer checkpoints too.
-
-    Raises:
-        ValueError: naming the field that is absent, of another type, or out of range, or an unknown version.
-    """
-    where = "the checkpoint"
-    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    path = (PAYLOAD_KEY, STREAM) if STREAM in payload else IN_LOOPS
-    return StreamState.read(entry(content, *path, where=where), where).as_dict()
-
-
-def saved_objective(content: Mapping[str, Any], where: str) -> str | None:
-    """Return the name of the objective that a checkpoint was trained with, None if it does not tell.
-
-    Older checkpoints tell it by the class in their settings. The one class of version 0.1 had no module of its own.
-    """
-    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    if OBJECTIVE in payload:
-        return checked(payload[OBJECTIVE], str, where, OBJECTIVE)
-    group = checked(payload.get("config", {}), dict[str, object], where, "config").get("objective")
-    target = group.get("_target_") if isinstance(group, Mapping) else None
-    if not isinstance(target, str):
-        return None
-    return "mlm_nsp" if target == _FIRST_OBJECTIVE else target.rpartition(".")[0].rpartition(".")[2]
-
-
-def saved_besides(content: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Return what a checkpoint was trained with besides the text, in words, by what it is."""
-    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    return checked(payload.get(READ_BESIDES, {}), dict[str, str], where, READ_BESIDES)
 
 
 def _check_payload(content: Mapping[str, Any], path: Path) -> tuple[EncoderConfig, dict[str, str]]:

@@ -8,13 +8,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bert_lightning.models.encoder_config import EncoderConfig
+from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.tokenizers.tokenizer_files import check_tokenizer_files
 from data_pipeline.untrusted.typed_fields import build, checked, entry, shown, whole_number
 
+PAYLOAD_KEY = "bert_lightning"
+"""Key of a checkpoint under which is what is not Lightning's."""
+STREAM = "stream"
+"""Key of the payload under which the position in the training stream is."""
+OBJECTIVE = "objective"
+"""Key of the payload under which the name of the objective is."""
+READ_BESIDES = "read_besides"
+"""Key of the payload under which a model tells what was read besides the text, in words, by what it is."""
 OBJECTIVE_PREFIX = "objective."
 """What the names of an objective's tensors begin with in a checkpoint."""
+_FIRST_OBJECTIVE = "bert_lightning.objectives.MaskedLMWithNSP"
 _LOOP = ("loops", "fit_loop")
-IN_LOOPS = (*_LOOP, "state_dict", "combined_loader", 0)
+_IN_LOOPS = (*_LOOP, "state_dict", "combined_loader", 0)
 """Where a checkpoint of version 0.1 keeps the position in the training stream."""
 _STEPS = (*_LOOP, "epoch_loop.manual_optimization.optim_step_progress", "total", "completed")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
@@ -34,6 +44,42 @@ def check_model(payload: object, where: str) -> tuple[EncoderConfig, dict[str, s
     """
     config = build(EncoderConfig, entry(payload, "model", where=where), where, "model")
     return config, check_tokenizer_files(entry(payload, "tokenizer", where=where), where)
+
+
+def stream_position(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of the training stream out of the content of a checkpoint.
+
+    Checkpoints of version 0.1 have it in the state of Lightning's loops only. Their format_version is the same, because
+    nothing else differs: those versions read newer checkpoints too.
+
+    Raises:
+        ValueError: naming the field that is absent, of another type, or out of range, or an unknown version.
+    """
+    where = "the checkpoint"
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    path = (PAYLOAD_KEY, STREAM) if STREAM in payload else _IN_LOOPS
+    return StreamState.read(entry(content, *path, where=where), where).as_dict()
+
+
+def saved_objective(content: Mapping[str, Any], where: str) -> str | None:
+    """Return the name of the objective that a checkpoint was trained with, None if it does not tell.
+
+    Older checkpoints tell it by the class in their settings. The one class of version 0.1 had no module of its own.
+    """
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    if OBJECTIVE in payload:
+        return checked(payload[OBJECTIVE], str, where, OBJECTIVE)
+    group = checked(payload.get("config", {}), dict[str, object], where, "config").get("objective")
+    target = group.get("_target_") if isinstance(group, Mapping) else None
+    if not isinstance(target, str):
+        return None
+    return "mlm_nsp" if target == _FIRST_OBJECTIVE else target.rpartition(".")[0].rpartition(".")[2]
+
+
+def saved_besides(content: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return what a checkpoint was trained with besides the text, in words, by what it is."""
+    payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
+    return checked(payload.get(READ_BESIDES, {}), dict[str, str], where, READ_BESIDES)
 
 
 def check_progress(content: object, where: str) -> None:

@@ -18,8 +18,14 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.profiler import record_function
 
-from bert_lightning.checkpoints.checkpoint import OBJECTIVE, PAYLOAD_KEY, READ_BESIDES, STREAM, stream_position
-from bert_lightning.checkpoints.saved_state import check_moments
+from bert_lightning.checkpoints.saved_state import (
+    OBJECTIVE,
+    PAYLOAD_KEY,
+    READ_BESIDES,
+    STREAM,
+    check_moments,
+    stream_position,
+)
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.execution.strategies import FullyShardedStrategy, ReplicatedStrategy
 from bert_lightning.metrics.metric_sums import MetricSums

@@ -11,17 +11,20 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.checkpoint import (
-    PAYLOAD_KEY,
     Pretrained,
     check_whole,
     is_whole,
     latest_checkpoint,
     read_about,
+)
+from bert_lightning.checkpoints.saved_state import (
+    PAYLOAD_KEY,
+    check_progress,
+    check_tensors,
     saved_besides,
     saved_objective,
     stream_position,
 )
-from bert_lightning.checkpoints.saved_state import check_progress, check_tensors
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.teacher import TEACHER

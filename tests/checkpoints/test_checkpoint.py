@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.distributed import checkpoint as sharded_checkpoint
 
-from bert_lightning.checkpoints.checkpoint import is_whole, latest_checkpoint, load_pretrained, saved_objective
+from bert_lightning.checkpoints.checkpoint import is_whole, latest_checkpoint, load_pretrained
 from bert_lightning.checkpoints.huggingface import write_folder
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.checkpoints import (
@@ -54,27 +54,6 @@ def test_a_hugging_face_folder_is_read_the_same(tmp_path: Path, tokenizer: Token
     assert_same(pretrained.state, state)
     assert pretrained.tokenizer().to_str() == tokenizer.to_str()
     assert pretrained.absent_heads == []
-
-
-@pytest.mark.parametrize(
-    ("payload", "name"),
-    [
-        ({"objective": "late_masks", "config": {"objective": {"_target_": "mine.other.Other"}}}, "late_masks"),
-        ({"config": {"objective": {"_target_": "bert_lightning.objectives.late_masks.LateMaskedLM"}}}, "late_masks"),
-        ({"config": {"objective": {"_target_": "bert_lightning.objectives.MaskedLMWithNSP"}}}, "mlm_nsp"),
-        ({"config": {"seed": 1}}, None),
-        ({}, None),
-    ],
-)
-def test_a_checkpoint_tells_its_objective_and_older_ones_by_their_settings(
-    payload: dict[str, object], name: str | None
-) -> None:
-    assert saved_objective({"bert_lightning": payload}, "x") == name
-
-
-def test_an_objective_that_is_no_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^x has objective=\[1\], which must be text"):
-        saved_objective({"bert_lightning": {"objective": [1]}}, "x")
 
 
 def test_a_part_of_the_state_loads_strictly(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -9,8 +9,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, stream_position
-from bert_lightning.checkpoints.saved_state import check_moments, check_progress, check_tensors
+from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about
+from bert_lightning.checkpoints.saved_state import (
+    check_moments,
+    check_progress,
+    check_tensors,
+    saved_objective,
+    stream_position,
+)
 from tests.support.checkpoints import write_checkpoint, write_sharded_checkpoint
 
 STREAM = {"version": 1, "consumed_samples": 32, "global_batch_size": 8, "fingerprint": {"seed": 1}}
@@ -106,6 +112,27 @@ STEPS = ("loops", "fit_loop", "epoch_loop.manual_optimization.optim_step_progres
 def test_progress_that_makes_no_sense_is_named(path: tuple[str | int, ...], value: object, said: str) -> None:
     with pytest.raises(ValueError, match=rf"^(x\.ckpt|the checkpoint) .*{said}"):
         check_and_place(changed(GOOD, path, value))
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        ({"objective": "late_masks", "config": {"objective": {"_target_": "mine.other.Other"}}}, "late_masks"),
+        ({"config": {"objective": {"_target_": "bert_lightning.objectives.late_masks.LateMaskedLM"}}}, "late_masks"),
+        ({"config": {"objective": {"_target_": "bert_lightning.objectives.MaskedLMWithNSP"}}}, "mlm_nsp"),
+        ({"config": {"seed": 1}}, None),
+        ({}, None),
+    ],
+)
+def test_a_checkpoint_tells_its_objective_and_older_ones_by_their_settings(
+    payload: dict[str, object], name: str | None
+) -> None:
+    assert saved_objective({"bert_lightning": payload}, "x") == name
+
+
+def test_an_objective_that_is_no_name_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^x has objective=\[1\], which must be text"):
+        saved_objective({"bert_lightning": {"objective": [1]}}, "x")
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -8,8 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
-from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about, saved_besides
+from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about
 from bert_lightning.checkpoints.huggingface import read_folder
+from bert_lightning.checkpoints.saved_state import saved_besides
 from bert_lightning.export import export
 from bert_lightning.finetuning.starting_weights import starting_state
 from bert_lightning.metrics.metrics_log import read_columns

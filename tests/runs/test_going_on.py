@@ -10,7 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bert_lightning.checkpoints.checkpoint import PAYLOAD_KEY, latest_checkpoint, read_checkpoint
+from bert_lightning.checkpoints.checkpoint import latest_checkpoint, read_checkpoint
+from bert_lightning.checkpoints.saved_state import PAYLOAD_KEY
 from bert_lightning.export import export
 from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_folder import RunFolder, step_of
