@@ -36,11 +36,15 @@ class _LaunchingSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def _runs_one_by_one(self) -> bool:
-        """Return whether the launcher runs one job after another, in this thread."""
+    def _given(self) -> tuple[HydraContext, DictConfig, Launcher, bool]:
+        """Return what Hydra gave, and whether the launcher runs one job after another, in this thread."""
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
-        return isinstance(self.launcher, ProcessLauncher | BasicLauncher)
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        runs_one_by_one = isinstance(self.launcher, ProcessLauncher | BasicLauncher)
+        return self.hydra_context, self.config, self.launcher, runs_one_by_one
 
     def _overrides(self, arguments: Sequence[str]) -> list[str]:
         """Return all overrides. A text among the parameters is in Hydra's words already, such as interval(0,1)."""
@@ -63,7 +67,7 @@ class PointSweeper(_LaunchingSweeper):
         """Run the sweep."""
         from bert_lightning.sweeps.sweep import Sweep
 
-        sweep = Sweep(self.hydra_context, self.config, self.launcher, self._runs_one_by_one())
+        sweep = Sweep(*self._given())
         return sweep.run(self._overrides(arguments))
 
 
@@ -77,7 +81,7 @@ class OptunaSweeper(_LaunchingSweeper):
         import_optuna()
         from bert_lightning.sweeps.search import Search
 
-        search = Search(self.hydra_context, self.config, self.launcher, self._runs_one_by_one(), self.settings)
+        search = Search(*self._given(), self.settings)
         return search.run(self._overrides(arguments))
 
 
@@ -88,7 +92,7 @@ class AblationSweeper(_LaunchingSweeper):
         """Run the ablation."""
         from bert_lightning.sweeps.ablation import Ablation
 
-        ablation = Ablation(self.hydra_context, self.config, self.launcher, self._runs_one_by_one(), self.settings)
+        ablation = Ablation(*self._given(), self.settings)
         return ablation.run(self._overrides(arguments))
 
 
