@@ -33,18 +33,18 @@ class Alerts(L.Callback):
         self._skipped: float | None = None
         self._phase = -1
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin with no skipped steps; a run that goes on takes their number from its first reading."""
         self._skipped = 0.0 if trainer.global_step == 0 else None
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Look at the metrics if the module has just read them."""
         if not trainer.is_global_zero or not pl_module.is_logging_step():
             return
         self._look_at_skipped(trainer, pl_module.latest)
         self._look_at_loss(trainer, pl_module.latest)
 
-    def _look_at_skipped(self, trainer: Any, latest: dict[str, float]) -> None:
+    def _look_at_skipped(self, trainer: L.Trainer, latest: dict[str, float]) -> None:
         skipped = latest.get(SKIPPED, 0.0)
         before, self._skipped = self._skipped, skipped
         if before is not None and skipped > before:
@@ -67,19 +67,19 @@ class Alerts(L.Callback):
             self._losses.clear()  # one message for each spike
         self._losses.append(loss)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say so if the run was told to stop, or its time is over."""
         if trainer.is_global_zero and was_preempted(trainer):
             text = f"stopped at step {trainer.global_step} of {trainer.max_steps}; resume=auto continues from there"
             self._send(trainer, "Run stopped", text, "INFO", is_logged=False)  # the log has it already
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say so if the run ends for want of finite gradients."""
         if trainer.is_global_zero and isinstance(exception, NotFiniteError):
             self._send(trainer, "Run ended by NaN", str(exception), "ERROR", is_logged=False)
 
     @staticmethod
-    def _send(trainer: Any, title: str, text: str, level: str, is_logged: bool = True) -> None:
+    def _send(trainer: L.Trainer, title: str, text: str, level: str, is_logged: bool = True) -> None:
         if is_logged:
             log.warning("%s: %s", title, text)
         for logger in trainer.loggers:

@@ -17,6 +17,7 @@ from bert_lightning.distributed.collectives import SharedFlags, gather_objects
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.settings.run_folder import RunFolder, partial_path, write_whole
 from bert_lightning.training.measured_metrics import check_measured
+from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.spared_files import goes_on
 from bert_lightning.training.validation_turns import validation_follows
 from data_pipeline.whole_numbers import check_whole_number
@@ -127,7 +128,7 @@ class PeriodicCheckpoint(Checkpoint):
         if (time_is_up or self._is_due(trainer)) and self.saved_step != trainer.global_step:
             self.save(trainer)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the best so far, and the last checkpoint of a run that the validation has ended."""
         value = self._value(pl_module)
         is_best = value is not None and self._is_better(value)
@@ -154,7 +155,7 @@ class PeriodicCheckpoint(Checkpoint):
         is_last = trainer.global_step >= trainer.max_steps or trainer.should_stop
         return is_last or trainer.global_step % self.every_n_steps == 0
 
-    def _value(self, pl_module: Any) -> float | None:
+    def _value(self, pl_module: TrainingModule) -> float | None:
         """Return the metric that the best is chosen by, the same on every rank; None if there is no best to keep."""
         if self.keep_best is None:
             return None

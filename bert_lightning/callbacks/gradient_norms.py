@@ -45,7 +45,7 @@ class GradientNorms(L.Callback):
         self._groups: dict[str, list[nn.Parameter]] = {}
         self._norms: Mapping[str, Tensor] = {}
 
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Take the norms if a reading is due; all ranks take them, as gradients may be sharded."""
         if self.every_n_steps is None or (trainer.global_step + 1) % self.every_n_steps:
             return
@@ -53,7 +53,7 @@ class GradientNorms(L.Callback):
             self._groups = layer_groups(pl_module.objective)
         self._norms = {name: gradient_norm(parameters) for name, parameters in self._groups.items()}
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Log the norms of the step that was made."""
         if self._norms:
             values = torch.stack(list(self._norms.values())).tolist()

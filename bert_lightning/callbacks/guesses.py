@@ -39,14 +39,14 @@ class Guesses(L.Callback):
         self._scores: dict[str, Tensor] = {}
         self._listeners: list[RemovableHandle] = []
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: Any, pl_module: L.LightningModule, stage: str) -> None:
         """Raise a ValueError, on every rank, if more guesses are asked for than the vocabulary has entries."""
         size = trainer.datamodule.tokenizer.get_vocab_size()
         if self.top_k > size:
             raise ValueError(f"callbacks.guesses.top_k={self.top_k}, but the vocabulary has {size} entries")
 
     def on_validation_batch_start(
-        self, trainer: Any, pl_module: Any, batch: list[PackedBatch], batch_idx: int, *args: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: list[PackedBatch], batch_idx: int, *args: Any
     ) -> None:
         """Listen to the heads that the objective has during the first batch."""
         if batch_idx != 0 or not trainer.is_global_zero:
@@ -65,7 +65,7 @@ class Guesses(L.Callback):
     def on_validation_batch_end(
         self,
         trainer: Any,
-        pl_module: Any,
+        pl_module: L.LightningModule,
         outputs: Any,
         batch: list[PackedBatch],
         batch_idx: int,
@@ -104,7 +104,7 @@ def _by_kind(step: int, sentences: Sequence[GuessedSentence]) -> list[list[Any]]
     return sorted(rows, key=lambda row: row[1])
 
 
-def _log_table(trainer: Any, name: str, columns: Sequence[str], rows: list[list[Any]]) -> None:
+def _log_table(trainer: L.Trainer, name: str, columns: Sequence[str], rows: list[list[Any]]) -> None:
     for logger in trainer.loggers:
         if hasattr(logger, "log_table"):
             logger.log_table(name, columns=list(columns), data=rows, step=trainer.global_step)

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from bert_lightning.execution.compilation import graph_modules, is_compiled
 from bert_lightning.profiling.profile_page import Profiled, write_profile
 from bert_lightning.profiling.step_profile import MODULE_RANGE, slices
+from bert_lightning.training.modules import TrainingModule
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.whole_numbers import check_whole_number, number_of
 
@@ -42,7 +43,7 @@ class StepProfile(L.Callback):
         self._steps_seen = 0
         self._begin, self._tokens = 0.0, 0
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Mark the modules before the first step, so that the compiler sees them as they will be profiled."""
         self._steps_seen = 0
         if trainer.is_global_zero:
@@ -50,7 +51,7 @@ class StepProfile(L.Callback):
         self._start_if_due(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
         """Count the step, begin or end."""
         self._steps_seen += 1
@@ -60,7 +61,7 @@ class StepProfile(L.Callback):
                 self._stop(trainer, pl_module)
         self._start_if_due(trainer, pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Say if the run was too short, and take the marks away."""
         for mark in self._marks:
             mark.remove()
@@ -71,7 +72,7 @@ class StepProfile(L.Callback):
                 "no profile: the run made %s, skip_steps=%d", number_of(self._steps_seen, "step"), self.skip_steps
             )
 
-    def _start_if_due(self, trainer: Any, pl_module: Any) -> None:
+    def _start_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._steps_seen != self.skip_steps or not trainer.is_global_zero:
             return
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (pl_module.device.type == "cuda")]
@@ -81,7 +82,7 @@ class StepProfile(L.Callback):
         self._profiler.__enter__()
         self._begin, self._tokens = _now(pl_module.device), 0
 
-    def _stop(self, trainer: Any, pl_module: Any) -> None:
+    def _stop(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
         seconds = _now(pl_module.device) - self._begin
         self._profiler.__exit__(None, None, None)
         profiler, self._profiler = self._profiler, None

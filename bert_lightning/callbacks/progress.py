@@ -12,6 +12,7 @@ from rich.progress import TaskID
 
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.settings.progress_bars import GAP, SHOWN_BY_BARS, Bars, error_console, open_bars
+from bert_lightning.training.modules import TrainingModule
 from data_pipeline.streams.phases import Phases
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -66,7 +67,7 @@ class ProgressReport(L.Callback):
         self._task, self._held_out = TaskID(0), TaskID(0)
         self._begin, self._first_step = 0.0, 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar if there is a terminal."""
         self._begin, self._first_step = time.monotonic(), trainer.global_step
         console = error_console()
@@ -105,16 +106,16 @@ class ProgressReport(L.Callback):
         return trainer.datamodule.phases
 
     @staticmethod
-    def _summary(pl_module: Any) -> str:
+    def _summary(pl_module: TrainingModule) -> str:
         return summary(pl_module.latest, pl_module.objective.quantities)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open a bar for the held-out split below that of the training."""
         if self._bars is not None:
             total = sum(trainer.num_val_batches)
             self._held_out = self._bars.add_task("held-out", total=total if math.isfinite(total) else None)
 
-    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Advance the bar for the held-out split."""
         if self._bars is not None:
             self._bars.advance(self._held_out)
@@ -129,11 +130,11 @@ class ProgressReport(L.Callback):
             text = "  ".join(f"{name} {value:.4f}" for name, value in held_out.items())
             log.info("step %d  held-out: %s", trainer.global_step, text)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bars."""
         self._open.close()
         self._bars = None
 
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the bars, so that the message is not painted over."""
         self.on_train_end(trainer, pl_module)

@@ -11,6 +11,7 @@ from bert_lightning.reports.shown_quantities import write_shown
 from bert_lightning.settings.run_about import About, command_line, data_of, environment_of, write_about
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.training.datamodules import PretrainingData
+from bert_lightning.training.modules import TrainingModule
 from bert_lightning.training.spared_files import goes_on
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Report(L.Callback):
                 log.info("report: %s", write_report(self.folder.path))
 
 
-def _about(trainer: Any, pl_module: Any) -> About:
+def _about(trainer: Any, pl_module: TrainingModule) -> About:
     environment = environment_of(trainer.world_size, pl_module.device, str(trainer.precision))
     encoder, data = next(iter(pl_module.objective.encoders().values())), trainer.datamodule
     size = sum(weight.numel() for weight in encoder.parameters())

@@ -26,7 +26,7 @@ class Scoring(L.Callback):
         self._collected = CollectedScores(trainer.datamodule.validation, pl_module.objective.score_rows)
         pl_module.objective.listener = self._collected.add
 
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Compute the metrics, the same on every rank, and log them."""
         assert self._collected is not None
         pl_module.objective.listener = None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.metrics.flops import peak_flops
+from bert_lightning.training.modules import TrainingModule
 from data_pipeline.streams.packing import PackedBatch
 
 
@@ -39,7 +40,7 @@ class Throughput(L.Callback):
         self._labels: dict[str, int] = {}  # of each of the targets
         self._squares: Tensor | None = None  # sum of squared sequence lengths, on the device
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the peak of the device."""
         if self.peak_flops is None:
             dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
@@ -49,7 +50,7 @@ class Throughput(L.Callback):
         self._clear()
 
     def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: list[PackedBatch], batch_idx: int
     ) -> None:
         """Count the step; log if the module has just logged."""
         for micro_batch in batch:
@@ -65,15 +66,15 @@ class Throughput(L.Callback):
         if pl_module.is_logging_step():
             self._log(trainer, pl_module)
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
         self._seconds += time.perf_counter() - self._begin
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock again."""
         self._begin = time.perf_counter()
 
-    def _log(self, trainer: Any, pl_module: Any) -> None:
+    def _log(self, trainer: Any, pl_module: TrainingModule) -> None:
         seconds = self._seconds + time.perf_counter() - self._begin
         assert self._squares is not None
         assert self.peak_flops is not None

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import lightning as L
+
 from bert_lightning.objectives.task_objective import TaskObjective
 
 
-def check_measured(setting: str, metric: str, trainer: Any, pl_module: Any) -> None:
+def check_measured(setting: str, metric: str, trainer: L.Trainer, pl_module: Any) -> None:
     """Raise a ValueError if no validation measures a metric.
 
     A split of several sources has the names for each of them too. A task measures more than its losses, so its metrics

@@ -73,7 +73,7 @@ def let_validation_be_cut_short(trainer: Any) -> None:
     loop.run = run_until_cut
 
 
-def end_early_again(trainer: Any) -> None:
+def end_early_again(trainer: L.Trainer) -> None:
     """Have a run that goes on from the checkpoint of its early end make no step; the callbacks must have their state.
 
     A process may have been killed between the end and what follows it, such as the scores of a fine-tuning.
@@ -82,7 +82,7 @@ def end_early_again(trainer: Any) -> None:
         trainer.should_stop = True
 
 
-def let_patience_change(trainer: Any, checkpoint: dict[str, Any]) -> None:
+def let_patience_change(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     """Have EarlyStopping keep its own patience, not that of a checkpoint that is about to be loaded.
 
     With a larger one a run goes on that a smaller one had ended.
