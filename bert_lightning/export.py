@@ -58,8 +58,14 @@ def export(cfg: DictConfig) -> Path:
     if source.is_dir() and has_file(source, CARD):
         card = read_plain_text(source, CARD)  # that of a Hugging Face folder says more than can be known here
     else:
-        about = (pretrained.settings, pretrained.corpus, held_out_figures(source), _scores(source), folds_case)
-        card = model_card(config, loader, pretrained.head, Training(*about))
+        training = Training(
+            settings=pretrained.settings,
+            corpus=pretrained.corpus,
+            held_out=held_out_figures(source),
+            scores=_scores(source),
+            folds_case=folds_case,
+        )
+        card = model_card(config, loader, pretrained.head, training)
     partial = output.parent / f".{output.name}.exporting"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -180,12 +180,12 @@ def build_module(plan: RunPlan, strategy: Strategy, is_resumed: bool) -> Trainin
         objective,
         instantiate(settings.optimizer),
         schedule,
-        settings.seed,
-        settings.trainer.max_steps,
-        settings.trainer.log_every_n_steps,
-        settings.gradient_clip_val,
-        settings.max_skipped_steps,
-        checkpoint_payload(
+        seed=settings.seed,
+        max_steps=settings.trainer.max_steps,
+        log_every_n_steps=settings.trainer.log_every_n_steps,
+        gradient_clip_val=settings.gradient_clip_val,
+        max_skipped_steps=settings.max_skipped_steps,
+        payload=checkpoint_payload(
             model_config, read_tokenizer_files(tokenizer_dir), _plain(settings), corpus=corpus_facts(folder.manifest)
         ),
         keeps_gradients=compilation.records(plan.device_type),

@@ -95,7 +95,7 @@ class FinetunePart:
                 f"data.global_batch_size={self.global_batch_size} is more than the {len(examples)} training examples"
             )
         size = self.global_batch_size
-        return [batch for (batch,) in islice(TaskStream(examples, size, size, steps, self.seed), steps)]
+        return [batch for (batch,) in islice(TaskStream(examples, size, size, steps, seed=self.seed), steps)]
 
     def _objective(self) -> TaskObjective:
         config = self.pretrained.config

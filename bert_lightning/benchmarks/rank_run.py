@@ -151,7 +151,14 @@ def _fit(setting: Setting, way: Way, steps: list[Any]) -> Turn:
     torch.manual_seed(setting.seed)
     objective = setting.make_objective(config=setting.config, attention=attention)
     schedule = partial(constant, max_steps=len(steps))
-    module = TrainingModule(objective, setting.make_optimizer, schedule, setting.seed, len(steps), len(steps))
+    module = TrainingModule(
+        objective,
+        setting.make_optimizer,
+        schedule,
+        seed=setting.seed,
+        max_steps=len(steps),
+        log_every_n_steps=len(steps),
+    )
     trainer = L.Trainer(
         accelerator="cpu",
         devices=world_size() if isinstance(strategy, ParallelStrategy) else 1,

@@ -136,9 +136,15 @@ def _check_numbers(settings: DictConfig) -> None:
 
 def _seed_settings(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float, global_batch_size: int) -> DictConfig:
     trainer, data = cfg.trainer, cfg.data
-    asked = (trainer.max_steps, trainer.val_check_interval, data.micro_batch_size)
-    num_examples = len(job.splits[TRAIN].encoded)
-    sizes = run_sizes(num_examples, cfg.epochs, global_batch_size, job.processes.size, *asked)
+    sizes = run_sizes(
+        len(job.splits[TRAIN].encoded),
+        cfg.epochs,
+        global_batch_size,
+        job.processes.size,
+        max_steps=trainer.max_steps,
+        val_check_interval=trainer.val_check_interval,
+        micro_batch_size=data.micro_batch_size,
+    )
     checkpoint = {
         "every_n_steps": cfg.callbacks.checkpoint.every_n_steps or sizes.val_check_interval,
         "best_is": "highest" if job.task.highest_is_best else "lowest",

@@ -103,12 +103,14 @@ def build_module(job: Job, settings: DictConfig, strategy: Strategy) -> tuple[li
         objective,
         instantiate(settings.optimizer),
         instantiate(settings.schedule),
-        settings.seed,
-        settings.trainer.max_steps,
-        settings.trainer.log_every_n_steps,
-        settings.gradient_clip_val,
-        settings.max_skipped_steps,
-        checkpoint_payload(job.config, job.pretrained.tokenizer_files, payload, job.head(), job.pretrained.corpus),
+        seed=settings.seed,
+        max_steps=settings.trainer.max_steps,
+        log_every_n_steps=settings.trainer.log_every_n_steps,
+        gradient_clip_val=settings.gradient_clip_val,
+        max_skipped_steps=settings.max_skipped_steps,
+        payload=checkpoint_payload(
+            job.config, job.pretrained.tokenizer_files, payload, job.head(), job.pretrained.corpus
+        ),
         keeps_gradients=compilation.records(job.device_type),
         groups=layer_rates(settings),
     )

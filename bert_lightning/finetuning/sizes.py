@@ -34,6 +34,7 @@ def run_sizes(
     epochs: Any,
     global_batch_size: Any,
     num_processes: int,
+    *,
     max_steps: int | None = None,
     val_check_interval: int | None = None,
     micro_batch_size: int | None = None,

@@ -198,9 +198,9 @@ class PretrainingData(TrainingData):
         stream = PhasedStream(
             self.phases,
             self._samples,
-            trainer.global_rank,
-            trainer.world_size,
-            self._num_workers,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            num_workers=self._num_workers,
             pin_memory=trainer.strategy.root_device.type == "cuda",
             num_shapes=self._num_shapes,
         )

@@ -83,6 +83,7 @@ class TrainingModule(L.LightningModule):
         objective: Objective,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[int], float],
+        *,
         seed: int,
         max_steps: int,
         log_every_n_steps: int = 50,

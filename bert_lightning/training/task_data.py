@@ -41,18 +41,27 @@ class TaskData(TrainingData):
         self._seed = seed
         self._num_shapes = num_shapes
 
-    def _stream(self, rank: int, world_size: int, pin_memory: bool) -> TaskStream:
+    def _stream(self, rank: int = 0, world_size: int = 1, pin_memory: bool = False) -> TaskStream:
         phase = self.phases[0]
-        sizes = (phase.global_batch_size, phase.micro_batch_size, phase.num_steps)
-        return TaskStream(self._train, *sizes, self._seed, rank, world_size, pin_memory, self._num_shapes)
+        return TaskStream(
+            self._train,
+            phase.global_batch_size,
+            phase.micro_batch_size,
+            phase.num_steps,
+            seed=self._seed,
+            rank=rank,
+            world_size=world_size,
+            pin_memory=pin_memory,
+            num_shapes=self._num_shapes,
+        )
 
     def check_sizes(self, world_size: int) -> None:
         """Raise a ValueError if the global batch cannot be dealt to so many processes."""
-        self._stream(0, world_size, pin_memory=False)
+        self._stream(world_size=world_size)
 
     def check_state(self, state: dict[str, object]) -> None:
         """Raise a ValueError with the differences if a saved state is of other examples, or another order."""
-        self._stream(0, 1, pin_memory=False).load_state_dict(state)
+        self._stream().load_state_dict(state)
 
     def train_dataloader(self) -> TimedLoader:
         """Return this rank's share of the training stream."""

@@ -158,8 +158,15 @@ class Preparation:
         health = corpus_figures(stages["shards"].output, splits, [*train, *held_out], groups, reports)
         if knowledge:
             health["entities"] = knowledge.num_entities
-        about = (tokenizer_sha256(tokenizer), tokenizer.get_vocab_size(), settings)
-        manifest = Manifest(*about, entries, splits, health, knowledge)
+        manifest = Manifest(
+            tokenizer_sha256=tokenizer_sha256(tokenizer),
+            vocab_size=tokenizer.get_vocab_size(),
+            settings=settings,
+            sources=entries,
+            splits=splits,
+            health=health,
+            knowledge=knowledge,
+        )
         counts = sum((report.counts for report in reports), Counter[str]())
         counts = Counter({name: number for name, number in counts.items() if not name.startswith("dropped: ")})
         for entry in entries:

@@ -9,6 +9,7 @@ epoch. Loader processes end with their phase, and read nothing of the next.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.phases import Phases
@@ -35,6 +36,7 @@ class PhasedStream:
         self,
         phases: Phases,
         samples: Sequence[PretrainingSamples],
+        *,
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
@@ -43,7 +45,14 @@ class PhasedStream:
     ) -> None:
         self.phases = phases
         self._samples = samples
-        self._loading = (rank, world_size, num_workers, pin_memory, num_shapes)
+        self._open = partial(
+            PretrainingStream,
+            rank=rank,
+            world_size=world_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            num_shapes=num_shapes,
+        )
         self._begin(0)
 
     def __len__(self) -> int:
@@ -134,13 +143,8 @@ class PhasedStream:
             tuple(finished.describe() for finished in self.phases.phases[:number]),
         )
         self._number = number
-        self._stream = PretrainingStream(
-            self._samples[number],
-            phase.global_batch_size,
-            phase.micro_batch_size,
-            phase.num_steps,
-            *self._loading,
-            past=past,
+        self._stream = self._open(
+            self._samples[number], phase.global_batch_size, phase.micro_batch_size, phase.num_steps, past=past
         )
 
     def _first_sample(self, number: int) -> int:

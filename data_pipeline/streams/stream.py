@@ -172,6 +172,7 @@ class PretrainingStream:
         global_batch_size: int,
         micro_batch_size: int,
         num_steps: int,
+        *,
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,

@@ -54,6 +54,7 @@ class TaskStream:
         global_batch_size: int,
         micro_batch_size: int,
         num_steps: int,
+        *,
         seed: int,
         rank: int = 0,
         world_size: int = 1,

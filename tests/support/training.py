@@ -36,7 +36,8 @@ def make_module(
 ) -> Any:
     optimizer = optimizer or partial(torch.optim.AdamW, lr=1e-3, fused=True)
     schedule = partial(constant, max_steps=max_steps)
-    return TrainingModule(objective, optimizer, schedule, 0, max_steps, **({"log_every_n_steps": 1} | changes))
+    numbers = {"seed": 0, "max_steps": max_steps, "log_every_n_steps": 1}
+    return TrainingModule(objective, optimizer, schedule, **(numbers | changes))
 
 
 def fit(

@@ -59,7 +59,7 @@ def test_global_batches_depend_on_neither_ranks_nor_micro_batches(
 ) -> None:
     whole = [content(batches) for batches in islice(TaskStream(examples(), 16, 8, 9, seed=3), 6)]
     streams = [
-        iter(TaskStream(examples(), 16, micro, 9, 3, rank, world_size, num_shapes=num_shapes))
+        iter(TaskStream(examples(), 16, micro, 9, seed=3, rank=rank, world_size=world_size, num_shapes=num_shapes))
         for rank in range(world_size)
     ]
     for expected in whole:
