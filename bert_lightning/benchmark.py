@@ -18,7 +18,8 @@ from bert_lightning.benchmarks.findings import Part
 from bert_lightning.benchmarks.machine import machine
 from bert_lightning.execution.float8 import check_float8, quieten_torchao
 from bert_lightning.settings.cli import entry_point
-from bert_lightning.settings.config import filled_in, find_accelerator, prepared_folder, resolve_precision
+from bert_lightning.settings.config import filled_in, prepared_folder
+from bert_lightning.settings.hardware import find_accelerator, resolve_precision
 from bert_lightning.settings.run_folder import check_file_place, write_whole
 from bert_lightning.settings.task_settings import known_settings
 from bert_lightning.settings.typed_words import unquoted

@@ -23,7 +23,7 @@ from bert_lightning.inference.held_out_hits import Hits, held_out_hits
 from bert_lightning.inference.loading import load_model
 from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.settings.conf_files import CONF_DIR
-from bert_lightning.settings.config import find_accelerator, resolve_precision
+from bert_lightning.settings.hardware import find_accelerator, resolve_precision
 from bert_lightning.settings.phase_settings import build_phases
 from bert_lightning.settings.progress_bars import say_end
 from bert_lightning.settings.run_folder import RunFolder

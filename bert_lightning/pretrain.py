@@ -24,7 +24,7 @@ from bert_lightning.execution.sharding import recompute_activations, units_of
 from bert_lightning.execution.strategies import FullyShardedStrategy
 from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.metrics.flops import parameter_count
-from bert_lightning.models.attention import PackedAttention, choose_attention
+from bert_lightning.models.attention import PackedAttention, attention_of
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.objectives.objective import Objective
@@ -208,9 +208,7 @@ def _check_shapes(objective: Objective, compilation: Compilation, plan: RunPlan)
 
 def _attention(plan: RunPlan, model: EncoderConfig) -> PackedAttention:
     """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
-    is_half_precision = plan.precision != "32-true"
-    dropout_p = model.attention_probs_dropout_prob
-    return choose_attention(plan.device_type, dropout_p, is_half_precision, model.head_dim, model.has_windows)
+    return attention_of(model, plan.device_type, plan.precision != "32-true")
 
 
 def _read_beside_text(plan: RunPlan, folder: PreparedFolder) -> dict[str, Teacher | EntityVectors]:

@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
-from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.attention import attention_of
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
+from bert_lightning.settings.hardware import device_type
 from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
 from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
 
@@ -158,7 +159,7 @@ class Setting:
     @property
     def device(self) -> torch.device:
         """The device all run on."""
-        return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+        return torch.device(device_type(self.accelerator))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -175,9 +176,7 @@ def ours(setting: Setting) -> Ours:
     """Build our model, the way bert-pretrain does."""
     torch.manual_seed(setting.seed)
     is_half = setting.dtype == torch.bfloat16
-    config = setting.config
-    dropout_p = config.attention_probs_dropout_prob
-    attention = choose_attention(setting.device.type, dropout_p, is_half, config.head_dim, config.has_windows)
+    attention = attention_of(setting.config, setting.device.type, is_half)
     model = setting.make_objective(config=setting.config, attention=attention).to(setting.device)
     if setting.precision == "fp8":
         to_float8(model)

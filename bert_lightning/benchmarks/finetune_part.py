@@ -21,8 +21,9 @@ from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.finetuning.starting_weights import begin_with, starting_state, trained_parts
 from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
-from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.attention import attention_of
 from bert_lightning.objectives.task_objective import TaskObjective
+from bert_lightning.settings.hardware import device_type
 from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.task_stream import TaskStream
 from data_pipeline.whole_numbers import check_whole_number
@@ -64,7 +65,7 @@ class FinetunePart:
         self.pretrained = load_pretrained(checkpoint)
         check_seq_len(seq_len, self.pretrained.config.max_position_embeddings)
         self.make_optimizer = make_optimizer
-        self.device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+        self.device = torch.device(device_type(accelerator))
         self.is_half = precision == "bf16-mixed"
         self.seq_len = seq_len
         self.global_batch_size = global_batch_size
@@ -99,8 +100,7 @@ class FinetunePart:
 
     def _objective(self) -> TaskObjective:
         config = self.pretrained.config
-        dropout = config.attention_probs_dropout_prob
-        attention = choose_attention(self.device.type, dropout, self.is_half, config.head_dim, config.has_windows)
+        attention = attention_of(config, self.device.type, self.is_half)
         return self.task.objective(config, attention, None)
 
     def _ours(self) -> Ours:

@@ -4,7 +4,8 @@ import torch
 
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.strategies import FullyShardedStrategy, ranks_of_one_copy
-from bert_lightning.settings.config import Processes, lightning_precision
+from bert_lightning.settings.config import Processes
+from bert_lightning.settings.hardware import lightning_precision
 
 
 def check_sharding(
@@ -13,7 +14,7 @@ def check_sharding(
     """Raise a ValueError if the settings of strategy=fsdp do not fit processes, precision or compilation."""
     if compilation.scope == "model":
         raise ValueError("compile.scope=model is one graph, but strategy=fsdp gathers layer by layer; take layers")
-    if compilation.records("cuda" if processes.accelerator == "gpu" else "cpu"):
+    if compilation.records(processes.device_type):
         raise ValueError(
             f"compile.mode={compilation.mode} records CUDA graphs of parameters that stay where they are, but "
             "strategy=fsdp gathers them anew for every pass; take compile.mode=default"

@@ -13,11 +13,12 @@ from bert_lightning.execution.strategy_checks import check_sharding
 from bert_lightning.finetuning.sizes import check_seq_len, fewer_examples
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.finetuning.task_teacher import TaskTeacher, find_teacher
-from bert_lightning.models.attention import PackedAttention, choose_attention
+from bert_lightning.models.attention import PackedAttention, attention_of
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.layer_reading import LayerReading, layer_reading
 from bert_lightning.objectives.task_objective import TaskObjective
-from bert_lightning.settings.config import Processes, find_processes, resolve_precision
+from bert_lightning.settings.config import Processes, find_processes
+from bert_lightning.settings.hardware import resolve_precision
 from bert_lightning.settings.setting_types import check_types, check_values
 from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.streams.task_stream import examples_sha256
@@ -53,7 +54,7 @@ class Job:
     @property
     def device_type(self) -> str:
         """Torch's word for the accelerator, "cuda" or "cpu"."""
-        return "cuda" if self.processes.accelerator == "gpu" else "cpu"
+        return self.processes.device_type
 
     def objective(self, classifier_dropout: float | None) -> TaskObjective:
         """Return a new model of the task."""
@@ -66,7 +67,8 @@ class Job:
         if self.teacher is None:
             return
         given = self.teacher.pretrained
-        teacher = self.task.objective(given.config, _attention(given.config, self.device_type, self.precision), None)
+        attention = attention_of(given.config, self.device_type, self.precision != "32-true")
+        teacher = self.task.objective(given.config, attention, None)
         assert given.head is not None
         teacher.read_layers(given.head.reading)
         wanted = set(teacher.state_dict())
@@ -106,22 +108,13 @@ def prepare_job(cfg: DictConfig) -> Job:
     reading = layer_reading(cfg.layers, cfg.combine, config)
     if not reading.is_last and not cfg.freeze:
         raise ValueError(f"layers={list(cfg.layers)} needs freeze=true: other layers are features of a frozen encoder")
-    device_type = "cuda" if processes.accelerator == "gpu" else "cpu"
-    attention = _attention(config, device_type, precision)
+    attention = attention_of(config, processes.device_type, precision != "32-true")
     tokenizer = pretrained.tokenizer()
     splits = task.prepare(tokenizer, cfg.data.seq_len, config.is_causal)
     teacher = find_teacher(cfg, tokenizer, task.head())
     train = splits[TRAIN]
     splits[TRAIN] = replace(train, encoded=fewer_examples(train.encoded, cfg.task.train_examples))
     return Job(processes, precision, pretrained, config, attention, reading, task, splits, teacher)
-
-
-def _attention(config: EncoderConfig, device_type: str, precision: str) -> PackedAttention:
-    """Return the attention of a model on the device of the job."""
-    is_half = precision != "32-true"
-    return choose_attention(
-        device_type, config.attention_probs_dropout_prob, is_half, config.head_dim, config.has_windows
-    )
 
 
 def _checked_task(cfg: DictConfig) -> DictConfig:

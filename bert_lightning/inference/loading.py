@@ -16,7 +16,7 @@ from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead, NextTokenHead, Pooler, PredictionHead
 from bert_lightning.models.layer_reading import LayerReading
-from bert_lightning.settings.config import find_accelerator
+from bert_lightning.settings.hardware import device_type, find_accelerator
 from data_pipeline.streams.packing import PackedTokens
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -174,7 +174,7 @@ def load_model(checkpoint: str | Path, accelerator: str = "auto") -> LoadedModel
         ValueError: if there is no such checkpoint, it carries no tokenizer, the tokenizer is of another model, or there
             is no such device.
     """
-    device = torch.device("cuda" if find_accelerator(accelerator, "accelerator") == "gpu" else "cpu")
+    device = torch.device(device_type(find_accelerator(accelerator, "accelerator")))
     pretrained = load_pretrained(checkpoint)
     encoder = Encoder(pretrained.config, choose_attention(device.type, 0.0, is_half_precision=False)).eval()
     encoder.load_state_dict(pretrained.state_of("encoder"))

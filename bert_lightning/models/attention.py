@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.windows import EVERYTHING, Window, visible
 from data_pipeline.untrusted.internals import check_internal
@@ -91,6 +92,12 @@ def flash_context(
         query, key, value, *offsets, dropout_p, is_causal, False, window_size_left=before, window_size_right=after
     )
     return cast(Tensor, outputs[0])
+
+
+def attention_of(config: EncoderConfig, device_type: str, is_half_precision: bool) -> PackedAttention:
+    """Return the fastest attention for an encoder that is trained; see `choose_attention`."""
+    dropout_p = config.attention_probs_dropout_prob
+    return choose_attention(device_type, dropout_p, is_half_precision, config.head_dim, config.has_windows)
 
 
 def choose_attention(

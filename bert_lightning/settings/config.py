@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.settings.hardware import device_type, find_accelerator, resolve_precision
 from bert_lightning.settings.slurm_step import has_own_gpus, has_terminal, tasks_not_started, tasks_of_srun
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger(__name__)
 MATMUL_PRECISIONS = ("highest", "high", "medium")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "fp8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,11 @@ class Processes:
     num_nodes: int
     launched: bool
     own_gpus: bool = False
+
+    @property
+    def device_type(self) -> str:
+        """Torch's word for the accelerator, "cuda" or "cpu"."""
+        return device_type(self.accelerator)
 
     @property
     def size(self) -> int:
@@ -89,19 +93,6 @@ def find_processes(trainer: DictConfig, is_parallel: bool, environment: Mapping[
         if said and is_first_process(environment):
             log.warning("%s", said)
     return Processes(accelerator, devices, num_nodes, launched is not None, own_gpus)
-
-
-def find_accelerator(name: str, key: str = "trainer.accelerator") -> str:
-    """Return "gpu" or "cpu"; auto takes a GPU if there is one.
-
-    Raises:
-        ValueError: if the name is unknown, or torch finds no GPU.
-    """
-    if name not in ("auto", "cpu", "gpu"):
-        raise ValueError(f"{key}={name} is not one of auto, cpu, gpu")
-    if name == "gpu" and not torch.cuda.is_available():
-        raise ValueError(f"{key}=gpu, but torch finds no GPU")
-    return "gpu" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _launched_processes(environment: Mapping[str, str]) -> tuple[int, int] | None:
@@ -163,40 +154,6 @@ def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """
     ranks = [environment[name] for name in ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK") if name in environment]
     return not ranks or (ranks[0] == "0" and environment.get("LOCAL_RANK", "0") == "0")
-
-
-def resolve_precision(precision: str, accelerator: str, key: str = "trainer.precision") -> str:
-    """Return the precision; auto is bf16-mixed if the hardware multiplies bf16, else 32-true.
-
-    What fp8 needs besides is checked by `float8`.
-
-    Raises:
-        ValueError: if the word is unknown or the GPU cannot do it.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"{key}={precision} is not one of {', '.join(PRECISIONS)}")
-    on_gpu = accelerator == "gpu"
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_multiplies_bf16()
-    if on_gpu and precision == "bf16-mixed" and not fast:
-        raise ValueError(f"{key}=bf16-mixed, but {torch.cuda.get_device_name()} has no bf16; take 32-true")
-    return ("bf16-mixed" if fast else "32-true") if precision == "auto" else precision
-
-
-def lightning_precision(precision: str) -> str:
-    """Return Lightning's word for a precision: fp8 is bf16-mixed with 8-bit matrix products."""
-    return "bf16-mixed" if precision == "fp8" else precision
-
-
-ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Values of oneDNN's variable that let it use no instructions for bf16."""
-
-
-def cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether bf16 matrix instructions are there and not switched off; without them bf16 is slower than fp32."""
-    is_limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BF16
-    if not cpuinfo.exists() or is_limited or torch.backends.cpu.get_cpu_capability() == "AVX2":
-        return False
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text(encoding="utf-8")))
 
 
 LEAST = {

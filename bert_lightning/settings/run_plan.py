@@ -10,9 +10,9 @@ from bert_lightning.settings.config import (
     filled_in,
     find_processes,
     prepared_folder,
-    resolve_precision,
     validate,
 )
+from bert_lightning.settings.hardware import resolve_precision
 from bert_lightning.settings.phase_settings import FROM_DATA, check_phases, complete_phases
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.token_budget import with_steps
@@ -41,7 +41,7 @@ class RunPlan:
     @property
     def device_type(self) -> str:
         """Torch's word for the accelerator, "cuda" or "cpu"."""
-        return "cuda" if self.processes.accelerator == "gpu" else "cpu"
+        return self.processes.device_type
 
     @property
     def steps_in_words(self) -> str:

@@ -11,7 +11,8 @@ from lightning.pytorch.strategies import Strategy
 
 from bert_lightning.execution.launch_environment import launch_plugins, trainer_accelerator
 from bert_lightning.execution.strategies import FullyShardedStrategy
-from bert_lightning.settings.config import Processes, lightning_precision
+from bert_lightning.settings.config import Processes
+from bert_lightning.settings.hardware import lightning_precision
 from bert_lightning.training.atomic_checkpoints import AtomicCheckpointIO
 
 

@@ -10,7 +10,7 @@ from bert_lightning.execution import float8
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import check_float8, to_float8
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from bert_lightning.settings.config import lightning_precision, resolve_precision
+from bert_lightning.settings.hardware import lightning_precision, resolve_precision
 from tests.support.parity import CONFIG, gradients, losses, packed_examples
 
 torchao = pytest.importorskip("torchao.float8")

@@ -1,7 +1,6 @@
 """Checks across settings, made before any process starts, and what the launchers say."""
 
 import doctest
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,7 @@ from bert_lightning.settings import config
 from bert_lightning.settings.config import (
     Processes,
     check_numbers,
-    cpu_multiplies_bf16,
     find_processes,
-    resolve_precision,
     restarts_would_fail,
     validate,
 )
@@ -120,27 +117,6 @@ def test_settings_that_contradict_are_refused(changes: dict[str, object], messag
     validate(settings(), Processes("cpu", 2, 1, False))
     with pytest.raises(ValueError, match=message):
         validate(settings(**changes), Processes("cpu", 2, 1, False))
-
-
-def test_auto_precision_asks_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    for flags, fast in (("avx2 avx512f", False), ("avx512f avx512_bf16", True), ("amx_tile amx_bf16", True)):
-        (tmp_path / "cpuinfo").write_text(f"processor: 0\nflags: fpu {flags} sse\n")
-        assert cpu_multiplies_bf16(tmp_path / "cpuinfo") is fast
-    assert not cpu_multiplies_bf16(tmp_path / "nothing")
-    with monkeypatch.context() as limited:
-        limited.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
-        assert not cpu_multiplies_bf16(tmp_path / "cpuinfo")
-    with monkeypatch.context() as limited:
-        limited.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-        assert not cpu_multiplies_bf16(tmp_path / "cpuinfo")
-    assert cpu_multiplies_bf16(tmp_path / "cpuinfo")
-    for fast, word in ((True, "bf16-mixed"), (False, "32-true")):
-        monkeypatch.setattr(config, "cpu_multiplies_bf16", lambda fast=fast: fast)
-        assert resolve_precision("auto", "cpu") == word
-        assert resolve_precision("32-true", "cpu") == "32-true"
-        assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
 
 
 def test_restarts_of_torchrun_need_a_store_of_their_own() -> None:
