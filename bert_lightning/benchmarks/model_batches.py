@@ -11,7 +11,7 @@ from torch import Tensor
 from bert_lightning.objectives.objective import Objective
 from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
-from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, PairFormat, Spans
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
 from data_pipeline.streams.packed_shape import PackedShape, few_shapes
@@ -93,7 +93,7 @@ def synthetic_batches(
     none = np.zeros(0, dtype=np.int64)
     chunks = Chunks(none, none, none, none, none.astype(bool))
     no_keys = none.astype(np.uint64)
-    window = LoadedWindow(ids.astype(np.uint32), Lengths(none, none, no_keys), chunks, no_keys, none)
+    window = LoadedWindow(ids.astype(np.uint32), Layout(none, none, no_keys), chunks, no_keys, none)
     samples = np.arange(count)
     examples = Examples(samples, rng.fold(seed, samples), spans, np.zeros_like(samples), [window])
     pieces = np.zeros(vocab_size, dtype=bool)

@@ -21,7 +21,7 @@ Offsets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Layout:
     """Offsets of sentences and documents in a run of tokens, and which documents are copies of each other.
 
     Attributes:
@@ -153,10 +153,10 @@ class PairFormat(Protocol):
     """Name of the pair labels: nsp, sop, or None if there are none."""
     label_names: tuple[str, ...]
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks of at most about `seq_len` tokens."""
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Turn chunks into token ranges that fit `seq_len`; `keys` holds one key for each example."""
 
     def describe(self) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
@@ -50,43 +50,43 @@ class SegmentPairs:
         """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks (see the class).
 
         The target is keyed by the document. The cut and the coin are keyed by the first sentence of the chunk, which no
         other chunk begins with.
         """
-        sentences = np.arange(len(lengths.sentence_offsets))
-        targets = target_lengths(len(lengths.document_offsets) - 1, seq_len, self.short_seq_prob, key)
+        sentences = np.arange(len(layout.sentence_offsets))
+        targets = target_lengths(len(layout.document_offsets) - 1, seq_len, self.short_seq_prob, key)
         cuts = rng.uniform(rng.fold(key, Purpose.SEGMENT_SPLIT), sentences)
         coins = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), sentences) < self.random_next_prob
         rows = _cut_documents(
-            lengths.sentence_offsets.tolist(),
-            lengths.document_offsets.tolist(),
+            layout.sentence_offsets.tolist(),
+            layout.document_offsets.tolist(),
             targets.tolist(),
             cuts.tolist(),
             coins.tolist(),
-            lengths.copies.has_other.tolist(),
+            layout.copies.has_other.tolist(),
         )
         return Chunks.from_rows(list(rows))
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Draw the random second segments and truncate every pair to `seq_len - 3` tokens.
 
         Args:
-            chunks: Chunks of the documents that `lengths` describes, (examples,).
-            lengths: Sentences and documents of the window; random segments come from all its documents.
+            chunks: Chunks of the documents that `layout` describes, (examples,).
+            layout: Sentences and documents of the window; random segments come from all its documents.
             seq_len: Most tokens of an example, its three special tokens included.
             keys: One key for each example, (examples,).
 
         Returns:
             Ranges of the window's tokens, two segments for each example.
         """
-        start, stop = planned_segments(chunks, lengths)
+        start, stop = planned_segments(chunks, layout)
         random = np.flatnonzero(chunks.is_changed)
         if len(random):
             missing = chunks.target[random] - (stop[random, 0] - start[random, 0])
-            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], missing, keys[random])
+            start[random, 1], stop[random, 1] = random_segments(layout, chunks.first[random], missing, keys[random])
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
         return Spans.of_pairs(start, stop, chunks.is_changed)
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Offsets
+from data_pipeline.pairs.chunks import Chunks, Layout, Offsets
 from data_pipeline.rng import Purpose
 from data_pipeline.whole_numbers import check_whole_number
 
@@ -36,16 +36,16 @@ def target_lengths(num_documents: int, seq_len: int, short_seq_prob: float, key:
     return np.where(is_short, short, longest)
 
 
-def planned_segments(chunks: Chunks, lengths: Lengths) -> tuple[Offsets, Offsets]:
+def planned_segments(chunks: Chunks, layout: Layout) -> tuple[Offsets, Offsets]:
     """Return the first token, and one past the last, of both segments of each chunk, (examples, 2) each."""
-    offsets = lengths.sentence_offsets
+    offsets = layout.sentence_offsets
     start = np.stack([offsets[chunks.first], offsets[chunks.split]], axis=1)
     stop = np.stack([offsets[chunks.split], offsets[chunks.last]], axis=1)
     return start, stop
 
 
 def random_segments(
-    lengths: Lengths, first_sentences: Offsets, num_tokens: Offsets, keys: rng.Keys
+    layout: Layout, first_sentences: Offsets, num_tokens: Offsets, keys: rng.Keys
 ) -> tuple[Offsets, Offsets]:
     """Draw for each example a run of sentences from a document of another text.
 
@@ -53,7 +53,7 @@ def random_segments(
     holds at least one sentence and ends once it has enough tokens, or with its document.
 
     Args:
-        lengths: Sentences and documents to draw from.
+        layout: Sentences and documents to draw from.
         first_sentences: A sentence of each example, which tells the example's document, (examples,).
         num_tokens: Tokens that are enough for each example, (examples,).
         keys: One key for each example, (examples,).
@@ -61,10 +61,10 @@ def random_segments(
     Returns:
         First token, and one past the last, of each run, (examples,) each.
     """
-    documents, offsets = lengths.document_offsets, lengths.sentence_offsets
+    documents, offsets = layout.document_offsets, layout.sentence_offsets
     document = np.searchsorted(documents, first_sentences, side="right") - 1
     draw_keys = rng.fold(keys, Purpose.RANDOM_DOCUMENT)
-    other = lengths.copies.draw_other(document, draw_keys, 0)
+    other = layout.copies.draw_other(document, draw_keys, 0)
     first = documents[other] + rng.integers(draw_keys, 1, documents[other + 1] - documents[other])
     last = np.searchsorted(offsets, offsets[first] + num_tokens, side="left")
     last = np.clip(last, first + 1, documents[other + 1])

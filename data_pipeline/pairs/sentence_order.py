@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
@@ -46,24 +46,24 @@ class SentenceOrder:
         """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut the documents of one shard into chunks of two sentences or more."""
-        sentences = np.arange(len(lengths.sentence_offsets))
-        targets = target_lengths(len(lengths.document_offsets) - 1, seq_len, self.short_seq_prob, key)
+        sentences = np.arange(len(layout.sentence_offsets))
+        targets = target_lengths(len(layout.document_offsets) - 1, seq_len, self.short_seq_prob, key)
         cuts = rng.uniform(rng.fold(key, Purpose.SEGMENT_SPLIT), sentences)
         coins = rng.uniform(rng.fold(key, Purpose.SEGMENT_ORDER), sentences) < self.swap_prob
         rows = _cut_documents(
-            lengths.sentence_offsets.tolist(),
-            lengths.document_offsets.tolist(),
+            layout.sentence_offsets.tolist(),
+            layout.document_offsets.tolist(),
             targets.tolist(),
             cuts.tolist(),
             coins.tolist(),
         )
         return Chunks.from_rows(list(rows))
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Truncate every pair to `seq_len - 3` tokens, and swap the segments of changed pairs."""
-        start, stop = planned_segments(chunks, lengths)
+        start, stop = planned_segments(chunks, layout)
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
         is_swapped = chunks.is_changed[:, None]  # (examples, 1)
         start, stop = (np.where(is_swapped, side[:, ::-1], side) for side in (start, stop))

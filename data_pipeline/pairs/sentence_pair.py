@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
@@ -43,23 +43,23 @@ class SentencePairs:
         """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__, **vars(self)}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Pair the sentences of one shard; in a shard of a single text, a sentence left alone is dropped."""
-        documents = lengths.document_offsets.tolist()
-        sentences = np.arange(len(lengths.sentence_offsets))
+        documents = layout.document_offsets.tolist()
+        sentences = np.arange(len(layout.sentence_offsets))
         coins = rng.uniform(rng.fold(key, Purpose.RANDOM_NEXT), sentences) < self.random_next_prob
-        has_other = lengths.copies.has_other.tolist()
+        has_other = layout.copies.has_other.tolist()
         return Chunks.from_rows(
             list(_pair_sentences(documents, coins.tolist(), has_other, seq_len - NUM_SPECIAL_TOKENS))
         )
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Draw the random second sentences and truncate every pair to `seq_len - 3` tokens."""
-        start, stop = planned_segments(chunks, lengths)
+        start, stop = planned_segments(chunks, layout)
         random = np.flatnonzero(chunks.is_changed)
         if len(random):
             none = np.zeros_like(random)  # no tokens wanted: the run holds one sentence
-            start[random, 1], stop[random, 1] = random_segments(lengths, chunks.first[random], none, keys[random])
+            start[random, 1], stop[random, 1] = random_segments(layout, chunks.first[random], none, keys[random])
         truncate(start, stop, seq_len - NUM_SPECIAL_TOKENS, keys)
         return Spans.of_pairs(start, stop, chunks.is_changed)
 

@@ -5,7 +5,7 @@ from bisect import bisect_right
 import numpy as np
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.records import NO_LABEL
 from data_pipeline.rng import Purpose
 
@@ -30,14 +30,14 @@ class FullSentences:
         """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Fill examples of `seq_len` tokens with the sentences of one shard, in their order.
 
         Let d(s) be the document of sentence s. Sentences f to l - 1 need offset(l) - offset(f) tokens, one [SEP] for
         each of the d(l - 1) - d(f) + 1 documents, and a [CLS]. This count grows with l, so a bisection finds the last
         sentence that fits.
         """
-        offsets, documents = lengths.sentence_offsets, lengths.document_offsets
+        offsets, documents = layout.sentence_offsets, layout.document_offsets
         document = np.repeat(np.arange(len(documents) - 1), np.diff(documents))  # (sentences,)
         begins = (offsets[:-1] + document).tolist()
         ends = (offsets[1:] + document).tolist()
@@ -52,9 +52,9 @@ class FullSentences:
             first = last
         return Chunks.from_rows(rows)
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Return one segment for each document; a random stretch of a sentence too long for an example."""
-        offsets, documents = lengths.sentence_offsets, lengths.document_offsets
+        offsets, documents = layout.sentence_offsets, layout.document_offsets
         first_document = np.searchsorted(documents, chunks.first, side="right") - 1
         last_document = np.searchsorted(documents, chunks.last, side="left") - 1
         segment = np.arange(int((last_document - first_document).max(initial=0)) + 1)

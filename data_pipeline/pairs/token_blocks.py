@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Offsets, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Offsets, Spans
 from data_pipeline.records import NO_LABEL
 
 
@@ -24,14 +24,14 @@ class TokenBlocks:
         """Return every setting that decides the examples, for the fingerprint of the stream."""
         return {"format": type(self).__name__}
 
-    def plan(self, lengths: Lengths, seq_len: int, key: rng.Keys) -> Chunks:
+    def plan(self, layout: Layout, seq_len: int, key: rng.Keys) -> Chunks:
         """Cut one shard.
 
         The stream has one token more than the text for each document, its [SEP]. A block may begin with a [SEP]: then
         its first sentence is the last one of that document, all of whose tokens the block before has.
         """
-        offsets, documents = lengths.sentence_offsets, lengths.document_offsets
-        starts = _document_starts(lengths)
+        offsets, documents = layout.sentence_offsets, layout.document_offsets
+        starts = _document_starts(layout)
         begins = np.arange(0, starts[-1] - 1, seq_len - 1)  # (blocks,), positions in the stream
         final = np.minimum(begins + seq_len - 1, starts[-1]) - 1
         sentences = []
@@ -43,11 +43,11 @@ class TokenBlocks:
         skipped = begins - (np.searchsorted(starts, begins, side="right") - 1) - offsets[first]
         return Chunks(first, last, last, np.full_like(first, seq_len), np.zeros(len(first), dtype=bool), skipped)
 
-    def spans(self, chunks: Chunks, lengths: Lengths, seq_len: int, keys: rng.Keys) -> Spans:
+    def spans(self, chunks: Chunks, layout: Layout, seq_len: int, keys: rng.Keys) -> Spans:
         """Return one segment for each document of a block; the last one has a [SEP] only if its document ends there."""
         assert chunks.skipped is not None
-        offsets, documents = lengths.sentence_offsets, lengths.document_offsets
-        starts = _document_starts(lengths)
+        offsets, documents = layout.sentence_offsets, layout.document_offsets
+        starts = _document_starts(layout)
         first_document = np.searchsorted(documents, chunks.first, side="right") - 1
         last_document = np.searchsorted(documents, chunks.last, side="left") - 1
         begin = offsets[chunks.first] + chunks.skipped + first_document  # (blocks,), positions in the stream
@@ -61,7 +61,7 @@ class TokenBlocks:
         return Spans(low - document, high - document - separators, np.zeros_like(low), labels, separators)
 
 
-def _document_starts(lengths: Lengths) -> Offsets:
+def _document_starts(layout: Layout) -> Offsets:
     """Return the position in the stream at which each document begins, and the end, (documents + 1,)."""
-    documents = lengths.document_offsets
-    return lengths.sentence_offsets[documents] + np.arange(len(documents))
+    documents = layout.document_offsets
+    return layout.sentence_offsets[documents] + np.arange(len(documents))

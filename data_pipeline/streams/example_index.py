@@ -23,7 +23,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, PairFormat
+from data_pipeline.pairs.chunks import Chunks, Layout, PairFormat
 from data_pipeline.prepared.lengths_file import Offsets
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.prepared.prepared_folder import PreparedFolder
@@ -37,9 +37,9 @@ QUIET_SECONDS = 10.0
 LOWEST_PRIORITY = 19
 
 
-def plan_shard(pairs: PairFormat, lengths: Lengths, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:
+def plan_shard(pairs: PairFormat, layout: Layout, seq_len: int, seed: int, shard: int, variant: int) -> Chunks:
     """Plan the examples of one shard; the same wherever and whenever it is called."""
-    return pairs.plan(lengths, seq_len, rng.fold(seed, shard, variant))
+    return pairs.plan(layout, seq_len, rng.fold(seed, shard, variant))
 
 
 class ExampleIndex:
@@ -158,8 +158,8 @@ class ExampleIndex:
         sentences, documents = offsets
         sizes = np.diff(sentences[documents]).astype(np.uint64)  # (documents,)
         texts = sizes if (sizes != sizes[0]).any() else self._folder.read_hashes(self._entries[shard])
-        lengths = Lengths(sentences, documents, texts)
-        return plan_shard(self._pairs, lengths, self._seq_len, self._seed, shard, variant)
+        layout = Layout(sentences, documents, texts)
+        return plan_shard(self._pairs, layout, self._seq_len, self._seed, shard, variant)
 
     def changed_share(self, most_shards: int = 16) -> float | None:
         """Return the share of pairs of label 1 in shards spread evenly over the split; None without a pair."""

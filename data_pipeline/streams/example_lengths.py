@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Lengths, PairFormat
+from data_pipeline.pairs.chunks import Layout, PairFormat
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.prepared_folder import PreparedFolder
 from data_pipeline.streams.example_index import plan_shard
@@ -36,11 +36,11 @@ def example_lengths(
     chosen = np.unique(np.linspace(0, len(entries) - 1, min(MOST_SHARDS, len(entries))).round().astype(int)).tolist()
     found: list[NDArray[np.int64]] = []
     for number, offsets in zip(chosen, folder.read_lengths([entries[number] for number in chosen]), strict=True):
-        lengths = Lengths(*offsets, folder.read_hashes(entries[number]))
-        chunks = plan_shard(pairs, lengths, seq_len, seed, number, 0)
+        layout = Layout(*offsets, folder.read_hashes(entries[number]))
+        chunks = plan_shard(pairs, layout, seq_len, seed, number, 0)
         if len(chunks):
             keys = rng.fold(seed, np.arange(len(chunks)))  # (examples of the shard,)
-            found.append(pairs.spans(chunks, lengths, seq_len, keys).lengths)
+            found.append(pairs.spans(chunks, layout, seq_len, keys).lengths)
     if not found:
         raise ValueError(f"the shards of {folder} that were looked at give no example of data.seq_len={seq_len}")
     return np.concatenate(found)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.pairs.chunks import Chunks, Lengths
+from data_pipeline.pairs.chunks import Chunks, Layout
 from data_pipeline.prepared.mentions_file import Mentions
 from data_pipeline.rng import Keys
 
@@ -20,7 +20,7 @@ class LoadedWindow:
 
     Attributes:
         tokens: Token ids, (tokens,).
-        lengths: Sentences and documents of the window.
+        layout: Sentences and documents of the window.
         chunks: The planned examples, shard by shard, (examples,).
         identities: Keys of the chunks that do not depend on the epoch or on when they are read, (examples,).
         order: The order in which the chunks are read, (examples,).
@@ -28,7 +28,7 @@ class LoadedWindow:
     """
 
     tokens: Tokens
-    lengths: Lengths
+    layout: Layout
     chunks: Chunks
     identities: Keys
     order: NDArray[np.int64]
@@ -37,21 +37,21 @@ class LoadedWindow:
     @staticmethod
     def join(
         tokens: Tokens,
-        lengths: Sequence[Lengths],
+        layouts: Sequence[Layout],
         chunks: Sequence[Chunks],
         identities: Sequence[Keys],
         order: NDArray[np.int64],
         mentions: Sequence[Mentions] | None = None,
     ) -> "LoadedWindow":
         """Return the window of some shards: `tokens` of all, `order` of all chunks, and the rest shard by shard."""
-        joined = Lengths(
-            _join_offsets([shard.sentence_offsets for shard in lengths]),
-            _join_offsets([shard.document_offsets for shard in lengths]),
-            np.concatenate([shard.texts for shard in lengths]),
+        joined = Layout(
+            _join_offsets([shard.sentence_offsets for shard in layouts]),
+            _join_offsets([shard.document_offsets for shard in layouts]),
+            np.concatenate([shard.texts for shard in layouts]),
         )
-        sentences_before = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in lengths])[:-1]  # (shards,)
+        sentences_before = np.cumsum([0] + [len(shard.sentence_offsets) - 1 for shard in layouts])[:-1]  # (shards,)
         joined_chunks = Chunks.join(chunks, sentences_before)
-        tokens_before = np.cumsum([0] + [int(shard.sentence_offsets[-1]) for shard in lengths])[:-1]  # (shards,)
+        tokens_before = np.cumsum([0] + [int(shard.sentence_offsets[-1]) for shard in layouts])[:-1]  # (shards,)
         joined_mentions = None if mentions is None else Mentions.join(mentions, tokens_before)
         return LoadedWindow(tokens, joined, joined_chunks, np.concatenate(identities), order, joined_mentions)
 

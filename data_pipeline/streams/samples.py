@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.knowledge.entity_table import TITLES, file_of, knowledge_of
 from data_pipeline.masking.masking import LONGEST_EXAMPLE, Masking, Vocabulary
-from data_pipeline.pairs.chunks import Lengths, PairFormat, Spans
+from data_pipeline.pairs.chunks import Layout, PairFormat, Spans
 from data_pipeline.prepared.mentions_file import MENTIONS
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
 from data_pipeline.rng import Purpose
@@ -242,7 +242,7 @@ class PretrainingSamples:
                 passes = epoch // self.pairs.dupe_factor  # of the same cut of the corpus
                 keys[rows] = rng.fold(window.identities[chosen], passes % self.masking.static_masks)
             chunks = window.chunks.take(chosen)
-            parts.append((rows, self.pairs.spans(chunks, window.lengths, self.seq_len, keys[rows])))
+            parts.append((rows, self.pairs.spans(chunks, window.layout, self.seq_len, keys[rows])))
             window_of[rows] = len(windows)
             windows.append(window)
         return Examples(samples, keys, Spans.gather(parts, len(samples)), window_of, windows)
@@ -273,10 +273,10 @@ class PretrainingSamples:
     def _load_window(self, numbers: tuple[int, ...], epoch: int, order: NDArray[np.int64]) -> LoadedWindow:
         shards = self.folder.read([self.entries[number] for number in numbers])
         variant = self.epochs.variant(epoch)
-        lengths = [Lengths(s.sentence_offsets, s.document_offsets, s.document_hashes) for s in shards]
+        layouts = [Layout(s.sentence_offsets, s.document_offsets, s.document_hashes) for s in shards]
         chunks = [
-            plan_shard(self.pairs, shard_lengths, self.seq_len, self.seed, number, variant)
-            for number, shard_lengths in zip(numbers, lengths, strict=True)
+            plan_shard(self.pairs, layout, self.seq_len, self.seed, number, variant)
+            for number, layout in zip(numbers, layouts, strict=True)
         ]
         self.index.check(numbers, variant, [len(part) for part in chunks])
         identities = [
@@ -285,7 +285,7 @@ class PretrainingSamples:
         ]
         mentions = self.folder.read_mentions([self.entries[number] for number in numbers]) if self.knowledge else None
         tokens = np.concatenate([shard.tokens for shard in shards])
-        return LoadedWindow.join(tokens, lengths, chunks, identities, order, mentions)
+        return LoadedWindow.join(tokens, layouts, chunks, identities, order, mentions)
 
     def let_go(self) -> None:
         """Let go the windows in memory, if nothing more is going to be read soon."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.segments import target_lengths, truncate
 from data_pipeline.rng import Purpose
@@ -63,7 +63,7 @@ def test_plan_is_the_loop_of_the_original(documents: list[list[int]], seq_len: i
     assert planned == reference_chunks(documents, targets, key, 0.5)
 
 
-def spans_of(documents: list[list[int]], seq_len: int, seed: int = 0, **kwargs: float) -> tuple[Lengths, Chunks, Spans]:
+def spans_of(documents: list[list[int]], seq_len: int, seed: int = 0, **kwargs: float) -> tuple[Layout, Chunks, Spans]:
     pairs, lengths = SegmentPairs(**kwargs), make_lengths(documents)
     chunks = pairs.plan(lengths, seq_len, rng.fold(seed)[()])
     return lengths, chunks, pairs.spans(chunks, lengths, seq_len, rng.fold(seed, np.arange(len(chunks))))

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 
-def planned(documents: list[list[int]], seq_len: int, **changes: float) -> tuple[Lengths, Chunks, Spans]:
+def planned(documents: list[list[int]], seq_len: int, **changes: float) -> tuple[Layout, Chunks, Spans]:
     pairs, lengths = SentenceOrder(**changes), make_lengths(documents)
     chunks = pairs.plan(lengths, seq_len, rng.fold(0)[()])
     return lengths, chunks, pairs.spans(chunks, lengths, seq_len, rng.fold(0, np.arange(len(chunks))))

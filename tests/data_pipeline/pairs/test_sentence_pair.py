@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.sentence_pair import SentencePairs
 from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
 
-def planned(documents: list[list[int]], seq_len: int = 256, **settings: float) -> tuple[Lengths, Chunks, Spans]:
+def planned(documents: list[list[int]], seq_len: int = 256, **settings: float) -> tuple[Layout, Chunks, Spans]:
     pairs, lengths = SentencePairs(**settings), make_lengths(documents)
     chunks = pairs.plan(lengths, seq_len, rng.fold(0)[()])
     return lengths, chunks, pairs.spans(chunks, lengths, seq_len, rng.fold(0, np.arange(len(chunks))))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
 from tests.data_pipeline.pairs.lengths import document_of, make_lengths, random_documents
 
@@ -17,7 +17,7 @@ DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=20), min_
 
 def planned(
     documents: list[list[int]], seq_len: int, form: type[FullSentences] = FullSentences, seed: int = 0
-) -> tuple[Lengths, Chunks, Spans]:
+) -> tuple[Layout, Chunks, Spans]:
     pairs, lengths = form(), make_lengths(documents)
     chunks = pairs.plan(lengths, seq_len, rng.fold(0)[()])
     return lengths, chunks, pairs.spans(chunks, lengths, seq_len, rng.fold(seed, np.arange(len(chunks))))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline import rng
-from data_pipeline.pairs.chunks import Chunks, Lengths, Spans
+from data_pipeline.pairs.chunks import Chunks, Layout, Spans
 from data_pipeline.pairs.token_blocks import TokenBlocks
 from tests.data_pipeline.pairs.lengths import make_lengths, random_documents
 
@@ -14,7 +14,7 @@ SEP = -1
 KEY = rng.fold(0)[()]
 
 
-def written_down(lengths: Lengths, spans: Spans) -> list[list[int]]:
+def written_down(lengths: Layout, spans: Spans) -> list[list[int]]:
     """The tokens of every block after its [CLS], as collating lays them out."""
     blocks: list[list[int]] = []
     for starts, stops, separators in zip(spans.start, spans.stop, spans.has_separator, strict=True):
@@ -33,7 +33,7 @@ def text_of(documents: list[list[int]]) -> list[int]:
     return text
 
 
-def blocks_of(shards: list[list[list[int]]], seq_len: int) -> tuple[Lengths, Chunks, Spans]:
+def blocks_of(shards: list[list[list[int]]], seq_len: int) -> tuple[Layout, Chunks, Spans]:
     """Plan each shard by itself, and find the blocks in a window that holds all of them."""
     form = TokenBlocks()
     plans = [form.plan(make_lengths(shard), seq_len, KEY) for shard in shards]
