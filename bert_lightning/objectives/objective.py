@@ -56,6 +56,7 @@ class Objective(nn.Module):
     """A model with its losses and metrics; a subclass gives `forward` and sets `quantities`.
 
     Attributes:
+        name: What is typed after `objective=`: the name of the module, which the option in conf/objective shares.
         quantities: What every sum means, by name.
         keeps_shapes: Whether all layers run on as many tokens as a batch has.
         reads_entities: Whether batches need the mentions of entities.
@@ -67,10 +68,9 @@ class Objective(nn.Module):
     reads_entities = False
     reads_in_order = False
 
-    @property
-    def name(self) -> str:
-        """What is typed after `objective=`: the name of the module, which the option in conf/objective shares."""
-        return type(self).__module__.rpartition(".")[2]
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = type(self).__module__.rpartition(".")[2]  # now: sharding gives a module another class
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Return the sum of every quantity over the predictions of a batch: scalars, losses differentiable."""
