@@ -74,7 +74,7 @@ _ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction
 def _of_texts(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     inputs = given_inputs(cfg.text, cfg.text_pair, cfg.input, cfg.column, cfg.pair_column)
     predictor = find_predictor(model, cfg.batch_tokens)
-    seq_len = model.checked_length(cfg.seq_len or model.trained_length())
+    seq_len = model.checked_length(model.trained_length() if cfg.seq_len is None else cfg.seq_len)
     tokenizer = plain_text_tokenizer(model.tokenizer)
     number = 0
     for chunk in encoded_chunks(inputs, tokenizer, seq_len, cfg.truncate, BATCHES_IN_MEMORY * cfg.batch_tokens):

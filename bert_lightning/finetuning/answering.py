@@ -211,6 +211,7 @@ class AnswerableTask(AnsweringTask):
         if answerability_weight is not None and answerability_weight <= 0:
             raise ValueError(f"task.answerability_weight must be null or above 0; got {answerability_weight}")
         self._given_threshold = threshold
+        self.needs_validation = threshold is None
         self._best_threshold = 0.0
         self._answerability_weight = answerability_weight
 

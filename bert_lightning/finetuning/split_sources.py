@@ -1,5 +1,6 @@
 """The splits of a task that has one file for each of them."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +8,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
+from bert_lightning.settings.config import is_first_process
 from data_pipeline import rng
 from data_pipeline.rng import Purpose
 from data_pipeline.tasks.split_files import split_file
 from data_pipeline.whole_numbers import number_of
 
+log = logging.getLogger(__name__)
 TEST = "test"
 
 
@@ -99,6 +102,8 @@ class SplitFiles:
 def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[[Record], bool], what: str) -> None:
     """Raise a ValueError with the first example to train or to validate on whose right answer is not known.
 
+    Another split has all right answers or none: one without them is predicted, and said not to be scored.
+
     Args:
         splits: The splits; each example has `where`.
         is_answered: Whether the right answer of an example is known.
@@ -108,6 +113,15 @@ def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[
         for example in splits[split]:
             if not is_answered(example):
                 raise ValueError(f"{example.where} has no {what} to {purpose} on")
+    for split in splits.keys() - {TRAIN, VALIDATION}:
+        unanswered = [example for example in splits[split] if not is_answered(example)]
+        if 0 < len(unanswered) < len(splits[split]):
+            raise ValueError(
+                f"{unanswered[0].where} has no {what}, but other examples of the {split} split have one; all of them "
+                "need one to be scored, or none has one"
+            )
+        if unanswered and is_first_process():
+            log.info("%s has no %ss: it is predicted and not scored", split, what)
 
 
 def held_out(

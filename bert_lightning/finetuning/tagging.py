@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TOKEN_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.entity_metrics import check_entity_tags, entity_metrics
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.finetuning.text_labels import given_names
 from bert_lightning.metrics.collected_scores import ExampleScores
@@ -71,6 +71,7 @@ class TaggingTask(Task):
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read and encode the sentences; the tags are those of the training file unless they are given."""
         sentences = self._files.read(self._read, self._suffixes, self._read_test)
+        check_answers(sentences, lambda sentence: sentence.tags is not None, "tag")
         names = tag_names(self._files.in_training_file(sentences, self._suffixes))
         self._tags = self._tags or names
         if set(self._metrics) & set(ENTITY_METRICS):

@@ -68,6 +68,8 @@ def answer_predictions(
 ) -> Iterator[dict[str, Any]]:
     """Yield the answer to each question, its probability among the best answers, and the odds of no answer.
 
+    An empty answer has no probability: the odds stand for it.
+
     Args:
         questions: The questions.
         model: A model with a head for question answering.
@@ -78,13 +80,10 @@ def answer_predictions(
     most = window_settings(model).n_best_size
     for some in chunked(questions, AT_A_TIME):
         for question, answer in zip(some, answer_all(some, model, batch_tokens, seq_len), strict=True):
+            said = answer.text(threshold)
             best = n_best_entries(answer, most, may_be_none=False)[0]
-            yield {
-                "id": question.identifier,
-                "prediction": answer.text(threshold),
-                "probability": best["probability"],
-                "null_odds": answer.null_odds,
-            }
+            probability = {"probability": best["probability"]} if said else {}
+            yield {"id": question.identifier, "prediction": said, **probability, "null_odds": answer.null_odds}
 
 
 def choice_predictions(questions: Sequence[ChoiceQuestion], score: ChoiceScorer) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bert_lightning.finetuning.split_scores import score_examples
-from bert_lightning.finetuning.task import Task
+from bert_lightning.finetuning.task import VALIDATION, Task
 from bert_lightning.inference.labeled_file import example_length
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.metrics.collected_scores import ExampleScores
@@ -30,9 +30,10 @@ def task_means(task: Task, split: str, model: LoadedModel, batch_tokens: int) ->
     labeled = [name for name, each in splits.items() if each.is_labeled]
     if split not in labeled:
         raise ValueError(f"split={split}, but the splits of task={task.name} with right answers are {_listed(labeled)}")
-    objective = _objective(task, model)
-    scores = score_with(objective, splits[split].encoded, model, batch_tokens)
-    return task.metrics(splits[split], scores) | {"examples": len(splits[split].records)}
+    objective, means = _objective(task, model), {}
+    for name in dict.fromkeys([VALIDATION, split] if task.needs_validation else [split]):
+        means = task.metrics(splits[name], score_with(objective, splits[name].encoded, model, batch_tokens))
+    return means | {"examples": len(splits[split].records)}
 
 
 def score_with(

@@ -218,6 +218,7 @@ def test_a_model_that_can_say_nothing_of_texts_is_refused(tmp_path: Path, tokeni
         ("BertForTokenClassification", ["text=a", "output=no/out"], "output=no/out is in a folder that does not exist"),
         ("BertForTokenClassification", ["input=in.txt", "text_pair=b"], r"text_pair is the second text of text=\.\.\."),
         ("BertForTokenClassification", ["text=a", "pair_column=b"], "pair_column is a column of input=<file>"),
+        ("BertForTokenClassification", ["text=a", "seq_len=0"], "seq_len must be a whole number, at least 8, or null"),
         ("BertForTokenClassification", ["text=a", "seq_len=4"], "seq_len must be a whole number, at least 8, or null"),
         ("BertForTokenClassification", ["text=a", "truncate=5"], "truncate must be true or false; got 5"),
     ],

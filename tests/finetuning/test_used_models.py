@@ -48,10 +48,9 @@ def evaluated(checkpoint: Path, path: Path, **columns: Any) -> dict[str, float]:
 
 def evaluated_by_task(checkpoint: Path, name: str, path: Path, **task: Any) -> dict[str, float]:
     """Scores by the name of the task and its folder, as in the fine-tuning."""
+    more = {"checkpoint": checkpoint, "batch_tokens": 100, "task": name, "split": task.pop("split", "validation")}
     settings = {f"task.{key}": value for key, value in {"path": path, **task}.items()}
-    return evaluate(
-        compose_here("evaluate", {"checkpoint": checkpoint, "batch_tokens": 100, "task": name, **settings})
-    )["task"]
+    return evaluate(compose_here("evaluate", more | settings))["task"]
 
 
 def predicted(checkpoint: Path, path: Path, **more: Any) -> list[dict[str, Any]]:
@@ -90,6 +89,13 @@ def test_questions(
     given = {key: "null" if value is None else value for key, value in more.items()}
     assert evaluated_by_task(checkpoint, name, tmp_path, **given) == pytest.approx(metrics | {"examples": 3})
     threshold = metrics.get("best_f1_threshold")
+    if threshold is not None:  # that of the validation split, on any split
+        write_questions(tmp_path / "test.json", 0)
+        of_test = evaluated_by_task(checkpoint, name, tmp_path, **given, split="test")
+        known = evaluated_by_task(
+            checkpoint, name, tmp_path, **given, null_score_diff_threshold=threshold, split="test"
+        )
+        assert of_test == pytest.approx(known)
     found = predicted(checkpoint, tmp_path / "dev.json", null_score_diff_threshold=threshold)
     assert [(line["id"], line["prediction"]) for line in found] == [
         (line["id"], line["prediction"]) for line in scored.predictions
@@ -102,7 +108,8 @@ def test_questions(
     predict(compose_here("predict", {**one, "output": tmp_path / "one.jsonl"}))
     (line,) = lines(tmp_path / "one.jsonl")
     assert line["prediction"] in text
-    assert line["probability"] == pytest.approx(found[0]["probability"], abs=1e-5)
+    assert ("probability" in found[0]) == (found[0]["prediction"] != "")
+    assert line["probability"] == pytest.approx(found[0].get("probability", line["probability"]), abs=1e-5)
 
 
 @each_kind
