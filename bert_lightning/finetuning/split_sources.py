@@ -1,10 +1,10 @@
-"""The splits of a task that has one file for each of them."""
+"""Where the examples of a task come from: one file for each split, or examples that are there already."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline import rng
@@ -24,6 +24,37 @@ class PlacedRecord(Protocol):
 
 
 Record = TypeVar("Record", bound=PlacedRecord)
+
+
+class Source(Protocol[Record]):
+    """Something that has the examples of a task."""
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the examples of every split that there is, by its name."""
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples whose labels are all that there are, unless the settings name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneSplit(Generic[Record]):
+    """Examples for a model that is trained already.
+
+    Attributes:
+        name: Name of the split; `VALIDATION` must have right answers.
+        examples: The examples, at least one.
+    """
+
+    name: str
+    examples: list[Record]
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the one split."""
+        return {self.name: self.examples}
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples."""
+        return self.examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +127,34 @@ class SplitFiles:
             raise ValueError(f"{error}; task.{split} can name it") from error
 
 
+@dataclass(frozen=True, slots=True)
+class FileSplits(Generic[Record]):
+    """The examples in the files of a task.
+
+    Attributes:
+        files: The files.
+        read: Reader of a file.
+        suffixes: Endings of the files that are looked for.
+        read_test: Reader of the test file, whose labels may be missing; None for `read`.
+        group: What examples have in common that are held out together if there is no validation file; None holds out
+            one by one.
+    """
+
+    files: SplitFiles
+    read: Callable[[Path], list[Record]]
+    suffixes: Sequence[str]
+    read_test: Callable[[Path], list[Record]] | None = None
+    group: Callable[[Record], object] | None = None
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the splits; examples to validate on are held out if no file holds any."""
+        return self.files.read(self.read, self.suffixes, self.read_test, self.group)
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples of the training file, also those that are held out of it."""
+        return self.files.in_training_file(splits, self.suffixes)
+
+
 def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[[Record], bool], what: str) -> None:
     """Raise a ValueError with the first example to train or to validate on whose right answer is not known.
 
@@ -105,7 +164,7 @@ def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[
         what: What a right answer is.
     """
     for split, purpose in ((TRAIN, "train"), (VALIDATION, "validate")):
-        for example in splits[split]:
+        for example in splits.get(split, ()):
             if not is_answered(example):
                 raise ValueError(f"{example.where} has no {what} to {purpose} on")
 
