@@ -1,9 +1,11 @@
 """The score of a fine-tuned model on a split of a task, by the metrics of fine-tuning."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TOKEN_CLASSIFICATION
+from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TOKEN_CLASSIFICATION, TaskHead
+from bert_lightning.checkpoints.trained_task import trained_on_pairs
 from bert_lightning.finetuning.split_scores import score_examples
 from bert_lightning.finetuning.task import Split, Task
 from bert_lightning.finetuning.text_labels import NUMBER
@@ -12,6 +14,7 @@ from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import choose_attention
 from bert_lightning.models.knowledge.graph_reader import GraphReading
 from bert_lightning.objectives.task_objective import TaskObjective
+from data_pipeline.tasks.task_records import LabeledText
 
 USUAL_WINDOW = 384
 """Most tokens of a question with a window of its text if the model does not say (google-research/bert)."""
@@ -78,9 +81,11 @@ def split_scores(task: Task, split: Split, model: LoadedModel, batch_tokens: int
         batch_tokens: Most tokens of a batch, about.
 
     Raises:
-        ValueError: if the head of the model is of another task.
+        ValueError: if the head of the model is of another task, or the texts are pairs and those of its fine-tuning
+            were single ones, or the other way about.
     """
     objective, examples = _objective(task, model), split.encoded
+    _check_pairs(task, split.records[0], model)
     at_a_time = max(1, batch_tokens * len(examples) // len(examples.input_ids))
     return score_examples(objective.to(model.device), examples, at_a_time, model.device, False)
 
@@ -92,25 +97,40 @@ def _objective(task: Task, model: LoadedModel) -> TaskObjective:
     if ours.problem_type == NUMBER:
         ours = replace(ours, labels=theirs.labels)  # the name of a number has no meaning
     for name in ("kind", "problem_type", "labels", "extract", "graph"):
-        known, wanted = getattr(theirs, name), getattr(ours, name)
-        if known != wanted:
-            said = f"{name} {_listed(known)} and not {_listed(wanted)}"
+        if getattr(theirs, name) != getattr(ours, name):
+            said = f"{_said(theirs, name)} and not {_said(ours, name)}"
             raise ValueError(f"checkpoint={model.name} was not fine-tuned for task={task.name}: its head has {said}")
     attention = choose_attention(model.device.type, 0.0, is_half_precision=False)
     objective = task.objective(model.config, attention, None)
     objective.read_layers(theirs.reading)
     objective.encoder = model.encoder
-    sizes, given = (
-        {name: tensor.shape for name, tensor in state.items()}
-        for state in (objective.state_dict(), model.pretrained.state)
-    )
-    if other := {name for name, _ in sizes.items() ^ given.items()}:
+    states = objective.state_dict(), model.pretrained.state
+    wanted, given = ({name: tensor.shape for name, tensor in state.items()} for state in states)
+    if other := {name for name, _ in wanted.items() ^ given.items()}:
         raise ValueError(f"checkpoint={model.name} has another head than the task: {_listed(sorted(other))}")
     objective.load_state_dict(model.pretrained.state)
     return objective
 
 
-def _listed(value: Any) -> str:
-    if isinstance(value, GraphReading):
+def _check_pairs(task: Task, example: Any, model: LoadedModel) -> None:
+    """Raise a ValueError if a model that was fine-tuned on pairs of texts gets single ones, or the other way about."""
+    wanted = trained_on_pairs(model.pretrained)
+    if not isinstance(example, LabeledText) or wanted is None or wanted == (example.text_pair is not None):
+        return
+    trained, given = ("pairs of texts", "single texts")[:: 1 if wanted else -1]
+    raise ValueError(
+        f"checkpoint={model.name} was trained on {trained}, but those of task={task.name} are {given}; text_pair names "
+        "the column of the second text"
+    )
+
+
+def _said(head: TaskHead, name: str) -> str:
+    """Return an attribute of a head, as errors say it."""
+    value = getattr(head, name)
+    if name == "graph":
         return GraphReading.in_words(value)
-    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value or "none")
+    return f"{name} {_listed(value) if isinstance(value, list) else value or 'none'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
