@@ -78,40 +78,16 @@ class SplitFiles:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))  # settings have text
 
-    def read(
-        self,
-        read: Callable[[Path], list[Record]],
-        suffixes: Sequence[str],
-        read_test: Callable[[Path], list[Record]] | None = None,
-        group: Callable[[Record], object] | None = None,
-    ) -> dict[str, list[Record]]:
-        """Return the examples of every split that there is.
+    def file(self, split: str, suffixes: Sequence[str]) -> Path | None:
+        """Return the file of a split, None if there is none.
 
         Args:
-            read: Reader of a file.
+            split: Name of the split.
             suffixes: Endings of the files that are looked for.
-            read_test: Reader of the test file, whose labels may be missing; None for `read`.
-            group: What examples have in common that are held out together if there is no validation file; None holds
-                out one by one.
 
         Raises:
-            ValueError: There is no training file, a named file does not exist, or the reader refuses one.
+            ValueError: if a named file does not exist, or several could be meant.
         """
-        if not 0 < self.validation_share < 1:
-            raise ValueError(f"task.validation_share must be between 0 and 1; got {self.validation_share}")
-        files = {name: self._file(name, suffixes) for name in (TRAIN, VALIDATION, TEST)}
-        if files[TRAIN] is None:
-            raise ValueError(f"task.path={self.path} has no train file that ends in {', '.join(suffixes)}")
-        readers = {TRAIN: read, VALIDATION: read, TEST: read_test or read}
-        splits = {name: readers[name](file) for name, file in files.items() if file is not None}
-        return splits if VALIDATION in splits else held_out(splits, self.validation_share, group)
-
-    def in_training_file(self, splits: dict[str, list[Record]], suffixes: Sequence[str]) -> list[Record]:
-        """Return the examples of the training file, also those that were held out of it."""
-        has_validation_file = self._file(VALIDATION, suffixes) is not None
-        return splits[TRAIN] if has_validation_file else [*splits[TRAIN], *splits[VALIDATION]]
-
-    def _file(self, split: str, suffixes: Sequence[str]) -> Path | None:
         if not self.path.exists():
             raise ValueError(f"task.path={self.path} does not exist")
         folder = self.path if self.path.is_dir() else self.path.parent
@@ -147,12 +123,25 @@ class FileSplits(Generic[Record]):
     group: Callable[[Record], object] | None = None
 
     def splits(self) -> dict[str, list[Record]]:
-        """Return the splits; examples to validate on are held out if no file holds any."""
-        return self.files.read(self.read, self.suffixes, self.read_test, self.group)
+        """Return the splits; examples to validate on are held out if no file holds any.
+
+        Raises:
+            ValueError: There is no training file, a named file does not exist, or the reader refuses one.
+        """
+        share, path = self.files.validation_share, self.files.path
+        if not 0 < share < 1:
+            raise ValueError(f"task.validation_share must be between 0 and 1; got {share}")
+        files = {name: self.files.file(name, self.suffixes) for name in (TRAIN, VALIDATION, TEST)}
+        if files[TRAIN] is None:
+            raise ValueError(f"task.path={path} has no train file that ends in {', '.join(self.suffixes)}")
+        readers = {TRAIN: self.read, VALIDATION: self.read, TEST: self.read_test or self.read}
+        splits = {name: readers[name](file) for name, file in files.items() if file is not None}
+        return splits if VALIDATION in splits else held_out(splits, share, self.group)
 
     def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
         """Return the examples of the training file, also those that are held out of it."""
-        return self.files.in_training_file(splits, self.suffixes)
+        has_validation_file = self.files.file(VALIDATION, self.suffixes) is not None
+        return splits[TRAIN] if has_validation_file else [*splits[TRAIN], *splits[VALIDATION]]
 
 
 def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[[Record], bool], what: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, QUESTION_ANSWERING, TOKEN_CLASSIFICATION
-from bert_lightning.checkpoints.trained_task import trained_glue_task, trained_on_pairs
+from bert_lightning.checkpoints.trained_task import trained_glue_task
 from bert_lightning.finetuning.split_sources import OneSplit
 from bert_lightning.finetuning.task import VALIDATION, Task
 from bert_lightning.finetuning.text_labels import NUMBER, ONE_CLASS, SEVERAL_CLASSES
@@ -78,17 +78,8 @@ class LabeledFile:
         assert head is not None
         if layout is not None and is_official(layout, self.path, self.text):
             return read_glue_file(layout, self.path)
-        self._check_pairs(model)
         read_label = _READ_LABEL[head.problem_type]
         return read_texts(self.path, self.text, self.text_pair, self.label, read_label=read_label, group="labeled.")
-
-    def _check_pairs(self, model: LoadedModel) -> None:
-        wanted, given = trained_on_pairs(model.pretrained), self.text_pair
-        if wanted is not None and wanted != (given is not None):
-            trained = "pairs of texts: name the column of the second text" if wanted else "single texts: leave it out"
-            raise ValueError(
-                f"labeled.text_pair={given or 'null'}, but checkpoint={model.name} was trained on {trained}"
-            )
 
     def _sentences(self) -> list[TaggedSentence]:
         """Return the sentences of CoNLL-U, of a table, or under any other ending of columns as in CoNLL."""

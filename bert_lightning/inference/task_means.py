@@ -85,7 +85,7 @@ def split_scores(task: Task, split: Split, model: LoadedModel, batch_tokens: int
             were single ones, or the other way about.
     """
     objective, examples = _objective(task, model), split.encoded
-    _check_pairs(task, split.records[0], model)
+    _check_pairs(split.records[0], model)
     at_a_time = max(1, batch_tokens * len(examples) // len(examples.input_ids))
     return score_examples(objective.to(model.device), examples, at_a_time, model.device, False)
 
@@ -112,15 +112,15 @@ def _objective(task: Task, model: LoadedModel) -> TaskObjective:
     return objective
 
 
-def _check_pairs(task: Task, example: Any, model: LoadedModel) -> None:
+def _check_pairs(example: Any, model: LoadedModel) -> None:
     """Raise a ValueError if a model that was fine-tuned on pairs of texts gets single ones, or the other way about."""
     wanted = trained_on_pairs(model.pretrained)
     if not isinstance(example, LabeledText) or wanted is None or wanted == (example.text_pair is not None):
         return
-    trained, given = ("pairs of texts", "single texts")[:: 1 if wanted else -1]
+    trained, given = ("pairs of texts", "a single text") if wanted else ("single texts", "a pair of texts")
     raise ValueError(
-        f"checkpoint={model.name} was trained on {trained}, but those of task={task.name} are {given}; text_pair names "
-        "the column of the second text"
+        f"{example.where} is {given}, but checkpoint={model.name} was trained on {trained}; labeled.text_pair, or "
+        "task.text_pair, names the column of a second text"
     )
 
 
