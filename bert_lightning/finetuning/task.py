@@ -62,7 +62,7 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
-        """Read the files and return the splits by name, `TRAIN` and `VALIDATION` among them.
+        """Read the examples and return the splits by name, for a training `TRAIN` and `VALIDATION` among them.
 
         It is called once, before everything else.
 

@@ -28,6 +28,23 @@ def read_codah(path: Path) -> list[ChoiceQuestion]:
     return _same_width((_codah_question(*line, number) for number, line in enumerate(tab_fields(path))), path)
 
 
+def read_any_choices(
+    path: Path, text: str, choices: str, label: str | None, settings: Mapping[str, str]
+) -> list[ChoiceQuestion]:
+    """Return the questions of a file, whose ending says what it is.
+
+    Args:
+        path: The CSV of SWAG, the TSV of CODAH, or a table with a list of choices in each row.
+        text: Column of the text that the choices share, in a table.
+        choices: Column of the choices, in a table.
+        label: Column of the index of the right choice, in a table; None reads no labels.
+        settings: Settings that name the columns, by column.
+    """
+    if path.suffix == ".csv":
+        return read_swag(path)
+    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label, settings)
+
+
 def read_choices(
     path: Path,
     text: str = "text",

@@ -112,6 +112,21 @@ def test_questions(
     assert line["probability"] == pytest.approx(found[0].get("probability", line["probability"]), abs=1e-5)
 
 
+def test_a_classifier_of_answerability_does_not_hinder_questions_that_all_have_answers(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """The metrics are those of the file: of SQuAD 1.1, by the best spans."""
+    for name, impossible in (("train", 1), ("dev", 1), ("answered", None)):
+        write_questions(tmp_path / f"{name}.json", impossible)
+    files = {"train": "train.json", "validation": "dev.json"}
+    task = make_task("squad_v2", tmp_path, **files, **WINDOWS, answerability_weight=0.5)
+    checkpoint = saved(score(task, tokenizer), tokenizer, tmp_path / "x.ckpt")
+    found = evaluated(checkpoint, tmp_path / "answered.json")
+    assert set(found) == {"exact_match", "f1", "examples"}
+    said = {line["id"]: line["prediction"] for line in predicted(checkpoint, tmp_path / "answered.json")}
+    assert found["exact_match"] == sum(said[f"q{row}"] == answer for row, answer in enumerate(ANSWERS.values())) / 3
+
+
 @each_kind
 def test_choices(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> None:
     rows = [{"text": text, "choices": list(ANSWERS.values()), "label": row} for row, text in enumerate(ANSWERS)]
@@ -144,8 +159,7 @@ def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> No
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     expected = pytest.approx(scored.metrics | {"words": 11, "examples": 2})
     assert evaluated(checkpoint, tmp_path / "dev.conll") == expected
-    by_task = evaluated_by_task(checkpoint, "ner", tmp_path)
-    assert by_task == pytest.approx(scored.metrics | {"examples": 2})
+    assert evaluated_by_task(checkpoint, "ner", tmp_path) == expected
     pairs = [[word.split("/") for word in sentence.split()] for sentence in TAGGED]
     rows = [{"w": [word for word, _ in some], "t": [tag for _, tag in some]} for some in pairs]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -157,6 +171,7 @@ def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> No
 
 WRONG_FILES = [
     ("x.conll", "Bern\tB-ORG\n", {}, r"x.conll, line 1 has the tag 'B-ORG', which is none of O, B-LOC, B-PER, I-PER"),
+    ("x.conll", "Bern\tPLACE\n", {}, r"x.conll, line 1 has the tag 'PLACE', which is none of O, B-LOC, B-PER, I-PER"),
     ("x.conll", "", {}, r"x.conll holds no sentences"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": "upos"}, r"labeled.tag_column must be the number of a column of"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"^labeled.tag_column=2, but .*x.conll, line 1 has 2 columns"),
@@ -224,7 +239,7 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
             predict(compose_here("predict", {"checkpoint": checkpoint, **more}))
         assert "\n" not in str(caught.value)
     for checkpoint, name, message in [
-        (answering, "y.json", r"qas\[1\] has no answer to compare with"),
+        (answering, "y.json", r"qas\[1\] has no answer to validate on"),
         (choosing, "y.jsonl", r"^labeled.label=label, but .*line 1 has no column 'label'; it has text, choices"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -268,6 +283,12 @@ def test_a_model_of_glue_is_scored_on_the_official_files(tmp_path: Path, tokeniz
             "text\tlabel\nBern is old\tpositive\nthe river\tnegative\nfounded\tpositive\n"
         )
         assert evaluated(checkpoint, tmp_path / "own.tsv") == found
+        task["name"] = "rte"
+        paired = saved(scored, tokenizer, tmp_path / "paired.ckpt", **task)
+        with pytest.raises(
+            ValueError, match=r"dev\.tsv, line 2 is a single text, but checkpoint=.* was trained on pairs of texts"
+        ):
+            evaluated_by_task(paired, name, tmp_path)
         (tmp_path / "own.tsv").write_text("sentence\tlabel\nthe river\tfine\n")
         with pytest.raises(ValueError, match=r"own\.tsv, line 2 has label='fine', which must be one of 0, 1$"):
             evaluated(checkpoint, tmp_path / "own.tsv")
