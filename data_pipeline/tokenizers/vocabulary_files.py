@@ -17,6 +17,11 @@ from data_pipeline.untrusted.typed_fields import checked, shown
 
 log = logging.getLogger(__name__)
 _FLAGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+_KEYS = {role: (f"{role}_token",) for role in SPECIAL_TOKENS} | {
+    "cls": ("cls_token", "bos_token"),
+    "sep": ("sep_token", "eos_token"),
+}
+"""The keys that name the token of a role; the earlier ones are preferred."""
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
 
 
@@ -101,8 +106,8 @@ def read_declared(folder: Path) -> Declared:
 
 def _names(content: Mapping[str, Any], where: str) -> dict[str, str]:
     """Return the token of each role that a file names."""
-    keys = {role: f"{role}_token" for role in SPECIAL_TOKENS}
-    return {role: _token(content[key], where, key) for role, key in keys.items() if content.get(key) is not None}
+    told = [(role, key) for role, keys in _KEYS.items() for key in reversed(keys) if content.get(key) is not None]
+    return {role: _token(content[key], where, key) for role, key in told}
 
 
 def _token(value: object, where: str, key: str) -> str:

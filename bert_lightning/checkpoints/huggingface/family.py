@@ -23,6 +23,7 @@ from bert_lightning.checkpoints.task_head import (
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tasks.encoded import FIRST
+from data_pipeline.tokenizers.special_tokens import SpecialTokens
 from data_pipeline.untrusted.typed_fields import build, listed, shown
 
 Names = Mapping[str, str]
@@ -270,6 +271,15 @@ class Family:
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return what config.json says of the sizes that `fitted` returns."""
         return {theirs: getattr(config, ours) for ours, theirs in self.fields.items()} | dict.fromkeys(self.unset)
+
+    def token_fields(self, special: SpecialTokens, head: TaskHead | None) -> dict[str, Any]:
+        """Return what config.json says of special tokens in the place of what `config_fields` returns.
+
+        Args:
+            special: The special tokens of the model's vocabulary.
+            head: The head of a fine-tuned model, None for a pre-trained one.
+        """
+        return {}
 
     def read_config(self, content: Mapping[str, Any], where: str) -> EncoderConfig:
         """Return the sizes that a config.json says; ValueError if this encoder cannot have them.

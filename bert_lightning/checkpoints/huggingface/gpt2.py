@@ -18,6 +18,7 @@ from bert_lightning.checkpoints.task_head import (
 )
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tasks.encoded import LAST
+from data_pipeline.tokenizers.special_tokens import SpecialTokens
 from data_pipeline.untrusted.typed_fields import shown
 
 _LAYER = {
@@ -51,6 +52,16 @@ class Gpt2(Family):
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return the sizes; one probability of dropout is for embeddings too."""
         return super().config_fields(config) | {"embd_pdrop": config.hidden_dropout_prob}
+
+    def token_fields(self, special: SpecialTokens, head: TaskHead | None) -> dict[str, Any]:
+        """Return the tokens that begin and end a text, which `generate` of transformers stops at.
+
+        A classifier reads the last token that is no padding there: if texts end with the padding, it has none, and
+        transformers takes the last token of one text at a time.
+        """
+        ends = {"bos_token_id": special.cls, "eos_token_id": special.sep}
+        is_read = head is not None and head.kind == SEQUENCE_CLASSIFICATION and special.pad == special.sep
+        return ends | ({"pad_token_id": None} if is_read else {})
 
     def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the sizes; a feed-forward network is four times as wide as the layers if the file does not say."""
