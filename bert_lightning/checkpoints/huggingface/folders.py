@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bert_lightning.checkpoints.huggingface.families import family_of, named_family
 from bert_lightning.checkpoints.huggingface.family import Family
-from bert_lightning.checkpoints.huggingface.task_classes import find_head
+from bert_lightning.checkpoints.huggingface.named_head import find_head
 from bert_lightning.checkpoints.huggingface.weights import from_huggingface, to_huggingface
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any

@@ -7,7 +7,8 @@ has heads for single tokens besides.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
+from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.task_classes import TaskClass
 from bert_lightning.checkpoints.task_head import (
     CLASSIFIER,
     QA_OUTPUTS,
@@ -48,10 +49,6 @@ _ACTIVATIONS = {"gelu_new": "gelu", "relu": "relu"}
 
 class Gpt2(Family):
     """A causal model with LayerNorm before each half of a layer."""
-
-    def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
-        """Return the sizes; one probability of dropout is for embeddings too."""
-        return super().config_fields(config) | {"embd_pdrop": config.hidden_dropout_prob}
 
     def token_fields(self, special: SpecialTokens, head: TaskHead | None) -> dict[str, Any]:
         """Return the tokens that begin and end a text, which `generate` of transformers stops at.
@@ -115,6 +112,7 @@ GPT2 = Gpt2(
     transposed=_TRANSPOSED,
     fields=_FIELDS | {"intermediate_size": "n_inner", "hidden_act": "activation_function"},
     aliases=_ALIASES,
+    same_dropout="embd_pdrop",
     constants={
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
@@ -147,6 +145,7 @@ OPENAI_GPT = OpenAIGpt(
     transposed=_TRANSPOSED,
     fields=_FIELDS,
     aliases=_ALIASES,
+    same_dropout="embd_pdrop",
     required={"type_vocab_size": 0, "embedding_norm": False, "is_causal": True},
     usual={"vocab_size": 40478, "layer_norm_eps": 1e-5},
 )
