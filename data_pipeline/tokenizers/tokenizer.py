@@ -122,13 +122,14 @@ def load_tokenizer(
     """
     path = _tokenizer_file(Path(path))
     beside = read_declared(path.parent)
+    ends = beside.ends if is_causal else {}
     if path.suffix == ".json":
         tokenizer = read_tokenizer(path)
-        names = found_names(tokenizer.get_vocab().__contains__, told_names(tokenizer) | beside.names, is_causal)
+        names = found_names(tokenizer.get_vocab().__contains__, ends | told_names(tokenizer) | beside.names, is_causal)
         return _with_roles(finish(tokenizer, names), names, path)
     flags = beside.flags(path, lowercase, strip_accents)
     vocabulary = read_vocabulary(path)
-    names = found_names(vocabulary.__contains__, beside.names, is_causal)
+    names = found_names(vocabulary.__contains__, ends | beside.names, is_causal)
     model = models.WordPiece(vocabulary, unk_token=names["unk"], continuing_subword_prefix=CONTINUATION)
     tokenizer = finish(wordpiece_tokenizer(model, flags), names)
     beside.add_tokens(tokenizer)
