@@ -21,9 +21,11 @@ from bert_lightning.settings.cli import entry_point
 from bert_lightning.settings.config import filled_in, prepared_folder
 from bert_lightning.settings.hardware import find_accelerator, resolve_precision
 from bert_lightning.settings.run_folder import check_file_place, write_whole
+from bert_lightning.settings.setting_types import check_types
 from bert_lightning.settings.task_settings import known_settings
 from bert_lightning.settings.typed_words import unquoted
 from data_pipeline.streams.packed_shape import PackedShape
+from data_pipeline.whole_numbers import check_whole_number
 
 WIDTH = 180
 """Width of tables that are written to a file."""
@@ -37,6 +39,8 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         Date, command, machine and every table as records, as in the file.
     """
+    check_types(OmegaConf.masked_copy(cfg, [name for name in map(str, cfg) if name != "task"]))
+    check_whole_number("seed", cfg.seed, least=0)
     for setting in ("output", "chart"):
         if cfg[setting]:
             check_file_place(Path(cfg[setting]), setting)

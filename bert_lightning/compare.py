@@ -38,7 +38,7 @@ def compare(cfg: DictConfig) -> dict[str, Difference]:
         check_file_place(Path(cfg.output))
     check_whole_number("seed", cfg.seed, least=0)
     confidence = cfg.confidence
-    if isinstance(confidence, bool | str) or not 0.5 <= confidence < 1:
+    if not isinstance(confidence, float) or not 0.5 <= confidence < 1:
         raise ValueError(f"confidence must be a number from 0.5 to below 1; got {confidence}")
     models = [read_kept(Path(cfg[name]), cfg.split) for name in FOLDERS]
     reference = models[0].seeds[0]

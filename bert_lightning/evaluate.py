@@ -14,21 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from bert_lightning.checkpoints.task_head import (
-    MULTIPLE_CHOICE,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-)
 from bert_lightning.finetuning.answering import AnsweringTask
-from bert_lightning.finetuning.task import Task
+from bert_lightning.finetuning.task import VALIDATION, Task
 from bert_lightning.inference.cloze import cloze_hits
 from bert_lightning.inference.held_out_means import held_out_means, trained_pairs
-from bert_lightning.inference.labeled_choices import choice_means
 from bert_lightning.inference.labeled_file import LabeledFile
-from bert_lightning.inference.labeled_questions import question_means
-from bert_lightning.inference.labeled_tags import tag_means
-from bert_lightning.inference.labeled_texts import text_means
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.minimal_pairs import preference, score_pairs
 from bert_lightning.inference.prompting.asking import Prompting
@@ -47,13 +37,6 @@ from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger("bert_lightning.evaluate")
 Scores = dict[str, dict[str, float]]
-LABELED: dict[str, Callable[[LabeledFile, LoadedModel, int], dict[str, float]]] = {
-    SEQUENCE_CLASSIFICATION: text_means,
-    TOKEN_CLASSIFICATION: tag_means,
-    QUESTION_ANSWERING: question_means,
-    MULTIPLE_CHOICE: choice_means,
-}
-"""What measures a model on a labeled file, by the kind of its head."""
 DECISIVE = (
     *(("data", name) for name in ("seq_len", "validation_samples", "exclude_shards")),
     ("pairs", "_target_"),
@@ -147,7 +130,8 @@ def _labeled(cfg: DictConfig, model: LoadedModel) -> dict[str, float]:
     if cfg.labeled.graph is not None and head.graph is None:
         raise ValueError(f"labeled.graph={cfg.labeled.graph}, but checkpoint={model.name} reads no knowledge graph")
     columns = {str(name): value for name, value in cfg.labeled.items() if name != "path"}
-    return LABELED[head.kind](LabeledFile(Path(cfg.labeled.path), **columns), model, cfg.batch_tokens)
+    task = LabeledFile(Path(cfg.labeled.path), **columns).task(model)
+    return task_means(task, VALIDATION, model, cfg.batch_tokens)
 
 
 def _task(cfg: DictConfig) -> Task:

@@ -44,10 +44,11 @@ def export(cfg: DictConfig) -> Path:
         raise ValueError(f"output_dir={cfg.output_dir} exists and is not empty; choose another folder or remove it")
     with stage("reading the checkpoint"):
         pretrained = load_pretrained(cfg.checkpoint)
-    config, tokenizer_text, folds_case, beyond = pretrained.config, {}, None, []
+    config, tokenizer_text, special, folds_case, beyond = pretrained.config, {}, None, None, []
     if pretrained.tokenizer_files:
         tokenizer = pretrained.tokenizer()
-        config = replace(config, pad_token_id=special_tokens(tokenizer).pad)
+        special = special_tokens(tokenizer)
+        config = replace(config, pad_token_id=special.pad)
         tokenizer_text = tokenizer_files(tokenizer, corpus_sample(pretrained.settings, tokenizer))
         beyond = settings_beyond_bert(tokenizer)
         folds_case = tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
@@ -71,7 +72,7 @@ def export(cfg: DictConfig) -> Path:
     partial.mkdir(parents=True)
     try:
         with stage("writing the weights"):
-            write_folder(partial, config, state, tokenizer_text, pretrained.head)
+            write_folder(partial, config, state, tokenizer_text, pretrained.head, special=special)
             if generator is not None:
                 (partial / GENERATOR_FOLDER).mkdir()
                 write_folder(partial / GENERATOR_FOLDER, *generator, tokenizer_text, family=kind)

@@ -15,7 +15,6 @@ from bert_lightning.inference.given_questions import (
     given_questions,
 )
 from bert_lightning.inference.json_lines import write_lines
-from bert_lightning.inference.labeled_choices import ChoiceScorer
 from bert_lightning.inference.loading import LoadedModel, load_model
 from bert_lightning.inference.predictors import Prediction, find_predictor
 from bert_lightning.inference.text_inputs import encoded_chunks, given_inputs
@@ -61,7 +60,7 @@ def _of_questions(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
 
 def _of_choices(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     questions = given_choices(cfg.text, cfg.choices, cfg.input, cfg.column, cfg.choices_column)
-    return choice_predictions(questions, ChoiceScorer(model, cfg.batch_tokens, cfg.seq_len, cfg.graph))
+    return choice_predictions(questions, model, cfg.batch_tokens, cfg.graph, cfg.seq_len)
 
 
 _ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction]]] = {
@@ -74,7 +73,7 @@ _ASKED: dict[str | None, Callable[[DictConfig, LoadedModel], Iterator[Prediction
 def _of_texts(cfg: DictConfig, model: LoadedModel) -> Iterator[Prediction]:
     inputs = given_inputs(cfg.text, cfg.text_pair, cfg.input, cfg.column, cfg.pair_column)
     predictor = find_predictor(model, cfg.batch_tokens)
-    seq_len = model.checked_length(cfg.seq_len or model.trained_length())
+    seq_len = model.checked_length(model.trained_length() if cfg.seq_len is None else cfg.seq_len)
     tokenizer = plain_text_tokenizer(model.tokenizer)
     number = 0
     for chunk in encoded_chunks(inputs, tokenizer, seq_len, cfg.truncate, BATCHES_IN_MEMORY * cfg.batch_tokens):

@@ -83,7 +83,6 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     plan = plan_run(cfg, isinstance(strategy, ParallelStrategy))
     if isinstance(strategy, FullyShardedStrategy):
         check_sharding(strategy, plan.processes, plan.precision, instantiate(plan.settings.compile))
-    _attention(plan, instantiate(plan.settings.model))
     if is_first_process():
         check_kind(plan.folder.path, plan.settings.run_name, RUN)
     checkpoint = find_checkpoint(plan.settings.resume, plan.folder)
@@ -161,9 +160,11 @@ def build_module(plan: RunPlan, strategy: Strategy, is_resumed: bool) -> Trainin
     attention = _attention(plan, model_config)
     folder = prepared_folder(settings.data)
     tokenizer_dir = folder.tokenizer_dir
-    read = _read_beside_text(plan, folder)
+    parts: dict[str, Any] = {**_read_beside_text(plan, folder)}
+    if "generator_size" in settings.objective:
+        parts["generator_attention"] = partial(_attention, plan)
     with torch.device("meta" if on_meta else "cpu"):
-        objective = instantiate(settings.objective)(config=model_config, attention=attention, **read)
+        objective = instantiate(settings.objective)(config=model_config, attention=attention, **parts)
     if settings.init_from and not is_resumed and not on_meta:
         start_from(objective, load_pretrained(settings.init_from), load_tokenizer(tokenizer_dir))
     if plan.precision == "fp8":
@@ -207,7 +208,7 @@ def _check_shapes(objective: Objective, compilation: Compilation, plan: RunPlan)
 
 
 def _attention(plan: RunPlan, model: EncoderConfig) -> PackedAttention:
-    """Return the attention of a run; ValueError if its device does not take the head dimension of the model."""
+    """Return the attention of a model on the device of a run."""
     return attention_of(model, plan.device_type, plan.precision != "32-true")
 
 

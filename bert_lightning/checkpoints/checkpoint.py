@@ -108,7 +108,7 @@ class Pretrained:
             raise ValueError("the checkpoint carries no tokenizer")
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer_files(self.tokenizer_files, Path(folder))
-            tokenizer = load_tokenizer(folder)
+            tokenizer = load_tokenizer(folder, is_causal=self.config.is_causal)
         size, rows = tokenizer.get_vocab_size(), self.config.vocab_size
         said = f"the checkpoint's tokenizer has {size} tokens, its model.vocab_size={rows}"
         if size > rows:

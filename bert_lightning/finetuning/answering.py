@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
+from bert_lightning.finetuning.split_sources import FileSplits, Source, SplitFiles, check_answers
 from bert_lightning.finetuning.squad_answers import AnsweredQuestion, answer_questions, write_answers
 from bert_lightning.finetuning.squad_metrics import (
     AnswerScores,
@@ -70,19 +70,32 @@ class AnsweringTask(Task):
 
     Args:
         name: Name of the task.
-        files: The files.
+        source: Where the questions come from.
         settings: How texts are read.
         chosen_by: The metric that the best checkpoint is chosen by, exact_match or f1.
+        answerability_weight: Factor of the loss of a classifier on [CLS], whose logit then are the null odds; None for
+            a model without it, in which [CLS] is compared with the best span.
     """
 
     known_metrics: tuple[str, ...] = ("exact_match", "f1")
+    _measure = staticmethod(score_v1)
 
-    def __init__(self, name: str, files: SplitFiles, settings: WindowSettings, chosen_by: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source[Question],
+        settings: WindowSettings,
+        chosen_by: str,
+        answerability_weight: float | None = None,
+    ) -> None:
         if chosen_by not in self.known_metrics:
             raise ValueError(f"task.chosen_by must be one of {', '.join(self.known_metrics)}; got {chosen_by}")
+        if answerability_weight is not None and answerability_weight <= 0:
+            raise ValueError(f"task.answerability_weight must be null or above 0; got {answerability_weight}")
         super().__init__(name, chosen_by)
-        self._files = files
+        self._source = source
         self._settings = settings
+        self._answerability_weight = answerability_weight
         self._answered: tuple[ExampleScores, list[AnsweredQuestion]] | None = None
 
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
@@ -99,7 +112,7 @@ class AnsweringTask(Task):
 
     def questions(self) -> dict[str, list[Question]]:
         """Return the questions of every split; ValueError if one cannot be had in this task or trained on."""
-        splits = self._files.read(read_squad, [".json"], group=attrgetter("context"))
+        splits = self._source.splits()
         for questions in splits.values():
             for question in questions:
                 if question.is_impossible and not self.may_be_impossible:
@@ -120,8 +133,10 @@ class AnsweringTask(Task):
     def objective(
         self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
     ) -> QuestionAnswering:
-        """Return a new model that scores begins and ends; its head has no dropout, as BERT's has none."""
-        return QuestionAnswering(config, attention)
+        """Return a new model, with a classifier on [CLS] if its loss has a weight; no dropout, as in BERT's head."""
+        if self._answerability_weight is None:
+            return QuestionAnswering(config, attention)
+        return AnswerableQuestionAnswering(config, attention, self._answerability_weight)
 
     def head(self) -> TaskHead:
         """Return the kind of the head."""
@@ -137,7 +152,7 @@ class AnsweringTask(Task):
         If there may be no answer, a line also has the best span and how much better no answer is than it.
         """
         threshold = self._threshold(split, scores)
-        answers = self._answers(split, scores)
+        answers = self.answers(split, scores)
         texts = [answer.text(threshold) for answer in answers]
         measured = self._answer_scores(split, scores) if split.is_labeled else None
         if measured is not None and threshold is not None:
@@ -155,7 +170,7 @@ class AnsweringTask(Task):
     def write_files(self, split: Split, scores: ExampleScores, folder: Path) -> None:
         """Write the official files of predictions; those of other splits than validation begin with their name."""
         prefix = "" if split.name == VALIDATION else f"{split.name}_"
-        answers = self._answers(split, scores)
+        answers = self.answers(split, scores)
         threshold = self._threshold(split, scores)
         write_answers(folder, split.records, answers, self._settings.n_best_size, threshold, prefix)
 
@@ -163,14 +178,11 @@ class AnsweringTask(Task):
         """Return the null odds above which there is no answer; None always answers."""
         return None
 
-    def _score(self, split: Split, texts: list[str]) -> AnswerScores:
-        return score_v1(split.records, texts)
-
     def _answer_scores(self, split: Split, scores: ExampleScores) -> AnswerScores:
         """Return the scores of the best spans."""
-        return self._score(split, [answer.best_text for answer in self._answers(split, scores)])
+        return self._measure(split.records, [answer.best_text for answer in self.answers(split, scores)])
 
-    def _answers(self, split: Split, scores: ExampleScores) -> list[AnsweredQuestion]:
+    def answers(self, split: Split, scores: ExampleScores) -> list[AnsweredQuestion]:
         """Return the answers that scores stand for; those of the last scores are remembered."""
         assert isinstance(split, QuestionSplit)
         if self._answered is None or self._answered[0] is not scores:
@@ -188,48 +200,38 @@ class AnswerableTask(AnsweringTask):
 
     Args:
         name: Name of the task.
-        files: The files.
+        source: Where the questions come from.
         settings: How texts are read.
         chosen_by: The metric that the best checkpoint is chosen by, such as best_f1.
         threshold: Null odds above which there is no answer; None takes those of the best F1 on the validation split.
-        answerability_weight: Factor of the loss of a classifier on [CLS], whose logit then are the null odds; None for
-            a model without it, in which [CLS] is compared with the best span.
+        answerability_weight: As in `AnsweringTask`.
     """
 
     known_metrics = ("exact_match", "f1", "best_exact_match", "best_f1")
+    _measure = staticmethod(score_v2)
 
     def __init__(
         self,
         name: str,
-        files: SplitFiles,
+        source: Source[Question],
         settings: WindowSettings,
         chosen_by: str,
         threshold: float | None,
         answerability_weight: float | None,
     ) -> None:
-        super().__init__(name, files, settings, chosen_by)
-        if answerability_weight is not None and answerability_weight <= 0:
-            raise ValueError(f"task.answerability_weight must be null or above 0; got {answerability_weight}")
+        super().__init__(name, source, settings, chosen_by, answerability_weight)
         self._given_threshold = threshold
+        self.needs_validation = threshold is None
         self._best_threshold = 0.0
-        self._answerability_weight = answerability_weight
 
     @property
     def may_be_impossible(self) -> bool:
         """Whether a question may have no answer."""
         return True
 
-    def objective(
-        self, config: EncoderConfig, attention: PackedAttention, classifier_dropout: float | None
-    ) -> QuestionAnswering:
-        """Return a new model, with a classifier on [CLS] if its loss has a weight."""
-        if self._answerability_weight is None:
-            return QuestionAnswering(config, attention)
-        return AnswerableQuestionAnswering(config, attention, self._answerability_weight)
-
     def metrics(self, split: Split, scores: ExampleScores) -> dict[str, float]:
         """Return the metrics of the official script, as shares; the threshold is that of the validation split."""
-        odds = np.array([answer.null_odds for answer in self._answers(split, scores)])
+        odds = np.array([answer.null_odds for answer in self.answers(split, scores)])
         answer_scores = self._answer_scores(split, scores)
         if split.name == VALIDATION:
             self._best_threshold = metrics_v2(answer_scores, odds, None)[THRESHOLD]
@@ -237,9 +239,6 @@ class AnswerableTask(AnsweringTask):
 
     def _threshold(self, split: Split, scores: ExampleScores) -> float:
         return self._best_threshold if self._given_threshold is None else self._given_threshold
-
-    def _score(self, split: Split, texts: list[str]) -> AnswerScores:
-        return score_v2(split.records, texts)
 
 
 def squad_task(
@@ -262,9 +261,8 @@ def squad_task(
         n_best_size: Most answers of a question in nbest_predictions.json.
         max_answer_length: Most tokens of an answer.
     """
-    return AnsweringTask(
-        name, files, WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length), chosen_by
-    )
+    settings = WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length)
+    return AnsweringTask(name, _squad_source(files), settings, chosen_by)
 
 
 def squad_v2_task(
@@ -292,4 +290,9 @@ def squad_v2_task(
         answerability_weight: Factor of the loss of a classifier on [CLS]; None for a model without it.
     """
     settings = WindowSettings(doc_stride, max_query_length, n_best_size, max_answer_length)
-    return AnswerableTask(name, files, settings, chosen_by, null_score_diff_threshold, answerability_weight)
+    source = _squad_source(files)
+    return AnswerableTask(name, source, settings, chosen_by, null_score_diff_threshold, answerability_weight)
+
+
+def _squad_source(files: SplitFiles) -> Source[Question]:
+    return FileSplits(files, read_squad, [".json"], group=attrgetter("context"))

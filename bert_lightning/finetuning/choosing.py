@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import MULTIPLE_CHOICE, TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
-from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.finetuning.split_sources import FileSplits, Source, SplitFiles, check_answers
+from bert_lightning.finetuning.task import Split, Task
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
@@ -33,6 +33,8 @@ from data_pipeline.whole_numbers import number_of
 
 log = logging.getLogger(__name__)
 ACCURACY = "accuracy"
+ReadGraph = Callable[[], tuple[GraphReading, ChoiceGraphs] | None]
+"""Returns how a graph is read, and what finds the graphs of choices in it; None if there is no graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,41 +76,35 @@ class ChoosingTask(Task):
 
     Args:
         name: Name of the task.
-        files: The files.
-        read: Reader of a file.
+        source: Where the questions come from.
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
-        graph: The knowledge graph that is read beside the texts; None for none.
-        read_test: Reader of the test file, which may lack labels; None for `read`.
+        read_graph: Reads the knowledge graph that is read beside the texts.
     """
 
     def __init__(
         self,
         name: str,
-        files: SplitFiles,
-        read: Callable[[Path], list[ChoiceQuestion]],
+        source: Source[ChoiceQuestion],
         chosen_by: str,
-        graph: GraphSettings | None = None,
-        read_test: Callable[[Path], list[ChoiceQuestion]] | None = None,
+        read_graph: ReadGraph,
     ) -> None:
         if chosen_by != ACCURACY:
             raise ValueError(f"task.chosen_by must be {ACCURACY}; got {chosen_by}")
         super().__init__(name, chosen_by)
-        self._files = files
-        self._read = read
-        self._read_test = read_test
+        self._source = source
         self._num_choices = 0
         self._extract = FIRST
-        self._graph_settings = graph or GraphSettings()
+        self._read_graph = read_graph
         self._graph: GraphReading | None = None
 
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read the questions, and the graph if there is one; all splits have the same number of choices."""
         self._extract = LAST if is_causal else FIRST
         splits = {}
-        self._graph, find_graphs = self._graph_settings.read() or (None, None)
-        questions = self._files.read(self._read, TABLE_SUFFIXES, self._read_test)
+        self._graph, find_graphs = self._read_graph() or (None, None)
+        questions = self._source.splits()
         check_answers(questions, lambda example: example.label is not None, "label")
-        first = questions[TRAIN][0]
+        first = next(iter(questions.values()))[0]
         self._num_choices = len(first.choices)
         for name, some in questions.items():
             if len(some[0].choices) != self._num_choices:
@@ -167,7 +163,7 @@ def swag_task(
         chosen_by: The metric that the best checkpoint is chosen by, which is accuracy.
         graph: The knowledge graph that is read beside the texts; None for none.
     """
-    return ChoosingTask(name, files, read_swag, chosen_by, graph)
+    return ChoosingTask(name, FileSplits(files, read_swag, TABLE_SUFFIXES), chosen_by, (graph or GraphSettings()).read)
 
 
 def codah_task(
@@ -184,7 +180,7 @@ def codah_task(
     """
     train, validation, test = (f"fold_{fold}_{split}.tsv" for split in ("train", "dev", "test"))
     files = replace(files, train=train, validation=validation, test=test)
-    return ChoosingTask(name, files, read_codah, chosen_by, graph)
+    return ChoosingTask(name, FileSplits(files, read_codah, TABLE_SUFFIXES), chosen_by, (graph or GraphSettings()).read)
 
 
 def choices_task(
@@ -208,4 +204,5 @@ def choices_task(
         graph: The knowledge graph that is read beside the texts; None for none.
     """
     read = partial(read_choices, text=text, choices=choices, label=label)
-    return ChoosingTask(name, files, read, chosen_by, graph, partial(read, needs_labels=False))
+    source = FileSplits(files, read, TABLE_SUFFIXES, partial(read, needs_labels=False))
+    return ChoosingTask(name, source, chosen_by, (graph or GraphSettings()).read)

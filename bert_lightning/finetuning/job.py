@@ -19,7 +19,7 @@ from bert_lightning.models.layer_reading import LayerReading, layer_reading
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.config import Processes, find_processes
 from bert_lightning.settings.hardware import resolve_precision
-from bert_lightning.settings.setting_types import check_types, check_values
+from bert_lightning.settings.setting_types import check_types, check_value, check_values
 from bert_lightning.settings.task_settings import known_settings
 from data_pipeline.streams.task_stream import examples_sha256
 from data_pipeline.untrusted.typed_fields import listed
@@ -129,6 +129,9 @@ def _checked_task(cfg: DictConfig) -> DictConfig:
     if OmegaConf.select(cfg, "callbacks.checkpoint._target_") is None:
         raise ValueError("callbacks.checkpoint must be a group: a fine-tuning keeps the best checkpoint of each seed")
     check_values(cfg, layers=list[int], combine=str, teacher=str | None)
+    check_values(cfg, reinit_layers=int, layer_decay=float, head_lr=float | None)
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        check_value(f"model.{name}", float | None, cfg.model[name])
     if cfg.resume not in (None, "auto"):
         raise ValueError(f"resume must be null or auto, which goes on with all seeds; got {cfg.resume}")
     for name in ("grid", "freeze"):

@@ -12,7 +12,7 @@ from bert_lightning.finetuning.job import Job
 from bert_lightning.finetuning.score_files import SeedScores, read_seed
 from bert_lightning.finetuning.sizes import run_sizes
 from bert_lightning.finetuning.starting_weights import check_reinit_layers
-from bert_lightning.finetuning.task import TRAIN, VALIDATION
+from bert_lightning.finetuning.task import TRAIN, VALIDATION, Task
 from bert_lightning.settings.changed_settings import changed_settings
 from bert_lightning.settings.config import filled_in, is_first_process, validate
 from bert_lightning.settings.run_folder import RunFolder
@@ -71,6 +71,7 @@ def plan_seed(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float | Non
     layer_rates(settings)
     check_reinit_layers(job.pretrained, settings.reinit_layers)
     _check_numbers(settings)
+    _check_choice(settings, job.task)
     run_folder = RunFolder(settings.run_dir)
     if settings.resume is None and is_first_process() and read_seed(run_folder.path) is not None:
         raise ValueError(f"{run_folder.path} holds a run; resume=auto continues it, another run_name starts a new one")
@@ -132,6 +133,22 @@ def _check_numbers(settings: DictConfig) -> None:
     dropout = settings.classifier_dropout
     if dropout is not None and (isinstance(dropout, bool | str) or not 0 <= dropout < 1):
         raise ValueError(f"classifier_dropout must be a probability below 1, or null; got {dropout}")
+
+
+def _check_choice(settings: DictConfig, task: Task) -> None:
+    """Refuse settings by which the best checkpoint would not be chosen by the metric of all validation examples."""
+    kept, chosen_by = settings.callbacks.checkpoint.keep_best, f"val/{task.chosen_by}"
+    if kept not in (None, chosen_by):
+        raise ValueError(
+            f"callbacks.checkpoint.keep_best={kept}, but a fine-tuning chooses its best checkpoint by {chosen_by}; "
+            "task.chosen_by names another metric"
+        )
+    limit = settings.trainer.limit_val_batches
+    if limit != 0 and (limit != 1.0 or isinstance(limit, int)):
+        raise ValueError(
+            f"trainer.limit_val_batches={limit}, but {chosen_by} is measured on all validation examples; it must be "
+            "1.0 in a fine-tuning"
+        )
 
 
 def _seed_settings(cfg: DictConfig, job: Job, folder: str, seed: int, lr: float, global_batch_size: int) -> DictConfig:

@@ -1,17 +1,20 @@
-"""The splits of a task that has one file for each of them."""
+"""Where the examples of a task come from: one file for each split, or examples that are there already."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
+from bert_lightning.settings.config import is_first_process
 from data_pipeline import rng
 from data_pipeline.rng import Purpose
 from data_pipeline.tasks.split_files import split_file
 from data_pipeline.whole_numbers import number_of
 
+log = logging.getLogger(__name__)
 TEST = "test"
 
 
@@ -24,6 +27,37 @@ class PlacedRecord(Protocol):
 
 
 Record = TypeVar("Record", bound=PlacedRecord)
+
+
+class Source(Protocol[Record]):
+    """Something that has the examples of a task."""
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the examples of every split that there is, by its name."""
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples whose labels are all that there are, unless the settings name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneSplit(Generic[Record]):
+    """Examples for a model that is trained already.
+
+    Attributes:
+        name: Name of the split; `VALIDATION` must have right answers.
+        examples: The examples, at least one.
+    """
+
+    name: str
+    examples: list[Record]
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the one split."""
+        return {self.name: self.examples}
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples."""
+        return self.examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +81,16 @@ class SplitFiles:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))  # settings have text
 
-    def read(
-        self,
-        read: Callable[[Path], list[Record]],
-        suffixes: Sequence[str],
-        read_test: Callable[[Path], list[Record]] | None = None,
-        group: Callable[[Record], object] | None = None,
-    ) -> dict[str, list[Record]]:
-        """Return the examples of every split that there is.
+    def file(self, split: str, suffixes: Sequence[str]) -> Path | None:
+        """Return the file of a split, None if there is none.
 
         Args:
-            read: Reader of a file.
+            split: Name of the split.
             suffixes: Endings of the files that are looked for.
-            read_test: Reader of the test file, whose labels may be missing; None for `read`.
-            group: What examples have in common that are held out together if there is no validation file; None holds
-                out one by one.
 
         Raises:
-            ValueError: There is no training file, a named file does not exist, or the reader refuses one.
+            ValueError: if a named file does not exist, or several could be meant.
         """
-        if not 0 < self.validation_share < 1:
-            raise ValueError(f"task.validation_share must be between 0 and 1; got {self.validation_share}")
-        files = {name: self._file(name, suffixes) for name in (TRAIN, VALIDATION, TEST)}
-        if files[TRAIN] is None:
-            raise ValueError(f"task.path={self.path} has no train file that ends in {', '.join(suffixes)}")
-        readers = {TRAIN: read, VALIDATION: read, TEST: read_test or read}
-        splits = {name: readers[name](file) for name, file in files.items() if file is not None}
-        return splits if VALIDATION in splits else held_out(splits, self.validation_share, group)
-
-    def in_training_file(self, splits: dict[str, list[Record]], suffixes: Sequence[str]) -> list[Record]:
-        """Return the examples of the training file, also those that were held out of it."""
-        has_validation_file = self._file(VALIDATION, suffixes) is not None
-        return splits[TRAIN] if has_validation_file else [*splits[TRAIN], *splits[VALIDATION]]
-
-    def _file(self, split: str, suffixes: Sequence[str]) -> Path | None:
         if not self.path.exists():
             raise ValueError(f"task.path={self.path} does not exist")
         folder = self.path if self.path.is_dir() else self.path.parent
@@ -96,8 +106,51 @@ class SplitFiles:
             raise ValueError(f"{error}; task.{split} can name it") from error
 
 
+@dataclass(frozen=True, slots=True)
+class FileSplits(Generic[Record]):
+    """The examples in the files of a task.
+
+    Attributes:
+        files: The files.
+        read: Reader of a file.
+        suffixes: Endings of the files that are looked for.
+        read_test: Reader of the test file, whose labels may be missing; None for `read`.
+        group: What examples have in common that are held out together if there is no validation file; None holds out
+            one by one.
+    """
+
+    files: SplitFiles
+    read: Callable[[Path], list[Record]]
+    suffixes: Sequence[str]
+    read_test: Callable[[Path], list[Record]] | None = None
+    group: Callable[[Record], object] | None = None
+
+    def splits(self) -> dict[str, list[Record]]:
+        """Return the splits; examples to validate on are held out if no file holds any.
+
+        Raises:
+            ValueError: There is no training file, a named file does not exist, or the reader refuses one.
+        """
+        share, path = self.files.validation_share, self.files.path
+        if not 0 < share < 1:
+            raise ValueError(f"task.validation_share must be between 0 and 1; got {share}")
+        files = {name: self.files.file(name, self.suffixes) for name in (TRAIN, VALIDATION, TEST)}
+        if files[TRAIN] is None:
+            raise ValueError(f"task.path={path} has no train file that ends in {', '.join(self.suffixes)}")
+        readers = {TRAIN: self.read, VALIDATION: self.read, TEST: self.read_test or self.read}
+        splits = {name: readers[name](file) for name, file in files.items() if file is not None}
+        return splits if VALIDATION in splits else held_out(splits, share, self.group)
+
+    def naming(self, splits: dict[str, list[Record]]) -> list[Record]:
+        """Return the examples of the training file, also those that are held out of it."""
+        has_validation_file = self.files.file(VALIDATION, self.suffixes) is not None
+        return splits[TRAIN] if has_validation_file else [*splits[TRAIN], *splits[VALIDATION]]
+
+
 def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[[Record], bool], what: str) -> None:
     """Raise a ValueError with the first example to train or to validate on whose right answer is not known.
+
+    Another split beside them has all right answers or none: one without them is predicted, and said not to be scored.
 
     Args:
         splits: The splits; each example has `where`.
@@ -105,9 +158,18 @@ def check_answers(splits: Mapping[str, Sequence[Record]], is_answered: Callable[
         what: What a right answer is.
     """
     for split, purpose in ((TRAIN, "train"), (VALIDATION, "validate")):
-        for example in splits[split]:
+        for example in splits.get(split, ()):
             if not is_answered(example):
                 raise ValueError(f"{example.where} has no {what} to {purpose} on")
+    for split in splits.keys() - {TRAIN, VALIDATION} if TRAIN in splits else ():
+        unanswered = [example for example in splits[split] if not is_answered(example)]
+        if 0 < len(unanswered) < len(splits[split]):
+            raise ValueError(
+                f"{unanswered[0].where} has no {what}, but other examples of the {split} split have one; all of them "
+                "need one to be scored, or none has one"
+            )
+        if unanswered and is_first_process():
+            log.info("%s has no %ss: it is predicted and not scored", split, what)
 
 
 def held_out(

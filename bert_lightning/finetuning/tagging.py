@@ -1,9 +1,8 @@
 """A tag for each word: named entities, chunks, parts of speech (Devlin et al., 2019, section 5.3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TOKEN_CLASSIFICATION, TaskHead
 from bert_lightning.finetuning.entity_metrics import check_entity_tags, entity_metrics
-from bert_lightning.finetuning.split_sources import SplitFiles
-from bert_lightning.finetuning.task import TRAIN, Split, Task
+from bert_lightning.finetuning.split_sources import FileSplits, Source, SplitFiles, check_answers
+from bert_lightning.finetuning.task import Split, Task
 from bert_lightning.finetuning.text_labels import given_names
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
@@ -35,25 +34,19 @@ class TaggingTask(Task):
 
     Args:
         name: Name of the task.
-        files: The files.
-        read: Reader of a file.
-        suffixes: Endings of the files.
+        source: Where the sentences come from.
         metrics: Names of the metrics: accuracy over words; f1, precision and recall over entities.
         chosen_by: The metric that the best checkpoint is chosen by.
         labels: Names of the tags; None takes those of the training file.
-        read_test: Reader of the test file, which may lack tags; None for `read`.
     """
 
     def __init__(
         self,
         name: str,
-        files: SplitFiles,
-        read: Callable[[Path], list[TaggedSentence]],
-        suffixes: Sequence[str],
+        source: Source[TaggedSentence],
         metrics: Sequence[str],
         chosen_by: str,
         labels: Sequence[str] | None,
-        read_test: Callable[[Path], list[TaggedSentence]] | None = None,
     ) -> None:
         known = (ACCURACY, *ENTITY_METRICS)
         if unknown := [metric for metric in metrics if metric not in known]:
@@ -61,24 +54,23 @@ class TaggingTask(Task):
         if chosen_by not in metrics:
             raise ValueError(f"task.chosen_by must be one of task.metrics={', '.join(metrics)}; got {chosen_by}")
         super().__init__(name, chosen_by)
-        self._files = files
-        self._read = read
-        self._read_test = read_test
-        self._suffixes = suffixes
+        self._source = source
         self._metrics = metrics
         self._tags = given_names(labels) or []
 
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
         """Read and encode the sentences; the tags are those of the training file unless they are given."""
-        sentences = self._files.read(self._read, self._suffixes, self._read_test)
-        names = tag_names(self._files.in_training_file(sentences, self._suffixes))
+        sentences = self._source.splits()
+        check_answers(sentences, lambda sentence: sentence.tags is not None, "tag")
+        naming = self._source.naming(sentences)
+        names = tag_names(naming)
         self._tags = self._tags or names
-        if set(self._metrics) & set(ENTITY_METRICS):
-            check_entity_tags(names, sentences[TRAIN][0].where.partition(",")[0])
         splits = {}
         for name, some in sentences.items():
             encoded = encode_tagged(tokenizer, some, self._tags, seq_len)
             splits[name] = Split(name, encoded, some, all(sentence.tags is not None for sentence in some))
+        if set(self._metrics) & set(ENTITY_METRICS):
+            check_entity_tags(names, naming[0].where.partition(",")[0])
         return splits
 
     def objective(
@@ -136,7 +128,7 @@ def conll_task(
         labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_conll, word_column=word_column, tag_column=tag_column)
-    return TaggingTask(name, files, read, COLUMN_SUFFIXES, metrics, chosen_by, labels)
+    return TaggingTask(name, FileSplits(files, read, COLUMN_SUFFIXES), metrics, chosen_by, labels)
 
 
 def conllu_task(
@@ -158,7 +150,7 @@ def conllu_task(
         labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_conllu, tag_column=tag_column)
-    return TaggingTask(name, files, read, (".conllu",), metrics, chosen_by, labels)
+    return TaggingTask(name, FileSplits(files, read, (".conllu",)), metrics, chosen_by, labels)
 
 
 def tagged_table_task(
@@ -182,5 +174,5 @@ def tagged_table_task(
         labels: Names of the tags; None takes those of the training file.
     """
     read = partial(read_tagged_table, words=words, tags=tags)
-    read_test = partial(read, needs_tags=False)
-    return TaggingTask(name, files, read, TABLE_SUFFIXES, metrics, chosen_by, labels, read_test)
+    source = FileSplits(files, read, TABLE_SUFFIXES, partial(read, needs_tags=False))
+    return TaggingTask(name, source, metrics, chosen_by, labels)

@@ -43,11 +43,17 @@ class Split:
 class Task(ABC):
     """One task.
 
+    Attributes:
+        needs_validation: Whether the metrics of another split follow from those of the validation split, such as by a
+            threshold that is chosen there; `metrics` takes the validation split first then.
+
     Args:
         name: Name of the task.
         chosen_by: Metric of the validation split that the best checkpoint is chosen by.
         highest_is_best: Whether the highest value of that metric is the best; else the lowest.
     """
+
+    needs_validation = False
 
     def __init__(self, name: str, chosen_by: str, highest_is_best: bool = True) -> None:
         self.name = name
@@ -56,7 +62,7 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, tokenizer: Tokenizer, seq_len: int, is_causal: bool = False) -> dict[str, Split]:
-        """Read the files and return the splits by name, `TRAIN` and `VALIDATION` among them.
+        """Read the examples and return the splits by name, for a training `TRAIN` and `VALIDATION` among them.
 
         It is called once, before everything else.
 

@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.task_head import TaskHead
-from bert_lightning.finetuning.split_sources import SplitFiles, check_answers
+from bert_lightning.finetuning.split_sources import Source, SplitFiles, check_answers
 from bert_lightning.finetuning.task import TRAIN, Split, Task
 from bert_lightning.finetuning.text_labels import ONE_CLASS, ClassLabels, Labels, LabelSets, NumberLabels, given_names
 from bert_lightning.finetuning.text_metrics import CLASS_METRICS, LOWEST_IS_BEST, check_metrics
-from bert_lightning.finetuning.text_sources import TableTexts, TextSource
+from bert_lightning.finetuning.text_sources import table_texts
 from bert_lightning.metrics.collected_scores import ExampleScores
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LABELS, LAST
 from data_pipeline.tasks.tables import Row
+from data_pipeline.tasks.task_records import LabeledText
 from data_pipeline.tasks.texts import encode_texts
 from data_pipeline.untrusted.typed_fields import listed
 
@@ -46,7 +47,7 @@ class TextTask(Task):
     def __init__(
         self,
         name: str,
-        source: TextSource,
+        source: Source[LabeledText],
         labels: Labels,
         metrics: Sequence[str],
         chosen_by: str,
@@ -65,7 +66,7 @@ class TextTask(Task):
         self._extract = self._causal_extract if is_causal else FIRST
         texts = self._source.splits()
         check_answers(texts, lambda example: example.label is not None, "label")
-        self._labels = self._labels.learned(texts[TRAIN], self._source.naming(texts))
+        self._labels = self._labels.learned(texts.get(TRAIN, []), self._source.naming(texts))
         self._check_f1()
         splits = {}
         for name, examples in texts.items():
@@ -176,7 +177,7 @@ def classification_task(
         both_orders: Whether a causal encoder reads pairs in both orders; as for similarities, the label must not depend
             on the order.
     """
-    source = TableTexts(files, text, label, text_pair, identifier, Row.class_name)
+    source = table_texts(files, text, label, text_pair, identifier, Row.class_name)
     weights = class_weights if class_weights is None or isinstance(class_weights, str) else list(class_weights)
     return TextTask(name, source, ClassLabels(given_names(labels), weights), metrics, chosen_by, both_orders)
 
@@ -206,7 +207,7 @@ def regression_task(
         both_orders: Whether a causal encoder reads pairs in both orders; as for similarities, the label must not depend
             on the order.
     """
-    source = TableTexts(files, text, label, text_pair, identifier, Row.number)
+    source = table_texts(files, text, label, text_pair, identifier, Row.number)
     return TextTask(name, source, NumberLabels(), metrics, chosen_by, both_orders)
 
 
@@ -236,6 +237,6 @@ def multilabel_task(
         labels: Names of the classes; None takes those of the training file.
         class_weights: Factor of the loss of each class; None weighs all classes the same.
     """
-    source = TableTexts(files, text, label, text_pair, identifier, Row.class_names)
+    source = table_texts(files, text, label, text_pair, identifier, Row.class_names)
     weights = None if class_weights is None else list(class_weights)
     return TextTask(name, source, LabelSets(given_names(labels), weights), metrics, chosen_by)

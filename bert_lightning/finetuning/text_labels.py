@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -223,7 +224,7 @@ def check_weights(weights: list[float] | str | None, names: Sequence[str]) -> No
     """Raise a ValueError if there is not one weight above 0 for each class."""
     if weights is None:
         return
-    if isinstance(weights, str) or len(weights) != len(names) or min(weights) <= 0:
+    if isinstance(weights, str) or len(weights) != len(names) or not all(0 < weight < inf for weight in weights):
         raise ValueError(
             f"task.class_weights must be null, {BALANCED}, or a number above 0 for each of {', '.join(names)}; "
             f"got {weights}"

@@ -4,25 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import FileSplits, SplitFiles
 from bert_lightning.finetuning.task import TRAIN, VALIDATION
 from data_pipeline.tasks.glue import GLUE_TASKS, read_glue
 from data_pipeline.tasks.tables import TABLE_SUFFIXES, Row, read_texts
 from data_pipeline.tasks.task_records import Label, LabeledText
 
 Splits = dict[str, list[LabeledText]]
-
-
-class TextSource(Protocol):
-    """Something that has splits of texts."""
-
-    def splits(self) -> Splits:
-        """Return the texts of every split that there is, by its name."""
-
-    def naming(self, splits: Splits) -> list[LabeledText]:
-        """Return the texts whose labels are all that there are, unless the settings name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +40,17 @@ class GlueTexts:
         return splits[TRAIN]
 
 
-@dataclass(frozen=True, slots=True)
-class TableTexts:
-    """Tables with named columns.
+def table_texts(
+    files: SplitFiles,
+    text: str,
+    label: str,
+    text_pair: str | None,
+    identifier: str | None,
+    read_label: Callable[[Row, str], Label],
+) -> FileSplits[LabeledText]:
+    """Return the texts of tables with named columns; a test file may lack labels.
 
-    Attributes:
+    Args:
         files: The files.
         text: Column of the text.
         label: Column of the label.
@@ -63,20 +58,6 @@ class TableTexts:
         identifier: Column that identifies examples; None counts them.
         read_label: How a label is read.
     """
-
-    files: SplitFiles
-    text: str
-    label: str
-    text_pair: str | None
-    identifier: str | None
-    read_label: Callable[[Row, str], Label]
-
-    def splits(self) -> Splits:
-        """Return the splits; examples to validate on are held out if no file holds any, a test file may lack labels."""
-        read = partial(read_texts, text=self.text, text_pair=self.text_pair, label=self.label)
-        read = partial(read, identifier=self.identifier, read_label=self.read_label)
-        return self.files.read(read, TABLE_SUFFIXES, partial(read, needs_labels=False))
-
-    def naming(self, splits: Splits) -> list[LabeledText]:
-        """Return the rows of the training file, also those that are held out of it."""
-        return self.files.in_training_file(splits, TABLE_SUFFIXES)
+    read = partial(read_texts, text=text, text_pair=text_pair, label=label)
+    read = partial(read, identifier=identifier, read_label=read_label)
+    return FileSplits(files, read, TABLE_SUFFIXES, partial(read, needs_labels=False))

@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 
+from bert_lightning.finetuning.split_sources import TEST, OneSplit
 from bert_lightning.finetuning.squad_answers import n_best_entries
-from bert_lightning.inference.labeled_choices import ChoiceScorer, read_questions
-from bert_lightning.inference.labeled_questions import answer_all, window_settings
 from bert_lightning.inference.loading import LoadedModel
-from bert_lightning.inference.text_inputs import chunked
+from bert_lightning.inference.model_tasks import answering_task, choosing_task, window_settings
+from bert_lightning.inference.task_means import prepared, split_scores
+from data_pipeline.tasks.choices import read_any_choices
 from data_pipeline.tasks.squad import read_squad
 from data_pipeline.tasks.tables import named_by
 from data_pipeline.tasks.task_records import ChoiceQuestion, Question
 
-AT_A_TIME = 256
-"""Questions whose scores are in memory together."""
 SQUAD = ".json"
 
 
@@ -56,17 +55,19 @@ def given_choices(
     if text is not None or choices is not None:
         raise ValueError("give either text=... with choices=..., or input=<file>")
     settings = named_by(choices_column=choices_column, column=column)
-    return read_questions(Path(path), column, choices_column, None, settings)
+    return read_any_choices(Path(path), column, choices_column, None, settings)
 
 
 def answer_predictions(
-    questions: Sequence[Question],
+    questions: list[Question],
     model: LoadedModel,
     batch_tokens: int,
     threshold: float | None,
     seq_len: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the answer to each question, its probability among the best answers, and the odds of no answer.
+
+    An empty answer has no probability: the odds stand for it.
 
     Args:
         questions: The questions.
@@ -75,32 +76,39 @@ def answer_predictions(
         threshold: Null odds above which there is no answer; None always answers.
         seq_len: Most tokens of a window; None: as in the fine-tuning.
     """
-    most = window_settings(model).n_best_size
-    for some in chunked(questions, AT_A_TIME):
-        for question, answer in zip(some, answer_all(some, model, batch_tokens, seq_len), strict=True):
-            best = n_best_entries(answer, most, may_be_none=False)[0]
-            yield {
-                "id": question.identifier,
-                "prediction": answer.text(threshold),
-                "probability": best["probability"],
-                "null_odds": answer.null_odds,
-            }
+    task = answering_task(OneSplit(TEST, questions), model, seq_len)
+    split = prepared(task, model, seq_len)[TEST]
+    answers = task.answers(split, split_scores(task, split, model, batch_tokens))
+    for question, answer in zip(questions, answers, strict=True):
+        said = answer.text(threshold)
+        best = n_best_entries(answer, window_settings(model).n_best_size, may_be_none=False)[0]
+        probability = {"probability": best["probability"]} if said else {}
+        yield {"id": question.identifier, "prediction": said, **probability, "null_odds": answer.null_odds}
 
 
-def choice_predictions(questions: Sequence[ChoiceQuestion], score: ChoiceScorer) -> Iterator[dict[str, Any]]:
+def choice_predictions(
+    questions: list[ChoiceQuestion],
+    model: LoadedModel,
+    batch_tokens: int,
+    graph: str | None = None,
+    seq_len: int | None = None,
+) -> Iterator[dict[str, Any]]:
     """Yield the index of the choice that is chosen for each question, the choice, and the probabilities of all.
 
     Args:
         questions: The questions.
-        score: Scores their choices.
+        model: A model with a head for multiple choice.
+        batch_tokens: Most tokens of a batch.
+        graph: File of the knowledge graph that the model reads; None: that of its fine-tuning.
+        seq_len: Most tokens of a text with a choice, longer ones are cut; None: as in the fine-tuning.
     """
-    for some in chunked(questions, AT_A_TIME):
-        probabilities = torch.from_numpy(score(some)).softmax(-1)
-        for question, each in zip(some, probabilities, strict=True):
-            best = int(each.argmax())
-            yield {
-                "id": question.identifier,
-                "prediction": best,
-                "choice": question.choices[best],
-                "probabilities": each.tolist(),
-            }
+    task = choosing_task(OneSplit(TEST, questions), model, graph)
+    split = prepared(task, model, seq_len)[TEST]
+    lines = task.predictions(split, split_scores(task, split, model, batch_tokens))
+    for question, line in zip(questions, lines, strict=True):
+        yield {
+            "id": question.identifier,
+            "prediction": line["prediction"],
+            "choice": question.choices[line["prediction"]],
+            "probabilities": torch.tensor(line["scores"]).softmax(-1).tolist(),
+        }

@@ -14,10 +14,10 @@ from bert_lightning.metrics.metrics_log import STEP, read_rows
 STEP_AXIS, TOKEN_AXIS = "trainer/step", "progress/tokens"
 """Axes of the charts; a row has the first always, and the second if a reading of the training is in it."""
 HELD_OUT = "val/"
-LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte")
+LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte", "squared_error")
 """Endings of metrics of which the lowest value is the best."""
-NEITHER_IS_GOOD = ("random_next", "swapped")
-"""Metrics that tell of the data, not of the model."""
+NEITHER_IS_GOOD = ("random_next", "swapped", "threshold")
+"""Endings of metrics that have no better values: shares of the data, and what answers are compared with."""
 
 
 def better(name: str, value: float, best: float) -> bool:
@@ -102,7 +102,8 @@ class WandbRows:
         for name, value in self._row.items():
             if not name.startswith(HELD_OUT) or not isinstance(value, float) or isnan(value):
                 continue
-            if _quantity(name) in NEITHER_IS_GOOD or (name in self._best and not better(name, value, self._best[name])):
+            is_no_better = name in self._best and not better(name, value, self._best[name])
+            if is_no_better or _quantity(name).endswith(NEITHER_IS_GOOD):
                 continue
             self._best[name] = value
             changes |= {f"best/{name}": value, f"best_step/{name}": self._step}

@@ -5,6 +5,7 @@ All functions take `qkv`, the query, key and value of the fused projection, (tok
 (tokens, heads, head_dim).
 """
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import cast
@@ -20,6 +21,7 @@ from data_pipeline.untrusted.internals import check_internal
 
 check_internal(torch.ops.aten, "_flash_attention_forward", "torch 2.11 and 2.13")
 
+log = logging.getLogger(__name__)
 PackedAttention = Callable[..., Tensor]
 """(qkv, cu_seqlens, max_seqlen, dropout_p) -> context, (tokens, heads, head_dim).
 
@@ -109,25 +111,26 @@ def choose_attention(
 ) -> PackedAttention:
     """Return the fastest attention that a device has; docs/benchmarks/README.md has the measurements.
 
+    In half precision on a GPU a line says if the fast kernels do not take the head dimension.
+
     Args:
         device_type: "cuda" or "cpu".
         dropout_p: Attention dropout of the model; the documented one-kernel attention has none.
         is_half_precision: Whether queries arrive as bfloat16 or float16, as they do under autocast.
         head_dim: hidden_size / num_attention_heads.
         has_windows: Whether a `window` will be given, which the fused kernels do not take.
-
-    Raises:
-        ValueError: if the flash kernels, which half precision on a GPU needs, do not take the head dimension.
     """
     if device_type != "cuda":
         return looped_attention
     if not is_half_precision:
         return padded_attention
     if head_dim % FLASH_MULTIPLE or head_dim > FLASH_MOST:
-        raise ValueError(
-            f"model.hidden_size / model.num_attention_heads = {head_dim}, but the attention kernels of GPUs take "
-            f"multiples of {FLASH_MULTIPLE} up to {FLASH_MOST}; change one of them, or take trainer.precision=32-true"
+        log.info(
+            "hidden_size / num_attention_heads = %d: the fast attention kernels take multiples of %d up to %d, so "
+            "attention pads its sequences, which costs time and memory",
+            *(head_dim, FLASH_MULTIPLE, FLASH_MOST),
         )
+        return padded_attention
     if head_dim in FUSED_HEAD_DIMS and not has_windows and find_spec("triton") is not None:
         from bert_lightning.models.fused_attention import fused_attention
 

@@ -27,13 +27,14 @@ def generator_config(config: EncoderConfig, hidden_size: int) -> EncoderConfig:
 
     Args:
         config: Sizes of the discriminator.
-        hidden_size: Width of the generator; its attention heads and feed-forward networks shrink as the width does.
+        hidden_size: Width of the generator; its feed-forward networks shrink as the width does, and it has as many
+            attention heads of the discriminator's size as fit, as in google-research/electra, or one.
 
     Raises:
         ValueError: if the width cannot be cut into its attention heads.
     """
     share = hidden_size / config.hidden_size
-    heads = max(round(config.num_attention_heads * share), 1)
+    heads = max(hidden_size // config.head_dim, 1)
     if hidden_size < 1 or hidden_size % heads:
         raise ValueError(
             f"objective.generator_size makes a generator of hidden_size={hidden_size} with "

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bert_lightning.models.attention import PackedAttention
+from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.mlm import MaskedLM
@@ -145,6 +147,7 @@ class Distillation(MaskedLM):
         else:
             numbers = named_layers("objective.init_layers", layers, teacher.config, count)
         _check_kinds(config, teacher.config, numbers)
+        _check_shared(self.encoder, teacher.encoder, numbers)
         if self.mlm_head.bias.is_meta:  # another rank has the weights
             return
         given = teacher.encoder.embeddings.state_dict()
@@ -158,6 +161,28 @@ class Distillation(MaskedLM):
             self.encoder.norm.load_state_dict(teacher.encoder.norm.state_dict())
         assert teacher.mlm_head is not None
         self.mlm_head.load_state_dict(teacher.mlm_head.state_dict())
+
+
+def _check_shared(student: Encoder, taught: Encoder, numbers: Sequence[int]) -> None:
+    """Raise a ValueError if weights that layers of the student share would get those of layers that do not share them.
+
+    Args:
+        student: Encoder of the student.
+        taught: Encoder of the teacher.
+        numbers: The layer of the teacher, from 1, for each layer of the student.
+    """
+    firsts: dict[int, tuple[int, Parameter]] = {}
+    path = taught.path()
+    for layer, (own, number) in enumerate(zip(student.path(), numbers, strict=True), 1):
+        given = dict(path[number - 1].named_parameters())
+        for name, parameter in own.named_parameters():
+            first, wanted = firsts.setdefault(id(parameter), (layer, given[name]))
+            if wanted is not given[name]:
+                raise ValueError(
+                    f"objective.init_layers gives the layers {first} and {layer} of the student, which share weights, "
+                    f"those of layers {numbers[first - 1]} and {number} of the teacher, which do not; name layers of "
+                    "one group, or null for new weights"
+                )
 
 
 def _check_kinds(config: EncoderConfig, taught: EncoderConfig, numbers: Sequence[int]) -> None:

@@ -49,13 +49,16 @@ class LateMaskedLM(MaskedLM):
         self.mask_layer = layers // 2 if mask_layer is None else mask_layer
 
     def useful_flops(self, tokens: float, squared_lengths: float, counts: Mapping[str, float]) -> float:
-        """Return the operations, of which the first layers have those of the tokens that are there."""
+        """Return the operations, of which the first layers have those of the tokens that are there.
+
+        All tokens are embedded.
+        """
         whole = super().useful_flops(tokens, squared_lengths, counts)
         if not self.mask_layer:
             return whole
         config, share = self.encoder.config, 1 - counts[MLM] / max(tokens, 1)
         groups = min(config.num_hidden_groups, self.mask_layer)
-        first = replace(config, num_hidden_layers=self.mask_layer, num_hidden_groups=groups)
+        first = replace(config, num_hidden_layers=self.mask_layer, num_hidden_groups=groups, embedding_size=None)
         saved = step_flops(first, tokens, squared_lengths, 0)
         return whole - saved + step_flops(first, share * tokens, share**2 * squared_lengths, 0)
 

@@ -3,7 +3,7 @@
 The encoder of the run is the discriminator; the generator is kept beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -32,6 +32,7 @@ class ReplacedTokens(Objective):
     Args:
         config: Sizes of the discriminator.
         attention: How packed sequences attend to themselves.
+        generator_attention: Function that returns the same for the generator, whose heads may be of another size.
         generator_size: Width of the generator as a share of `hidden_size`.
         mlm_weight: Factor of the generator's loss.
         replaced_weight: Factor of the discriminator's loss.
@@ -41,6 +42,7 @@ class ReplacedTokens(Objective):
         self,
         config: EncoderConfig,
         attention: PackedAttention = looped_attention,
+        generator_attention: Callable[[EncoderConfig], PackedAttention] = lambda config: looped_attention,
         generator_size: float = 0.25,
         mlm_weight: float = 1.0,
         replaced_weight: float = 50.0,
@@ -53,7 +55,7 @@ class ReplacedTokens(Objective):
         narrow = generator_config(config, round(config.hidden_size * generator_size))
         self.encoder = Encoder(config, attention)
         self.rtd_head = ReplacedTokenHead(config)
-        self.generator = Generator(narrow, self.encoder.embeddings, attention)
+        self.generator = Generator(narrow, self.encoder.embeddings, generator_attention(narrow))
         self.generator_head = MaskedLMHead(narrow)
         self.quantities = mlm_quantities(mlm_weight) | {
             "replaced_loss": Quantity(TOKENS, loss_weight=replaced_weight, title="replaced-token loss", unit="nats"),

@@ -102,6 +102,8 @@ def accepts(hint: Any, value: Any) -> bool:
     (True, False, True, False)
     >>> accepts(tuple[float, float], [0.9]), accepts(typing.Literal["a", "b"], "c"), accepts(Any, "x")
     (False, False, True)
+    >>> accepts(Sequence[float], [1, 2.5]), accepts(list[float], [1, "high"]), accepts(Sequence[str], ["good", 2])
+    (True, False, True)
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -111,7 +113,8 @@ def accepts(hint: Any, value: Any) -> bool:
     if origin is tuple and Ellipsis not in arguments:
         return _is_list(value) and len(value) == len(arguments) and all(map(accepts, arguments, value))
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return _is_list(value)
+        of = next(iter(arguments), Any)  # names in a list may look like numbers, but numbers not like names
+        return _is_list(value) and (of not in (int, float) or all(accepts(of, member) for member in value))
     if hint in (int, float):
         return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
     if hint in (bool, str, type(None)):

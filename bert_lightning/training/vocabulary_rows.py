@@ -25,7 +25,7 @@ def rows_by_token(tokenizer: Tokenizer, other: Tokenizer) -> list[int | None]:
     """
     theirs = other.get_vocab()
     names, their_names = special_names(tokenizer), special_names(other)
-    renamed = {names[role]: their_names[role] for role in names}
+    renamed = {names[role]: their_names[role] for role in names if role in their_names}
     ids = tokenizer.get_vocab()
     return [theirs.get(renamed.get(token, token)) for token in sorted(ids, key=ids.__getitem__)]
 

@@ -28,6 +28,23 @@ def read_codah(path: Path) -> list[ChoiceQuestion]:
     return _same_width((_codah_question(*line, number) for number, line in enumerate(tab_fields(path))), path)
 
 
+def read_any_choices(
+    path: Path, text: str, choices: str, label: str | None, settings: Mapping[str, str]
+) -> list[ChoiceQuestion]:
+    """Return the questions of a file, whose ending says what it is.
+
+    Args:
+        path: The CSV of SWAG, the TSV of CODAH, or a table with a list of choices in each row.
+        text: Column of the text that the choices share, in a table.
+        choices: Column of the choices, in a table.
+        label: Column of the index of the right choice, in a table; None reads no labels.
+        settings: Settings that name the columns, by column.
+    """
+    if path.suffix == ".csv":
+        return read_swag(path)
+    return read_codah(path) if path.suffix == ".tsv" else read_choices(path, text, choices, label, settings)
+
+
 def read_choices(
     path: Path,
     text: str = "text",
@@ -44,7 +61,8 @@ def read_choices(
         choices: Column of the choices, a list of texts.
         label: Column of the index of the right choice, counted from 0; None reads no labels.
         settings: Settings that name the columns, by column; None: those of a task.
-        needs_labels: Whether every row must have a label; if not, rows without the column have none.
+        needs_labels: Whether every row must have a label; if not, rows without the column, or with nothing in it, have
+            none.
     """
     if settings is None:
         settings = named_by("task.", label=label, choices=choices, text=text)
@@ -53,7 +71,7 @@ def read_choices(
             str(number),
             row.text(text),
             _choices(row, choices),
-            _label(row, label if needs_labels or label in row.values else None),
+            _label(row, label, needs_labels),
             row.where,
         )
         for number, row in enumerate(read_table(path, settings))
@@ -67,7 +85,7 @@ def _swag_question(row: Row, number: int) -> ChoiceQuestion:
         raise ValueError(f"{row.where} has {', '.join(endings)}; endings are numbered from ending0 without gaps")
     begin = row.text("sent2")
     choices = tuple(f"{begin} {row.text(ending)}".strip() for ending in endings)
-    label = _label(row, "label" if "label" in row.values else None)
+    label = _label(row, "label", is_needed=False)
     return _checked(ChoiceQuestion(str(number), row.text("sent1"), choices, label, row.where))
 
 
@@ -89,8 +107,8 @@ def _choices(row: Row, column: str) -> tuple[str, ...]:
     return tuple(choices)
 
 
-def _label(row: Row, column: str | None) -> int | None:
-    return None if column is None else row.whole_number(column)
+def _label(row: Row, column: str | None, is_needed: bool) -> int | None:
+    return None if column is None or (row.is_empty(column) and not is_needed) else row.whole_number(column)
 
 
 def _checked(question: ChoiceQuestion) -> ChoiceQuestion:

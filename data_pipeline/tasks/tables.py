@@ -268,9 +268,11 @@ TABLE_SUFFIXES = tuple(_FORMATS)
 def class_name(value: object) -> str:
     """Return the name of a class, empty if a value cannot be one.
 
-    >>> class_name(" good "), class_name(2), class_name(True), class_name(None)
-    ('good', '2', 'true', '')
+    >>> class_name(" good "), class_name(2), class_name(True), class_name(None), class_name(float("nan"))
+    ('good', '2', 'true', '', '')
     """
     if isinstance(value, str):
         return value.strip()
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     return json.dumps(value) if isinstance(value, bool | int | float) else ""

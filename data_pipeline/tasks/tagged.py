@@ -90,12 +90,12 @@ def read_tagged_table(
         words: Column of the words, a list of texts.
         tags: Column of the tags, a list of as many texts; None reads no tags.
         group: What stands before the names of the columns in the settings, for errors.
-        needs_tags: Whether every row must have tags; if not, rows without the column have none.
+        needs_tags: Whether every row must have tags; if not, rows without the column, or with nothing in it, have none.
     """
     sentences = []
     for number, row in enumerate(read_table(path, named_by(group, tags=tags, words=words))):
         row_words = _texts(row, words)
-        row_tags = _texts(row, tags) if tags is not None and (needs_tags or tags in row.values) else None
+        row_tags = _texts(row, tags) if tags is not None and (needs_tags or not row.is_empty(tags)) else None
         if row_tags is not None and len(row_tags) != len(row_words):
             raise ValueError(f"{row.where} has {len(row_words)} {words}, but {len(row_tags)} {tags}")
         if row_words:

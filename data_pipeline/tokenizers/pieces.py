@@ -69,7 +69,8 @@ def _space_marked_bytes(token: str) -> int:
 
 def _special_ids(tokenizer: Tokenizer) -> list[int]:
     """Return the ids of special and added tokens, ascending."""
-    return sorted({*tokenizer.get_added_tokens_decoder(), *asdict(special_tokens(tokenizer)).values()})
+    special_ids = (each for each in asdict(special_tokens(tokenizer)).values() if each is not None)
+    return sorted({*tokenizer.get_added_tokens_decoder(), *special_ids})
 
 
 def _continues_wordpiece(token: str) -> bool:

@@ -1,7 +1,8 @@
 """Special tokens by role, whatever their names: [PAD] and <pad>, [CLS], <cls> and <s>.
 
 A tokenizer tells its roles itself. The tokens of its post-processor are those before and after a text, its model knows
-the unknown token, and the others are found by their spelling.
+the unknown token, and the others are found by their spelling. GPT-2's vocabulary has one special token,
+`<|endoftext|>`: for a causal model it ends a text, begins one, and is the padding.
 """
 
 import json
@@ -21,7 +22,7 @@ _WORDS = {
     "pad": ("pad", "padding"),
     "unk": ("unk", "unknown"),
     "cls": ("cls", "s", "bos"),
-    "sep": ("sep", "/s", "eos"),
+    "sep": ("sep", "/s", "eos", "endoftext"),
     "mask": ("mask",),
 }
 """Words that name a role; the earlier ones are preferred."""
@@ -36,12 +37,20 @@ class SpecialTokens:
     unk: int
     cls: int
     sep: int
-    mask: int
+    known_mask: int | None
+
+    @property
+    def mask(self) -> int:
+        """Id of [MASK]; ValueError if the vocabulary, which is that of a causal model, has none."""
+        if self.known_mask is None:
+            raise ValueError(f"the vocabulary has no {SPECIAL_TOKENS['mask']}; it is for causal models alone")
+        return self.known_mask
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """Return the ids of the special tokens by role; ValueError if the vocabulary lacks one."""
-    return SpecialTokens(**{role: _id(tokenizer, token) for role, token in special_names(tokenizer).items()})
+    """Return the ids of the special tokens by role; ValueError if the vocabulary has none that ends a text."""
+    ids = {role: _id(tokenizer, token) for role, token in special_names(tokenizer).items()}
+    return SpecialTokens(ids["pad"], ids["unk"], ids["cls"], ids["sep"], ids.get("mask"))
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:
@@ -51,24 +60,30 @@ def _id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def special_names(tokenizer: Tokenizer) -> dict[str, str]:
-    """Return the token of each role; ValueError naming the roles that no token of the vocabulary has."""
-    return found_names(lambda token: tokenizer.token_to_id(token) is not None, told_names(tokenizer))
+    """Return the token of each role, as `found_names` finds them for a causal model."""
+    return found_names(lambda token: tokenizer.token_to_id(token) is not None, told_names(tokenizer), is_causal=True)
 
 
-def found_names(is_token: Callable[[str], bool], told: Mapping[str, str]) -> dict[str, str]:
+def found_names(is_token: Callable[[str], bool], told: Mapping[str, str], is_causal: bool = False) -> dict[str, str]:
     """Return the token of each role.
 
     Args:
         is_token: Function that says whether the vocabulary has a token.
         told: The tokens of the roles that are known; those that the vocabulary lacks are passed over.
+        is_causal: True lets the token that ends a text have each role but that of the mask, if no other token has it; a
+            mask may be absent.
 
     Raises:
         ValueError: naming the roles that no token of the vocabulary has.
     """
     names = _known_names(is_token, told)
-    if missing := [name for role, name in SPECIAL_TOKENS.items() if role not in names]:
-        raise ValueError(f"the vocabulary has no {', '.join(missing)}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
-    return {role: names[role] for role in SPECIAL_TOKENS}
+    if is_causal and (end := names.get("sep")):
+        names = {"pad": end, "unk": end, "cls": end, **names}
+    elif missing := [name for role, name in SPECIAL_TOKENS.items() if role not in names]:
+        needed = ", ".join(SPECIAL_TOKENS.values())
+        also = ", a causal model one that ends a text, such as <|endoftext|>" if is_causal else ""
+        raise ValueError(f"the vocabulary has no {', '.join(missing)}; BERT needs {needed}{also}")
+    return {role: names[role] for role in SPECIAL_TOKENS if role in names}
 
 
 def _known_names(is_token: Callable[[str], bool], told: Mapping[str, str]) -> dict[str, str]:

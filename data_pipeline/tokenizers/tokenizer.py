@@ -103,7 +103,9 @@ def _train(
     return tokenizer.get_vocab()
 
 
-def load_tokenizer(path: str | Path, lowercase: bool | None = None, strip_accents: bool | None = None) -> Tokenizer:
+def load_tokenizer(
+    path: str | Path, lowercase: bool | None = None, strip_accents: bool | None = None, is_causal: bool = False
+) -> Tokenizer:
     """Load a tokenizer from a vocab.txt, a tokenizer.json, or a folder that holds one of them.
 
     Whatever the file leaves open is filled in: the tokenizer puts [CLS] and [SEP] around texts, recognizes its special
@@ -113,19 +115,21 @@ def load_tokenizer(path: str | Path, lowercase: bool | None = None, strip_accent
         path: File or folder; in a folder, tokenizer.json is preferred.
         lowercase: True folds case, which a vocab.txt does not tell; a flag beside it counts more. None: true.
         strip_accents: True removes accents; as for `lowercase`, but None does as `lowercase`.
+        is_causal: True for the tokenizer of a causal model, which needs fewer special tokens; see `found_names`.
 
     Raises:
         ValueError: There is no tokenizer, it lacks a special token, or its ids are not 0, 1, 2, ...
     """
     path = _tokenizer_file(Path(path))
     beside = read_declared(path.parent)
+    ends = beside.ends if is_causal else {}
     if path.suffix == ".json":
         tokenizer = read_tokenizer(path)
-        names = found_names(tokenizer.get_vocab().__contains__, told_names(tokenizer) | beside.names)
+        names = found_names(tokenizer.get_vocab().__contains__, ends | told_names(tokenizer) | beside.names, is_causal)
         return _with_roles(finish(tokenizer, names), names, path)
     flags = beside.flags(path, lowercase, strip_accents)
     vocabulary = read_vocabulary(path)
-    names = found_names(vocabulary.__contains__, beside.names)
+    names = found_names(vocabulary.__contains__, ends | beside.names, is_causal)
     model = models.WordPiece(vocabulary, unk_token=names["unk"], continuing_subword_prefix=CONTINUATION)
     tokenizer = finish(wordpiece_tokenizer(model, flags), names)
     beside.add_tokens(tokenizer)

@@ -17,6 +17,9 @@ from data_pipeline.untrusted.typed_fields import checked, shown
 
 log = logging.getLogger(__name__)
 _FLAGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+_KEYS = {role: f"{role}_token" for role in SPECIAL_TOKENS}
+_ENDS = {"cls": "bos_token", "sep": "eos_token"}
+"""Keys that name the tokens that begin and end a text of a causal model."""
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
 
 
@@ -29,6 +32,7 @@ class Declared:
         strip_accents: The flag strip_accents.
         split_chinese: The flag tokenize_chinese_chars.
         names: The tokens of the roles.
+        ends: The tokens that begin and end a text of a causal model, as `cls` and `sep`.
         added: The ids of added tokens, None for the next id.
         special: Those of the added tokens that are special.
     """
@@ -37,6 +41,7 @@ class Declared:
     strip_accents: bool | None = None
     split_chinese: bool = True
     names: dict[str, str] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)
     added: dict[str, int | None] = field(default_factory=dict)
     special: frozenset[str] = frozenset()
 
@@ -79,7 +84,10 @@ def read_declared(folder: Path) -> Declared:
         for name in (TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS)
     )
     where = str(folder / TOKENIZER_CONFIG)
-    names = {**_names(names_map, str(folder / SPECIAL_TOKENS_MAP)), **_names(config, where)}
+    names, ends = (
+        {**_names(names_map, str(folder / SPECIAL_TOKENS_MAP), keys), **_names(config, where, keys)}
+        for keys in (_KEYS, _ENDS)
+    )
     added: dict[str, int | None] = dict(checked(added_map, dict[str, int], str(folder / ADDED_TOKENS), "content"))
     special = set()
     decoder = config.get("added_tokens_decoder", {})
@@ -96,12 +104,11 @@ def read_declared(folder: Path) -> Declared:
     for token in names.values():
         added.pop(token, None)
     lowercase, strip_accents, split_chinese = (checked(config.get(key), bool | None, where, key) for key in _FLAGS)
-    return Declared(lowercase, strip_accents, split_chinese is not False, names, added, frozenset(special))
+    return Declared(lowercase, strip_accents, split_chinese is not False, names, ends, added, frozenset(special))
 
 
-def _names(content: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Return the token of each role that a file names."""
-    keys = {role: f"{role}_token" for role in SPECIAL_TOKENS}
+def _names(content: Mapping[str, Any], where: str, keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the token of each role that a file names by a key."""
     return {role: _token(content[key], where, key) for role, key in keys.items() if content.get(key) is not None}
 
 

@@ -22,6 +22,7 @@ from bert_lightning.checkpoints.huggingface import (
     to_config_json,
     write_folder,
 )
+from bert_lightning.checkpoints.huggingface.albert import ALBERT
 from bert_lightning.checkpoints.huggingface.families import FAMILIES, Family
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS
@@ -409,3 +410,29 @@ def test_folders_that_cannot_be_read_are_one_line(
     with pytest.raises(ValueError, match=said) as error:
         load_pretrained(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_an_albert_with_a_group_for_each_layer_shares_none(groups: int, tmp_path: Path) -> None:
+    sizes = replace(CONFIG, embedding_size=16, num_hidden_layers=5, shared_parameters="all", num_hidden_groups=groups)
+    plain = replace(sizes, shared_parameters="none", num_hidden_groups=1)
+    config = plain if groups == 5 else sizes
+    write_folder(tmp_path, config, random_weights(MaskedLM(config)).state_dict(), {}, family=ALBERT)
+    assert load_pretrained(tmp_path).config.differences(config) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"model_type": "gpt2", "embd_pdrop": 0.2}, "resid_pdrop=0.1 and embd_pdrop=0.2; both are 0.1 here"),
+        ({"model_type": "modernbert", "mlp_dropout": 0.1}, "embedding_dropout=0.0 and mlp_dropout=0.1; both are 0.0"),
+        ({"model_type": "gpt2", "embd_pdrop": 0.1}, ""),
+        ({"model_type": "gpt2", "embd_pdrop": 0.3, "resid_pdrop": 0.3}, ""),
+    ],
+)
+def test_a_dropout_that_there_is_not_is_said(
+    content: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from_config_json(content)
+    assert said in caplog.text
+    assert bool(caplog.messages) == bool(said)

@@ -86,6 +86,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     refused("resamples must be a whole number", resamples=10)
     refused("confidence must be a number from 0.5 to below 1; got 2", confidence=2)
     refused("confidence must be a number from 0.5 to below 1; got high", confidence="high")
+    refused("confidence must be a number from 0.5 to below 1; got None", confidence="null")
     spoil(lines, '"id": "3"', '"id": "x"')
     refused("the examples differ: line 4 of .*run/seed-0/predictions.jsonl has id='3', that of .* has 'x'")
     spoil(lines, '"id": "x", "label": "yes"', '"id": "3", "label": "no"')

@@ -168,7 +168,7 @@ def test_an_answer_is_among_as_many_guesses_as_its_rank_says(folder: Path, tmp_p
         ("single_label_classification", ["bad", "good"], ["good", "bad", "bad", "good"]),
         ("single_label_classification", ["0", "1", "2"], [0, 2, 1, "2"]),
         ("multi_label_classification", ["bad", "good"], [["bad"], [], ["good", "bad"], ["good"]]),
-        ("regression", ["score"], [0.5, 1, -2.25, 3]),
+        ("regression", ["LABEL_0"], [0.5, 1, -2.25, 3]),
     ],
 )
 def test_a_fine_tuned_model_is_scored_on_a_table(
@@ -204,6 +204,15 @@ def test_a_fine_tuned_model_is_scored_on_a_table(
         assert ("f1" in found) == (len(labels) == 2)
     write_rows(path, {"text": "the", "label": "strange"})
     with pytest.raises(ValueError, match=r"t\.jsonl, line 1 has .*'strange'"):
+        evaluate(settings(f"checkpoint={tmp_path / 'hf'}", f"labeled.path={path}"))
+
+
+def test_a_regression_of_several_numbers_is_not_scored_as_one(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = BertConfig(**config_for(tokenizer).as_dict(), num_labels=2, problem_type="regression")
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "hf")
+    save_tokenizer(tokenizer, tmp_path / "hf")
+    path = write_rows(tmp_path / "t.jsonl", {"text": "the", "label": 1}, {"text": "king", "label": 2})
+    with pytest.raises(ValueError, match=r"hf has another head than the task: classifier\.bias, classifier\.weight"):
         evaluate(settings(f"checkpoint={tmp_path / 'hf'}", f"labeled.path={path}"))
 
 

@@ -98,7 +98,7 @@ def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: 
     with pytest.raises(ValueError, match="neither a run"):
         export(settings(tmp_path / "tokenizer", tmp_path / "hf"))
 
-    def full_disk(folder: Path, *_: object) -> None:
+    def full_disk(folder: Path, *_: object, **__: object) -> None:
         (folder / "config.json").write_text("{}")
         raise OSError("No space left on device")
 

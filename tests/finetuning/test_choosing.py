@@ -67,6 +67,12 @@ def test_files_without_labels_are_predicted_only(folder: Path, tokenizer: Tokeni
         assert not split.is_labeled
         (line,) = task.predictions(split, ExampleScores(np.zeros((width, 1), dtype=np.float32), np.arange(2)))
         assert set(line) == {"id", "prediction", "scores"}
+    for label in ({"label": None}, {"label": ""}):
+        write(folder / "test.jsonl", [row(0) | label])
+        assert not make_task("multiple_choice", folder, **of_lists).prepare(tokenizer, 48)["test"].is_labeled
+    write(folder / "test.jsonl", [row(0), row(1) | {"label": None}])
+    with pytest.raises(ValueError, match=r"test\.jsonl, line 2 has no label, but other examples of the test split"):
+        make_task("multiple_choice", folder, **of_lists).prepare(tokenizer, 48)
     (folder / "val.csv").write_text(header.replace(",label", "") + "The sky,is,red,blue\n")
     with pytest.raises(ValueError, match=r"val\.csv, line 2 has no label to validate on$"):
         make_task("swag", folder, **files).prepare(tokenizer, 48)

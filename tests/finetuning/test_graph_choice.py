@@ -148,6 +148,11 @@ def test_the_model_is_asked_with_the_graph(given: Settings, trained: Path, tmp_p
         ValueError, match=r"graph\.tsv is not the graph that checkpoint=.* was trained with: its sha256"
     ):
         predict(compose_here("predict", asked | unknown))
+    by_task = {name: value for name, value in given.items() if name == "task" or name.startswith("task.")}
+    by_task |= {"checkpoint": trained, "accelerator": "cpu"}
+    assert evaluate(compose_here("evaluate", by_task))["task"]["accuracy"] == pytest.approx(accuracy(trained))
+    with pytest.raises(ValueError, match=r"its head has the graph \w{12} with .* and not the graph \w{12} with"):
+        evaluate(compose_here("evaluate", by_task | {"task.graph.path": graph}))
     with pytest.raises(ValueError, match=r"reads a knowledge graph, and absent\.tsv is no file"):
         evaluate(compose_here("evaluate", labeled | {"labeled.graph": "absent.tsv"}))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.finetuning.split_sources import SplitFiles
+from bert_lightning.finetuning.split_sources import FileSplits, SplitFiles
 
 
 def lines(path: Path) -> list[str]:
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(path: Path, share: float = 0.2, **named: str) -> dict[str, list[str]]:
-    return SplitFiles(path, **named, validation_share=share).read(lines, [".txt"])
+    return FileSplits(SplitFiles(path, **named, validation_share=share), lines, [".txt"]).splits()
 
 
 def test_files_are_found_named_or_held_out(folder: Path) -> None:
@@ -44,11 +44,11 @@ def test_files_are_found_named_or_held_out(folder: Path) -> None:
 def test_examples_of_one_group_are_held_out_together(folder: Path) -> None:
     (folder / "train.txt").write_text(" ".join(f"{letter}{number}" for letter in "abcdefghij" for number in range(5)))
     files = SplitFiles(folder / "train.txt", validation_share=0.2)
-    splits = files.read(lines, [".txt"], group=lambda text: text[0])
+    splits = FileSplits(files, lines, [".txt"], group=lambda text: text[0]).splits()
     assert {name: len(texts) for name, texts in splits.items()} == {"train": 40, "validation": 10}
     assert not {text[0] for text in splits["train"]} & {text[0] for text in splits["validation"]}
     with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of 1 text with examples to train on"):
-        files.read(lines, [".txt"], group=len)
+        FileSplits(files, lines, [".txt"], group=len).splits()
 
 
 def test_what_is_refused(folder: Path) -> None:

@@ -87,6 +87,9 @@ def test_a_test_file_without_tags_is_predicted_only(tmp_path: Path, tokenizer: T
     assert {name: split.is_labeled for name, split in splits.items()} == {
         "train": True, "validation": True, "test": False
     }  # fmt: skip
+    for empty in ({"tags": None}, {"tags": []}):
+        (tmp_path / "test.jsonl").write_text(json.dumps({"words": ["Bern", "lies"]} | empty))
+        assert not make_task("tagging", tmp_path).prepare(tokenizer, 48)["test"].is_labeled
     (tmp_path / "dev.jsonl").write_text(json.dumps({"words": ["Bern", "lies"]}))
     with pytest.raises(ValueError, match=r"dev\.jsonl, line 1 has no column 'tags'"):
         make_task("tagging", tmp_path).prepare(tokenizer, 48)

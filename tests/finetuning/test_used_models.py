@@ -48,10 +48,9 @@ def evaluated(checkpoint: Path, path: Path, **columns: Any) -> dict[str, float]:
 
 def evaluated_by_task(checkpoint: Path, name: str, path: Path, **task: Any) -> dict[str, float]:
     """Scores by the name of the task and its folder, as in the fine-tuning."""
+    more = {"checkpoint": checkpoint, "batch_tokens": 100, "task": name, "split": task.pop("split", "validation")}
     settings = {f"task.{key}": value for key, value in {"path": path, **task}.items()}
-    return evaluate(
-        compose_here("evaluate", {"checkpoint": checkpoint, "batch_tokens": 100, "task": name, **settings})
-    )["task"]
+    return evaluate(compose_here("evaluate", more | settings))["task"]
 
 
 def predicted(checkpoint: Path, path: Path, **more: Any) -> list[dict[str, Any]]:
@@ -90,6 +89,13 @@ def test_questions(
     given = {key: "null" if value is None else value for key, value in more.items()}
     assert evaluated_by_task(checkpoint, name, tmp_path, **given) == pytest.approx(metrics | {"examples": 3})
     threshold = metrics.get("best_f1_threshold")
+    if threshold is not None:  # that of the validation split, on any split
+        write_questions(tmp_path / "test.json", 0)
+        of_test = evaluated_by_task(checkpoint, name, tmp_path, **given, split="test")
+        known = evaluated_by_task(
+            checkpoint, name, tmp_path, **given, null_score_diff_threshold=threshold, split="test"
+        )
+        assert of_test == pytest.approx(known)
     found = predicted(checkpoint, tmp_path / "dev.json", null_score_diff_threshold=threshold)
     assert [(line["id"], line["prediction"]) for line in found] == [
         (line["id"], line["prediction"]) for line in scored.predictions
@@ -102,7 +108,23 @@ def test_questions(
     predict(compose_here("predict", {**one, "output": tmp_path / "one.jsonl"}))
     (line,) = lines(tmp_path / "one.jsonl")
     assert line["prediction"] in text
-    assert line["probability"] == pytest.approx(found[0]["probability"], abs=1e-5)
+    assert ("probability" in found[0]) == (found[0]["prediction"] != "")
+    assert line["probability"] == pytest.approx(found[0].get("probability", line["probability"]), abs=1e-5)
+
+
+def test_a_classifier_of_answerability_does_not_hinder_questions_that_all_have_answers(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """The metrics are those of the file: of SQuAD 1.1, by the best spans."""
+    for name, impossible in (("train", 1), ("dev", 1), ("answered", None)):
+        write_questions(tmp_path / f"{name}.json", impossible)
+    files = {"train": "train.json", "validation": "dev.json"}
+    task = make_task("squad_v2", tmp_path, **files, **WINDOWS, answerability_weight=0.5)
+    checkpoint = saved(score(task, tokenizer), tokenizer, tmp_path / "x.ckpt")
+    found = evaluated(checkpoint, tmp_path / "answered.json")
+    assert set(found) == {"exact_match", "f1", "examples"}
+    said = {line["id"]: line["prediction"] for line in predicted(checkpoint, tmp_path / "answered.json")}
+    assert found["exact_match"] == sum(said[f"q{row}"] == answer for row, answer in enumerate(ANSWERS.values())) / 3
 
 
 @each_kind
@@ -137,8 +159,7 @@ def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> No
     checkpoint = saved(scored, tokenizer, tmp_path / "x.ckpt")
     expected = pytest.approx(scored.metrics | {"words": 11, "examples": 2})
     assert evaluated(checkpoint, tmp_path / "dev.conll") == expected
-    by_task = evaluated_by_task(checkpoint, "ner", tmp_path)
-    assert by_task == pytest.approx(scored.metrics | {"examples": 2})
+    assert evaluated_by_task(checkpoint, "ner", tmp_path) == expected
     pairs = [[word.split("/") for word in sentence.split()] for sentence in TAGGED]
     rows = [{"w": [word for word, _ in some], "t": [tag for _, tag in some]} for some in pairs]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -150,6 +171,7 @@ def test_tags(tmp_path: Path, tokenizer: Tokenizer, sizes: dict[str, Any]) -> No
 
 WRONG_FILES = [
     ("x.conll", "Bern\tB-ORG\n", {}, r"x.conll, line 1 has the tag 'B-ORG', which is none of O, B-LOC, B-PER, I-PER"),
+    ("x.conll", "Bern\tPLACE\n", {}, r"x.conll, line 1 has the tag 'PLACE', which is none of O, B-LOC, B-PER, I-PER"),
     ("x.conll", "", {}, r"x.conll holds no sentences"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": "upos"}, r"labeled.tag_column must be the number of a column of"),
     ("x.conll", "Bern B-LOC\n", {"tag_column": 2}, r"^labeled.tag_column=2, but .*x.conll, line 1 has 2 columns"),
@@ -217,7 +239,7 @@ def test_questions_and_choices_that_are_none(tmp_path: Path, tokenizer: Tokenize
             predict(compose_here("predict", {"checkpoint": checkpoint, **more}))
         assert "\n" not in str(caught.value)
     for checkpoint, name, message in [
-        (answering, "y.json", r"qas\[1\] has no answer to compare with"),
+        (answering, "y.json", r"qas\[1\] has no answer to validate on"),
         (choosing, "y.jsonl", r"^labeled.label=label, but .*line 1 has no column 'label'; it has text, choices"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -261,6 +283,12 @@ def test_a_model_of_glue_is_scored_on_the_official_files(tmp_path: Path, tokeniz
             "text\tlabel\nBern is old\tpositive\nthe river\tnegative\nfounded\tpositive\n"
         )
         assert evaluated(checkpoint, tmp_path / "own.tsv") == found
+        task["name"] = "rte"
+        paired = saved(scored, tokenizer, tmp_path / "paired.ckpt", **task)
+        with pytest.raises(
+            ValueError, match=r"dev\.tsv, line 2 is a single text, but checkpoint=.* was trained on pairs of texts"
+        ):
+            evaluated_by_task(paired, name, tmp_path)
         (tmp_path / "own.tsv").write_text("sentence\tlabel\nthe river\tfine\n")
         with pytest.raises(ValueError, match=r"own\.tsv, line 2 has label='fine', which must be one of 0, 1$"):
             evaluated(checkpoint, tmp_path / "own.tsv")

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from bert_lightning.export import export
 from bert_lightning.generate import generate
 from bert_lightning.inference.continuing import Continuer
 from bert_lightning.inference.loading import load_model
@@ -30,13 +31,16 @@ GREEDY = Sampling()
 
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_greedy_tokens_are_those_of_transformers(kind: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
-    theirs = write_causal(tmp_path, tokenizer, kind)
-    go_on = Continuer(load_model(tmp_path, "cpu"))
-    sep = special_tokens(tokenizer).sep
+    write_causal(tmp_path / "gpt", tokenizer, kind)
+    export(compose_here("export", {"checkpoint": tmp_path / "gpt", "output_dir": tmp_path / "hf"}))
+    theirs = CAUSAL[kind][1].from_pretrained(tmp_path / "hf").eval()
+    go_on = Continuer(load_model(tmp_path / "gpt", "cpu"))
+    cls, sep = special_tokens(tokenizer).cls, special_tokens(tokenizer).sep
+    assert (theirs.config.bos_token_id, theirs.generation_config.eos_token_id) == (cls, sep)
     for text in TEXTS:
         prompt = go_on.prompt(text)
         found = go_on(text, 30, GREEDY, 0, "text")
-        settings = {"max_new_tokens": 30, "do_sample": False, "eos_token_id": sep}
+        settings = {"max_new_tokens": 30, "do_sample": False}
         whole = theirs.generate(torch.tensor([prompt]), **settings)  # type: ignore[operator]
         expected = whole[0, len(prompt) :].tolist()
         assert [*found.tokens, *([sep] if found.is_ended else [])] == expected

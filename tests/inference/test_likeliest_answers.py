@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from bert_lightning.checkpoints.task_head import PROBLEM_TYPES, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.evaluate import evaluate
 from bert_lightning.finetuning.task import Split
 from bert_lightning.inference.loading import load_model
@@ -21,6 +22,7 @@ from bert_lightning.inference.prompting.asking import Prompting
 from bert_lightning.inference.prompting.prompts import WORDINGS, Asked, few_shot_prompt, filled
 from bert_lightning.settings.conf_files import CONF_DIR
 from data_pipeline.tasks.glue import GLUE_TASKS
+from data_pipeline.tasks.task_records import LabeledText
 from tests.support.causal_models import write_causal
 from tests.support.runs import compose_here
 from tests.support.settings import Settings
@@ -134,6 +136,14 @@ def test_the_split_is_that_of_the_command(
     assert [prompt for prompt, _ in seen] == [f"Review: {text}\nSentiment:" for text, _ in REVIEWS]
 
 
+def test_a_template_of_the_user_keeps_the_answers_of_the_task() -> None:
+    head = TaskHead(SEQUENCE_CLASSIFICATION, ["unacceptable", "acceptable"], PROBLEM_TYPES[0])
+    task: Any = SimpleNamespace(name="cola", head=lambda: head)
+    record = LabeledText("0", "the king walks", None, "acceptable", "here")
+    ask = likeliest_answers._asking(task, [record], Prompting(template="{text} Is it fine?", normalize="none"))
+    assert ask(record) == Asked("the king walks Is it fine?", ("no", "yes"), 1)
+
+
 def test_choices_are_the_answers(
     tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +215,15 @@ def test_a_long_prompt_loses_its_beginning(tmp_path: Path, model: PreTrainedMode
     assert not np.allclose(scores[0], scores[3], rtol=1e-3)
     with pytest.raises(ValueError, match=r"an answer to 'the king' has \d+ tokens; it must have from 1 to 62"):
         examiner.scores(["the king"], [Asked("the king", ("walks", "the queen . " * 40), 0)])
+
+
+def test_the_end_of_a_template_must_fit_before_the_answers(tmp_path: Path, model: PreTrainedModel) -> None:
+    loaded = load_model(tmp_path / "gpt", "cpu")
+    scorer, asked, cue = AnswerScorer(loaded, "this test", 4096), Asked("the king", ("walks",), 0), "the queen . " * 40
+    likeliest_answers._Examiner(scorer, loaded, "tokens", cue).check([asked])
+    said = r"prompting.template has \d+ tokens after its last field, .*normalize=context .* leave room for \d+"
+    with pytest.raises(ValueError, match=said):
+        likeliest_answers._Examiner(scorer, loaded, "context", cue).check([asked])
 
 
 def test_every_task_with_answers_has_a_wording_that_fits() -> None:

@@ -84,3 +84,13 @@ def test_a_value_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     run = FakeRun()
     part(tmp_path, run, -1, [(2, {"val/loss": float("nan")}), (4, {"val/loss": 3.0})]).finish()
     assert run.summary["best_step/val/loss"] == 4
+
+
+def test_the_best_of_an_error_is_the_lowest_and_a_threshold_has_none(tmp_path: Path) -> None:
+    made = [
+        (step, {"val/squared_error": error, "val/best_f1_threshold": error}) for step, error in ((2, 0.5), (4, 2.0))
+    ]
+    run = FakeRun()
+    part(tmp_path, run, -1, made).finish()
+    assert run.summary["best/val/squared_error"] == 0.5
+    assert "best/val/best_f1_threshold" not in run.summary

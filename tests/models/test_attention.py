@@ -221,13 +221,18 @@ def test_fused_kernels_are_chosen_if_triton_is_there_and_the_head_dimension_fits
     assert choose_attention("cuda", dropout_p, True, 64) is (flash_attention if dropout_p else varlen_attention)
 
 
-@pytest.mark.parametrize("head_dim", [4, 12, 260, 264])
-def test_head_dimensions_that_the_kernels_refuse_are_refused_first(head_dim: int) -> None:
+@pytest.mark.parametrize("head_dim", [4, 12, 26, 260, 264])
+def test_head_dimensions_that_the_kernels_refuse_are_padded_and_said(
+    head_dim: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     for dropout_p in (0.0, 0.1):
-        with pytest.raises(ValueError, match=rf"num_attention_heads = {head_dim}, .* multiples of 8 up to 256"):
-            choose_attention("cuda", dropout_p, True, head_dim)
         assert choose_attention("cuda", dropout_p, False, head_dim) is padded_attention
         assert choose_attention("cpu", dropout_p, True, head_dim) is looped_attention
+        assert not caplog.messages
+        assert choose_attention("cuda", dropout_p, True, head_dim) is padded_attention
+        assert f"num_attention_heads = {head_dim}: the fast attention kernels take multiples of 8" in caplog.text
+        caplog.clear()
     assert choose_attention("cuda", 0.0, True, 256) is varlen_attention
 
 

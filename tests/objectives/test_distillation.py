@@ -231,6 +231,18 @@ def test_a_modern_student_begins_with_layers_of_the_same_kind() -> None:
     assert all(torch.equal(each, weights[name]) for name, each in teacher.encoder.layers[2].state_dict().items())
 
 
+@pytest.mark.parametrize("shared", ["all", "feed_forward"])
+def test_shared_layers_of_a_student_get_shared_layers_of_its_teacher(shared: str) -> None:
+    taught = replace(TEACHER, num_hidden_layers=4, shared_parameters=shared, num_hidden_groups=2)
+    teacher, config = Teacher(taught), replace(taught, num_hidden_layers=3)
+    student = Distillation(config, teacher, init_layers=[1, 2, 4])
+    for layer, number in zip(student.encoder.path(), (1, 2, 4), strict=True):
+        wanted = teacher.encoder.path()[number - 1].output.weight
+        assert torch.equal(layer.output.weight, wanted)
+    with pytest.raises(ValueError, match=r"the layers 1 and 2 of the student, .* of layers 2 and 3 of the teacher"):
+        Distillation(config, teacher, init_layers=[2, 3, 4])
+
+
 def headless() -> Teacher:
     return Teacher(TEACHER, has_mlm_head=False)
 

@@ -107,6 +107,16 @@ def test_operations_are_saved_in_proportion_to_what_is_masked(name: str) -> None
     assert 0.3 * (ordinary - head) < saved[-1] < 0.75 * 0.75 * (ordinary - head)
 
 
+def test_all_tokens_are_embedded() -> None:
+    """With small embeddings the projection is work for late tokens too."""
+    counts, sizes = {MLM: 500.0}, (1000.0, 100_000.0)
+    saved = []
+    for config in (CONFIGS["bert"], replace(CONFIGS["bert"], embedding_size=16)):
+        ordinary, late = (objective(config, layer).useful_flops(*sizes, counts) for layer in (0, 2))
+        saved.append(ordinary - late)
+    assert saved[0] == saved[1]
+
+
 def test_a_layer_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match=r"objective\.mask_layer=4 is not below model\.num_hidden_layers=4"):
         objective(CONFIGS["bert"], 4)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import ElectraForMaskedLM, ElectraForPreTraining
@@ -13,12 +14,18 @@ from bert_lightning.checkpoints.electra_halves import discriminator_half, genera
 from bert_lightning.checkpoints.huggingface import from_huggingface, write_folder
 from bert_lightning.checkpoints.huggingface.electra import ELECTRA
 from bert_lightning.checkpoints.tensor_checks import HEADS, check_state
+from bert_lightning.models.attention import PackedAttention, choose_attention, flash_attention
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.generator import draw_tokens, generator_config, keyed_uniform
+from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import weighted_loss
 from bert_lightning.objectives.replaced_tokens import ReplacedTokens, filled_in
+from bert_lightning.pretrain import build_module
+from bert_lightning.settings.run_plan import plan_run
 from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import CONFIG, gradients, one_by_one, packed_examples, padded, random_weights
+from tests.support.runs import compose_here
+from tests.support.settings import Settings
 
 SMALL = replace(CONFIG, embedding_size=16)
 
@@ -162,7 +169,7 @@ def test_noise_is_uniform() -> None:
     [
         ({}, 0.0, r"objective.generator_size must be in \(0, 1\]; got 0.0"),
         ({}, 2.0, r"objective.generator_size must be in \(0, 1\]; got 2.0"),
-        ({}, 0.9, "generator of hidden_size=29 with num_attention_heads=4, of which it is no multiple"),
+        ({}, 0.9, "generator of hidden_size=29 with num_attention_heads=3, of which it is no multiple"),
         ({"is_causal": True}, 0.25, "is_causal=true sees nothing after a mask"),
     ],
     ids=str,
@@ -170,6 +177,31 @@ def test_noise_is_uniform() -> None:
 def test_impossible_generators_are_refused(change: dict[str, object], size: float, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ReplacedTokens(replace(SMALL, **change), generator_size=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0.125, 0.25, 0.5, 0.75, 1.0])
+def test_the_generator_has_the_attention_of_its_own_heads(size: float) -> None:
+    """These are the sizes of the ablation; kernels take some head dimensions only."""
+    config = replace(CONFIG, hidden_size=768, num_attention_heads=12, num_hidden_layers=1)
+    with torch.device("meta"):
+        model = ReplacedTokens(config, flash_attention, attention_on_gpu, generator_size=size)
+    narrow = model.generator.config
+    assert narrow.head_dim == (96 if size == 0.125 else config.head_dim)
+    assert model.generator.layers[0].attention.attention is attention_on_gpu(narrow)
+    assert model.encoder.layers[0].attention.attention is flash_attention
+
+
+def attention_on_gpu(config: EncoderConfig) -> PackedAttention:
+    return choose_attention("cuda", 0.0, True, config.head_dim)
+
+
+def test_a_run_chooses_both_attentions(base: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[EncoderConfig] = []
+    monkeypatch.setattr("bert_lightning.pretrain._attention", lambda _, model: seen.append(model) or looped_attention)
+    settings = base | {"objective": "replaced_tokens", "pairs": "full_sentences", "masking": "electra"}
+    plan = plan_run(compose_here("pretrain", settings | {"objective.generator_size": 0.5}), False)
+    objective = build_module(plan, SingleDeviceStrategy(), is_resumed=False).objective
+    assert seen == [each.config for each in objective.encoders().values()]
 
 
 def test_a_generator_shrinks_in_width_alone() -> None:

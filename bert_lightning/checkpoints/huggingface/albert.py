@@ -7,7 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family, task_classes
+from torch import Tensor
+
+from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family
+from bert_lightning.checkpoints.huggingface.task_classes import task_classes
 from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER, TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
 
@@ -27,6 +30,12 @@ class Albert(Family):
             return config
         groups = config.num_hidden_layers
         return replace(config, shared_parameters="all", num_hidden_groups=groups, initialization="bert")
+
+    def simplified(self, state: dict[str, Tensor], config: EncoderConfig) -> tuple[dict[str, Tensor], EncoderConfig]:
+        """Return sizes without shared layers if each layer is a group by itself; the tensors have the same names."""
+        if config.num_hidden_groups == config.num_hidden_layers:
+            config = replace(config, shared_parameters="none", num_hidden_groups=1)
+        return state, config
 
     def read_config(self, content: Mapping[str, Any], where: str) -> EncoderConfig:
         """Return the sizes; ValueError if the embeddings are as wide as the layers."""

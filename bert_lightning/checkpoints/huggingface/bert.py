@@ -1,6 +1,7 @@
 """BERT (Devlin et al., 2019) in transformers."""
 
-from bert_lightning.checkpoints.huggingface.family import Family, task_classes
+from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.task_classes import task_classes
 from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER
 
 BERT = Family(

@@ -4,7 +4,8 @@ Its class for whole texts has a ReLU where the pooler of this package has a tanh
 model with such a head is written as a RoBERTa.
 """
 
-from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, Family, TaskClass
+from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, Family
+from bert_lightning.checkpoints.huggingface.task_classes import TaskClass
 from bert_lightning.checkpoints.task_head import CLASSIFIER, QA_OUTPUTS, QUESTION_ANSWERING, TOKEN_CLASSIFICATION
 
 DISTILBERT = Family(

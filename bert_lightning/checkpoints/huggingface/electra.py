@@ -6,7 +6,8 @@ model with such a head is written as an ALBERT that shares no layers.
 
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family, TaskClass
+from bert_lightning.checkpoints.huggingface.family import EMBEDDINGS, FIELDS, Family
+from bert_lightning.checkpoints.huggingface.task_classes import TaskClass
 from bert_lightning.checkpoints.task_head import CLASSIFIER, QA_OUTPUTS, QUESTION_ANSWERING, TOKEN_CLASSIFICATION
 from bert_lightning.models.encoder_config import EncoderConfig
 

@@ -4,6 +4,7 @@ A family is an object with tables; few of them need a method of their own. Names
 `weight` or `bias` after them, so the tables speak of modules.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,22 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from bert_lightning.checkpoints.huggingface.config_keys import by_key, in_their_words
-from bert_lightning.checkpoints.task_head import (
-    CLASSIFIER,
-    MULTIPLE_CHOICE,
-    QA_OUTPUTS,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-    TaskHead,
-)
+from bert_lightning.checkpoints.huggingface.task_classes import Names, TaskClass
+from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tasks.encoded import FIRST
+from data_pipeline.tokenizers.special_tokens import SpecialTokens
 from data_pipeline.untrusted.typed_fields import build, listed, shown
 
-Names = Mapping[str, str]
-"""Modules of ours, each with the module of transformers that is the same."""
+log = logging.getLogger(__name__)
 QKV = "attention.qkv"
 """The module of a layer that may be several modules of transformers."""
 EMBEDDINGS = {
@@ -44,37 +38,6 @@ _LAYER = {
 }
 FIELDS = {name: name for name in EncoderConfig.published_fields()}
 """Fields of the encoder's sizes that have the same name in config.json."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskClass:
-    """A class of transformers for a fine-tuned task.
-
-    Attributes:
-        name: The class.
-        modules: The modules of the head.
-        constants: Keys of config.json that can have no other value than this one, which is their default.
-    """
-
-    name: str
-    modules: Names
-    constants: Mapping[str, Any] = field(default_factory=dict)
-
-
-def task_classes(title: str, pooled: Names, choice: Names | None = None) -> dict[str, TaskClass]:
-    """Return the four classes for tasks that most families have.
-
-    Args:
-        title: Beginning of the names of the classes.
-        pooled: The modules of a head for whole texts.
-        choice: Those of a head for multiple choice; None for the same.
-    """
-    return {
-        SEQUENCE_CLASSIFICATION: TaskClass(f"{title}ForSequenceClassification", pooled),
-        TOKEN_CLASSIFICATION: TaskClass(f"{title}ForTokenClassification", {CLASSIFIER: "classifier"}),
-        MULTIPLE_CHOICE: TaskClass(f"{title}ForMultipleChoice", choice or pooled),
-        QUESTION_ANSWERING: TaskClass(f"{title}ForQuestionAnswering", {QA_OUTPUTS: "qa_outputs"}),
-    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,6 +64,7 @@ class Family:
         transposed: Modules of a layer, in the terms of transformers, whose matrices are transposed there.
         fields: Fields of the encoder's sizes, each with its key in config.json.
         aliases: Other names of keys that transformers takes in config.json, each with the key.
+        same_dropout: A key of config.json for another dropout, which here has the probability of `hidden_dropout_prob`.
         constants: Keys of config.json that can have no other value than this one, which is their default.
         unset: Keys of config.json that are written as null, because their defaults are of another vocabulary.
         traits: Fields beyond BERT's sizes that may have any value.
@@ -129,6 +93,7 @@ class Family:
     transposed: tuple[str, ...] = ()
     fields: Names = field(default_factory=lambda: FIELDS)
     aliases: Names = field(default_factory=dict)
+    same_dropout: str | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     traits: frozenset[str] = frozenset()
@@ -269,10 +234,23 @@ class Family:
 
     def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
         """Return what config.json says of the sizes that `fitted` returns."""
-        return {theirs: getattr(config, ours) for ours, theirs in self.fields.items()} | dict.fromkeys(self.unset)
+        same = {self.same_dropout: config.hidden_dropout_prob} if self.same_dropout is not None else {}
+        sizes = {theirs: getattr(config, ours) for ours, theirs in self.fields.items()}
+        return {**sizes, **same, **dict.fromkeys(self.unset)}
+
+    def token_fields(self, special: SpecialTokens, head: TaskHead | None) -> dict[str, Any]:
+        """Return what config.json says of special tokens in the place of what `config_fields` returns.
+
+        Args:
+            special: The special tokens of the model's vocabulary.
+            head: The head of a fine-tuned model, None for a pre-trained one.
+        """
+        return {}
 
     def read_config(self, content: Mapping[str, Any], where: str) -> EncoderConfig:
         """Return the sizes that a config.json says; ValueError if this encoder cannot have them.
+
+        A warning says which of two probabilities of dropout is taken.
 
         Args:
             content: The object in the file.
@@ -283,9 +261,14 @@ class Family:
             if content.get(key) not in (None, only):
                 raise ValueError(f"{where} has {key}={shown(content[key])}; only {shown(only)} can be read")
         try:
-            return build(EncoderConfig, {**self.usual, **self.required, **self.values(content, where)}, where)
+            config = build(EncoderConfig, {**self.usual, **self.required, **self.values(content, where)}, where)
         except ValueError as error:
             raise ValueError(in_their_words(str(error), self.fields)) from error
+        taken = config.hidden_dropout_prob
+        if self.same_dropout is not None and (said := content.get(self.same_dropout)) not in (None, taken):
+            key = self.fields["hidden_dropout_prob"]
+            log.warning("%s has %s=%s and %s=%s; both are %s here", where, key, taken, self.same_dropout, said, taken)
+        return config
 
     def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the fields of the encoder's sizes that a config.json says.

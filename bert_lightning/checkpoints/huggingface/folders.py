@@ -14,11 +14,12 @@ from torch import Tensor
 
 from bert_lightning.checkpoints.huggingface.families import family_of, named_family
 from bert_lightning.checkpoints.huggingface.family import Family
-from bert_lightning.checkpoints.huggingface.task_classes import find_head
+from bert_lightning.checkpoints.huggingface.named_head import find_head
 from bert_lightning.checkpoints.huggingface.weights import from_huggingface, to_huggingface
 from bert_lightning.checkpoints.task_head import TaskHead
 from bert_lightning.checkpoints.tensor_checks import HEADS, has_any
 from bert_lightning.models.encoder_config import EncoderConfig
+from data_pipeline.tokenizers.special_tokens import SpecialTokens
 from data_pipeline.tokenizers.tokenizer_files import TOKENIZER_CONFIG, write_tokenizer_files
 from data_pipeline.untrusted.bounded_json import parse_object
 from data_pipeline.untrusted.escaping import printable
@@ -36,6 +37,7 @@ def to_config_json(
     modules: Collection[str] = (),
     head: TaskHead | None = None,
     family: Family | None = None,
+    special: SpecialTokens | None = None,
 ) -> dict[str, Any]:
     """Return config.json of transformers for a model: its class, its sizes, and the labels of a head.
 
@@ -44,6 +46,7 @@ def to_config_json(
         modules: Names of the model's tensors.
         head: The head of a fine-tuned model, None for a pre-trained one.
         family: The family to write the model as; None for the first that can hold it.
+        special: The special tokens of the model's vocabulary, None if it has no tokenizer.
 
     Raises:
         ValueError: naming what no class of transformers has.
@@ -54,6 +57,7 @@ def to_config_json(
         "model_type": family.model_type,
         "tie_word_embeddings": True,
         **family.config_fields(family.fitted(config)),
+        **(family.token_fields(special, head) if special is not None else {}),
         **(head.config_fields() if head is not None else {}),
     }
 
@@ -150,6 +154,7 @@ def write_folder(
     tokenizer_files: Mapping[str, str],
     head: TaskHead | None = None,
     family: Family | None = None,
+    special: SpecialTokens | None = None,
 ) -> None:
     """Write what transformers loads into an existing folder: the model, as `architecture` says, and its tokenizer.
 
@@ -163,11 +168,12 @@ def write_folder(
         tokenizer_files: The text of the tokenizer's files, by name.
         head: The head of a fine-tuned model, None for a pre-trained one.
         family: The family to write the model as; None for the first that can hold it.
+        special: The special tokens of the model's vocabulary, None if it has no tokenizer.
 
     Raises:
         ValueError: naming the tensors that the class of transformers has and `state` has not.
     """
-    content = to_config_json(config, state, head, family)
+    content = to_config_json(config, state, head, family, special)
     (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(to_huggingface(state, config, head, family), folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read what it writes

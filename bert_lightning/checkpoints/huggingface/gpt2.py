@@ -7,7 +7,8 @@ has heads for single tokens besides.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
+from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.task_classes import TaskClass
 from bert_lightning.checkpoints.task_head import (
     CLASSIFIER,
     QA_OUTPUTS,
@@ -18,6 +19,7 @@ from bert_lightning.checkpoints.task_head import (
 )
 from bert_lightning.models.encoder_config import EncoderConfig
 from data_pipeline.tasks.encoded import LAST
+from data_pipeline.tokenizers.special_tokens import SpecialTokens
 from data_pipeline.untrusted.typed_fields import shown
 
 _LAYER = {
@@ -48,9 +50,15 @@ _ACTIVATIONS = {"gelu_new": "gelu", "relu": "relu"}
 class Gpt2(Family):
     """A causal model with LayerNorm before each half of a layer."""
 
-    def config_fields(self, config: EncoderConfig) -> dict[str, Any]:
-        """Return the sizes; one probability of dropout is for embeddings too."""
-        return super().config_fields(config) | {"embd_pdrop": config.hidden_dropout_prob}
+    def token_fields(self, special: SpecialTokens, head: TaskHead | None) -> dict[str, Any]:
+        """Return the tokens that begin and end a text, which `generate` of transformers stops at.
+
+        A classifier reads the last token that is no padding there: if texts end with the padding, it has none, and
+        transformers takes the last token of one text at a time.
+        """
+        ends = {"bos_token_id": special.cls, "eos_token_id": special.sep}
+        is_read = head is not None and head.kind == SEQUENCE_CLASSIFICATION and special.pad == special.sep
+        return ends | ({"pad_token_id": None} if is_read else {})
 
     def values(self, content: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the sizes; a feed-forward network is four times as wide as the layers if the file does not say."""
@@ -104,6 +112,7 @@ GPT2 = Gpt2(
     transposed=_TRANSPOSED,
     fields=_FIELDS | {"intermediate_size": "n_inner", "hidden_act": "activation_function"},
     aliases=_ALIASES,
+    same_dropout="embd_pdrop",
     constants={
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
@@ -136,6 +145,7 @@ OPENAI_GPT = OpenAIGpt(
     transposed=_TRANSPOSED,
     fields=_FIELDS,
     aliases=_ALIASES,
+    same_dropout="embd_pdrop",
     required={"type_vocab_size": 0, "embedding_norm": False, "is_causal": True},
     usual={"vocab_size": 40478, "layer_norm_eps": 1e-5},
 )

@@ -7,7 +7,8 @@ the class for masked tokens calls those before its decoder.
 from collections.abc import Mapping
 from typing import Any
 
-from bert_lightning.checkpoints.huggingface.family import Family, TaskClass
+from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.task_classes import TaskClass
 from bert_lightning.checkpoints.task_head import (
     CLASSIFIER,
     HEAD_DENSE,
@@ -36,7 +37,6 @@ class ModernBert(Family):
         local = config.local_attention
         return super().config_fields(config) | {
             "classifier_activation": config.hidden_act,
-            "mlp_dropout": config.hidden_dropout_prob,
             "local_attention": 128 if local is None else local,
             "global_attn_every_n_layers": 1 if local is None else config.global_attn_every_n_layers,
             "global_rope_theta": config.rope_theta,
@@ -156,6 +156,7 @@ MODERNBERT = ModernBert(
         "layer_norm_eps": "norm_eps",
         "pad_token_id": "pad_token_id",
     },
+    same_dropout="mlp_dropout",
     constants={
         **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), False),
         "decoder_bias": True,

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bert_lightning.checkpoints.huggingface.family import Family, task_classes
+from bert_lightning.checkpoints.huggingface.family import Family
+from bert_lightning.checkpoints.huggingface.task_classes import task_classes
 from bert_lightning.checkpoints.task_head import CLASSIFIER, POOLER
 from bert_lightning.models.encoder_config import EncoderConfig
 

@@ -106,7 +106,7 @@ def _asking(task: Task, records: Sequence[Any], prompting: Prompting) -> _Asking
     wording = WORDINGS.get(task.name, PAIR if is_pair else SINGLE)
     if prompting.template is not None:
         fields = ("text", "text_pair") if is_pair else ("text",)
-        wording = Wording(read_template(prompting.template, fields, "prompting.template"))
+        wording = replace(wording, template=read_template(prompting.template, fields, "prompting.template"))
     if prompting.answers is not None:
         _check_answers(prompting.answers, head)
         wording = replace(wording, answers=prompting.answers)
@@ -151,9 +151,17 @@ class _Examiner:
         return np.concatenate(rows).reshape(len(asked), -1).astype(np.float32), num_cut
 
     def check(self, asked: Sequence[Asked]) -> None:
-        """Raise a ValueError if an answer is empty or longer than the model, before any question is asked."""
+        """Raise a ValueError if an answer is empty or longer than the model, before any question is asked.
+
+        With `context` it must fit behind the end of the template, too.
+        """
         for each in asked:
-            self._room(each, [self._ids(f" {answer}") for answer in each.answers])
+            room = self._room(each, [self._ids(f" {answer}") for answer in each.answers])
+            if self._normalize == "context" and len(self._cue) > room:
+                raise ValueError(
+                    f"prompting.template has {len(self._cue)} tokens after its last field, and prompting.normalize="
+                    f"context reads them with each answer; the answers to {each.question!r} leave room for {room}"
+                )
 
     def _room(self, asked: Asked, answers: Sequence[Sequence[int]]) -> int:
         """Return how many tokens of a prompt fit before its longest answer."""

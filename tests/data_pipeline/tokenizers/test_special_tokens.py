@@ -62,6 +62,17 @@ def test_spellings_that_are_special_tokens_go_before_others(tmp_path: Path) -> N
     assert special_names(Tokenizer.from_str(load_tokenizer(tmp_path).to_str())) == expected
 
 
+def test_files_tell_the_ends_of_a_text_of_a_causal_model_alone(tmp_path: Path) -> None:
+    of_words("[UNK]", "<begin>", "<end>").save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<begin>", "eos_token": "<end>"}))
+    tokenizer = load_tokenizer(tmp_path, is_causal=True)
+    expected = {"pad": "<end>", "unk": "[UNK]", "cls": "<begin>", "sep": "<end>"}
+    assert special_names(tokenizer) == special_names(Tokenizer.from_str(tokenizer.to_str())) == expected
+    assert tokenizer.encode("").ids == [1, 2]
+    with pytest.raises(ValueError, match=r"^the vocabulary has no \[PAD\], \[CLS\], \[SEP\], \[MASK\]; BERT needs"):
+        load_tokenizer(tmp_path)
+
+
 def test_missing_roles_are_named() -> None:
     with pytest.raises(ValueError, match=r"^the vocabulary has no \[SEP\], \[MASK\]; BERT needs \[PAD\], "):
         special_names(of_words("<unk>", "<pad>", "<s>"))
