@@ -30,7 +30,7 @@ from data_pipeline.knowledge.entity_table import entity_titles
 from data_pipeline.prepared.manifest import FILE_NAME as MANIFEST
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.one_label import one_label
-from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, Targets, batch_digest
+from data_pipeline.streams.packed_batch import ENTITIES, MLM, PackedBatch, Targets, batch_digest
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase
 from data_pipeline.streams.samples import PretrainingSamples

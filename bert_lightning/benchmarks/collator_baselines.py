@@ -12,7 +12,7 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFas
 
 from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share, speed
 from data_pipeline.processes.child_processes import serve_main_process
-from data_pipeline.streams.packing import MLM
+from data_pipeline.streams.packed_batch import MLM
 from data_pipeline.streams.samples import PretrainingSamples
 
 NUM_BATCHES = 64

@@ -19,7 +19,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.settings.hardware import device_type
 from bert_lightning.training.optim import allocate_gradients, gradient_norm, parameter_groups, prepare_update
-from data_pipeline.streams.packing import PackedBatch, pack_buffer, unpack_buffers
+from data_pipeline.streams.packed_batch import PackedBatch, pack_buffer, unpack_buffers
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 MAX_NORM = 1.0

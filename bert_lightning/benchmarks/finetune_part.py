@@ -24,7 +24,7 @@ from bert_lightning.finetuning.task import TRAIN, VALIDATION, Split, Task
 from bert_lightning.models.attention import attention_of
 from bert_lightning.objectives.task_objective import TaskObjective
 from bert_lightning.settings.hardware import device_type
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.task_stream import TaskStream
 from data_pipeline.whole_numbers import check_whole_number
 

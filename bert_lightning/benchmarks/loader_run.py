@@ -6,7 +6,7 @@ from itertools import islice
 
 from bert_lightning.benchmarks.contestants import Contestant
 from bert_lightning.benchmarks.findings import FigureTable
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 WARM_UP = 2
 

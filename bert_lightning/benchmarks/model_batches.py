@@ -14,8 +14,8 @@ from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Chunks, Layout, PairFormat, Spans
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape, few_shapes
-from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.whole_numbers import check_whole_number

@@ -9,7 +9,7 @@ from bert_lightning.benchmarks.findings import FigureTable
 from bert_lightning.benchmarks.step_speed import Runner, median
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.useful_flops import FORMULA, step_flops
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 
 
 @dataclass(frozen=True, slots=True)

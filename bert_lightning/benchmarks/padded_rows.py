@@ -12,8 +12,8 @@ from bert_lightning.benchmarks.stream_speed import LOADED_AHEAD, Measure, Share,
 from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import MLM, PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import PretrainingSamples
 
 INPUT_IDS, TOKEN_TYPES, ATTENTION, LABELS = range(4)

@@ -11,7 +11,7 @@ from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, MakeOpti
 from bert_lightning.checkpoints.huggingface import BERT, from_huggingface, to_config_json, to_huggingface
 from bert_lightning.checkpoints.task_head import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TaskHead
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.tasks.answer_windows import END, START
 from data_pipeline.tasks.encoded import LABELS
 

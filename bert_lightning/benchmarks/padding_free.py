@@ -18,7 +18,7 @@ from bert_lightning.benchmarks.model_batches import flat_labels
 from bert_lightning.checkpoints.huggingface import BERT, to_huggingface
 from bert_lightning.models.attention import flash_context
 from bert_lightning.models.looped_attention import looped_attention
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 ATTENTION = "bert_lightning_packed"
 """Name under which transformers finds the attention of this module."""

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 
 from bert_lightning.benchmarks.contestants import Contestant
 from bert_lightning.benchmarks.peak_memory import peak_growth
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 
 @dataclass(slots=True)

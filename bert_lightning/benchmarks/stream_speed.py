@@ -11,7 +11,7 @@ from typing import TypeVar
 from data_pipeline.masking.masking import Masking
 from data_pipeline.pairs.chunks import PairFormat
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 

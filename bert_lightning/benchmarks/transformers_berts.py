@@ -10,7 +10,7 @@ from bert_lightning.benchmarks.contestants import MAX_NORM, Contestant, Setting
 from bert_lightning.benchmarks.model_batches import pad_rows
 from bert_lightning.checkpoints.huggingface import BERT, to_huggingface
 from bert_lightning.objectives.objective import Objective
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 PAIR_TARGETS = {"mlm": None, "mlm_nsp": "nsp", "mlm_sop": "sop"}
 """The pair labels of the objectives that transformers has a BERT for."""

@@ -8,7 +8,7 @@ import lightning as L
 from bert_lightning.distributed.collectives import gather_objects
 from bert_lightning.settings.run_folder import write_whole
 from bert_lightning.training.spared_files import goes_on
-from data_pipeline.streams.packing import PackedBatch, example_digests, global_digest
+from data_pipeline.streams.packed_batch import PackedBatch, example_digests, global_digest
 
 
 class BatchDigests(L.Callback):

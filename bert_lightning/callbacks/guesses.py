@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bert_lightning.metrics.guess_tables import PAIR_COLUMNS, TOKEN_COLUMNS, GuessedSentence, GuessTables
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 from data_pipeline.whole_numbers import check_whole_number
 
 log = logging.getLogger(__name__)

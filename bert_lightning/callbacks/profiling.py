@@ -17,7 +17,7 @@ from bert_lightning.execution.compilation import graph_modules, is_compiled
 from bert_lightning.profiling.profile_page import Profiled, write_profile
 from bert_lightning.profiling.step_profile import MODULE_RANGE, slices
 from bert_lightning.training.modules import TrainingModule
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.whole_numbers import check_whole_number, number_of
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor
 from bert_lightning.distributed.collectives import sum_over_ranks, world_size
 from bert_lightning.metrics.flops import peak_flops
 from bert_lightning.training.modules import TrainingModule
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 
 class Throughput(L.Callback):

@@ -18,7 +18,7 @@ STREAM = "stream"
 """Key of the payload under which the position in the training stream is."""
 OBJECTIVE = "objective"
 """Key of the payload under which the name of the objective is."""
-READ_BESIDES = "read_besides"
+EXTERNAL_INPUTS = "read_besides"
 """Key of the payload under which a model tells what was read besides the text, in words, by what it is."""
 OBJECTIVE_PREFIX = "objective."
 """What the names of an objective's tensors begin with in a checkpoint."""
@@ -76,10 +76,10 @@ def saved_objective(content: Mapping[str, Any], where: str) -> str | None:
     return "mlm_nsp" if target == _FIRST_OBJECTIVE else target.rpartition(".")[0].rpartition(".")[2]
 
 
-def saved_besides(content: Mapping[str, Any], where: str) -> dict[str, str]:
+def saved_external_inputs(content: Mapping[str, Any], where: str) -> dict[str, str]:
     """Return what a checkpoint was trained with besides the text, in words, by what it is."""
     payload = checked(content.get(PAYLOAD_KEY, {}), dict[str, object], where, PAYLOAD_KEY)
-    return checked(payload.get(READ_BESIDES, {}), dict[str, str], where, READ_BESIDES)
+    return checked(payload.get(EXTERNAL_INPUTS, {}), dict[str, str], where, EXTERNAL_INPUTS)
 
 
 def check_progress(content: object, where: str) -> None:

@@ -10,7 +10,7 @@ from bert_lightning.inference.sampling import Sampling
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.cached_attention import CachedAttention
 from bert_lightning.models.encoder import Encoder
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer, special_tokens
 
 

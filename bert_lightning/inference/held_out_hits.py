@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bert_lightning.inference.loading import LoadedModel
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.validation_stream import ValidationStream
 

@@ -17,7 +17,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead, NextTokenHead, Pooler, PredictionHead
 from bert_lightning.models.layer_reading import LayerReading
 from bert_lightning.settings.hardware import device_type, find_accelerator
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 from data_pipeline.whole_numbers import check_whole_number
 
 Module = TypeVar("Module", bound=nn.Module)

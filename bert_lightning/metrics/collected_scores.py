@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bert_lightning.distributed.collectives import gather_objects
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.task_packing import rows_of_examples
 from data_pipeline.tasks.encoded import EncodedExamples, taken_slices
 

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 from data_pipeline.tokenizers.pieces import CONTINUATION, continuation_pieces
 from data_pipeline.tokenizers.special_tokens import special_names, special_tokens
 from data_pipeline.untrusted.escaping import printable

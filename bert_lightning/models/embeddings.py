@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 def computing_dtype(tensor: Tensor) -> torch.dtype:

@@ -21,7 +21,7 @@ from bert_lightning.models.neighbors import look_at_neighbors
 from bert_lightning.models.residual import add_and_normalize, project_and_activate
 from bert_lightning.models.rotary import rotate
 from bert_lightning.models.windows import EVERYTHING
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 _HALVES = {
     "attention": ("attention", "attention_output", "attention_norm"),
@@ -132,11 +132,11 @@ class Encoder(nn.Module):
         self.norm = norm if config.norm == "pre" else None
         initialize(self, config)
         if config.initialization == "scaled_residual":
-            scale_residuals(self.path())
+            scale_residuals(self.layers_in_order())
         if config.initialization == "neighbors":
             look_at_neighbors(
                 cast(nn.Embedding, self.embeddings.position).weight,
-                [layer.attention.qkv.weight for layer in self.path()],
+                [layer.attention.qkv.weight for layer in self.layers_in_order()],
                 config.num_attention_heads,
                 config.initializer_range,
                 num_tables=3 if config.type_vocab_size else 2,
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
             (tokens, hidden), or (rows, hidden) if rows are given.
         """
         hidden = self.embeddings(tokens)
-        *earlier, last = self.path()
+        *earlier, last = self.layers_in_order()
         for layer in earlier:
             hidden = layer(hidden, tokens)
         return self.finish(last(hidden, tokens, rows))
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         """Yield the hidden states of packed tokens, (tokens, hidden): those of the embeddings, then of each layer."""
         hidden = self.embeddings(tokens)
         yield hidden
-        *earlier, last = self.path()
+        *earlier, last = self.layers_in_order()
         for layer in earlier:
             hidden = layer(hidden, tokens)
             yield hidden
@@ -180,7 +180,7 @@ class Encoder(nn.Module):
         """Normalize the end of a residual stream that no layer has normalized."""
         return hidden if self.norm is None else self.norm(hidden).to(computing_dtype(hidden))
 
-    def path(self) -> list[EncoderLayer]:
+    def layers_in_order(self) -> list[EncoderLayer]:
         """Return the layers in the order in which tokens pass through them; a shared one is there several times."""
         layers = [cast(EncoderLayer, layer) for layer in self.layers]
         if self.config.shared_parameters != "all":

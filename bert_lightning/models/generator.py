@@ -14,7 +14,7 @@ from bert_lightning.models.embeddings import Embeddings
 from bert_lightning.models.encoder import Encoder, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 _ODD = 0x9E3779B97F4A7C15 - (1 << 64)
 """2^64 divided by the golden ratio, odd, as a signed number."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bert_lightning.models.encoder import Encoder
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def encode_late(encoder: Encoder, tokens: PackedTokens, late: LateTokens, layer:
     """
     whole = encoder.embeddings(tokens)  # (tokens, hidden)
     hidden = whole.index_select(0, late.early)  # (early tokens, hidden)
-    *earlier, last = encoder.path()
+    *earlier, last = encoder.layers_in_order()
     for block in earlier[:layer]:
         hidden = block(hidden, late.tokens)
     hidden = whole.index_copy(0, late.early, hidden.to(whole.dtype))  # (tokens, hidden)

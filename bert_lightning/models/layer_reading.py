@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 COMBINATIONS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "concat": lambda states: torch.cat(list(states), dim=-1),

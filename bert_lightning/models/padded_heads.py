@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 def padded_heads(packed: Tensor, tokens: PackedTokens) -> Tensor:

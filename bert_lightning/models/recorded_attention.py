@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.encoder import Encoder
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 class RecordedAttention:

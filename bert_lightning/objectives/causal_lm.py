@@ -18,7 +18,7 @@ from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import NEXT_TOKENS, Objective, Quantity, real_tokens
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 
 
 class CausalLM(Objective):

@@ -21,7 +21,7 @@ from bert_lightning.objectives.objective import TOKENS, Quantity, real_tokens
 from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.teacher import EVENLY, Teacher, check_weights, named_layers
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 
 ALL, MASKED = "all", "masked"
 _MAY_DIFFER = ("num_hidden_layers", "type_vocab_size", "pad_token_id")
@@ -91,7 +91,7 @@ class Distillation(MaskedLM):
         """Return the teacher."""
         return list(self._teacher)
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return the teacher, by a digest of its weights."""
         (teacher,) = self._teacher
         return teacher.said()
@@ -154,8 +154,8 @@ class Distillation(MaskedLM):
         own = self.encoder.embeddings.state_dict()
         kept = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
         self.encoder.embeddings.load_state_dict(own | kept)
-        path = teacher.encoder.path()
-        for layer, number in zip(self.encoder.path(), numbers, strict=True):
+        path = teacher.encoder.layers_in_order()
+        for layer, number in zip(self.encoder.layers_in_order(), numbers, strict=True):
             layer.load_state_dict(path[number - 1].state_dict())
         if self.encoder.norm is not None and teacher.encoder.norm is not None:
             self.encoder.norm.load_state_dict(teacher.encoder.norm.state_dict())
@@ -172,8 +172,8 @@ def _check_shared(student: Encoder, taught: Encoder, numbers: Sequence[int]) -> 
         numbers: The layer of the teacher, from 1, for each layer of the student.
     """
     firsts: dict[int, tuple[int, Parameter]] = {}
-    path = taught.path()
-    for layer, (own, number) in enumerate(zip(student.path(), numbers, strict=True), 1):
+    path = taught.layers_in_order()
+    for layer, (own, number) in enumerate(zip(student.layers_in_order(), numbers, strict=True), 1):
         given = dict(path[number - 1].named_parameters())
         for name, parameter in own.named_parameters():
             first, wanted = firsts.setdefault(id(parameter), (layer, given[name]))

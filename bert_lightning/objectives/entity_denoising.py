@@ -28,7 +28,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_pairs import SHARES, pair_quantities, pair_sums
 from bert_lightning.objectives.objective import Quantity
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, PackedTokens, Targets
+from data_pipeline.streams.packed_batch import ENTITIES, MLM, PackedBatch, PackedTokens, Targets
 
 
 class EntityDenoising(MaskedLM):
@@ -95,7 +95,7 @@ class EntityDenoising(MaskedLM):
         """Return the vectors of the entities."""
         return list(self._entities)
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return the vectors of the entities by their hash."""
         (entities,) = self._entities
         return {"entity vectors": f"entity vectors of sha256 {entities.sha256}"}

@@ -8,7 +8,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.knowledge.graph_reader import GraphReader, GraphReading
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.multiple_choice import MultipleChoice
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 
 class GraphChoice(MultipleChoice):
@@ -40,7 +40,7 @@ class GraphChoice(MultipleChoice):
         if config.is_causal:
             self.readers += ("graph_reader.query",)
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return the graph by its hash, and how it is read."""
         return {"knowledge graph": GraphReading.in_words(self.reading)}
 

@@ -13,7 +13,7 @@ from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm import MaskedLM
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 from data_pipeline.whole_numbers import check_whole_number
 
 

@@ -17,7 +17,7 @@ from bert_lightning.models.recorded_attention import RecordedAttention, recorded
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from bert_lightning.objectives.teacher import EVENLY, Teacher, check_all_pairs, check_weights, named_layers
-from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import PackedBatch, PackedTokens
 from data_pipeline.whole_numbers import number_of
 
 
@@ -77,7 +77,7 @@ class LayerDistillation(Objective):
         """Return the teacher."""
         return list(self._teacher)
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return the teacher, by a digest of its weights."""
         (teacher,) = self._teacher
         return teacher.said()

@@ -11,7 +11,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective, Quantity
-from data_pipeline.streams.packing import MLM, PackedBatch, Targets
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, Targets
 
 
 class MaskedLM(Objective):

@@ -11,7 +11,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import SentencePairHead
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.objective import Quantity
-from data_pipeline.streams.packing import MLM, PackedBatch, Targets
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, Targets
 
 SHARES = {"nsp": "random_next", "sop": "swapped"}
 """Name of the share of pairs with label 1, by the name of the pair labels."""

@@ -11,7 +11,7 @@ from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.sequence_classification import SequenceHead
 from bert_lightning.objectives.soft_targets import soft_losses
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.tasks.encoded import LABELS
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bert_lightning.models.encoder import Encoder
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 TOKENS = "tokens"
 """What a sum is over that has a term for every real token of a batch, whatever its targets."""
@@ -84,7 +84,7 @@ class Objective(nn.Module):
         """Return the models that are read and not trained: they are no submodules, so no checkpoint has them."""
         return []
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return what is read besides the text and must be the same when a run goes on, in words, by what it is."""
         return {}
 

@@ -17,7 +17,7 @@ from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.task_objective import TaskObjective
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.task_packing import TOKENS
 from data_pipeline.tasks.answer_windows import END, START
 

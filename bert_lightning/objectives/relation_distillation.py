@@ -19,7 +19,7 @@ from bert_lightning.models.recorded_attention import RecordedAttention
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from bert_lightning.objectives.teacher import Teacher, check_all_pairs, check_weights
-from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import PackedBatch, PackedTokens
 from data_pipeline.whole_numbers import check_whole_number, number_of
 
 RELATIONS = ("query", "key", "value")
@@ -88,7 +88,7 @@ class RelationDistillation(Objective):
         """Return the teacher."""
         return list(self._teacher)
 
-    def read_besides(self) -> dict[str, str]:
+    def external_inputs(self) -> dict[str, str]:
         """Return the teacher, by a digest of its weights."""
         (teacher,) = self._teacher
         return teacher.said()

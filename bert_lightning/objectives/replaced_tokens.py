@@ -20,7 +20,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm import mlm_quantities
 from bert_lightning.objectives.objective import TOKENS, Objective, Quantity, real_tokens
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import MLM, PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, PackedTokens
 
 
 class ReplacedTokens(Objective):

@@ -16,7 +16,7 @@ from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.objective import Objective, Quantity
 from bert_lightning.objectives.soft_targets import soft_losses
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import PackedBatch, PackedTokens
 from data_pipeline.tasks.encoded import LABELS
 
 

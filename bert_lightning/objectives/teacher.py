@@ -13,7 +13,7 @@ from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.recorded_attention import RecordedAttention, recorded_layers
 from bert_lightning.models.useful_flops import step_flops
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 TEACHER = "teacher"
 """What a teacher is called among what is read besides the text."""
@@ -49,7 +49,7 @@ class Teacher(nn.Module):
         return self.encoder.config
 
     def said(self) -> dict[str, str]:
-        """Return what tells this teacher from others, as `Objective.read_besides` does."""
+        """Return what tells this teacher from others, as `Objective.external_inputs` does."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode() + tensor.flatten()[:_DIGESTED].float().cpu().numpy().tobytes())

@@ -10,7 +10,7 @@ from bert_lightning.models.heads import PredictionHead, summed_loss
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.objective import Quantity
 from bert_lightning.objectives.task_objective import TaskObjective
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.tasks.encoded import LABELS
 
 

@@ -19,9 +19,9 @@ from torch.optim import Optimizer
 from torch.profiler import record_function
 
 from bert_lightning.checkpoints.saved_state import (
+    EXTERNAL_INPUTS,
     OBJECTIVE,
     PAYLOAD_KEY,
-    READ_BESIDES,
     STREAM,
     check_moments,
     stream_position,
@@ -43,7 +43,7 @@ from bert_lightning.training.step_guard import StepGuard, poison
 from bert_lightning.training.training_data import TrainingData
 from bert_lightning.training.validation_turns import end_early_again, let_patience_change, make_up_for_validation
 from data_pipeline import rng
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 log = logging.getLogger(__name__)
 STATE_KEY = "training_metrics"
@@ -268,8 +268,8 @@ class TrainingModule(L.LightningModule):
         position = self._training_data().position()
         about = {STREAM: position, OBJECTIVE: self.objective.name}
         checkpoint[PAYLOAD_KEY] = {**checkpoint.get(PAYLOAD_KEY, {}), **about}
-        if besides := self.objective.read_besides():
-            checkpoint[PAYLOAD_KEY][READ_BESIDES] = besides
+        if besides := self.objective.external_inputs():
+            checkpoint[PAYLOAD_KEY][EXTERNAL_INPUTS] = besides
         self._train_sums.gather(self.global_rank == 0)
         checkpoint[STATE_KEY] = {"sums": self._train_sums.state_dict(), "guard": self._guard.state_dict()}
 

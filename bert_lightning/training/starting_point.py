@@ -21,7 +21,7 @@ from bert_lightning.checkpoints.saved_state import (
     PAYLOAD_KEY,
     check_progress,
     check_tensors,
-    saved_besides,
+    saved_external_inputs,
     saved_objective,
     stream_position,
 )
@@ -175,7 +175,7 @@ def check_resume(checkpoint: Path, objective: Objective, data: TrainingData, max
             f"{checkpoint} was trained with objective={trained}, the settings say {objective.name}; "
             f"a new run with init_from={checkpoint} takes its weights"
         )
-    saved, given = saved_besides(about, where), objective.read_besides()
+    saved, given = saved_external_inputs(about, where), objective.external_inputs()
     for name in sorted({*saved, *given}):
         if name == TEACHER and name not in saved:  # older checkpoints do not name it
             continue

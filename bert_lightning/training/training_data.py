@@ -9,7 +9,7 @@ import torch
 from torch.profiler import record_function
 
 from bert_lightning.profiling.step_profile import DATA_WAIT
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.phases import Phases
 
 

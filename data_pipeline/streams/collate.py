@@ -11,9 +11,9 @@ from torch import Tensor
 
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.records import NO_LABEL, TokenIds
+from data_pipeline.streams.packed_batch import ENTITIES, pair_names
 from data_pipeline.streams.packed_mentions import mention_targets, segment_begins
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import ENTITIES, pair_names
 from data_pipeline.streams.samples import Examples
 
 Rows = NDArray[np.int64]

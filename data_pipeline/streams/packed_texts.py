@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 def pack_texts(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None = None) -> PackedTokens:

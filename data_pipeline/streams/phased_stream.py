@@ -11,7 +11,7 @@ epoch. Loader processes end with their phase, and read nothing of the next.
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.phases import Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import Past, PretrainingStream

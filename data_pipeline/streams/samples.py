@@ -26,8 +26,8 @@ from data_pipeline.streams.epochs import Epochs
 from data_pipeline.streams.example_index import ExampleIndex, plan_shard
 from data_pipeline.streams.example_lengths import example_lengths
 from data_pipeline.streams.loaded_window import LoadedWindow
+from data_pipeline.streams.packed_batch import ENTITIES, MLM
 from data_pipeline.streams.packed_shape import PackedShape, few_shapes
-from data_pipeline.streams.packing import ENTITIES, MLM
 from data_pipeline.streams.plan import EpochPlan
 from data_pipeline.streams.window_cache import WindowCache
 from data_pipeline.tokenizers.pieces import continuation_pieces, piece_bytes

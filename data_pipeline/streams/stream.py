@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from data_pipeline.processes.child_processes import serve_main_process, signals_held
 from data_pipeline.streams.collate import Rows, assign, pack
+from data_pipeline.streams.packed_batch import PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.phases import micro_batches_of_a_rank
 from data_pipeline.streams.samples import Examples, PretrainingSamples
 from data_pipeline.streams.stream_state import StreamState

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data_pipeline.masking.masking import Vocabulary
 from data_pipeline.prepared.manifest import ShardEntry
 from data_pipeline.prepared.prepared_folder import PreparedFolder, open_folder
-from data_pipeline.streams.packing import MLM, PackedBatch
+from data_pipeline.streams.packed_batch import MLM, PackedBatch
 
 
 class StreamStatistics:

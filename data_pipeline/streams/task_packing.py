@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import Rows, pad, sequence_ends
+from data_pipeline.streams.packed_batch import PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import FewShapes, PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets, taken_slices
 
 TOKENS = "tokens"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_pipeline import rng
 from data_pipeline.rng import Purpose
 from data_pipeline.streams.collate import Rows, assign
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.phases import micro_batches_of_a_rank
 from data_pipeline.streams.stream_state import StreamState
 from data_pipeline.streams.task_packing import TaskPacker

@@ -10,8 +10,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from data_pipeline.processes.child_processes import serve_main_process
 from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_batch import PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import plain_errors
 

@@ -21,7 +21,7 @@ from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.variant_points import as_overrides
-from data_pipeline.streams.packing import MLM
+from data_pipeline.streams.packed_batch import MLM
 
 VOCABULARY = 30_528
 FLOPS = 0.36 * 989.5e12

@@ -28,8 +28,8 @@ from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.records import NO_LABEL
+from data_pipeline.streams.packed_batch import MLM
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import MLM
 from tests.support.checkout import run_command
 from tests.support.configs import compose_config
 from tests.support.contestants import HALF, SETTING, made_up

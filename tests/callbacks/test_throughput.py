@@ -11,7 +11,7 @@ import torch
 from bert_lightning.callbacks import throughput
 from bert_lightning.callbacks.throughput import Throughput
 from bert_lightning.models.useful_flops import step_flops
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.training import make_data, make_objective
 
 

@@ -32,7 +32,7 @@ from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.models import MODERN
 from tests.support.parity import (

@@ -23,7 +23,7 @@ from bert_lightning.checkpoints.huggingface import (
 )
 from bert_lightning.checkpoints.tensor_checks import HEADS
 from bert_lightning.models.encoder import Encoder
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.parity import CONFIG, our_model, packed_examples, padded, reference_model
 

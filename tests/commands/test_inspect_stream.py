@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.inspect_stream import example_in_words, inspect, legend
 from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.streams.packing import batch_digest
+from data_pipeline.streams.packed_batch import batch_digest
 from data_pipeline.tokenizers.special_tokens import special_tokens
 from tests.support.checkout import run_command
 from tests.support.runs import compose_here

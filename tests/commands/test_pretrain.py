@@ -22,7 +22,7 @@ from bert_lightning.pretrain import pretrain
 from bert_lightning.settings.run_facts import commit
 from bert_lightning.training.modules import TrainingModule
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.checkout import checkout_environment, torchrun
 from tests.support.runs import (
     assert_close,

@@ -15,7 +15,7 @@ from bert_lightning.training.datamodules import HeldOutExamples, PretrainingData
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.streams import stream
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.phases import Phase, Phases
 from tests.support.training import fit, make_module, make_objective
 

@@ -16,8 +16,8 @@ from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.question_answering import AnswerableQuestionAnswering
 from bert_lightning.objectives.sequence_classification import SequenceClassification
 from bert_lightning.predict import predict
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch
 from data_pipeline.streams.task_packing import TaskPacker
 from data_pipeline.tasks.choice_pairs import encode_choices
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST, LABELS, LAST, EncodedExamples

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import packed_examples, padded
 
 Names = Mapping[str, tuple[str, ...]]

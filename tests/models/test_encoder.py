@@ -9,7 +9,7 @@ from torch import Tensor
 from bert_lightning.checkpoints.huggingface import from_huggingface, to_huggingface
 from bert_lightning.models.encoder import Encoder
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import (
     CONFIG,
     gradients,

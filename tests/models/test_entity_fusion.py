@@ -22,7 +22,7 @@ from bert_lightning.models.knowledge.entity_fusion import (
 )
 from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.models.looped_attention import looped_attention
-from data_pipeline.streams.packing import PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import PackedBatch, PackedTokens
 from tests.support.parity import CONFIG, packed_examples, random_weights
 
 SIZES = EntitySizes(entity_size=12, num_heads=3)
@@ -105,7 +105,7 @@ def one_at_a_time(encoder: Encoder, batch: PackedBatch, vectors: Tensor, is_show
         alone = PackedTokens(*own, torch.tensor([0, end - begin], dtype=torch.int32), end - begin)
         w = encoder.embeddings(alone)
         e = {at - begin: vectors[row] for row, at in enumerate(POSITIONS) if is_shown[row] and begin <= at < end}
-        for layer in encoder.path():
+        for layer in encoder.layers_in_order():
             layer.config = encoder.config  # type: ignore[assignment]
             w, e = by_equations(layer, w, e, alone) if isinstance(layer, FusingLayer) else (layer(w, alone), e)
         found.append(encoder.finish(w))

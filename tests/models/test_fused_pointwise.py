@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from bert_lightning.models.dropout import rounded
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 from tests.models.interpreted import run_interpreted
 
 CASES = {"no dropout": (0.0, 1), "dropout": (0.5, 1), "two readers": (0.1, 2), "dropout that rounds to 0": (1e-6, 1)}

@@ -16,7 +16,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.models.neighbors import num_frequencies
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 from data_pipeline.tokenizers.transformers_files import tokenizer_files
 from tests.support.models import tiny_encoder
 from tests.support.parity import packed_examples, padded

@@ -27,7 +27,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import MaskedLMHead
 from bert_lightning.models.useful_flops import step_flops
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.models.relatives import assert_parity, carried_over
 from tests.support.models import MODERN, tiny_encoder
 from tests.support.parity import CONFIG, gradients, losses, one_by_one, packed_examples, padded, random_weights
@@ -203,7 +203,7 @@ def test_a_causal_model_sees_no_later_token() -> None:
 def test_matrices_that_add_to_the_residual_stream_begin_smaller() -> None:
     torch.manual_seed(0)
     encoder = Encoder(replace(GPT2, hidden_size=128, intermediate_size=512))
-    for layer in encoder.path():
+    for layer in encoder.layers_in_order():
         for module, expected in (
             (layer.attention_output, 0.02 / 6**0.5),
             (layer.output, 0.02 / 6**0.5),
@@ -267,7 +267,7 @@ def test_shared_layers_are_stored_once() -> None:
     whole, tiny = Encoder(CONFIG), Encoder(replace(CONFIG, shared_parameters="all"))
     assert len(whole.layers) == 3
     assert len(tiny.layers) == 1
-    assert len(tiny.path()) == 3
+    assert len(tiny.layers_in_order()) == 3
     assert {name.split(".")[1] for name in tiny.state_dict() if name.startswith("layers.")} == {"0"}
 
 

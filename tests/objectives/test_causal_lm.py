@@ -12,7 +12,7 @@ from bert_lightning.checkpoints.huggingface import architecture, from_huggingfac
 from bert_lightning.checkpoints.huggingface.families import FAMILIES
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.causal_lm import CausalLM, unmasked
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.models import GPT as GPT_TRAITS
 from tests.support.models import GPT2 as GPT2_TRAITS
 from tests.support.parity import (

@@ -19,7 +19,7 @@ from bert_lightning.objectives.objective import Objective
 from bert_lightning.objectives.relation_distillation import RelationDistillation
 from bert_lightning.objectives.soft_targets import soft_losses
 from bert_lightning.objectives.teacher import Teacher
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.models import MODERN
 from tests.support.parity import (
     CONFIG,
@@ -236,8 +236,8 @@ def test_shared_layers_of_a_student_get_shared_layers_of_its_teacher(shared: str
     taught = replace(TEACHER, num_hidden_layers=4, shared_parameters=shared, num_hidden_groups=2)
     teacher, config = Teacher(taught), replace(taught, num_hidden_layers=3)
     student = Distillation(config, teacher, init_layers=[1, 2, 4])
-    for layer, number in zip(student.encoder.path(), (1, 2, 4), strict=True):
-        wanted = teacher.encoder.path()[number - 1].output.weight
+    for layer, number in zip(student.encoder.layers_in_order(), (1, 2, 4), strict=True):
+        wanted = teacher.encoder.layers_in_order()[number - 1].output.weight
         assert torch.equal(layer.output.weight, wanted)
     with pytest.raises(ValueError, match=r"the layers 1 and 2 of the student, .* of layers 2 and 3 of the teacher"):
         Distillation(config, teacher, init_layers=[2, 3, 4])

@@ -20,7 +20,7 @@ from bert_lightning.objectives.entity_denoising import EntityDenoising
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import weighted_loss
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import ENTITIES, PackedBatch, Targets
+from data_pipeline.streams.packed_batch import ENTITIES, PackedBatch, Targets
 from tests.support.compiled import TRACED
 from tests.support.parity import CONFIG, gradients, one_by_one, packed_examples, random_weights
 
@@ -166,7 +166,7 @@ def test_gradients_reach_every_weight_and_never_the_table() -> None:
     assert not table.vectors.requires_grad  # type: ignore[union-attr]
     assert torch.equal(table.vectors, before)  # type: ignore[arg-type]
     assert not [name for name in model.state_dict() if "vectors" in name]
-    assert model.read_besides() == {"entity vectors": "entity vectors of sha256 f00"}
+    assert model.external_inputs() == {"entity vectors": "entity vectors of sha256 f00"}
 
 
 def test_nothing_reads_a_value_from_the_device() -> None:

@@ -17,7 +17,7 @@ from bert_lightning.objectives.multiple_choice import MultipleChoice
 from data_pipeline.knowledge.choice_graphs import GRAPH_CONCEPTS, GRAPH_LINKS, GRAPH_PATHS
 from data_pipeline.knowledge.paths import PathSearch
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.tasks.encoded import LABELS, EncodedTargets
 from data_pipeline.untrusted.typed_fields import checked
 from tests.support.task_batches import CONFIG, encoded, first_rows, packed

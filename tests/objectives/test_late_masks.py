@@ -12,7 +12,7 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.late_masks import LateMaskedLM
 from bert_lightning.objectives.mlm import MaskedLM
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import MLM, PackedBatch, PackedTokens
+from data_pipeline.streams.packed_batch import MLM, PackedBatch, PackedTokens
 from tests.support.parity import CONFIG, packed_examples, random_weights
 
 MODERN: dict[str, Any] = {
@@ -51,10 +51,10 @@ def by_hand(encoder: Encoder, batch: PackedBatch, layer: int) -> Tensor:
         early = torch.tensor([index for index in range(end - begin) if index + begin not in chosen], dtype=torch.long)
         hidden = encoder.embeddings(one_sequence(*columns))
         part = encoder.embeddings(one_sequence(*(column[early] for column in columns)))
-        for block in encoder.path()[:layer]:
+        for block in encoder.layers_in_order()[:layer]:
             part = block(part, one_sequence(*(column[early] for column in columns)))
         hidden = hidden.index_copy(0, early, part)
-        for block in encoder.path()[layer:]:
+        for block in encoder.layers_in_order()[layer:]:
             hidden = block(hidden, one_sequence(*columns))
         found.append(encoder.finish(hidden))
     return torch.cat(found)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.objective import weighted_loss
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import CONFIG, gradients, losses, our_model, packed_examples, reference_model
 
 

@@ -12,7 +12,7 @@ from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.objectives.mlm_sop import MaskedLMWithSOP
 from bert_lightning.objectives.objective import Objective, weighted_loss
 from bert_lightning.settings.conf_files import CONF_DIR
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import CONFIG, gradients, losses, packed_examples
 from tests.support.runs import run_here
 from tests.support.settings import Settings

@@ -22,7 +22,7 @@ from bert_lightning.objectives.objective import weighted_loss
 from bert_lightning.objectives.replaced_tokens import ReplacedTokens, filled_in
 from bert_lightning.pretrain import build_module
 from bert_lightning.settings.run_plan import plan_run
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import CONFIG, gradients, one_by_one, packed_examples, padded, random_weights
 from tests.support.runs import compose_here
 from tests.support.settings import Settings

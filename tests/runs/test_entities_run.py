@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.checkpoints.checkpoint import load_pretrained, read_about
 from bert_lightning.checkpoints.huggingface import read_folder
-from bert_lightning.checkpoints.saved_state import saved_besides
+from bert_lightning.checkpoints.saved_state import saved_external_inputs
 from bert_lightning.export import export
 from bert_lightning.finetuning.starting_weights import starting_state
 from bert_lightning.metrics.metrics_log import read_columns
@@ -50,7 +50,7 @@ def test_a_run_learns_entities_resumes_and_is_read_as_a_bert(
     assert pretrained.fusing_layers == [2]
     knowledge = Manifest.load(linked).knowledge
     assert knowledge is not None
-    assert saved_besides(read_about(checkpoint), "") == {
+    assert saved_external_inputs(read_about(checkpoint), "") == {
         "entity vectors": f"entity vectors of sha256 {knowledge.files['vectors'].sha256}"
     }
     capsys.readouterr()

@@ -19,8 +19,8 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import allocate_gradients
 from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch
 from tests.support.contestants import HALF
 from tests.support.parity import gradients, losses
 from tests.support.runs import run_here

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from tests.support.parity import gradients, losses
 
 TRACED = {"on_cpu": True, "backend": "aot_eager"}

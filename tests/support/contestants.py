@@ -8,8 +8,8 @@ from bert_lightning.benchmarks.contestants import Setting
 from bert_lightning.benchmarks.model_batches import LengthMixture, synthetic_batches
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from data_pipeline.masking.masking import TokenMasking
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch
 from tests.support.parity import CONFIG
 
 SHAPE = PackedShape(8, 40)

@@ -6,8 +6,8 @@ from data_pipeline import rng
 from data_pipeline.masking.masking import Masking, Vocabulary
 from data_pipeline.pairs.chunks import Spans
 from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_batch import PackedBatch, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, unpack_buffers
 from data_pipeline.streams.samples import Examples, LoadedWindow
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4

@@ -19,8 +19,8 @@ from data_pipeline.pairs.chunks import Spans
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.collate import pack
 from data_pipeline.streams.loaded_window import LoadedWindow
+from data_pipeline.streams.packed_batch import PackedBatch, PackedTokens, Targets, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, PackedTokens, Targets, unpack_buffers
 from data_pipeline.streams.samples import Examples
 from tests.support.models import tiny_encoder
 

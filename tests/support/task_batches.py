@@ -12,7 +12,7 @@ from bert_lightning.checkpoints.huggingface import from_huggingface
 from bert_lightning.checkpoints.tensor_checks import HEADS
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.task_objective import TaskObjective
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.task_packing import TaskPacker
 from data_pipeline.tasks.encoded import EncodedExamples, EncodedTargets
 from tests.support.models import tiny_encoder

@@ -21,7 +21,7 @@ from bert_lightning.training.schedules import constant
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared.manifest import Manifest
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.phases import Phase, Phases
 from tests.support.models import tiny_encoder
 

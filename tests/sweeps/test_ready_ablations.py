@@ -16,7 +16,7 @@ from bert_lightning.settings.conf_files import CONF_DIR
 from bert_lightning.settings.phase_settings import complete_phases
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.variant_points import VariantRun, plan_variants
-from data_pipeline.streams.packing import MLM
+from data_pipeline.streams.packed_batch import MLM
 from tests.support.settings import NO_DROPOUT, SIZES
 
 READY = sorted(path.stem for path in (Path(CONF_DIR) / "experiment" / "ablations").glob("*.yaml"))

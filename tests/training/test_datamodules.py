@@ -19,7 +19,7 @@ from data_pipeline.masking.word_masking import SpanMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
-from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
+from data_pipeline.streams.packed_batch import batch_digest, example_digests, global_digest
 from tests.support.parity import CONFIG
 from tests.support.training import make_data
 

@@ -16,7 +16,7 @@ from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.training import modules
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.validation_stream import samples_by_source
 from tests.support.corpora import prepare_two_sources

@@ -26,7 +26,7 @@ from bert_lightning.models.attention import PackedAttention
 from bert_lightning.models.dropout import Dropout
 from bert_lightning.models.encoder import Encoder, EncoderLayer, initialize
 from bert_lightning.models.encoder_config import EncoderConfig
-from data_pipeline.streams.packing import PackedTokens
+from data_pipeline.streams.packed_batch import PackedTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def encode_with_entities(
         (rows, hidden).
     """
     hidden, vectors = encoder.embeddings(tokens), mentions.shown(vectors)
-    *earlier, last = encoder.path()
+    *earlier, last = encoder.layers_in_order()
     for layer in earlier:
         if isinstance(layer, FusingLayer):
             hidden, vectors = layer(hidden, tokens, None, mentions, vectors)

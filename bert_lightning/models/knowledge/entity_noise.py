@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bert_lightning.models.generator import keyed_uniform
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedTokens, Targets
+from data_pipeline.streams.packed_batch import PackedTokens, Targets
 
 
 @dataclass(frozen=True, slots=True)

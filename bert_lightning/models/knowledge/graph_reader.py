@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from data_pipeline.knowledge.choice_graphs import GRAPH_CONCEPTS, GRAPH_LINKS, GRAPH_PATHS
 from data_pipeline.knowledge.paths import PathSearch
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 ROUNDS = 2
 """How often messages are passed."""

@@ -18,7 +18,7 @@ from bert_lightning.benchmarks.model_batches import ExampleSource
 from bert_lightning.benchmarks.transformers_berts import huggingface
 from bert_lightning.checkpoints.huggingface import to_huggingface
 from bert_lightning.execution.compilation import Compilation
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 
 NUM_EXAMPLES = 32
 NUM_STEPS = 20

@@ -15,7 +15,7 @@ from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.sentence_order import SentenceOrder
 from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.pairs.token_blocks import TokenBlocks
-from data_pipeline.streams.packing import ENTITIES, MLM, PackedBatch, batch_digest, example_digests, global_digest
+from data_pipeline.streams.packed_batch import ENTITIES, MLM, PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.phases import Phase, Phases
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream_statistics import StreamStatistics

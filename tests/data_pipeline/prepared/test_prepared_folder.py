@@ -14,7 +14,7 @@ from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.pairs.segment_pair import SegmentPairs
 from data_pipeline.prepared import transfer
 from data_pipeline.prepared.prepared_folder import PreparedFolder
-from data_pipeline.streams.packing import batch_digest
+from data_pipeline.streams.packed_batch import batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from tests.support.checkout import run_command
 from tests.support.faulty_server import FaultyServer, serve

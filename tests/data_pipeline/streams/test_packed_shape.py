@@ -25,8 +25,8 @@ from data_pipeline.pairs.sentence_runs import FullSentences
 from data_pipeline.prepared.manifest import Manifest
 from data_pipeline.streams import packed_shape
 from data_pipeline.streams.collate import assign
+from data_pipeline.streams.packed_batch import PackedBatch, batch_digest
 from data_pipeline.streams.packed_shape import FewShapes, few_shapes
-from data_pipeline.streams.packing import PackedBatch, batch_digest
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.streams.stream import PretrainingStream
 from tests.support.parity import losses

@@ -13,7 +13,7 @@ import pytest
 
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams import stream as stream_module
-from data_pipeline.streams.packing import batch_digest, example_digests, global_digest
+from data_pipeline.streams.packed_batch import batch_digest, example_digests, global_digest
 from data_pipeline.streams.phased_stream import PhasedStream
 from data_pipeline.streams.phases import Phase, Phases
 from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream

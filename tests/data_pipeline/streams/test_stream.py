@@ -24,8 +24,8 @@ from data_pipeline.pairs.sentence_runs import DocSentences, FullSentences
 from data_pipeline.pairs.token_blocks import TokenBlocks
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams import stream as stream_module
+from data_pipeline.streams.packed_batch import PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, global_digest
 from data_pipeline.streams.stream import PretrainingStream
 from data_pipeline.streams.validation_stream import ValidationStream
 from tests.support.checkout import checkout_environment
@@ -90,7 +90,7 @@ SPAWNED = """
 import sys, torch
 from itertools import islice
 from pathlib import Path
-from data_pipeline.streams.packing import batch_digest
+from data_pipeline.streams.packed_batch import batch_digest
 from tests.support.streams import GLOBAL_BATCH, make_samples, make_stream
 
 if __name__ == "__main__":

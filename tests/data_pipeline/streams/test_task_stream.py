@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.records import NO_LABEL
-from data_pipeline.streams.packing import PackedBatch
+from data_pipeline.streams.packed_batch import PackedBatch
 from data_pipeline.streams.task_packing import TOKENS, TaskPacker, rows_of_examples
 from data_pipeline.streams.task_stream import ScoringStream, TaskStream
 from data_pipeline.tasks.encoded import LABELS, EncodedExamples, EncodedTargets

@@ -6,8 +6,8 @@ import torch
 
 from data_pipeline.masking.masking import TokenMasking
 from data_pipeline.streams.collate import pack
+from data_pipeline.streams.packed_batch import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffers
 from data_pipeline.streams.packed_shape import PackedShape
-from data_pipeline.streams.packing import PackedBatch, batch_digest, example_digests, pack_buffer, unpack_buffers
 from tests.support.packed import SIZES, VOCABULARY, make_examples, pack_one
 
 
