@@ -5,14 +5,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bert_lightning.settings.setting_types import check_types
 from bert_lightning.sweeps.ablation_settings import Changes
 from bert_lightning.sweeps.points import Point, check_folders
 from bert_lightning.sweeps.same_settings import decisive
 from bert_lightning.sweeps.trial_overrides import in_hydras_words
+
+_SOME_VOCABULARY = 30_522
+"""A size of the vocabulary for encoders whose size is not known yet; no other setting depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ def plan_variants(
         compose: Returns the settings of a run for its number and its overrides.
 
     Raises:
-        ValueError: if the settings of a variant cannot be composed, or runs would share a folder.
+        ValueError: if the settings of a variant cannot be composed or do not fit each other, or runs would share a
+            folder.
     """
     runs: list[VariantRun] = []
     for seed in seeds:
@@ -69,10 +75,20 @@ def plan_variants(
                 OmegaConf.resolve(settings)
             except (HydraException, OmegaConfBaseException) as error:
                 raise ValueError(f"hydra.sweeper.variants.{variant}: {' '.join(str(error).split())}") from None
+            _check_encoder(variant, settings)
             point = Point(len(runs), f"{variant}, seed {seed}", overrides, settings)
             runs.append(VariantRun(variant, seed, point))
     check_folders([run.point for run in runs])
     return runs
+
+
+def _check_encoder(variant: str, settings: DictConfig) -> None:
+    """Raise a ValueError if a variant has a setting of another type, or an encoder that cannot be."""
+    try:
+        check_types(settings)
+        instantiate(settings.model, vocab_size=settings.model.vocab_size or _SOME_VOCABULARY)
+    except (ValueError, InstantiationException) as error:
+        raise ValueError(f"hydra.sweeper.variants.{variant}: {error.__cause__ or error}") from error
 
 
 def as_overrides(changes: Changes) -> list[str]:

@@ -8,7 +8,7 @@ This module finds examples, `collate` makes batches of them, and `stream` yields
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -140,11 +140,16 @@ class PretrainingSamples:
     def vocabulary(self) -> Vocabulary:
         """What masking has to know about the tokenizer of the prepared folder."""
         tokenizer = load_tokenizer(self.folder.tokenizer_dir)
+        special = special_tokens(tokenizer)
         return Vocabulary(
             size=tokenizer.get_vocab_size(),
+            mask=special.mask,
+            cls=special.cls,
+            sep=special.sep,
+            pad=special.pad,
+            unk=special.unk,
             is_continuation=continuation_pieces(tokenizer),
             num_bytes=piece_bytes(tokenizer),
-            **asdict(special_tokens(tokenizer)),
         )
 
     def shape(self, num_examples: int, num_shapes: int | None = None) -> PackedShape:

@@ -32,7 +32,7 @@ study() {
 }
 
 status=0
-study sentence_task "$@"
+study sentence_task '+hydra.sweeper.variants.ltr={model.initialization:bert}' "$@" # it cannot look ahead
 study masking_kind "$@"
 study masking_rate "$@"
 # 2 x 128, 4 x 256 and 4 x 128

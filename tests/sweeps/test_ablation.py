@@ -173,6 +173,12 @@ def test_a_mean_that_is_not_finite_is_left_out(tiny: Settings, monkeypatch: pyte
         ({}, {"variants": {"few": {"seed": 1}}}, r"hydra.sweeper.variants.few.seed cannot be given"),
         ({}, {"variants": {"few": {"no_such": 1}}}, r"hydra.sweeper.variants.few: .*no_such"),
         ({}, {"variants": {"few": {"model": "huge"}}}, r"hydra.sweeper.variants.few: .*model/huge"),
+        (
+            {},
+            {"variants": {"few": {}, "wide": {"model.hidden_size": 33}}},
+            r"^hydra.sweeper.variants.wide: model.hidden_size=33 .* model.num_attention_heads=\d+$",
+        ),
+        ({}, {"variants": {"few": {"optimizer.lr": "x"}}}, r"variants.few: optimizer.lr must be a number; got x$"),
         ({}, {"timeout": 5}, r"hydra.sweeper.timeout is none of the settings of an ablation: variants, seeds"),
         ({}, {"seeds": 0}, r"hydra.sweeper.seeds must be a whole number"),
         (
