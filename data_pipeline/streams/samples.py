@@ -97,9 +97,7 @@ class PretrainingSamples:
         entities: bool = False,
     ) -> None:
         if not 8 <= seq_len <= LONGEST_EXAMPLE:
-            raise ValueError(
-                f"data.seq_len must be between 8, to hold a pair of segments, and {LONGEST_EXAMPLE}, not {seq_len}"
-            )
+            raise ValueError(f"data.seq_len must be between 8, for two segments, and {LONGEST_EXAMPLE}; got {seq_len}")
         for name, value in (("num_lanes", num_lanes), ("window_shards", window_shards)):
             check_whole_number(f"data.{name}", value)
         self.folder = open_folder(folder)
