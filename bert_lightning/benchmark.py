@@ -39,11 +39,11 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         Date, command, machine and every table as records, as in the file.
     """
-    check_types(OmegaConf.masked_copy(cfg, [name for name in map(str, cfg) if name != "task"]))
-    check_whole_number("seed", cfg.seed, least=0)
     for setting in ("output", "chart"):
         if cfg[setting]:
             check_file_place(Path(cfg[setting]), setting)
+    check_types(OmegaConf.masked_copy(cfg, [name for name in map(str, cfg) if name not in ("part", "task")]))
+    check_whole_number("seed", cfg.seed, least=0)
     cfg = resolved(cfg)
     quieten_torchao()  # transformers imports torchao if it is installed
     console = Console()

@@ -15,6 +15,7 @@ from bert_lightning.checkpoints.task_head import (
 )
 from bert_lightning.checkpoints.tensor_checks import has_any
 from bert_lightning.checkpoints.trained_task import trained_on_pairs
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 
 _PAIR = "text='He went to the shop.' text_pair='It was closed.'"
 _ASKED = {
@@ -63,7 +64,7 @@ def _question(model: Pretrained, folder: str | Path) -> str:
         return f"bert-generate {checkpoint} prompt='The history of'"
     if any(has_any(model.state, head) for head in ("mlm_head", "generator_head")):
         return f"bert-fill-mask {checkpoint} text='The [MASK] of the city is in the north.'"
-    if any(has_any(model.state, f"{pair}_head.classifier") for pair in ("nsp", "sop")):
+    if any(has_any(model.state, f"{pair}_head.classifier") for pair in PAIR_LABELS):
         return f"bert-predict {checkpoint} {_PAIR}"
     return f"bert-embed {checkpoint} text='A man plays the guitar.' output=vectors.npy"
 

@@ -13,10 +13,15 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.generator import Generator, generator_config
 from bert_lightning.models.heads import MaskedLMHead, ReplacedTokenHead, SentencePairHead
 from bert_lightning.models.knowledge.entity_fusion import EntitySide, EntitySizes
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.untrusted.typed_fields import listed
 
 OUR_TOKEN_TABLE = "encoder.embeddings.token.weight"
-HEADS = ("mlm_head", "nsp_head.pooler", "nsp_head.classifier", "sop_head.pooler", "sop_head.classifier", "rtd_head")
+HEADS = (
+    "mlm_head",
+    *(f"{target}_head.{part}" for target in PAIR_LABELS for part in ("pooler", "classifier")),
+    "rtd_head",
+)
 """Heads of pre-training; a model may come without them."""
 GENERATOR = ("generator", "generator_head")
 """Modules of an ELECTRA that are no part of its discriminator."""
@@ -39,8 +44,7 @@ def shapes(config: EncoderConfig, head: TaskHead | None = None) -> dict[str, tup
             {
                 "encoder": Encoder(config),
                 "mlm_head": MaskedLMHead(config),
-                "nsp_head": SentencePairHead(config),
-                "sop_head": SentencePairHead(config),
+                **{f"{target}_head": SentencePairHead(config) for target in PAIR_LABELS},
                 "rtd_head": ReplacedTokenHead(config),
             }
         )

@@ -21,15 +21,12 @@ from bert_lightning.checkpoints.trained_task import trained_on_pairs
 from bert_lightning.inference.loading import LoadedModel
 from bert_lightning.inference.text_inputs import EncodedInput
 from bert_lightning.inference.words import words_of
-from data_pipeline.pairs.segment_pair import SegmentPairs
-from data_pipeline.pairs.sentence_order import SentenceOrder
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.streams.packed_texts import batches_by_length, pack_encodings
 from data_pipeline.tasks.encoded import BOTH_ORDERS, FIRST
 from data_pipeline.tokenizers.special_tokens import plain_text_tokenizer
 
 Prediction = dict[str, Any]
-PAIR_LABELS = {"nsp": SegmentPairs.label_names, "sop": SentenceOrder.label_names}
-"""Meaning of the scores of the heads of pre-training."""
 
 
 class Predictor(ABC):
@@ -122,7 +119,7 @@ class PairPredictor(_FirstTokenPredictor):
 
     def __init__(self, model: LoadedModel, target: str, batch_tokens: int) -> None:
         head = nn.Sequential(model.pooler(), model.linear(f"{target}_head.classifier"))
-        super().__init__(model, PAIR_LABELS[target], batch_tokens, head)
+        super().__init__(model, PAIR_LABELS[target].names, batch_tokens, head)
 
 
 class TextPredictor(_FirstTokenPredictor):

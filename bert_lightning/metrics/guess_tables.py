@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.streams.packed_batch import MLM, PackedBatch
 from data_pipeline.tokenizers.pieces import CONTINUATION, continuation_pieces
 from data_pipeline.tokenizers.special_tokens import special_names, special_tokens
@@ -17,8 +18,6 @@ from data_pipeline.untrusted.escaping import printable
 
 TOKEN_COLUMNS = ("step", "kind", "sentence", "mask", "truth", "guesses", "probability of the truth")
 PAIR_COLUMNS = ("step", "first", "second", "truth", "guess", "probability of the truth")
-ANSWERS = {"nsp": ("next", "random"), "sop": ("in order", "swapped")}
-"""What the labels 0 and 1 of pairs mean, by the name of their targets."""
 WORD, PIECE, NUMBER, PUNCTUATION, SPECIAL = "word", "piece", "number", "punctuation", "special"
 
 
@@ -147,7 +146,7 @@ class GuessTables:
         rows = {position: i for i, position in enumerate(asked.positions[: asked.count].tolist())}
         labels, probabilities = asked.labels.tolist(), torch.softmax(scores, dim=-1).tolist()
         ids, types = batch.tokens.input_ids.tolist(), batch.tokens.token_type_ids.tolist()
-        answers = ANSWERS.get(target, ("0", "1"))
+        answers = PAIR_LABELS[target].words if target in PAIR_LABELS else ("0", "1")
         special = {special_tokens(self._tokenizer).cls, special_tokens(self._tokenizer).sep}
         for begin, end in self._spans(batch):
             if (row := rows.get(begin)) is None or labels[row] not in (0, 1):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.metrics.metrics_log import STEP, read_rows
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 
 STEP_AXIS, TOKEN_AXIS = "trainer/step", "progress/tokens"
 """Axes of the charts; a row has the first always, and the second if a reading of the training is in it."""
 HELD_OUT = "val/"
 LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte", "loss_per_byte", "squared_error")
 """Endings of metrics of which the lowest value is the best."""
-NEITHER_IS_GOOD = ("random_next", "swapped", "threshold")
+NEITHER_IS_GOOD = (*(labels.names[1] for labels in PAIR_LABELS.values()), "threshold")
 """Endings of metrics that have no better values: shares of the data, and what answers are compared with."""
 
 

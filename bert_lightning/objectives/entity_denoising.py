@@ -25,8 +25,9 @@ from bert_lightning.models.knowledge.entity_noise import EntityNoise, GivenEntit
 from bert_lightning.models.knowledge.entity_vectors import EntityVectors
 from bert_lightning.models.looped_attention import looped_attention
 from bert_lightning.objectives.mlm import MaskedLM
-from bert_lightning.objectives.mlm_pairs import SHARES, pair_quantities, pair_sums
+from bert_lightning.objectives.mlm_pairs import pair_quantities, pair_sums
 from bert_lightning.objectives.objective import Quantity
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.records import NO_LABEL
 from data_pipeline.streams.packed_batch import ENTITIES, MLM, PackedBatch, PackedTokens, Targets
 
@@ -172,6 +173,6 @@ def chosen_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
 
 def checked_pairs(target: str | None) -> str | None:
     """Return the name of pair labels; ValueError if there are none of the name."""
-    if target not in (None, *SHARES):
-        raise ValueError(f"objective.pair_target must be one of null, {', '.join(SHARES)}; got {target}")
+    if target not in (None, *PAIR_LABELS):
+        raise ValueError(f"objective.pair_target must be one of null, {', '.join(PAIR_LABELS)}; got {target}")
     return target

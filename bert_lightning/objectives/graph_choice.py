@@ -33,6 +33,7 @@ class GraphChoice(MultipleChoice):
         classifier_dropout: float | None = None,
     ) -> None:
         super().__init__(config, num_choices, attention, classifier_dropout)
+        self.name = "multiple_choice"  # with a graph; which one it is, `external_inputs` tells
         self.reading = reading
         self.graph_reader = GraphReader(reading, config.hidden_size)
         self.graph_classifier = nn.Linear(reading.size, 1, bias=False)

@@ -11,10 +11,8 @@ from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.models.heads import SentencePairHead
 from bert_lightning.objectives.mlm import MaskedLM
 from bert_lightning.objectives.objective import Quantity
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.streams.packed_batch import MLM, PackedBatch, Targets
-
-SHARES = {"nsp": "random_next", "sop": "swapped"}
-"""Name of the share of pairs with label 1, by the name of the pair labels."""
 
 
 class MaskedLMWithPairs(MaskedLM):
@@ -65,7 +63,7 @@ def pair_quantities(target: str, weight: float) -> dict[str, Quantity]:
     return {
         f"{target}_loss": Quantity(target, loss_weight=weight, title=f"{title} loss", unit="nats"),
         f"{target}_accuracy": Quantity(target, short_name=target, title=f"{title} accuracy", unit="share"),
-        SHARES[target]: Quantity(target),
+        PAIR_LABELS[target].names[1]: Quantity(target),
     }
 
 
@@ -79,4 +77,8 @@ def pair_sums(head: SentencePairHead, target: str, hidden: Tensor, pairs: Target
         pairs: The labels.
     """
     loss, right = head(hidden, pairs.labels)
-    return {f"{target}_loss": loss, f"{target}_accuracy": right, SHARES[target]: (pairs.labels == 1).sum()}
+    return {
+        f"{target}_loss": loss,
+        f"{target}_accuracy": right,
+        PAIR_LABELS[target].names[1]: (pairs.labels == 1).sum(),
+    }

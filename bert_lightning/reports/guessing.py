@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from bert_lightning.reports.shown_quantities import ShownQuantity
 from bert_lightning.settings.finetuned_folder import VALIDATION, FinetunedFolder
+from data_pipeline.pairs.pair_labels import PAIR_LABELS
 from data_pipeline.streams.stream_statistics import entropy
 
-LABEL_SHARES = {"nsp": ("random_next", "random"), "sop": ("swapped", "swapped")}
-"""Metric that is the share of label 1, and that label in words, by the beginning of the names of the quantities."""
 MOST_LINES = 20_000
 """Predictions of a fine-tuned model whose right labels are counted."""
 
@@ -74,9 +73,10 @@ def beside_guessing(
     """
     by_frequency = "by how often each token stands in the training text"
     reached = {name: (value, by_frequency) for name, value in guessing.items()}
-    for pairs, (share, word) in LABEL_SHARES.items():
+    for pairs, labels in PAIR_LABELS.items():
+        share = labels.names[1]
         if f"val/{share}" in last:
-            how = f"by the larger class: {last[f'val/{share}']:.1%} of the pairs are {word}"
+            how = f"by the larger class: {last[f'val/{share}']:.1%} of the pairs are {labels.words[1]}"
             for name, value in guess_by_share(last[f"val/{share}"]).items():
                 reached[f"{pairs}_{name}"] = (value, how)
     rows = []

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Layout, Spans
+from data_pipeline.pairs.pair_labels import NEXT_SENTENCE
 from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
@@ -36,8 +37,8 @@ class SegmentPairs:
         dupe_factor: Number of different cuts of the corpus; successive epochs use them in turn.
     """
 
-    target: str | None = "nsp"
-    label_names: tuple[str, ...] = ("is_next", "random_next")
+    target: str | None = NEXT_SENTENCE.target
+    label_names: tuple[str, ...] = NEXT_SENTENCE.names
 
     def __init__(self, short_seq_prob: float = 0.1, random_next_prob: float = 0.5, dupe_factor: int = 10) -> None:
         check_probabilities(short_seq_prob=short_seq_prob, random_next_prob=random_next_prob)

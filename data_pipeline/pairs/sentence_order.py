@@ -7,6 +7,7 @@ import numpy as np
 
 from data_pipeline import rng
 from data_pipeline.pairs.chunks import Chunks, Layout, Spans
+from data_pipeline.pairs.pair_labels import SENTENCE_ORDER
 from data_pipeline.pairs.segments import (
     NUM_SPECIAL_TOKENS,
     check_dupe_factor,
@@ -32,8 +33,8 @@ class SentenceOrder:
         dupe_factor: Number of different cuts of the corpus; successive epochs use them in turn.
     """
 
-    target: str | None = "sop"
-    label_names: tuple[str, ...] = ("in_order", "swapped")
+    target: str | None = SENTENCE_ORDER.target
+    label_names: tuple[str, ...] = SENTENCE_ORDER.names
 
     def __init__(self, short_seq_prob: float = 0.1, swap_prob: float = 0.5, dupe_factor: int = 10) -> None:
         check_probabilities(short_seq_prob=short_seq_prob, swap_prob=swap_prob)

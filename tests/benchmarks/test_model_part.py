@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bert_lightning.benchmark import resolved
+from bert_lightning.benchmark import benchmark, resolved
 from bert_lightning.benchmarks.contestants import Contestant, Ours, ours
 from bert_lightning.benchmarks.loader_run import loader_run
 from bert_lightning.benchmarks.model_batches import ExampleSource, LengthMixture, pad_rows, synthetic_batches
@@ -183,6 +183,19 @@ def test_made_up_lengths_have_the_stated_mean(mixture: LengthMixture) -> None:
 def test_an_objective_with_a_teacher_is_refused() -> None:
     with pytest.raises(ValueError, match="objective must be one without a teacher for bert-benchmark"):
         resolved(compose_config("benchmark", ["objective=distillation"]))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lengths.mean_share=x", r"^lengths\.mean_share must be a number; got x$"),
+        ("optimizer.lr=x", r"^optimizer\.lr must be a number; got x$"),
+        ("seed=x", r"^seed must be a whole number, at least 0; got x$"),
+    ],
+)
+def test_settings_of_another_type_are_refused_by_name(word: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        benchmark(compose_config("benchmark", [word]))
 
 
 def test_lengths_that_cannot_be_are_refused() -> None:

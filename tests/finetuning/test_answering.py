@@ -169,5 +169,8 @@ def test_questions_are_held_out_if_there_is_no_dev_file(folder: Path, tokenizer:
     assert len({each.context for each in splits[VALIDATION].records}) == 1
     unlabeled = entry(1) | {"answers": []}
     write(folder / "v1" / "test-v1.1.json", entry(0), unlabeled)
+    with pytest.raises(ValueError, match=r"qas\[1\] has no answer, but other examples of the test split have one"):
+        make_task("squad", folder / "v1").prepare(tokenizer, 96)
+    write(folder / "v1" / "test-v1.1.json", unlabeled)
     splits = make_task("squad", folder / "v1").prepare(tokenizer, 96)
     assert [name for name, split in splits.items() if not split.is_labeled] == ["test"]

@@ -353,7 +353,7 @@ def test_a_batch_that_does_not_divide_is_refused(prepared: Path) -> None:
 
 
 def test_a_sequence_too_short_for_a_pair_is_refused(prepared: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.seq_len.*not 4"):
+    with pytest.raises(ValueError, match=r"data\.seq_len.*got 4"):
         make_samples(prepared, seq_len=4)
 
 
