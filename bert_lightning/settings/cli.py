@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -35,6 +36,8 @@ RENAMED = {
 }
 """Keys of earlier versions that Hydra no longer finds, and what to type instead."""
 INTERRUPTED = 130
+_PLUGINS = Path(__file__).parents[1] / "sweeps/plugins"
+"""The folder whose hydra_plugins/ Hydra looks into; a wheel has hydra_plugins beside the package instead."""
 _VARIABLE = "HYDRA_FULL_ERROR"
 _ASKED = os.environ.get(_VARIABLE)
 
@@ -63,6 +66,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], Any]) -> Callable[
             print(said)
             return
         _write_every_letter()
+        _show_plugins()
         pass_over_losses_at_the_end()
         try:
             with _messages(config_name):
@@ -92,6 +96,13 @@ def plain_entry_point(command: str, run: Callable[[Sequence[str]], None]) -> Cal
             run(sys.argv[1:])
 
     return main
+
+
+def _show_plugins() -> None:
+    """Have Hydra see our plugins in a checkout that is not installed, in this process and its children."""
+    if _PLUGINS.is_dir() and str(_PLUGINS) not in sys.path:
+        sys.path.append(str(_PLUGINS))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(_PLUGINS))))
 
 
 def _write_every_letter() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.checkout import ROOT
 
-PACKAGES = ("data_pipeline", "bert_lightning", "hydra_plugins")
+PACKAGES = ("data_pipeline", "bert_lightning")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in (*FILES, *(ROOT / "tests").rglob("*.py"))})
 PAGES = sorted((ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")))

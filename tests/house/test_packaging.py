@@ -18,7 +18,8 @@ from bert_lightning.settings.doors import MODULES
 from tests.support.checkout import ROOT, torchrun
 
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-PACKAGES = ("bert_lightning", "data_pipeline", "hydra_plugins")
+PACKAGES = ("bert_lightning", "data_pipeline")
+PLUGINS = "bert_lightning/sweeps/plugins/"
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
 
 
@@ -42,13 +43,13 @@ def test_every_config_is_in_the_wheel_and_nothing_else_is(wheel: Path) -> None:
     configs = {f"bert_lightning/conf/{path.relative_to(ROOT / 'conf')}" for path in CONFIGS}
     assert len(configs) > 20
     assert configs <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {*PACKAGES, "hydra_plugins"}
 
 
 def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
     """Templates, styles and scripts of the reports too, not only modules."""
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
-    kept = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+    kept = {str(path.relative_to(ROOT)).removeprefix(PLUGINS) for path in files if "__pycache__" not in path.parts}
     assert len({Path(name).suffix for name in kept}) > 3
     assert kept <= set(zipfile.ZipFile(wheel).namelist())
 
@@ -115,6 +116,7 @@ def test_every_command_runs_however_the_project_is_installed(installation: Insta
     assert "settings are typed as key=value" in launched.lower()
     arguments = [f"data.path={prepared}", "num_batches=1", "data.seq_len=32", "data.num_workers=0"]
     assert "predicted share" in installation.run("python", "-m", "bert_lightning.inspect_stream", *arguments)
+    assert "OptunaSweeper" in installation.run("python", "-m", "bert_lightning.pretrain", "--info", "plugins")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
