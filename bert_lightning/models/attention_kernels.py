@@ -21,14 +21,6 @@ WORD_VALUES = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _sequence_of_program(cu_seqlens) -> tuple[tl.tensor, ...]:
-    """Return sequence and head of this program, the first token of the sequence, and its length."""
-    head, sequence = tl.program_id(1), tl.program_id(2)
-    begin = tl.load(cu_seqlens + sequence)
-    return sequence, head, begin, tl.load(cu_seqlens + sequence + 1) - begin
-
-
-@triton.jit
 def _load_words(words, first, count: tl.constexpr, multiplier: tl.constexpr) -> tl.tensor:
     """Return the words of the `count` tokens after the first `first`, a multiple of PERIOD."""
     index = tl.arange(0, count)
@@ -48,13 +40,15 @@ def _next_words(words, count: tl.constexpr, multiplier: tl.constexpr) -> tl.tens
     return words
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"], do_not_specialize_on_alignment=["cu_seqlens"])
 def forward_kernel(
     qkv, context, log_sums, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Attend from `rows` queries of a head to all keys of their sequence."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
+    head, sequence = tl.program_id(1), tl.program_id(2)
+    begin = tl.load(cu_seqlens + sequence)
+    length = tl.load(cu_seqlens + sequence + 1) - begin
     first_row = tl.program_id(0) * rows
     if first_row >= length:
         return
@@ -94,13 +88,15 @@ def forward_kernel(
     tl.store(log_sums + head * num_tokens + begin + row, largest + tl.log2(total), mask=is_row)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"], do_not_specialize_on_alignment=["cu_seqlens"])
 def query_kernel(
     qkv, context, of_context, log_sums, row_sums, result, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Make the gradient of `rows` queries of a head; and `row_sums`, the sums of context times its gradient."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
+    head, sequence = tl.program_id(1), tl.program_id(2)
+    begin = tl.load(cu_seqlens + sequence)
+    length = tl.load(cu_seqlens + sequence + 1) - begin
     first_row = tl.program_id(0) * rows
     if first_row >= length:
         return
@@ -143,13 +139,15 @@ def query_kernel(
     tl.store(result + offset + at_query, d_query.to(query.dtype), mask=is_row[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"], do_not_specialize_on_alignment=["cu_seqlens"])
 def key_value_kernel(
     qkv, of_context, log_sums, row_sums, result, cu_seqlens, words, num_tokens, scale, cutoff: tl.constexpr,
     num_heads: tl.constexpr, head_dim: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ) -> None:  # fmt: skip
     """Make the gradients of `columns` keys and values of a head; scores and weights are transposed here."""
-    sequence, head, begin, length = _sequence_of_program(cu_seqlens)
+    head, sequence = tl.program_id(1), tl.program_id(2)
+    begin = tl.load(cu_seqlens + sequence)
+    length = tl.load(cu_seqlens + sequence + 1) - begin
     first_column = tl.program_id(0) * columns
     if first_column >= length:
         return

@@ -6,13 +6,17 @@ added up afterwards. So a gradient is the same to the bit each time, and no kern
 
 **Dropout.** An element is kept if a hash of its index and of two random words, in the manner of MurmurHash3's last step
 (Appleby, 2011), reaches a threshold. The backward pass makes the hash again, so that no mask is stored.
+
+**GELU.** The normal distribution comes from a formula for erf with an error of at most 1.5e-7 (Abramowitz and Stegun,
+1964, 7.1.26). With `tl.erf` the kernels have 1.6 times as many instructions, and wait for them and not for memory. The
+exponential of the formula is also the one of the derivative.
 """
 
 import triton
 import triton.language as tl
 
 WORD_VALUES = tl.constexpr(4294967296.0)
-INVERSE_SQRT_2, INVERSE_SQRT_2_PI = tl.constexpr(0.7071067811865476), tl.constexpr(0.3989422804014327)
+INVERSE_SQRT_2_PI, HALF_LOG2_E = tl.constexpr(0.3989422804014327), tl.constexpr(0.7213475204444817)
 
 
 @triton.jit
@@ -26,7 +30,7 @@ def _is_kept(words, index, cutoff: tl.constexpr) -> tl.tensor:
     return (mixed ^ (mixed >> 16)) >= cutoff
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"])
 def normalize_kernel(
     update, bias, residual, weight, shift, words, added, result, means, inverse_deviations, num_tokens, eps,
     cutoff: tl.constexpr, hidden: tl.constexpr, width: tl.constexpr, rows: tl.constexpr,
@@ -55,7 +59,7 @@ def normalize_kernel(
     tl.store(inverse_deviations + row, inverse_deviation, mask=is_row)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"])
 def normalize_backward_kernel(
     gradient, other_gradient, added, means, inverse_deviations, weight, words, d_update, d_residual, sums, num_tokens,
     cutoff: tl.constexpr, has_other: tl.constexpr, hidden: tl.constexpr, width: tl.constexpr, rows: tl.constexpr,
@@ -100,6 +104,19 @@ def normalize_backward_kernel(
 
 
 @triton.jit
+def _normal_distribution(z) -> tuple[tl.tensor, ...]:
+    """Return the probability of a standard normal number below z, and exp(-z * z / 2)."""
+    e = tl.exp2(z * z * -HALF_LOG2_E)
+    t = tl.rsqrt(1.0 + 0.231641888 * tl.abs(z))
+    t = t * t  # one over the sum; a division takes more instructions
+    q = 0.530702714 * t - 0.7265760135
+    q = 0.7107068705 + t * q
+    q = -0.142248368 + t * q
+    above = (0.127414796 + t * q) * t * e
+    return tl.where(z < 0, above, 1.0 - above), e
+
+
+@triton.jit(do_not_specialize=["num_tokens"])
 def gelu_kernel(x, bias, result, num_tokens, width: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr) -> None:
     """Apply GELU to x + bias, for a block of tokens and features."""
     row, column = tl.program_id(0) * rows + tl.arange(0, rows), tl.program_id(1) * columns + tl.arange(0, columns)
@@ -107,11 +124,11 @@ def gelu_kernel(x, bias, result, num_tokens, width: tl.constexpr, rows: tl.const
     at = row.to(tl.int64)[:, None] * width + column[None, :]
     z = tl.load(x + at, mask=is_real, other=0.0).to(tl.float32)
     z += tl.load(bias + column, mask=column < width, other=0.0).to(tl.float32)[None, :]
-    activated = 0.5 * z * (1.0 + tl.erf(z * INVERSE_SQRT_2))
-    tl.store(result + at, activated.to(result.dtype.element_ty), mask=is_real)
+    below, _ = _normal_distribution(z)
+    tl.store(result + at, (z * below).to(result.dtype.element_ty), mask=is_real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_tokens"])
 def gelu_backward_kernel(
     gradient, x, bias, result, sums, num_tokens,
     width: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
@@ -126,7 +143,8 @@ def gelu_backward_kernel(
         is_real = (row < num_tokens)[:, None] & is_column[None, :]
         at = row.to(tl.int64)[:, None] * width + column[None, :]
         z = tl.load(x + at, mask=is_real, other=0.0).to(tl.float32) + shift
-        slope = 0.5 * (1.0 + tl.erf(z * INVERSE_SQRT_2)) + z * tl.exp(-0.5 * z * z) * INVERSE_SQRT_2_PI
+        below, e = _normal_distribution(z)
+        slope = below + z * e * INVERSE_SQRT_2_PI
         d = tl.load(gradient + at, mask=is_real, other=0.0).to(tl.float32) * slope
         tl.store(result + at, d.to(result.dtype.element_ty), mask=is_real)
         total += d

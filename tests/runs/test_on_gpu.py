@@ -14,7 +14,7 @@ from bert_lightning.benchmarks.model_batches import synthetic_batches
 from bert_lightning.execution.compilation import Compilation
 from bert_lightning.execution.float8 import to_float8
 from bert_lightning.execution.sharding import recompute_activations
-from bert_lightning.models.attention import choose_attention
+from bert_lightning.models.attention import attention_of
 from bert_lightning.models.encoder_config import EncoderConfig
 from bert_lightning.objectives.mlm_nsp import MaskedLMWithNSP
 from bert_lightning.training.optim import allocate_gradients
@@ -49,7 +49,7 @@ SHAPE = PackedShape(32, 128)
 
 def models(number: int, config: EncoderConfig = CONFIG, **options: Any) -> list[MaskedLMWithNSP]:
     """The same weights several times."""
-    attention = choose_attention("cuda", config.attention_probs_dropout_prob, True)
+    attention = attention_of(config, "cuda", True)
     first, *others = (MaskedLMWithNSP(config, attention, **options).cuda() for _ in range(number))
     for other in others:
         other.load_state_dict(first.state_dict())
@@ -145,7 +145,7 @@ def test_fp8_is_close_to_bf16_compiled() -> None:
 def test_the_steady_loop_never_waits(prepared: Path, tmp_path: Path) -> None:
     objective = make_objective(prepared, dropout=0.1)
     for layer in objective.encoder.layers:
-        layer.attention.attention = choose_attention("cuda", 0.1, True)
+        layer.attention.attention = attention_of(objective.encoder.config, "cuda", True)
     watch = NoWaiting()
     module = make_module(objective, 8, log_every_n_steps=4)
     fit(module, prepared, tmp_path, 8, accelerator="gpu", devices=1, precision="bf16-mixed", callbacks=[watch])
