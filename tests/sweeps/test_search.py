@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, STOPPED, TrialRow
 from bert_lightning.settings.sweep_folder import SweepFolder
-from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps import sweep_files
 from bert_lightning.sweeps.study import load_study
 from tests.sweeps.fake_search import STEPS, FormulaLauncher, Killed, loss, search
 
@@ -19,7 +19,7 @@ from tests.sweeps.fake_search import STEPS, FormulaLauncher, Killed, loss, searc
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page takes longer than a trial that is a formula."""
-    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+    monkeypatch.setattr(sweep_files, "search_page", lambda *ignored: "")
 
 
 def chosen(rows: list[TrialRow]) -> list[tuple[int, dict[str, object]]]:
