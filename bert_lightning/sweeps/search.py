@@ -83,8 +83,8 @@ class Search:
             arguments: Overrides, those that are searched among them.
 
         Raises:
-            SystemExit: with status 75 if a trial was lost, with 1 if none is complete and none goes on, or with that of a
-                shell for a signal that ended the search.
+            SystemExit: with status 75 if a trial was lost, with 1 if none is complete and none goes on, or with that
+                of a shell for a signal that ended the search.
             ValueError: if the search cannot begin, or is not the one that has begun in its folder.
         """
         check_started_once()
