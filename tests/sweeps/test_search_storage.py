@@ -4,18 +4,21 @@ import random
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
 from optuna.exceptions import StorageInternalError
 
 from bert_lightning.reports.trial_row import COMPLETE, PRUNED
 from bert_lightning.settings import sweep_folder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, open_storage
+from bert_lightning.sweeps import point_process, sweep_files
 from bert_lightning.sweeps import study as study_module
-from bert_lightning.sweeps import sweep_files
 from data_pipeline.processes.machine_faults import MachineError
+from hydra_plugins.bert_lightning_sweeps import ProcessLauncher
 from tests.sweeps.fake_search import FormulaLauncher, search
 
 
@@ -95,6 +98,20 @@ def test_a_password_stays_in_a_file_that_its_owner_alone_reads(tmp_path: Path, m
     with pytest.raises(ValueError, match="storage was postgresql") as refused:
         search(launcher, n_trials=3)
     assert "changed" not in str(refused.value)
+
+
+def test_the_line_of_a_trial_does_not_name_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on the machine sees the lines of processes."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr(point_process, "run_point", lambda of_hydra, words: lines.append([*of_hydra, *words]))
+    given = ["hydra/sweeper=optuna", "hydra.mode=MULTIRUN", "hydra.sweeper.storage=postgresql://me:secret@host/db"]
+    loader = SimpleNamespace(load_sweep_config=lambda config, words: OmegaConf.create({"run_dir": str(tmp_path)}))
+    launcher = ProcessLauncher()
+    config = OmegaConf.create({"hydra": {"overrides": {"hydra": given}}})
+    context: Any = SimpleNamespace(config_loader=loader)
+    launcher.setup(hydra_context=context, task_function=lambda config: None, config=config)
+    launcher.launch([["seed=1"]], 3)
+    assert lines == [["hydra/sweeper=optuna", "hydra.mode=RUN", "hydra.job.num=3", "seed=1"]]
 
 
 @pytest.mark.parametrize("seed", range(3))
