@@ -93,7 +93,7 @@ class SweepFolder:
 
 
 def noted_study(folder: SweepFolder, name: str, storage: str | None) -> NotedStudy:
-    """Return where the study of a search is kept, which is where an earlier start has kept it.
+    """Return where the study of a search is kept, which is where an earlier start has kept it, if it still is there.
 
     Args:
         folder: Folder of the search.
@@ -112,7 +112,8 @@ def noted_study(folder: SweepFolder, name: str, storage: str | None) -> NotedStu
             "back, or take another run_name"
         )
     was, is_now = (each and without_password(absolute(each)) for each in (before.storage, storage))
-    if was != is_now:
+    has_moved = before.storage is not None and storage is not None and lacks_file(absolute(before.storage))
+    if was != is_now and not has_moved:
         raise ValueError(f"hydra.sweeper.storage was {was} when the search {name} began, is {is_now}")
     return now
 

@@ -75,7 +75,11 @@ def test_a_storage_is_the_same_one_from_every_folder(
     assert list(two.iterdir()) == []
     monkeypatch.chdir(one)
     assert len(search(launcher, n_trials=3, storage=storage)) == 3
-    assert [number for number, _ in launcher.launched] == [0, 1, 2]
+    one.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    launcher.journal = whole.replace(str(one), str(tmp_path / "moved"))
+    assert len(search(launcher, n_trials=4, storage=storage)) == 4
+    assert [number for number, _ in launcher.launched] == [0, 1, 2, 3]
 
 
 def test_a_password_stays_in_a_file_that_its_owner_alone_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
