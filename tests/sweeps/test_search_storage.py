@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 from optuna.exceptions import StorageInternalError
 
+from bert_lightning.report_runs import report
 from bert_lightning.reports.trial_row import COMPLETE, PRUNED
 from bert_lightning.settings import sweep_folder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, open_storage
@@ -66,6 +67,7 @@ def test_a_storage_is_the_same_one_from_every_folder(
     search(launcher, n_trials=1, storage=storage)
     assert launcher.folder.read_study() == NotedStudy(whole, "lr")
     monkeypatch.chdir(two)
+    report([str(launcher.folder.path)])
     with pytest.raises(ValueError, match=rf"storage was .*{file} when the search lr began, is .*{two / file.name}"):
         search(launcher, n_trials=2, storage=storage)
     assert len(search(launcher, n_trials=2, storage=whole)) == 2
