@@ -10,8 +10,8 @@ from bert_lightning.reports.finetuning_page import is_finetuning, write_finetuni
 from bert_lightning.reports.report import write_report
 from bert_lightning.settings.cli import plain_entry_point
 from bert_lightning.settings.report_words import COMPARISON, report_words
-from bert_lightning.settings.run_folder import RunFolder
-from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, import_optuna
+from bert_lightning.settings.run_folder import RunFolder, write_whole
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, import_optuna, naming
 from bert_lightning.sweeps.ablation_folder import AblationFolder
 
 
@@ -57,15 +57,20 @@ def _report_search(folder: SweepFolder, noted: NotedStudy) -> Path:
     """Write the report and the table of a search, show how it stands, and return the path of the report."""
     import_optuna()
     from bert_lightning.sweeps.study import METRIC, load_study
-    from bert_lightning.sweeps.sweep_files import direction_of, write_search_report, write_trials
+    from bert_lightning.sweeps.sweep_files import direction_of, search_page, write_trials
     from bert_lightning.sweeps.trial_rows import trial_rows, trials_table
 
-    study = load_study(folder, noted)
-    rows = trial_rows(study.get_trials(deepcopy=False), folder)
+    with naming(folder.storage(noted)):
+        study = load_study(folder, noted)
+        trials = study.get_trials(deepcopy=False)
+        metric, direction = study.user_attrs.get(METRIC, "value"), direction_of(study)
+    rows = trial_rows(trials, folder)
+    with naming(folder.storage(noted)):
+        page = search_page(folder, study, rows)
     write_trials(folder, rows)
-    write_search_report(folder, study, rows)
+    write_whole(folder.report, page)
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(trials_table(rows, study.user_attrs.get(METRIC, "value"), direction_of(study)))
+    console.print(trials_table(rows, metric, direction))
     return folder.report
 
 

@@ -34,9 +34,7 @@ class TrialReport(L.Callback):
     study. A trial that goes on from a checkpoint reports nothing twice.
 
     Args:
-        sweep_dir: Folder of the search.
-        storage: Path of the journal, or the URL of the database.
-        study: Name of the study.
+        sweep_dir: Folder of the search, which says where the study is kept.
         number: Number of the trial.
         metric: Metric of the validation, such as val/loss.
         seed: Seed of this run.
@@ -48,8 +46,6 @@ class TrialReport(L.Callback):
     def __init__(
         self,
         sweep_dir: str | Path,
-        storage: str,
-        study: str,
         number: int,
         metric: str,
         seed: int = 0,
@@ -60,7 +56,10 @@ class TrialReport(L.Callback):
         self.folder = SweepFolder(sweep_dir)
         self.metric = metric
         self.pruned = False
-        self._address, self._name, self._number = storage, study, number
+        noted = self.folder.read_study()
+        if noted is None:
+            raise ValueError(f"callbacks.trial.sweep_dir={sweep_dir} is the folder of no search: it has no study.json")
+        self._address, self._name, self._number = self.folder.storage(noted), noted.name, number
         self._earlier_runs = seed - first_seed
         self._pruner = pruner
         self._clock = clock

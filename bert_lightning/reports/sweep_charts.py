@@ -100,19 +100,24 @@ def history(rows: Sequence[TrialRow], metric: str, direction: str) -> Chart | No
 
 def curves(rows: Sequence[TrialRow], best: TrialRow | None, metric: str) -> Chart | None:
     """Return the chart of the metric of every trial over its steps; the winner stands out."""
-    drawn = [row for row in rows if len(row.curve[0])]
+    points = {row.number: _finite(row.curve) for row in rows}
+    drawn = [row for row in rows if points[row.number]]
     if not drawn:
         return None
     drawing = new_drawing()
     for row in sorted(drawn, key=lambda row: row is best):  # the winner is drawn last
         color, width = (RED, 2.4) if row is best else (PALE_BLUE if row.state == COMPLETE else PALE, 1.4)
-        steps, values = map(list, row.curve)
+        steps, values = map(list, zip(*points[row.number], strict=True))
         source = ColumnDataSource({"x": steps, "y": values, "said": [said(row, metric)] * len(steps)})
         line = drawing.line("x", "y", source=source, line_color=color, line_width=width)
         dots = drawing.scatter("x", "y", source=source, color=color, size=4)
         drawing.add_tools(HoverTool(tooltips=SAYS, renderers=[dots, line]))
     legend = [("best", RED), ("complete", PALE_BLUE), ("other", PALE)]
     return Chart("Validations", metric, "step", legend, as_json(drawing))
+
+
+def _finite(curve: tuple[Sequence[int], Sequence[float]]) -> list[tuple[int, float]]:
+    return [(step, value) for step, value in zip(*curve, strict=True) if math.isfinite(value)]
 
 
 def importance_bars(shares: Mapping[str, float]) -> Chart | None:
@@ -125,7 +130,8 @@ def parallel_coordinates(
     rows: Sequence[TrialRow], dimensions: Sequence[Dimension], metric: str, direction: str
 ) -> Chart | None:
     """Return the chart with an axis for each key and one for the metric, and a line for each trial."""
-    complete = {row.number: row.value for row in rows if row.state == COMPLETE and row.value is not None}
+    valued = [(row, row.value) for row in rows if row.value is not None and math.isfinite(row.value)]
+    complete = {row.number: value for row, value in valued if row.state == COMPLETE}
     if not complete or not dimensions:
         return None
     last = Dimension(metric, (), min(complete.values()), max(complete.values()))

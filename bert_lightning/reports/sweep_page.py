@@ -8,7 +8,7 @@ from bert_lightning.reports.charts import Chart
 from bert_lightning.reports.page import render
 from bert_lightning.reports.run_page import Figure
 from bert_lightning.reports.sweep_charts import Dimension, curves, history, importance_bars, parallel_coordinates
-from bert_lightning.reports.trial_row import COMPLETE, TrialRow, best_first, shown
+from bert_lightning.reports.trial_row import COMPLETE, PRUNED, TrialRow, best_first, best_of, shown
 from data_pipeline.whole_numbers import number_of
 
 
@@ -39,7 +39,7 @@ class SweepPage:
     @property
     def best(self) -> TrialRow | None:
         """The best trial that is complete."""
-        return next((row for row in best_first(self.rows, self.direction) if row.state == COMPLETE), None)
+        return best_of(self.rows, self.direction)
 
     @property
     def standing(self) -> str:
@@ -53,12 +53,13 @@ class SweepPage:
         """The figures on cards."""
         best, steps = self.best, sum(row.steps for row in self.rows)
         hours = sum(row.seconds for row in self.rows) / 3600
-        whole = max((row.steps for row in self.rows), default=0) * len(self.rows)
+        made = [row.steps for row in self.rows if row.state in (COMPLETE, PRUNED)]
+        whole = max(made, default=0) * len(made)
         return [
             Figure(f"{best.value:.4f}" if best is not None and best.value is not None else "-", f"best {self.metric}"),
             Figure(f"{best.number}" if best is not None else "-", "number of the best trial"),
             Figure(f"{steps:,}", "steps of all trials"),
-            Figure(f"{steps / whole:.0%}" if whole else "-", "of the steps without pruning"),
+            Figure(f"{sum(made) / whole:.0%}" if whole else "-", "of the steps without pruning"),
             Figure(f"{hours:.2f}", "hours of training"),
         ]
 

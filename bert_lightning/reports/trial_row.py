@@ -1,5 +1,6 @@
 """One trial of a search as people see it: in a table, in trials.csv, in a report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,11 +37,21 @@ class TrialRow:
 
 
 def best_first(rows: Sequence[TrialRow], direction: str) -> list[TrialRow]:
-    """Return the trials that are complete, the best first, then the others by number."""
+    """Return the trials that are complete with a finite value, the best first, then the others by number."""
+    ranked = _ranked(rows, direction)
+    return [*ranked, *(row for row in rows if row not in ranked)]
+
+
+def best_of(rows: Sequence[TrialRow], direction: str) -> TrialRow | None:
+    """Return the best trial that is complete, None if there is none."""
+    return next(iter(_ranked(rows, direction)), None)
+
+
+def _ranked(rows: Sequence[TrialRow], direction: str) -> list[TrialRow]:
     sign = 1 if direction == "minimize" else -1
-    complete = [row for row in rows if row.state == COMPLETE and row.value is not None]
-    others = [row for row in rows if row not in complete]
-    return [*sorted(complete, key=lambda row: (sign * (row.value or 0.0), row.number)), *others]
+    complete = [(row, row.value) for row in rows if row.state == COMPLETE and row.value is not None]
+    finite = [(sign * value, row.number, row) for row, value in complete if math.isfinite(value)]
+    return [row for _, _, row in sorted(finite, key=lambda each: each[:2])]
 
 
 def shown(value: Any) -> str:

@@ -37,10 +37,17 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written, though others may write the same one at the same time."""
+def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a text file that is never seen half-written, though others may write the same one at the same time.
+
+    Args:
+        path: The file.
+        text: Its content.
+        mode: Who may read and write it, less what the umask takes away.
+    """
     partial = partial_path(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
     try:
+        partial.touch(mode=mode)
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:

@@ -72,9 +72,15 @@ class SweepFolder:
         return noted.storage or str(self.journal)
 
     def write_study(self, noted: NotedStudy) -> None:
-        """Note where the study is kept."""
+        """Note where the study is kept; only the owner of the file reads a password."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.study, json.dumps(asdict(noted)) + "\n")
+        has_password = noted.storage is not None and without_password(noted.storage) != noted.storage
+        write_whole(self.study, json.dumps(asdict(noted)) + "\n", mode=0o600 if has_password else 0o666)
+
+    def trial_numbers(self) -> set[int]:
+        """Return the numbers of the trials that have folders."""
+        ends = (path.name.removeprefix("trial-") for path in self.path.glob("trial-*"))
+        return {int(end) for end in ends if end.isdecimal()}
 
     def read_study(self) -> NotedStudy | None:
         """Return where the study is kept, None if the folder is of no search.
@@ -84,6 +90,32 @@ class SweepFolder:
         """
         content = read_object(self.study)
         return None if content is None else build(NotedStudy, content, str(self.study))
+
+
+def noted_study(folder: SweepFolder, name: str, storage: str | None) -> NotedStudy:
+    """Return where the study of a search is kept, which is where an earlier start has kept it, if it still is there.
+
+    Args:
+        folder: Folder of the search.
+        name: Name of the search.
+        storage: The setting of the sweeper.
+
+    Raises:
+        ValueError: if the folder is of another search, or its study is elsewhere.
+    """
+    now, before = NotedStudy(None if storage is None else absolute(storage), name), folder.read_study()
+    if before is None:
+        return now
+    if before.name != name:
+        raise ValueError(
+            f"run_name={name}, but {folder.study} is of the search {before.name}; give the folder its name "
+            "back, or take another run_name"
+        )
+    was, is_now = (each and without_password(absolute(each)) for each in (before.storage, storage))
+    has_moved = before.storage is not None and storage is not None and lacks_file(absolute(before.storage))
+    if was != is_now and not has_moved:
+        raise ValueError(f"hydra.sweeper.storage was {was} when the search {name} began, is {is_now}")
+    return now
 
 
 def trial_name(number: int) -> str:
@@ -147,8 +179,9 @@ def open_storage(address: str) -> "BaseStorage":
         try:
             return optuna.storages.RDBStorage(address)
         except Exception as error:
-            kind = MachineError if isinstance(error, OperationalError) else ValueError
-            raise kind(f"hydra.sweeper.storage={without_password(address)} cannot be opened: {error}") from None
+            kind, shown = MachineError if isinstance(error, OperationalError) else ValueError, without_password(address)
+            said = str(error).replace(address, shown)
+            raise kind(f"hydra.sweeper.storage={shown} cannot be opened: {said}") from None
     from optuna.storages import journal
 
     path = Path(address).absolute()
@@ -161,8 +194,38 @@ def without_password(address: str) -> str:
 
     >>> without_password("postgresql://me:secret@host:5432/db"), without_password("a/study.journal")
     ('postgresql://me:***@host:5432/db', 'a/study.journal')
+    >>> without_password("mysql://host/db?user=me&password=secret&charset=utf8")
+    'mysql://host/db?user=me&password=***&charset=utf8'
     """
-    return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", address)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", address))
+
+
+def absolute(address: str) -> str:
+    """Return the address of a storage so that it is the same one from every folder.
+
+    >>> absolute("/a/../b.journal"), absolute("sqlite:////a/../b.db?timeout=9"), absolute("postgresql://host/a")
+    ('/b.journal', 'sqlite:////b.db?timeout=9', 'postgresql://host/a')
+    """
+    before, path, behind = _parted(address)
+    return f"{before}{os.path.abspath(path) if path else ''}{behind}"
+
+
+def lacks_file(address: str) -> bool:
+    """Return whether a storage is a file that is not there; to open it would make an empty one.
+
+    >>> lacks_file("/nowhere/a.journal"), lacks_file("sqlite:////nowhere/a.db"), lacks_file("postgresql://host/a")
+    (True, True, False)
+    """
+    _, path, _ = _parted(address)
+    return path != "" and not Path(path).exists()
+
+
+def _parted(address: str) -> tuple[str, str, str]:
+    """Return the path of a file in an address, and what stands before and behind it; of a server there is no path."""
+    if "://" not in address:
+        return "", address, ""
+    found = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:)([^?]+)(.*)", address)
+    return (found[1], found[2], found[3]) if found else (address, "", "")
 
 
 @contextmanager

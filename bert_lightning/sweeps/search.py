@@ -1,7 +1,6 @@
 """A search: trials that Optuna suggests, each a run in a folder of its own, until there are enough of them."""
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -19,28 +18,30 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.callbacks.trial import ENDED, TOLD_TO_STOP
-from bert_lightning.reports.trial_row import COMPLETE, TrialRow, best_first, shown
+from bert_lightning.reports.trial_row import TrialRow, shown
 from bert_lightning.settings.config import check_run_name
-from bert_lightning.settings.run_folder import RunFolder, write_whole
+from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.started_command import started_by
-from bert_lightning.settings.sweep_folder import SweepFolder, naming
+from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.folder_kinds import SEARCH, check_kind
-from bert_lightning.sweeps.search_end import show_search
+from bert_lightning.sweeps.search_end import end_status, show_search
 from bert_lightning.sweeps.search_settings import check_measured, read_goal, read_settings
 from bert_lightning.sweeps.search_space import search_space
-from bert_lightning.sweeps.study import SearchStudy
-from bert_lightning.sweeps.sweep_files import remove_weights, write_search_report, write_trials
+from bert_lightning.sweeps.study import LEFT, LOST, SearchStudy
+from bert_lightning.sweeps.sweep_files import SearchFiles
 from bert_lightning.sweeps.trial_overrides import as_trial, by_key
 from bert_lightning.sweeps.trial_rows import TrialRows, end_value, is_held
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, OneByOne, SideBySide, Slots
-from bert_lightning.sweeps.winner import as_config, base_config, winners_line
+from bert_lightning.sweeps.winner import BaseConfig, as_config, base_config, winners_line
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long a search that ends waits for jobs that have not begun to train."""
+MOST_LOST = 2
+"""Trials that may be lost in a row before they have reported anything."""
 Values = dict[str, Any]
 
 
@@ -70,8 +71,8 @@ class Search:
             )
         self._slots: Slots = OneByOne() if in_turn else SideBySide(self._settings.n_jobs)
         self._left: set[int] = set()
+        self._lost_in_a_row = 0
         self._errors: dict[tuple[Any, ...], str | None] = {}
-        self._best_number = -1
         self._ends = False
         self._status = 0
 
@@ -82,8 +83,8 @@ class Search:
             arguments: Overrides, those that are searched among them.
 
         Raises:
-            SystemExit: with status 1 if no trial is complete, or with that of a shell for a signal that ended the
-                search.
+            SystemExit: with status 75 if a trial was lost, with 1 if none is complete and none goes on, or with that
+                of a shell for a signal that ended the search.
             ValueError: if the search cannot begin, or is not the one that has begun in its folder.
         """
         check_started_once()
@@ -94,35 +95,25 @@ class Search:
         self._goal = read_goal(self._base)
         self._folder = SweepFolder(self._base.run_dir)
         self._rows = TrialRows(self._folder)
-        self._check_folder()
+        keeps_all = self._settings.keep_weights == "all"
+        self._files = SearchFiles(self._folder, self._goal.direction, keeps_all, self._as_config)
+        check_run_name(name := str(self._base.run_name))
+        check_kind(self._folder.path, name, SEARCH)
         check_measured(self._base)
         with RunFolder(self._folder.path).locked(wait_seconds=2.0):
-            self._study = SearchStudy(self._folder, str(self._base.run_name), self._settings)
-            with naming(self._study.address):
-                self._study.begin(self._goal, self._space, by_key(self._space.fixed), started_by(self._config.hydra))
+            self._study = SearchStudy(self._folder, name, self._settings)
+            self._study.begin(self._goal, self._space, by_key(self._space.fixed), started_by(self._config.hydra))
             self._folder.write_study(self._study.noted)
+            self._lost_before = self._study.lost()
             self._folder.stop.unlink(missing_ok=True)
             with self._time_limit(), nullcontext() if self._in_turn else EndingSignals():
                 self._search()
         rows = self._write()  # a trial that has not ended is stopped, now that the search does not hold the folder
         line = winners_line(self._config.hydra, self._folder.path, "winner")
         show_search(rows, self._goal, self._folder, line)
-        if self._status or not any(row.state == COMPLETE for row in rows):
-            sys.exit(self._status or 1)
+        if status := self._status or end_status(rows, bool(self._study.lost())):
+            sys.exit(status)
         return rows
-
-    def _check_folder(self) -> None:
-        """Raise a ValueError if the folder is of something else, or of another search."""
-        check_run_name(name := str(self._base.run_name))
-        check_kind(self._folder.path, name, SEARCH)
-        noted, storage = self._folder.read_study(), self._settings.storage
-        if noted is not None and noted.name != name:
-            raise ValueError(
-                f"run_name={name}, but {self._folder.study} is of the search {noted.name}; give the folder its name "
-                "back, or take another run_name"
-            )
-        if noted is not None and os.path.abspath(noted.storage or "") != os.path.abspath(storage or ""):
-            raise ValueError(f"hydra.sweeper.storage was {noted.storage} when the search {name} began, is {storage}")
 
     @contextmanager
     def _time_limit(self) -> Iterator[None]:
@@ -182,7 +173,8 @@ class Search:
             return
         chosen = " ".join(f"{key}={shown(value)}" for key, value in values.items())
         log.info("trial %d of %d: %s in %s", number, self._settings.n_trials, chosen, self._folder.trial(number))
-        write_trials(self._folder, self._rows(self._study.trials))
+        self._study.set_aside(number, None)
+        self._files.write_table(self._rows(self._study.trials))
 
         def job() -> Any:
             if self._is_held(number):
@@ -204,8 +196,7 @@ class Search:
 
     def _overrides(self, number: int, values: Values) -> list[str]:
         """Return all overrides of a trial."""
-        report: Values = {"storage": self._study.address, "study": self._study.noted.name, "metric": self._goal.metric}
-        report |= {"pruner": self._settings.pruner}
+        report: Values = {"metric": self._goal.metric, "pruner": self._settings.pruner}
         name, seed = str(self._base.run_name), self._base.seed
         return [*self._space.overrides(values), *as_trial(self._folder, report, name, number, seed)]
 
@@ -220,19 +211,27 @@ class Search:
 
     def _judge(self, done: Ended) -> None:
         """Note what has become of a trial; one that is neither ended nor failed goes on later."""
-        number = done.number
+        number, in_a_row, self._lost_in_a_row = done.number, self._lost_in_a_row, 0
         if self._settle(number) or self._is_held(number):
             pass
         elif done.error is not None and not done.was_killed:
             self._study.fail(number, done.error)
             log.info("trial %d failed: %s", number, printable(done.error))
-        elif done.error is None and not done.waited and not self._was_told_to_stop(number):
-            self._study.fail(number, f"its run has ended without a value of sweep.metric={self._goal.metric}")
+        elif done.error is not None:
+            self._lost_in_a_row = in_a_row + self._lose(number, printable(done.error))
+        elif done.waited:
+            pass  # the process that an earlier start had left behind has ended: the trial goes on at once
+        elif self._was_told_to_stop(number):
+            self._set_aside(number, LEFT, "was told to stop")
+            self._ends = self._ends or self._in_turn
         else:
-            self._set_aside(done)
+            self._study.fail(number, f"its run has ended without a value of sweep.metric={self._goal.metric}")
         if not self._ends and self._study.lacks_metric():
-            self._ends = True
+            self._ends, self._status = True, 1
             log.info("the search ends: no trial has measured sweep.metric=%s", self._goal.metric)
+        if not self._ends and self._lost_in_a_row >= MOST_LOST:
+            self._ends = True
+            log.info("the search ends: %d trials in a row were lost before their first report", MOST_LOST)
         self._write()
 
     def _was_told_to_stop(self, number: int) -> bool:
@@ -252,17 +251,20 @@ class Search:
             self._study.tell(number, value)
         return value is not None
 
-    def _set_aside(self, done: Ended) -> None:
-        """Leave a trial that was stopped or killed to the next start; one that was told to stop ends the search.
+    def _set_aside(self, number: int, why: str, said: str) -> None:
+        """Leave a trial that was stopped or killed to the next start."""
+        self._left.add(number)
+        self._study.set_aside(number, why)
+        log.info("trial %d %s; the same line with the same run_name goes on with it", number, said)
 
-        A trial that was waited for, because an earlier start had left its process behind, goes on at once.
+    def _lose(self, number: int, error: str) -> bool:
+        """Set a lost trial aside; returns whether it is one that has shown nothing, at this start for the first time.
+
+        A machine that loses such trials loses all of them, so the search ends after a few. A trial that an earlier
+        start has lost may be at fault itself, as one that needs too much memory is.
         """
-        if done.waited:
-            return
-        self._left.add(done.number)
-        reason = f"was lost: {printable(done.error)}" if done.error else "was told to stop"
-        log.info("trial %d %s; the same line with the same run_name goes on with it", done.number, reason)
-        self._ends = self._ends or (self._in_turn and done.error is None)
+        self._set_aside(number, LOST, f"was lost: {error}")
+        return number not in self._lost_before and not self._study.trial(number).intermediate_values
 
     def _wait_for_the_running(self) -> None:
         """After a signal: have the trials that train save and end."""
@@ -278,23 +280,18 @@ class Search:
                 done = self._slots.wait(POLL_SECONDS)
                 if done is not None:
                     self._judge(done)
-        except KeyboardInterrupt:
-            pass
+        except (KeyboardInterrupt, SystemExit):
+            pass  # the status is that of the first signal
 
     def _write(self) -> list[TrialRow]:
         """Write what the search has reached so far."""
         rows = self._rows(self._study.trials)
-        write_trials(self._folder, rows)
-        best = next((row for row in best_first(rows, self._goal.direction) if row.state == COMPLETE), None)
-        if best is not None and best.number != self._best_number:
-            self._best_number = best.number
-            hydra, overrides = self._config.hydra, self._space.overrides(best.values)
-            base = base_config(hydra)
-            if base.content is not None:
-                write_whole(self._folder.base, base.content)
-            text = as_config(best, self._goal.metric, hydra, base, overrides, self._loader, self._folder.path)
-            write_whole(self._folder.best, text)
-        write_search_report(self._folder, self._study.opened, rows)
-        if self._settings.keep_weights == "best":
-            remove_weights(rows, best)
+        self._files.write(self._study.opened, rows)
         return rows
+
+    def _as_config(self, row: TrialRow) -> tuple[str, BaseConfig]:
+        """Return the config of a trial, and what that is built upon."""
+        hydra, overrides = self._config.hydra, self._space.overrides(row.values)
+        base, settings = base_config(hydra), compose(self._loader, self._config, row.number, overrides)
+        metric, folder = self._goal.metric, self._folder.path
+        return as_config(row, metric, hydra, base, overrides, settings, self._loader, folder), base

@@ -10,6 +10,9 @@ from bert_lightning.settings.sweep_folder import SweepFolder, trial_name
 def as_trial(folder: SweepFolder, report: Mapping[str, Any], run_name: str, number: int, first_seed: int) -> list[str]:
     """Return the overrides that make a run a trial.
 
+    Where the study is kept is not among them, because the address may have a password: the trial reads it from the
+    folder of the search.
+
     Args:
         folder: Folder of the search.
         report: Settings of the callback that are the same for every trial.

@@ -28,7 +28,7 @@ from bert_lightning.settings.sweep_folder import SweepFolder
 from bert_lightning.sweeps.outcomes import results
 from bert_lightning.sweeps.search_settings import Goal
 from bert_lightning.sweeps.search_space import as_text
-from bert_lightning.sweeps.study import ERROR
+from bert_lightning.sweeps.study import ERROR, SET_ASIDE
 from data_pipeline.untrusted.escaping import printable
 from data_pipeline.untrusted.typed_fields import checked
 
@@ -110,7 +110,8 @@ def is_held(run_dir: Path) -> bool:
 def _row(trial: FrozenTrial, run_dir: Path, goes_on: bool) -> TrialRow:
     state = STATES.get(trial.state)
     if state is None:
-        state = RUNNING if goes_on or is_held(run_dir) else STOPPED
+        is_trained = goes_on and trial.user_attrs.get(SET_ASIDE) is None
+        state = RUNNING if is_trained or is_held(run_dir) else STOPPED
     curve = sorted(trial.intermediate_values.items())
     last = curve[-1][1] if curve else None
     values = trial.params or trial.system_attrs.get("fixed_params", {})

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bert_lightning.reports.trial_row import TrialRow
 from bert_lightning.settings.started_command import command_name, config_dir, config_path
@@ -81,6 +81,7 @@ def as_config(
     hydra: DictConfig,
     base: BaseConfig,
     overrides: Sequence[str],
+    settings: DictConfig,
     loader: ConfigLoader,
     folder: Path,
 ) -> str:
@@ -92,6 +93,7 @@ def as_config(
         hydra: Hydra's own settings of the search.
         base: What the config is built upon.
         overrides: All overrides of the trial but those that make it one.
+        settings: The settings that they make.
         loader: Hydra's loader, which knows the groups.
         folder: Folder of the search.
     """
@@ -104,7 +106,10 @@ def as_config(
         if is_group[id(override)]:
             defaults.append(_default(override))
         else:
-            _set(values, str(override.key_or_group).split("."), None if override.is_delete() else _plain(override))
+            path = str(override.key_or_group).split(".")
+            whole = _list_around(settings, path)
+            value = None if override.is_delete() else _plain(override)
+            _set(values, *((path, value) if whole is None else whole))
     name = f"{folder.name}-best"
     lines = (
         f"# Trial {row.number} of the search {folder}: {metric}={row.value}, trained in {row.run_dir}",
@@ -112,6 +117,18 @@ def as_config(
     )
     content = {"defaults": [*defaults, "_self_"], **values, "run_name": name}
     return "\n".join([*lines, OmegaConf.to_yaml(OmegaConf.create(content))])
+
+
+def _list_around(settings: DictConfig, path: Sequence[str]) -> tuple[Sequence[str], Any] | None:
+    """Return path and content of the list that a setting is in, such as phases for phases.0.share; else None.
+
+    A config cannot name an entry of a list without the others.
+    """
+    for end in range(1, len(path)):
+        around = OmegaConf.select(settings, ".".join(path[:end]))
+        if isinstance(around, ListConfig):
+            return path[:end], OmegaConf.to_container(around)
+    return None
 
 
 def _default(override: Override) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bert_lightning.metrics.metrics_log import read_columns
 from bert_lightning.pretrain import pretrain
 from bert_lightning.settings import sweep_folder
 from bert_lightning.settings.run_folder import RunFolder
-from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, open_storage
 from bert_lightning.training.modules import TrainingModule
 from data_pipeline.processes.machine_faults import MachineError
 from tests.support.runs import compose_here, repeatable, run_here
@@ -30,13 +30,14 @@ def sweep(tmp_path: Path) -> SweepFolder:
     folder = SweepFolder(tmp_path / "runs" / "sweep")
     study = optuna.create_study(study_name="sweep", storage=open_storage(str(folder.journal)))
     study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)})
+    folder.write_study(NotedStudy(None, "sweep"))
     return folder
 
 
 def as_trial(base: Settings, folder: SweepFolder, pruner: str) -> Settings:
     trial = (
         f"{{_target_:bert_lightning.callbacks.trial.TrialReport,sweep_dir:'{folder.path}',"
-        f"storage:'{folder.journal}',study:sweep,number:0,metric:val/loss,pruner:{pruner}}}"
+        f"number:0,metric:val/loss,pruner:{pruner}}}"
     )
     named = {"run_name": "sweep/trial-0000", "resume": "auto", "+callbacks.trial": trial, "callbacks.guesses": None}
     return base | named
@@ -170,7 +171,8 @@ def test_all_ranks_end_alike_if_the_storage_stays_away(sweep: SweepFolder, monke
 
     monkeypatch.setattr(sweep_folder, "PAUSES", ())
     monkeypatch.setattr(trial, "gather_objects", gather)
-    report = TrialReport(sweep.path, "postgresql://host/db", "sweep", 0, "val/loss")
+    sweep.write_study(NotedStudy("postgresql://host/db", "sweep"))
+    report = TrialReport(sweep.path, 0, "val/loss")
     for is_first in (True, False):
         trainer: Any = SimpleNamespace(is_global_zero=is_first)
         with pytest.raises(MachineError, match=r"storage=postgresql://host/db does not answer: refused"):

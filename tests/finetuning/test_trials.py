@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.finetune import finetune
 from bert_lightning.settings.finetuned_folder import FinetunedFolder
-from bert_lightning.settings.sweep_folder import SweepFolder, open_storage
+from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder, open_storage
 from bert_lightning.sweeps.search_settings import Goal, read_goal
 from bert_lightning.sweeps.trial_rows import end_value
 from tests.finetuning.tiny_task import settings
@@ -21,9 +21,10 @@ def as_trial(base: Settings, folder: SweepFolder, pruner: str) -> Settings:
     storage = open_storage(str(folder.journal))
     study = optuna.create_study(study_name="sweep", storage=storage, direction="maximize")
     study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)})
+    folder.write_study(NotedStudy(None, "sweep"))
     trial = (
         f"{{_target_:bert_lightning.callbacks.trial.TrialReport,sweep_dir:'{folder.path}',"
-        f"storage:'{folder.journal}',study:sweep,number:0,metric:val/accuracy,seed:${{seed}},pruner:{pruner}}}"
+        f"number:0,metric:val/accuracy,seed:${{seed}},pruner:{pruner}}}"
     )
     return base | {"run_name": "sweep/trial-0000", "resume": "auto", "seeds": 2, "+callbacks.trial": trial}
 

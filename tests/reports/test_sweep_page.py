@@ -1,11 +1,12 @@
 """The page about a search shows its trials, the best first, and nothing that its texts say as markup."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from bert_lightning.reports.sweep_charts import Dimension, parallel_coordinates
+from bert_lightning.reports.sweep_charts import Dimension, curves, parallel_coordinates
 from bert_lightning.reports.sweep_page import SweepPage, sweep_page
 from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, RUNNING, WAITING, TrialRow, best_first
 from tests.reports.pages import EVIL, Page, assert_stands_alone
@@ -53,6 +54,39 @@ def test_a_search_without_a_complete_trial_has_a_page() -> None:
     one = SweepPage("lr", "val/loss", "minimize", ROWS[4:], DIMENSIONS, {}, None, {})
     assert one.standing == "1 trial: 1 running; minimize val/loss"
     assert_stands_alone(page)
+
+
+def test_values_that_are_not_finite_are_not_drawn() -> None:
+    """Searches by earlier versions have kept them as those of complete trials."""
+    rows = (
+        *ROWS,
+        row(5, COMPLETE, math.inf, 1e-3),
+        row(6, COMPLETE, math.nan, 1e-3),
+        row(7, COMPLETE, -math.inf, 1e-3),
+    )
+    for direction, best in (("minimize", 2), ("maximize", 0)):
+        swept = SweepPage("lr", "val/loss", direction, rows, DIMENSIONS, {}, None, {})
+        assert swept.best is rows[best]
+        page = Page(sweep_page(swept))
+        assert len(page.charts) == 3
+    drawn = curves(rows, None, "val/loss")
+    assert drawn is not None
+    assert [said[0].partition(":")[0] for xs, said in lines_of(drawn.drawing) if xs == [5]] == [
+        "trial 5",
+        "trial 6",
+        "trial 7",
+    ]
+
+
+def test_pruning_has_saved_what_the_trials_that_ended_have_not_made() -> None:
+    """One that failed, waits or runs was not pruned."""
+    steps = {COMPLETE: 100, PRUNED: 50, FAILED: 3, RUNNING: 20, WAITING: 0}
+    rows = [TrialRow(number, state, None, {}, "out", made) for number, (state, made) in enumerate(steps.items())]
+    figures = {
+        figure.label: figure.value for figure in SweepPage("lr", "a", "minimize", rows, (), {}, None, {}).figures
+    }
+    assert figures["of the steps without pruning"] == "75%"
+    assert figures["steps of all trials"] == "173"
 
 
 def test_values_lie_on_their_axes() -> None:

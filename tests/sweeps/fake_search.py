@@ -1,5 +1,6 @@
 """A search on the real settings whose trials are a formula: no model, no process, the same study."""
 
+import csv
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class FormulaLauncher:
         at: Callable[[int, int], None] = lambda number, step: None,
         fails: Callable[[dict[str, str]], bool] = lambda values: False,
         ends: Callable[[int, int], str | None] = lambda number, step: None,
-        journal: Path | None = None,
+        journal: str | Path | None = None,
     ) -> None:
         self.folder, self.at, self.fails, self.ends, self.journal = SweepFolder(folder), at, fails, ends, journal
         self.launched: list[tuple[int, dict[str, str]]] = []
@@ -95,6 +96,12 @@ class FormulaLauncher:
             if end := self.ends(number, step):
                 storage.set_trial_user_attr(trial_id, ENDED, end)
                 return
+
+
+def states(folder: Path) -> list[str]:
+    """Return what trials.csv says of the trials now."""
+    with SweepFolder(folder).trials.open() as file:
+        return [row["state"] for row in csv.DictReader(file)]
 
 
 class Loader:

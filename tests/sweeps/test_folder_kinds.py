@@ -7,7 +7,7 @@ import pytest
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder
-from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps import sweep_files
 from bert_lightning.sweeps.folder_kinds import (
     ABLATION,
     FINETUNING,
@@ -92,7 +92,7 @@ def test_a_run_begins_in_no_other_folder(base: Settings, tmp_path: Path, kind: s
 
 def test_a_search_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also beside trials that have trained."""
-    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+    monkeypatch.setattr(sweep_files, "search_page", lambda *ignored: "")
     launcher = FormulaLauncher(tmp_path / "lr")
     search(launcher, n_trials=1)
     make_run(tmp_path / "lr" / "trial-0000")

@@ -9,17 +9,18 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, STOPPED, TrialRow
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, RUNNING, STOPPED, TrialRow
 from bert_lightning.settings.sweep_folder import SweepFolder
-from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps import sweep_files
 from bert_lightning.sweeps.study import load_study
-from tests.sweeps.fake_search import STEPS, FormulaLauncher, Killed, loss, search
+from data_pipeline.processes.machine_faults import TRY_AGAIN
+from tests.sweeps.fake_search import STEPS, FormulaLauncher, Killed, loss, search, states
 
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page takes longer than a trial that is a formula."""
-    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+    monkeypatch.setattr(sweep_files, "search_page", lambda *ignored: "")
 
 
 def chosen(rows: list[TrialRow]) -> list[tuple[int, dict[str, object]]]:
@@ -127,36 +128,64 @@ def test_trials_run_side_by_side(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_running_trials_so_that_they_can_go_on(tmp_path: Path) -> None:
     """Two trials run; both are told to stop, no other begins, and the same line goes on with them."""
-    interrupted: list[int] = []
+    folder = SweepFolder(tmp_path / "lr")
+    both_run = threading.Event()
+    interrupts = [signal.SIGINT]
 
     def at(number: int, step: int) -> None:
-        if number == 3 and step == 30 and not interrupted:
-            interrupted.append(number)
-            signal.raise_signal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else (
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            )
-        if interrupted and len(interrupted) == 1:
-            stop = SweepFolder(tmp_path / "lr").stop
-            for _ in range(600):
-                if stop.exists():
-                    break
-                threading.Event().wait(0.05)
+        if interrupts and number == 4:
+            both_run.set()
+            await_stop(folder)
+        if interrupts and number == 3:
+            assert both_run.wait(60)
+            signal.pthread_kill(threading.main_thread().ident or 0, interrupts[0])
+            await_stop(folder)
 
-    launcher = FormulaLauncher(tmp_path / "lr", at=at)
+    launcher = FormulaLauncher(folder.path, at=at)
     with pytest.raises(SystemExit) as ended:
         search(launcher, n_trials=8, n_jobs=2)
     assert ended.value.code == 130
-    begun = len(launcher.launched)
-    assert begun < 8
-    folder = SweepFolder(tmp_path / "lr")
+    assert sorted(number for number, _ in launcher.launched) == list(range(5))
     noted = folder.read_study()
     assert noted is not None
-    states = [trial.state for trial in load_study(folder, noted).trials]
-    assert states.count(TrialState.RUNNING) >= 1
-    interrupted.append(-1)
+    trials = load_study(folder, noted).trials
+    assert [trial.state for trial in trials[3:]] == [TrialState.RUNNING] * 2
+    assert states(folder.path)[3:] == [STOPPED] * 2
+    interrupts.clear()
     rows = search(launcher, n_trials=8, n_jobs=2)
     assert {row.state for row in rows} <= {COMPLETE, PRUNED}
     assert len(rows) == 8
+
+
+def await_stop(folder: SweepFolder) -> None:
+    for _ in range(600):
+        if folder.stop.exists():
+            break
+        threading.Event().wait(0.05)
+
+
+def test_a_second_signal_does_not_wait_for_the_trials_and_keeps_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The status is that of the first."""
+    folder, goes_on = SweepFolder(tmp_path / "lr"), threading.Event()
+
+    def at(number: int, step: int) -> None:
+        if number == 1:
+            main = threading.main_thread().ident or 0
+            signal.pthread_kill(main, signal.SIGHUP)
+            await_stop(folder)
+            signal.pthread_kill(main, signal.SIGTERM)
+            goes_on.wait(60)
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            search(FormulaLauncher(folder.path, at=at), in_turn=False, n_trials=3)
+    finally:
+        goes_on.set()
+    assert ended.value.code == 128 + signal.SIGHUP
+    assert states(folder.path) == [COMPLETE, STOPPED]
+    assert f"trials: {folder.trials}" in capsys.readouterr().out
 
 
 def test_a_lost_job_goes_on_at_the_next_start(tmp_path: Path) -> None:
@@ -169,10 +198,35 @@ def test_a_lost_job_goes_on_at_the_next_start(tmp_path: Path) -> None:
             raise RuntimeError("the job has no result")
 
     launcher = FormulaLauncher(tmp_path / "lr", at=lose)
-    rows = search(launcher, n_trials=4)
-    assert rows[1].state == STOPPED
+    with pytest.raises(SystemExit) as ended:
+        search(launcher, n_trials=4)
+    assert ended.value.code == TRY_AGAIN
+    assert states(tmp_path / "lr")[1] == STOPPED
     assert {row.state for row in search(launcher, n_trials=4)} <= {COMPLETE, PRUNED}
     assert [number for number, _ in launcher.launched] == [0, 1, 2, 3, 1]
+
+
+def test_the_table_says_which_trials_run(tmp_path: Path) -> None:
+    """A lost one does not, though the search goes on; nor does one that waits for another to go on."""
+    said: dict[tuple[int, int], list[str]] = {}
+
+    def at(number: int, step: int) -> None:
+        said[number, step] = states(tmp_path / "lr")
+        if number == 1 and step == 30:
+            raise RuntimeError("the job has no result")
+        if number == 2 and step == 20 and not again:
+            raise Killed
+
+    again: list[bool] = []
+    launcher = FormulaLauncher(tmp_path / "lr", at=at)
+    with pytest.raises(Killed):
+        search(launcher, n_trials=3)
+    assert said[1, 10] == [COMPLETE, RUNNING]
+    assert said[2, 10] == [COMPLETE, STOPPED, RUNNING]
+    again.append(True)
+    with pytest.raises(SystemExit):
+        search(launcher, n_trials=3)
+    assert said[1, 10] == [COMPLETE, RUNNING, STOPPED]
 
 
 def test_the_time_of_a_start_is_limited(tmp_path: Path) -> None:
@@ -181,17 +235,16 @@ def test_the_time_of_a_start_is_limited(tmp_path: Path) -> None:
 
     def wait(number: int, step: int) -> None:
         if number == 1 and step == 20 and waits:
-            for _ in range(600):
-                if folder.stop.exists():
-                    break
-                threading.Event().wait(0.05)
+            await_stop(folder)
 
     waits = [True]
     launcher = FormulaLauncher(tmp_path / "lr", at=wait)
     rows = search(launcher, n_trials=3, max_time="00:00:00:03")
     assert [row.state for row in rows] == [COMPLETE, STOPPED]
     waits.clear()
-    assert [row.state for row in search(launcher, n_trials=3)][1:] != [STOPPED]
+    rows = search(launcher, n_trials=3)
+    assert {row.state for row in rows} <= {COMPLETE, PRUNED}
+    assert len(rows) == 3
 
 
 def test_the_weights_of_the_losers_are_deleted_on_request(tmp_path: Path) -> None:

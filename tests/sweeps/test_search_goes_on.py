@@ -1,5 +1,6 @@
 """How trials of a search may end, and which searches go on in a folder."""
 
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,19 +9,20 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from bert_lightning.callbacks.trial import BY_ITSELF, TOLD_TO_STOP
-from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED
+from bert_lightning.reports.trial_row import COMPLETE, FAILED, PRUNED, STOPPED
 from bert_lightning.settings.sweep_folder import NotedStudy, SweepFolder
 from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps import sweep_files
 from bert_lightning.sweeps.outcomes import Results
 from bert_lightning.sweeps.study import load_study
-from data_pipeline.processes.machine_faults import MachineError
-from tests.sweeps.fake_search import FormulaLauncher, Killed, search
+from data_pipeline.processes.machine_faults import TRY_AGAIN, MachineError
+from tests.sweeps.fake_search import FormulaLauncher, Killed, loss, search, states
 
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page takes longer than a trial that is a formula."""
-    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+    monkeypatch.setattr(sweep_files, "search_page", lambda *ignored: "")
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,7 @@ def test_a_trial_that_ends_without_a_value_has_failed_and_the_search_goes_on(tmp
 
 def test_a_trial_that_alone_is_told_to_stop_ends_the_search_and_goes_on_later(tmp_path: Path) -> None:
     launcher = FormulaLauncher(tmp_path / "lr", ends=lambda number, step: TOLD_TO_STOP if step == 30 else None)
-    with pytest.raises(SystemExit):
-        search(launcher, n_trials=3)
+    assert [row.state for row in search(launcher, n_trials=3)] == [STOPPED]
     launcher.ends = lambda number, step: None
     assert {row.state for row in search(launcher, n_trials=3)} <= {COMPLETE, PRUNED}
     assert [number for number, _ in launcher.launched] == [0, 0, 1, 2]
@@ -91,7 +92,9 @@ def test_a_folder_that_was_renamed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run_name=new, but .*study\.json is of the search old"):
         search(FormulaLauncher(tmp_path / "new"), n_trials=2)
     (tmp_path / "new").rename(tmp_path / "old")
-    with pytest.raises(ValueError, match=r"hydra\.sweeper\.storage was None when the search old began, is elsewhere"):
+    with pytest.raises(
+        ValueError, match=r"hydra\.sweeper\.storage was None when the search old began, is .*/elsewhere"
+    ):
         search(FormulaLauncher(tmp_path / "old"), n_trials=2, storage="elsewhere")
     with pytest.raises(ValueError, match="run_name must be letters"):
         search(FormulaLauncher(tmp_path / "_lr"), n_trials=1)
@@ -128,14 +131,65 @@ class FailingLauncher(FormulaLauncher):
         return [job]
 
 
-def test_a_trial_that_the_machine_has_failed_goes_on(tmp_path: Path) -> None:
+def test_a_machine_that_loses_every_trial_ends_the_search(tmp_path: Path) -> None:
+    """Otherwise all trials of the search would be drawn without a result to learn from."""
     failing = FailingLauncher(tmp_path / "lr")
-    failing.error = MachineError("a process that loads batches was lost")
-    with pytest.raises(SystemExit):
-        search(failing, n_trials=2)
+    failing.error = MachineError("no space left on device")
+    with pytest.raises(SystemExit) as ended:
+        search(failing, n_trials=30)
+    assert ended.value.code == TRY_AGAIN
+    assert [number for number, _ in failing.launched] == [0, 1]
     launcher = FormulaLauncher(tmp_path / "lr")
-    assert {row.state for row in search(launcher, n_trials=2)} <= {COMPLETE, PRUNED}
-    assert [number for number, _ in launcher.launched] == [0, 1]
+    rows = search(launcher, n_trials=6)
+    assert {row.state for row in rows} <= {COMPLETE, PRUNED}
+    assert [number for number, _ in launcher.launched] == list(range(6))
+
+
+def test_trials_that_are_lost_at_every_start_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    """They may need too much memory, and would else end each start of the search before the next trial begins."""
+
+    def lose(number: int, step: int) -> None:
+        if number in (0, 1):
+            raise RuntimeError("out of memory")
+
+    launcher = FormulaLauncher(tmp_path / "lr", at=lose)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            search(launcher, n_trials=4)
+        assert ended.value.code == TRY_AGAIN
+    assert [number for number, _ in launcher.launched] == [0, 1, 0, 1, 2, 3]
+    assert states(tmp_path / "lr") == [STOPPED, STOPPED, COMPLETE, COMPLETE]
+
+
+def test_a_value_that_is_not_finite_is_the_failure_of_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search goes on, and has a page."""
+    monkeypatch.undo()
+    found = {1: math.inf, 2: math.nan}
+
+    def with_holes(values: dict[str, str], step: int) -> float:
+        return found.get(int(values["run_name"][-1]), loss(values, step))
+
+    monkeypatch.setattr("tests.sweeps.fake_search.loss", with_holes)
+    launcher = FormulaLauncher(tmp_path / "lr")
+    rows = search(launcher, n_trials=4)
+    assert [row.state for row in rows] == [COMPLETE, FAILED, FAILED, COMPLETE]
+    assert rows[1].error == "its last value is inf, which is no finite number"
+    assert SweepFolder(tmp_path / "lr").report.exists()
+
+
+def test_a_page_that_cannot_be_written_does_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def fail(*ignored: object) -> str:
+        raise RuntimeError("no chart")
+
+    monkeypatch.setattr(sweep_files, "search_page", fail)
+    monkeypatch.setattr(sweep_files.log, "warning", lambda *words: said.append(words[0] % words[1:]))
+    rows = search(FormulaLauncher(tmp_path / "lr"), n_trials=2)
+    assert [row.state for row in rows] == [COMPLETE] * 2
+    assert set(said) == {f"{SweepFolder(tmp_path / 'lr').report} is not written, the search goes on: no chart"}
 
 
 def test_a_metric_that_no_trial_measures_ends_the_search_with_the_first(
@@ -184,8 +238,8 @@ def test_jobs_that_have_not_begun_do_not_hold_up_the_end_of_the_time(
 
     launcher = FormulaLauncher(tmp_path / "lr", at=wait)
     try:
-        with pytest.raises(SystemExit):
-            search(launcher, n_trials=2, n_jobs=2, max_time="00:00:00:01")
+        rows = search(launcher, n_trials=2, n_jobs=2, max_time="00:00:00:01")
+        assert [row.state for row in rows] == [STOPPED] * 2
         assert launcher.together == 2
     finally:
         queue.set()

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.reports.trial_row import COMPLETE, PRUNED, TrialRow
 from bert_lightning.settings.conf_files import CONF_DIR
-from bert_lightning.sweeps import search as search_module
+from bert_lightning.sweeps import sweep_files
 from bert_lightning.sweeps.search_settings import check_measured, read_settings, usual_settings
 from hydra_plugins.bert_lightning_sweeps import OptunaSweeper
 from tests.support.runs import compose_here
@@ -25,7 +25,7 @@ HYDRAS = ("_target_", "_recursive_", "params")
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page takes longer than a trial that is a formula."""
-    monkeypatch.setattr(search_module, "write_search_report", lambda *ignored: None)
+    monkeypatch.setattr(sweep_files, "search_page", lambda *ignored: "")
 
 
 def chosen(rows: list[TrialRow]) -> list[tuple[int, dict[str, object]]]:

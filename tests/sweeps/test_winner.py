@@ -19,6 +19,7 @@ OVERRIDES = [
     "~callbacks.guesses",
     "+logger.wandb.tags=[a,b]",
     "optimizer.betas=[0.9,0.98]",
+    "phases.0.micro_batch_size=16",
     "trainer.max_steps=5000",
     "run_name=lr",
     "resume=auto",
@@ -41,7 +42,7 @@ def test_the_config_of_the_winner_is_that_of_its_trial(tmp_path: Path) -> None:
         trial = compose("pretrain", [each for each in OVERRIDES if "run_name" not in each and "resume" not in each])
         loader = GlobalHydra.instance().config_loader()
         hydra = started(config_name="pretrain")
-        text = as_config(row, "val/loss", hydra, base_config(hydra), OVERRIDES, loader, tmp_path / "lr")
+        text = as_config(row, "val/loss", hydra, base_config(hydra), OVERRIDES, trial, loader, tmp_path / "lr")
     assert text.splitlines()[0] == f"# Trial 3 of the search {tmp_path / 'lr'}: val/loss=7.5, trained in {row.run_dir}"
     (tmp_path / "best.yaml").write_text(text)
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
@@ -72,7 +73,7 @@ def test_the_winner_of_a_search_that_began_from_a_winner_is_a_config_to_run(tmp_
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         overrides = ["model=mine", "optimizer.lr=0.001"]
         loader = GlobalHydra.instance().config_loader()
-        text = as_config(row, "val/loss", hydra, base, overrides, loader, lr)
+        text = as_config(row, "val/loss", hydra, base, overrides, compose("pretrain"), loader, lr)
     assert f"# bert-pretrain --config-dir={lr} --config-name=best run_name=lr-best" in text.splitlines()
     (lr / "best.yaml").write_text(text.replace("searchpath:\n", f"searchpath:\n  - file://{CONF_DIR}\n"))
     with initialize_config_dir(str(lr), version_base="1.3"):

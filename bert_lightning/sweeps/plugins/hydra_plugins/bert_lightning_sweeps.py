@@ -113,7 +113,8 @@ class ProcessLauncher(Launcher):
 
         returned = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            of_hydra = [each for each in self.config.hydra.overrides.hydra if not each.startswith("hydra.mode=")]
+            own = ("hydra.mode=", "hydra.sweeper.storage=")  # the latter may have a password, and lines are seen by all
+            of_hydra = [each for each in self.config.hydra.overrides.hydra if not each.lstrip("+").startswith(own)]
             settings = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             job = JobReturn(overrides=filter_overrides(overrides), cfg=settings)
             try:
