@@ -15,7 +15,7 @@
 #     WHEELS=<folder>   what that Python lacks: wheels that gpu_session/wheels.sh has fetched
 #     KERNELS=<file>    a kernels.tar.gz of an earlier session with the same versions
 #     REPEAT=<names>    steps to measure though their answers are known, or all
-#     ONLY=<names>      the steps to take, and no other
+#     ONLY=<names>      the steps to take, in this order, and no other
 #     COMMIT=<hash>     the commit, if the checkout has no .git
 #     DRY=1             go through all of it on a CPU, with tiny models
 set -eu

@@ -30,8 +30,11 @@ def main(seconds: float, out: Path, work: Path) -> int:
     results, log = work / "results", work / "log.txt"
     results.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    chosen = _names("ONLY")
-    steps = [step for step in queue() if not chosen or step.name in chosen]
+    every = {step.name: step for step in queue()}
+    chosen = _names("ONLY") or list(every)
+    if unknown := ", ".join(set(chosen) - set(every)):
+        raise SystemExit(f"ONLY: there is no step {unknown}; there are {', '.join(every)}")
+    steps = [every[name] for name in chosen]
     session = Session(
         steps=[tiny(step) for step in steps] if os.environ.get("DRY") else steps,
         deadline=begin + seconds,

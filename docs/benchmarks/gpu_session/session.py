@@ -92,7 +92,7 @@ class Session:
             return
         known = measured([*self.committed, self.results], self._identity())
         no_time = []
-        for step in self._in_order():
+        for step in self.steps:
             path = known.get((step.name, step.settings))
             if path is not None and step.name not in self.repeat and ALL not in self.repeat:
                 self.say(f"{step.name}: known from {path}")
@@ -102,13 +102,6 @@ class Session:
                 no_time.append(step.name)
         if no_time:
             self.say(f"no time left for {len(no_time)} of {len(self.steps)}: {', '.join(no_time)}")
-
-    def _in_order(self) -> list[Step]:
-        """Return the queue; whatever was measured here with other code comes last, but for the first step."""
-        card = {name: value for name, value in self._identity().items() if name != "sources"}
-        seen = {name for name, _ in measured(self.committed, card)}
-        first, *others = self.steps
-        return [first, *sorted(others, key=lambda step: step.name in seen)]
 
     def _fits(self, step: Step) -> bool:
         return step.expected <= self.left()

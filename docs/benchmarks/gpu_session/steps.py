@@ -58,28 +58,60 @@ def settings_over(first: tuple[str, ...], later: tuple[str, ...]) -> tuple[str, 
 
 def queue() -> list[Step]:
     """Return all steps; the order is that of their worth."""
-    first = [*_does_it_run(), *_ours_alone(), *_beside_transformers(), *_whole_run()]
-    return [*first, *_variants(), *_equality(), *_family(), *_float8()]
+    first = [*_is_it_right_and_fast(), *_is_base_limited_by_the_host(), *_tests(), *_whole_runs()]
+    return [*first, *_full_rows(), *_beside_transformers(), *_variants(), *_family(), *_float8()]
 
 
-def _does_it_run() -> list[Step]:
-    watched = "+callbacks.no_waiting._target_=gpu_session.no_waiting.NoWaiting"
-    run = (*RUN, *BASE_128, "data.global_batch_size=1024", "trainer.max_steps=16", "trainer.log_every_n_steps=8")
+def _is_it_right_and_fast() -> list[Step]:
     return [
         Step(
             "parity", "is the step right, in fp32, bf16 and compiled", "parity", (*BASE_128, "accelerator=gpu"), 45, 150
         ),
         alone("base-512", "how fast is base at 512; aim: MFU 42%", BASE_512),
         alone("base-128", "how fast is base at 128; aim: MFU 42%", BASE_128),
-        Step("no-waiting", "does the loop never wait for the device", "pretrain", (*run, watched), 42, 120),
-        Step("gpu-tests", TESTS, "tests", (*GPU_TESTS, "-n6", "-k", "not cuda_graphs"), 110, 240),
+        alone("large-512", "how fast is large at 512; aims: MFU 48%, 950 examples/s", LARGE_512, 18),
+        alone("large-128", "how fast is large at 128; aim: MFU 47%", LARGE_128, 18),
+        beside("hf_compiled", "base-512-compiled", BASE_512, 45),
     ]
 
 
-def _ours_alone() -> list[Step]:
+def _is_base_limited_by_the_host() -> list[Step]:
+    """Return base with twice the work a step, and where its steps go."""
+    answers = "is base limited by the host"
     return [
-        alone("large-512", "how fast is large at 512; aims: MFU 48%, 950 examples/s", LARGE_512, 18),
-        alone("large-128", "how fast is large at 128; aim: MFU 47%", LARGE_128, 18),
+        alone("base-128-twice", answers, shape("base", 128, 1024)),
+        alone("base-512-twice", answers, shape("base", 512, 256)),
+        Step("run-base-128", "where does a step of base go", "pretrain", profiled_run(BASE_128, 512), 45, 150),
+        alone("base-512-whole", "is one graph faster than layers", (*BASE_512, "compile=model"), 40, 240),
+    ]
+
+
+def _tests() -> list[Step]:
+    settings = (*BASE_128, *NO_DROPOUT, "accelerator=gpu")
+    return [
+        Step("gpu-tests", TESTS, "tests", (*GPU_TESTS, "-n6", "-k", "not cuda_graphs"), 110, 240),
+        Step("gradients", "do compiled gradients equal eager ones after 20 steps", "gradients", settings, 35, 150),
+    ]
+
+
+def profiled_run(settings: tuple[str, ...], examples: int) -> tuple[str, ...]:
+    """Return the settings of a run with a profile."""
+    steps = ("trainer.max_steps=40", "trainer.log_every_n_steps=20")
+    return (*RUN, *settings, f"data.global_batch_size={examples}", *steps, "callbacks=profile")
+
+
+def _whole_runs() -> list[Step]:
+    watched = "+callbacks.no_waiting._target_=gpu_session.no_waiting.NoWaiting"
+    run = (*RUN, *BASE_128, "data.global_batch_size=1024", "trainer.max_steps=16", "trainer.log_every_n_steps=8")
+    profiled = profiled_run(LARGE_512, 128)
+    return [
+        Step("run-large-512", "where does a step go, with the loader running", "pretrain", profiled, 60, 180),
+        Step("no-waiting", "does the loop never wait for the device", "pretrain", (*run, watched), 42, 120),
+    ]
+
+
+def _full_rows() -> list[Step]:
+    return [
         alone("large-512-full", "the same on full rows", (*LARGE_512, "lengths=full"), 20),
         alone("base-512-full", "the same on full rows", (*BASE_512, "lengths=full")),
         alone("large-128-full", "the same on full rows", (*LARGE_128, "lengths=full"), 20),
@@ -89,26 +121,16 @@ def _ours_alone() -> list[Step]:
 
 def _beside_transformers() -> list[Step]:
     """Return comparisons at sizes that fit 80 GB: large eager at 128 examples of 512 needs about 101."""
-    large_512, large_128 = shape("large", 512, 32), shape("large", 128, 128)
+    large_512, large_128 = shape("large", 512, 64), shape("large", 128, 256)
     return [
         beside("hf_eager", "base-512-eager", BASE_512, 22),
         beside("hf_padding_free", "base-512-padding-free", BASE_512, 25),
-        beside("hf_eager", "large-512-eager", large_512, 28),
-        beside("hf_compiled", "base-512-compiled", BASE_512, 70),
+        beside("hf_eager", "large-512-eager", large_512, 34),
+        beside("hf_compiled", "large-512-compiled", large_512, 100),
+        beside("hf_padding_free", "large-512-padding-free", large_512, 34),
         beside("hf_eager", "base-128-eager", BASE_128, 22),
-        beside("hf_padding_free", "large-512-padding-free", large_512, 28),
-        beside("hf_eager", "large-128-eager", large_128, 28),
+        beside("hf_eager", "large-128-eager", large_128, 34),
     ]
-
-
-def profiled_run() -> tuple[str, ...]:
-    """Return the settings of a run of large with a profile."""
-    steps = ("trainer.max_steps=40", "trainer.log_every_n_steps=20")
-    return (*RUN, *LARGE_512, "data.global_batch_size=128", *steps, "callbacks=profile")
-
-
-def _whole_run() -> list[Step]:
-    return [Step("run-large-512", "where does a step go, with the loader running", "pretrain", profiled_run(), 60, 180)]
 
 
 def _variants() -> list[Step]:
@@ -118,29 +140,20 @@ def _variants() -> list[Step]:
         alone("large-512-no-dropout", "what does dropout cost", (*LARGE_512, *NO_DROPOUT)),
         alone("large-512-chunks", "what do chunked scores cost and save", (*LARGE_512, "objective.chunk_rows=2048")),
         alone("large-512-uncompiled", "what does compiling gain", (*LARGE_512, "compile=none"), 14),
-        alone("base-512-whole", "is one graph faster than layers", (*BASE_512, "compile=model"), 40, 240),
         alone("base-512-fixed-shapes", "are fixed shapes faster", (*BASE_512, "compile.dynamic=false"), 70, 240),
         alone("base-128-cuda-graphs", "do CUDA graphs pay", (*BASE_128, "compile=cuda_graphs"), 130, 300),
         alone("large-512-whole", "is one graph faster than layers", (*LARGE_512, "compile=model"), 80, 240),
-        beside("hf_compiled", "large-512-compiled", shape("large", 512, 32), 100),
+        Step("gpu-tests-cuda-graphs", TESTS, "tests", (*GPU_TESTS, "-k", "cuda_graphs"), 200, 360),
     ]
 
 
 def _float8() -> list[Step]:
     """Return measurements of fp8, which was slower than bf16 the first time."""
-    fp8, profiled = "precision=fp8", (*profiled_run(), "trainer.precision=fp8")
+    fp8, profiled = "precision=fp8", (*profiled_run(LARGE_512, 128), "trainer.precision=fp8")
     return [
         alone("large-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*LARGE_512, fp8), 30),
         alone("base-512-fp8", "is fp8 faster; aim: 1.15 times bf16", (*BASE_512, fp8), 25),
         Step("run-large-512-fp8", "what does fp8 cost", "pretrain", profiled, 70, 180),
-    ]
-
-
-def _equality() -> list[Step]:
-    settings = (*BASE_128, *NO_DROPOUT, "accelerator=gpu")
-    return [
-        Step("gradients", "do compiled gradients equal eager ones after 20 steps", "gradients", settings, 35, 150),
-        Step("gpu-tests-cuda-graphs", TESTS, "tests", (*GPU_TESTS, "-k", "cuda_graphs"), 200, 360),
     ]
 
 
