@@ -20,7 +20,7 @@ from gpu_session import records
 from gpu_session.checks import distance
 from gpu_session.records import add, measured, pack, sources_digest, write
 from gpu_session.session import RESERVE, Session
-from gpu_session.steps import Step, queue, tiny
+from gpu_session.steps import Step, chosen, queue, tiny
 from gpu_session.table import as_markdown
 from gpu_session.worker import StepFailed, Worker
 from gpu_session.works import WORKS, composed
@@ -167,13 +167,11 @@ def test_what_is_known_for_this_card_torch_and_code_is_passed_over(desk: Desk) -
     assert desk.run(sources="other", steps=STEPS[:2]) == ["one", "two"]
 
 
-def test_what_was_never_measured_here_comes_before_what_was_with_other_code(desk: Desk) -> None:
-    desk.run(steps=STEPS[:2])
-    desk.docs.mkdir()
-    for path in desk.results.glob("*.json"):
-        path.rename(desk.docs / path.name)
-    four = [*STEPS, Step("four", "?", "benchmark", (), 100, 150)]
-    assert desk.run(sources="other", steps=four) == ["one", "three", "four", "two"]
+def test_chosen_steps_come_in_their_order() -> None:
+    assert [step.name for step in chosen(["large-512", "parity"])] == ["large-512", "parity"]
+    assert chosen([]) == queue()
+    with pytest.raises(ValueError, match="there is no step base-1024; there are parity, "):
+        chosen(["parity", "base-1024"])
 
 
 def test_the_table_shows_only_this_code(desk: Desk) -> None:

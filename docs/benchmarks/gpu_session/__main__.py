@@ -10,7 +10,7 @@ from typing import Any
 
 from gpu_session.records import ROOT, add_kernels, sources_digest
 from gpu_session.session import Session
-from gpu_session.steps import queue, tiny
+from gpu_session.steps import chosen, tiny
 from gpu_session.worker import Worker
 
 
@@ -30,11 +30,7 @@ def main(seconds: float, out: Path, work: Path) -> int:
     results, log = work / "results", work / "log.txt"
     results.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    every = {step.name: step for step in queue()}
-    chosen = _names("ONLY") or list(every)
-    if unknown := ", ".join(set(chosen) - set(every)):
-        raise SystemExit(f"ONLY: there is no step {unknown}; there are {', '.join(every)}")
-    steps = [every[name] for name in chosen]
+    steps = chosen(_names("ONLY"))
     session = Session(
         steps=[tiny(step) for step in steps] if os.environ.get("DRY") else steps,
         deadline=begin + seconds,

@@ -1,5 +1,6 @@
 """The queue: which measurements, in which order, how long each may take, and what each answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 RUN = ("trainer.accelerator=gpu", "data.num_workers=8", "logger=csv", "trainer.limit_val_batches=0")
@@ -60,6 +61,18 @@ def queue() -> list[Step]:
     """Return all steps; the order is that of their worth."""
     first = [*_is_it_right_and_fast(), *_is_base_limited_by_the_host(), *_tests(), *_whole_runs()]
     return [*first, *_full_rows(), *_beside_transformers(), *_variants(), *_family(), *_float8()]
+
+
+def chosen(names: Sequence[str]) -> list[Step]:
+    """Return the steps with these names in their order, or the whole queue if there are none.
+
+    Raises:
+        ValueError: if there is no step of a name.
+    """
+    every = {step.name: step for step in queue()}
+    if unknown := ", ".join(name for name in names if name not in every):
+        raise ValueError(f"there is no step {unknown}; there are {', '.join(every)}")
+    return [every[name] for name in names or every]
 
 
 def _is_it_right_and_fast() -> list[Step]:
