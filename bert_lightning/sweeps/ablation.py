@@ -53,6 +53,12 @@ class Ablation:
     def __init__(
         self, context: HydraContext, config: DictConfig, launcher: Launcher, one_by_one: bool, given: Mapping[str, Any]
     ) -> None:
+        if "task" in config:
+            raise ValueError(
+                "hydra/sweeper=ablation is for bert-pretrain; bert-finetune trains settings by name with variants, "
+                "such as 'variants={low:{optimizer:{lr:1e-5}},high:{optimizer:{lr:5e-5}}}', and the runs of an ablation "
+                "are fine-tuned by its hydra.sweeper.tasks"
+            )
         self._loader = context.config_loader
         self._config = config
         self._settings = read_ablation(given)

@@ -29,6 +29,7 @@ from bert_lightning.sweeps.ablation_folder import (
     write_task,
 )
 from bert_lightning.sweeps.ablation_settings import AblationSettings
+from bert_lightning.sweeps.folder_kinds import kind_of
 from bert_lightning.sweeps.point_process import run_process
 from bert_lightning.sweeps.variant_points import VariantRun, as_overrides
 from data_pipeline.streams.samples import PretrainingSamples
@@ -83,7 +84,7 @@ class VariantScores:
         for name in self._settings.tasks:
             folder = self._task_folder(run, name)
             noted, wanted = read_task(folder), self._note(run, name)
-            if noted is not None and noted != wanted:
+            if noted is not None and noted != wanted and kind_of(folder) is not None:
                 raise ValueError(
                     f"hydra.sweeper.tasks.{name}={wanted.settings}, but {folder} was fine-tuned with {noted.settings}"
                     f"{'' if noted.run == wanted.run else ' from other pre-training'}; give the task another name"
