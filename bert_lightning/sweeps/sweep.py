@@ -144,7 +144,7 @@ class Sweep:
             self._end(ready[:1])
 
     def _run_as_jobs(self, waiting: list[Point]) -> None:
-        """Do the same with jobs that run side by side, as many at a time as `array_parallelism` of the launcher says."""
+        """Do the same with jobs side by side, as many at a time as `array_parallelism` of the launcher says."""
         most = getattr(self._launcher, "params", {}).get("array_parallelism")
         slots = SideBySide(most or len(waiting))
         jobs: dict[int, list[Point]] = {}

@@ -339,9 +339,7 @@ def test_examples() -> None:
     assert doctest.testmod(preemption).failed == 0
 
 
-def test_a_job_of_a_sweep_is_told_by_a_file(
-    base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_of_a_sweep_is_told_by_a_file(base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is named by the environment; without it the run makes all its steps."""
     settings = base | {"trainer.max_steps": 6, "callbacks": "audit"}
     monkeypatch.setenv(stop_file.VARIABLE, str(tmp_path / ".stop"))

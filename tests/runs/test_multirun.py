@@ -174,11 +174,15 @@ def test_a_terminal_that_ends_jobs_of_submitit_has_them_save(
     pytest.importorskip("submitit")
     endless = {"trainer.max_steps": 100000, "callbacks": "audit", "trainer.val_check_interval": 100000}
     settings = base | endless | {"callbacks.checkpoint.every_n_steps": 100000, "hydra/launcher": "submitit_local"}
-    settings |= {"resume": "auto", "optimizer.lr": "1e-3,2e-3"} if sweeper == "points" else {
-        "hydra/sweeper": "ablation",
-        "hydra.sweeper.seeds": 1,
-        "hydra.sweeper.variants": "{low:{optimizer.lr:1e-3},high:{optimizer.lr:2e-3}}",
-    }
+    settings |= (
+        {"resume": "auto", "optimizer.lr": "1e-3,2e-3"}
+        if sweeper == "points"
+        else {
+            "hydra/sweeper": "ablation",
+            "hydra.sweeper.seeds": 1,
+            "hydra.sweeper.variants": "{low:{optimizer.lr:1e-3},high:{optimizer.lr:2e-3}}",
+        }
+    )
     log = (tmp_path / "sweep.log").open("w")
     process = subprocess.Popen(
         command_of(settings), cwd=tmp_path, env=checkout_environment(), stdout=log, stderr=log, start_new_session=True
