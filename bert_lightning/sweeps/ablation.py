@@ -60,8 +60,8 @@ class Ablation:
         if "task" in config:
             raise ValueError(
                 "hydra/sweeper=ablation is for bert-pretrain; bert-finetune trains settings by name with variants, "
-                "such as 'variants={low:{optimizer:{lr:1e-5}},high:{optimizer:{lr:5e-5}}}'; the runs of an ablation are "
-                "fine-tuned by its hydra.sweeper.tasks"
+                "such as 'variants={low:{optimizer:{lr:1e-5}},high:{optimizer:{lr:5e-5}}}'; the runs of an ablation "
+                "are fine-tuned by its hydra.sweeper.tasks"
             )
         self._loader = context.config_loader
         self._config = config

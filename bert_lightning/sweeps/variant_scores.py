@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.untrusted.typed_fields import checked
 
 log = logging.getLogger(__name__)
+POLL_SECONDS = 1.0
 HELD_OUT = "held_out/"
 """Beginning of the names of metrics on the shared held-out examples; those of tasks begin with the name of the task."""
 
@@ -120,6 +122,12 @@ class VariantScores:
 
     def _finetune(self, run: VariantRun, name: str) -> None:
         folder = self._task_folder(run, name)
+        if RunFolder(folder).is_held():
+            log.info("waiting for the end of a process of an earlier start, which fine-tunes in %s", folder)
+            while RunFolder(folder).is_held():
+                time.sleep(POLL_SECONDS)
+            if FinetunedFolder(folder).read_scores() is not None:
+                return
         log.info("%s, seed %d: fine-tuning on %s in %s", run.variant, run.seed, name, folder)
         write_task(folder, self._note(run, name))
         run_process([sys.executable, "-m", "bert_lightning.finetune", *self._finetuning(run, name)])

@@ -1,4 +1,4 @@
-"""The page about an ablation: the table, every seed, the curves of the variants, what is missing, and how it goes on."""
+"""The page about an ablation: the table, every seed, the curves of the variants, what is missing, how it goes on."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,9 @@ def test_the_page_has_the_table_every_seed_the_curves_and_the_line(
     assert "-0.500" in page.rows[2]
     assert ["many", "1", f"failed: {EVIL}", str(folder / "many" / "seed-1")] in page.rows
     assert LINE in page.words
-    assert {"few, seed 1: 5.2", "few, mean of 2 seeds: 5.1", "many, seed 0: 4.5", "many, seed 0: 0.75"} <= set(page.said)
+    assert {"few, seed 1: 5.2", "few, mean of 2 seeds: 5.1", "many, seed 0: 4.5", "many, seed 0: 0.75"} <= set(
+        page.said
+    )
     assert "many, seed 1, step 20: 7.050 nats" in page.said
     assert ["many", f"masking.mask_prob=0.4, ~a, b={EVIL}"] in page.rows
     assert len(page.charts) == 5
