@@ -23,7 +23,7 @@ from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.wandb_run import HURRIED_SECONDS, end_wandb_run
 from bert_lightning.settings.cli import INTERRUPTED
 from bert_lightning.settings.config import is_first_process
-from bert_lightning.settings.stop_file import StopFile
+from bert_lightning.training.stop_file import StopFile
 from bert_lightning.training.time_limit import beginning_of_launch, seconds_of
 from bert_lightning.training.validation_turns import CutShortError, let_validation_be_cut_short
 from data_pipeline.processes.machine_faults import TRY_AGAIN

@@ -16,13 +16,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bert_lightning.settings.stop_file import VARIABLE, stop_file_of
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.finetuned_points import FinetunedPoints
 from bert_lightning.sweeps.outcomes import Outcome, RunPoints
 from bert_lightning.sweeps.points import Point, needed_runs, plan_points
 from bert_lightning.sweeps.trial_overrides import in_hydras_words
 from bert_lightning.sweeps.trial_slots import Ended, EndingSignals, SideBySide
+from bert_lightning.training.stop_file import VARIABLE, stop_file_of
 from data_pipeline.untrusted.escaping import printable
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from bert_lightning.callbacks.preemption import (
 from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.pretrain import build_trainer
-from bert_lightning.settings import stop_file
+from bert_lightning.training import stop_file
 from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.time_limit import counted_as_one_launch
 from tests.support.checkout import checkout_environment

@@ -13,9 +13,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.settings.run_folder import RunFolder
-from bert_lightning.settings.stop_file import stop_file_of
 from bert_lightning.sweeps.points import Point
 from bert_lightning.sweeps.sweep import Sweep
+from bert_lightning.training.stop_file import stop_file_of
 
 
 def point(folder: Path, number: int, steps: int = 10, lr: float = 0.1, teacher: int | None = None) -> Point:
