@@ -157,8 +157,8 @@ class Sweep:
                         slots.start(batch[0].number, partial(self._run, batch))
                 if not slots.running():
                     return
-                done = slots.wait()
-                assert done is not None
+                while (done := slots.wait(POLL_SECONDS)) is None:
+                    continue
                 self._note_loss(done)
                 self._end(jobs.pop(done.number))
         except (KeyboardInterrupt, SystemExit):
