@@ -40,8 +40,6 @@ from data_pipeline.untrusted.escaping import printable
 log = logging.getLogger(__name__)
 
 
-@queued_again_when_warned()
-@counted_as_one_launch()
 def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     """Train all seeds and return the metrics over them, None if the run was told to stop before its end or was pruned.
 
@@ -53,6 +51,11 @@ def finetune(cfg: DictConfig) -> dict[str, Any] | None:
     Raises:
         ValueError: for settings or files that cannot work, before any process is started or any file is written.
     """
+    with queued_again_when_warned(), counted_as_one_launch():  # decorators could not be pickled for a job of submitit
+        return _finetune(cfg)
+
+
+def _finetune(cfg: DictConfig) -> dict[str, Any] | None:
     quieten()
     watch_launcher()
     if cfg.variants is not None:

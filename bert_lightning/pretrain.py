@@ -66,7 +66,6 @@ from data_pipeline.tokenizers.tokenizer_files import read_tokenizer_files
 log = logging.getLogger("bert_lightning.pretrain")
 
 
-@queued_again_when_warned()
 def pretrain(cfg: DictConfig) -> L.Trainer | None:
     """Train the configured objective and return the finished trainer, None if the run had been finished before.
 
@@ -76,6 +75,11 @@ def pretrain(cfg: DictConfig) -> L.Trainer | None:
     Raises:
         ValueError: for settings that cannot work, before any process is started or any file is written.
     """
+    with queued_again_when_warned():  # as a decorator it could not be pickled for a job of submitit
+        return _pretrain(cfg)
+
+
+def _pretrain(cfg: DictConfig) -> L.Trainer | None:
     quieten()
     watch_launcher()
     check_types(cfg)

@@ -23,6 +23,7 @@ from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.wandb_run import HURRIED_SECONDS, end_wandb_run
 from bert_lightning.settings.cli import INTERRUPTED
 from bert_lightning.settings.config import is_first_process
+from bert_lightning.training.stop_file import StopFile
 from bert_lightning.training.time_limit import beginning_of_launch, seconds_of
 from bert_lightning.training.validation_turns import CutShortError, let_validation_be_cut_short
 from data_pipeline.processes.machine_faults import TRY_AGAIN
@@ -49,6 +50,8 @@ class Preemption(Checkpoint):
 
     It is a `Checkpoint` so that Lightning calls it after the callbacks whose state it saves. A second Ctrl-C ends the
     process at once. Signals that the process ignores, as `nohup` has it ignore SIGHUP, stay ignored.
+
+    The job of a sweep is told by a file too, which is as SIGTERM to the first rank.
 
     A validation is cut short after such a batch, and left to the next launch. `preempted` says whether the run was
     stopped before its end, `received` which signals a rank has got, if only after the last step.
@@ -78,6 +81,7 @@ class Preemption(Checkpoint):
         self._own: set[int] = set()
         self._speaks = False
         self._flags: SharedFlags | None = None
+        self._stop_file = StopFile(clock)
         self._previous: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -126,6 +130,8 @@ class Preemption(Checkpoint):
     def _exchange(self, trainer: L.Trainer) -> tuple[set[signal.Signals], bool]:
         """Return, the same on all ranks, the signals that one of them has got, and whether the time is over."""
         assert self._flags is not None
+        if trainer.is_global_zero and self._stop_file.is_there():
+            self._own.add(signal.SIGTERM)
         mine = [number in self._own for number in SIGNALS]
         *raised, time_is_up = self._flags.exchange([*mine, trainer.is_global_zero and self._time_is_up()])
         return {number for number, is_raised in zip(SIGNALS, raised, strict=True) if is_raised}, time_is_up

@@ -1,6 +1,7 @@
 """An ablation: named settings, each trained with several seeds, measured on the same held-out text, in one table."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from rich.console import Console
 
 from bert_lightning.settings.run_about import read_about
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.settings.started_command import started_by
+from bert_lightning.settings.typed_words import unquoted
 from bert_lightning.sweeps.ablation_folder import AblationFolder
 from bert_lightning.sweeps.ablation_settings import read_ablation
 from bert_lightning.sweeps.ablation_table import (
@@ -23,6 +26,7 @@ from bert_lightning.sweeps.ablation_table import (
     as_rich_table,
     explanation,
     table_lines,
+    write_ablation_report,
 )
 from bert_lightning.sweeps.composing import check_started_once, compose
 from bert_lightning.sweeps.folder_kinds import ABLATION, check_kind
@@ -53,6 +57,12 @@ class Ablation:
     def __init__(
         self, context: HydraContext, config: DictConfig, launcher: Launcher, one_by_one: bool, given: Mapping[str, Any]
     ) -> None:
+        if "task" in config:
+            raise ValueError(
+                "hydra/sweeper=ablation is for bert-pretrain; bert-finetune trains settings by name with variants, "
+                "such as 'variants={low:{optimizer:{lr:1e-5}},high:{optimizer:{lr:5e-5}}}'; the runs of an ablation "
+                "are fine-tuned by its hydra.sweeper.tasks"
+            )
         self._loader = context.config_loader
         self._config = config
         self._settings = read_ablation(given)
@@ -127,9 +137,23 @@ class Ablation:
 
     def _write(self) -> dict[str, Any]:
         rows = [self._row(run, outcome) for run, outcome in zip(self._runs, self._outcomes(), strict=True)]
-        content = ablation_content(self._name, self._settings.variants, rows, self._scores.examples)
-        self._folder.write(content, as_markdown(content, self._lines(content)))
+        chosen = dict.fromkeys(name for run in self._runs for name in self._scores.chosen_metrics(run))
+        content = ablation_content(
+            self._name, self._line(), self._settings.variants, rows, self._scores.examples, list(chosen)
+        )
+        self._folder.write(content, as_markdown(content, table_lines(content)))
+        try:
+            write_ablation_report(self._folder, content)
+        except (OSError, ValueError) as error:
+            log.warning("%s is not written, the ablation goes on: %s", self._folder.report, error)
         return content
+
+    def _line(self) -> str:
+        """Return the command line of the ablation, which goes on with it."""
+        given = self._config.hydra.overrides
+        ours = (each for each in given.hydra if not each.startswith("hydra.mode="))
+        words = map(unquoted, (*ours, *given.task))
+        return shlex.join([*started_by(self._config.hydra), "--multirun", *words])
 
     def _row(self, run: VariantRun, outcome: Outcome) -> RunRow:
         run_dir = run.point.run_dir
@@ -141,18 +165,13 @@ class Ablation:
         spent = (results(run_dir).step, tokens_read(run_dir), training_seconds(run_dir))
         return RunRow(run.variant, run.seed, str(run_dir), status, *spent, size, metrics)
 
-    def _lines(self, content: Mapping[str, Any]) -> list[list[str]]:
-        chosen = dict.fromkeys(name for run in self._runs for name in self._scores.chosen_metrics(run))
-        return table_lines(content, list(chosen))
-
     def _show(self, content: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
         console = Console(markup=False, emoji=False, highlight=False)
-        console.print(as_rich_table(self._lines(content), explanation(content), console.width))
+        console.print(as_rich_table(table_lines(content), explanation(content), console.width))
         for outcome in outcomes:
             if outcome.status not in _AT_ITS_END:
                 error = f": {outcome.error}" if outcome.error else ""
                 line = f"{outcome.point.swept}: {outcome.status}{error} ({outcome.point.run_dir})"
                 console.print(printable(line), soft_wrap=True)
-        console.print(
-            f"{self._folder.markdown} and {self._folder.json.name}: the table, and all values", soft_wrap=True
-        )
+        files = f"{self._folder.markdown}, {self._folder.json.name} and {self._folder.report.name}"
+        console.print(f"{files}: the table, all values, and a page with charts", soft_wrap=True)

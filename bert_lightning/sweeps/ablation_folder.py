@@ -26,6 +26,8 @@ class AblationFolder:
         """What has been reached, by variant, metric and seed."""
         self.markdown = self.path / "ablation.md"
         """The same as a table to read."""
+        self.report = self.path / "report.html"
+        """The page about the ablation."""
 
     def write(self, content: Mapping[str, Any], table: str) -> None:
         """Write both tables."""

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from rich.table import Table
 
 from bert_lightning.metrics.over_seeds import mean_and_spread, over_seeds, paired_differences
+from bert_lightning.reports.ablation_page import AblationPage, AblationRun, ablation_page
+from bert_lightning.settings.run_folder import write_whole
+from bert_lightning.sweeps.ablation_folder import AblationFolder
 from bert_lightning.sweeps.ablation_settings import Changes
 from data_pipeline.untrusted.escaping import printable
 
@@ -51,23 +55,32 @@ class RunRow:
 
 
 def ablation_content(
-    name: str, variants: Mapping[str, Changes], rows: Sequence[RunRow], held_out: Mapping[str, object]
+    name: str,
+    command: str,
+    variants: Mapping[str, Changes],
+    rows: Sequence[RunRow],
+    held_out: Mapping[str, object],
+    chosen: Sequence[str],
 ) -> dict[str, Any]:
     """Return the content of ablation.json.
 
     Args:
         name: Name of the ablation.
+        command: The line that goes on with it.
         variants: Changes of each variant, the one that the others are compared with first.
         rows: The runs.
         held_out: What decides the held-out examples.
+        chosen: Metrics of tasks that the table shows besides the held-out ones, such as sst2/validation/accuracy.
     """
     reference = next(iter(variants))
     values = {variant: _values(rows, variant) for variant in variants}
     return {
         "name": name,
+        "command": command,
         "seeds": sorted({row.seed for row in rows}),
         "reference": reference,
         "held_out": held_out,
+        "chosen": list(chosen),
         "variants": {
             variant: {
                 "changes": changes,
@@ -100,16 +113,15 @@ def _run(row: RunRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[str]]:
+def table_lines(content: Mapping[str, Any]) -> list[list[str]]:
     """Return the cells of the table, the titles first.
 
     Args:
         content: What `ablation_content` returns.
-        chosen: Metrics of tasks to show besides the held-out ones, such as sst2/validation/accuracy.
     """
-    tasks = [f"{name.split('/')[0]} {name.split('/')[-1]}" for name in chosen]
+    tasks = {name: f"{name.split('/')[0]} {name.split('/')[-1]}" for name in content.get("chosen", [])}
     known = {name for reached in content["variants"].values() for name in reached["metrics"]}
-    more = {name: title for name, title in IF_THERE.items() if name in known}
+    more = {name: title for name, title in IF_THERE.items() if name in known} | tasks
     measured = {
         variant: [run for seed, run in reached["runs"].items() if _is_measured(seed, reached["metrics"])]
         for variant, reached in content["variants"].items()
@@ -117,7 +129,7 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
     weights = {run["encoder_parameters"] for runs in measured.values() for run in runs}
     sizes = SIZES if len(weights) > 1 else SIZES[:-1]
     size_titles = ["runs", STEPS, *(title for title, _, _ in sizes)]
-    lines = [["variant", *size_titles, *ALWAYS.values(), "difference", *more.values(), *tasks]]
+    lines = [["variant", *size_titles, *ALWAYS.values(), "difference", *more.values()]]
     for variant, reached in content["variants"].items():
         metrics, runs = reached["metrics"], measured[variant]
         steps = sorted({run["steps"] for run in runs})
@@ -126,7 +138,7 @@ def table_lines(content: Mapping[str, Any], chosen: Sequence[str]) -> list[list[
         cells += [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in ALWAYS]
         difference = reached["differences"].get(LOSS)
         cells.append("-" if difference is None else mean_and_spread(difference, 3, signed=True))
-        cells += [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in (*more, *chosen)]
+        cells += [mean_and_spread(metrics[name], 3) if name in metrics else "-" for name in more]
         lines.append([variant, *cells])
     return lines
 
@@ -183,3 +195,42 @@ def as_rich_table(lines: Sequence[Sequence[str]], caption: str, width: int) -> T
         column.overflow = "fold"
     table.columns[0].no_wrap = True
     return table
+
+
+def write_ablation_report(folder: AblationFolder, content: Mapping[str, Any]) -> None:
+    """Write the page about an ablation.
+
+    Args:
+        folder: The folder of the ablation.
+        content: What `ablation_content` returns, as its file has it.
+
+    Raises:
+        ValueError: if the content, or a file of a run, is damaged.
+    """
+    try:
+        page = _page(folder.path, content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder.json} is damaged: {type(error).__name__}: {error}") from None
+    write_whole(folder.report, ablation_page(page))
+
+
+def _page(path: Path, content: Mapping[str, Any]) -> AblationPage:
+    variants, tasks = content["variants"], content.get("chosen", [])
+    titles = ALWAYS | IF_THERE | {name: name for name in tasks}
+    measured = {
+        title: {
+            variant: reached["metrics"][name]["values"]
+            for variant, reached in variants.items()
+            if name in reached["metrics"]
+        }
+        for name, title in titles.items()
+    }
+    runs = [
+        AblationRun(variant, seed, run["status"], path / variant / f"seed-{seed}", _is_measured(seed, each["metrics"]))
+        for variant, each in variants.items()
+        for seed, run in each["runs"].items()
+    ]
+    changes = {variant: each["changes"] for variant, each in variants.items()}
+    lines = table_lines(content)
+    values = {title: each for title, each in measured.items() if each}
+    return AblationPage(content["name"], lines, explanation(content), changes, runs, values, content.get("command"))

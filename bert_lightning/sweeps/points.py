@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bert_lightning.settings.changed_settings import leaves
+from bert_lightning.settings.run_folder import RunFolder
 from bert_lightning.sweeps.trial_overrides import in_hydras_words
 
 LONGEST_NAME = 120
@@ -44,6 +47,12 @@ class Point:
     def run_dir(self) -> Path | None:
         """Folder of the run."""
         return None if self.settings is None else Path(self.settings.run_dir)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains in the folder of the point, or in one of its folders, such as that of a seed."""
+        run_dir = self.run_dir
+        return run_dir is not None and any(RunFolder(each).is_held() for each in (run_dir, *run_dir.glob("*")))
 
 
 def point_name(swept: Mapping[str, str]) -> str:
@@ -128,3 +137,30 @@ def check_folders(points: Sequence[Point]) -> None:
                 f"the points {other.swept} and {point.swept} of the sweep would both train in {point.run_dir}; leave "
                 "out what they share, or let run_name differ"
             )
+
+
+def needed_runs(points: Sequence[Point]) -> dict[int, list[Point]]:
+    """Return, by the number of each point, the other points whose folders its settings name, as that of a teacher.
+
+    Args:
+        points: The points of a sweep.
+    """
+    folders = {os.path.abspath(point.run_dir): point for point in points if point.run_dir is not None}
+    needed: dict[int, list[Point]] = {}
+    for point in points:
+        own = None if point.run_dir is None else os.path.abspath(point.run_dir)
+        named = [lying for text in _texts(point) if own not in (lying := _folders_of(text))]
+        places = dict.fromkeys(place for lying in named for place in lying if place in folders)
+        needed[point.number] = [folders[place] for place in places]
+    return needed
+
+
+def _texts(point: Point) -> list[str]:
+    plain = {} if point.settings is None else OmegaConf.to_container(point.settings, resolve=True)
+    return [value for _, value in leaves(plain) if isinstance(value, str)]
+
+
+def _folders_of(text: str) -> list[str]:
+    """Return a text as an absolute path, and all folders that it lies in."""
+    path = Path(os.path.abspath(text))
+    return [str(path), *map(str, path.parents)]

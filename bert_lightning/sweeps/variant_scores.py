@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +30,14 @@ from bert_lightning.sweeps.ablation_folder import (
     write_task,
 )
 from bert_lightning.sweeps.ablation_settings import AblationSettings
+from bert_lightning.sweeps.folder_kinds import kind_of
 from bert_lightning.sweeps.point_process import run_process
 from bert_lightning.sweeps.variant_points import VariantRun, as_overrides
 from data_pipeline.streams.samples import PretrainingSamples
 from data_pipeline.untrusted.typed_fields import checked
 
 log = logging.getLogger(__name__)
+POLL_SECONDS = 1.0
 HELD_OUT = "held_out/"
 """Beginning of the names of metrics on the shared held-out examples; those of tasks begin with the name of the task."""
 
@@ -83,7 +86,7 @@ class VariantScores:
         for name in self._settings.tasks:
             folder = self._task_folder(run, name)
             noted, wanted = read_task(folder), self._note(run, name)
-            if noted is not None and noted != wanted:
+            if noted is not None and noted != wanted and kind_of(folder) is not None:
                 raise ValueError(
                     f"hydra.sweeper.tasks.{name}={wanted.settings}, but {folder} was fine-tuned with {noted.settings}"
                     f"{'' if noted.run == wanted.run else ' from other pre-training'}; give the task another name"
@@ -119,6 +122,12 @@ class VariantScores:
 
     def _finetune(self, run: VariantRun, name: str) -> None:
         folder = self._task_folder(run, name)
+        if RunFolder(folder).is_held():
+            log.info("waiting for the end of a process of an earlier start, which fine-tunes in %s", folder)
+            while RunFolder(folder).is_held():
+                time.sleep(POLL_SECONDS)
+            if FinetunedFolder(folder).read_scores() is not None:
+                return
         log.info("%s, seed %d: fine-tuning on %s in %s", run.variant, run.seed, name, folder)
         write_task(folder, self._note(run, name))
         run_process([sys.executable, "-m", "bert_lightning.finetune", *self._finetuning(run, name)])

@@ -25,6 +25,7 @@ from bert_lightning.callbacks.preemption import (
 from bert_lightning.distributed.collectives import SharedFlags
 from bert_lightning.metrics.metrics_log import MetricsCsv
 from bert_lightning.pretrain import build_trainer
+from bert_lightning.training import stop_file
 from bert_lightning.training.preempted_run import was_preempted
 from bert_lightning.training.time_limit import counted_as_one_launch
 from tests.support.checkout import checkout_environment
@@ -336,3 +337,16 @@ def test_submitit_gets_its_signal_when_the_state_is_saved(scontrol: Path) -> Non
 
 def test_examples() -> None:
     assert doctest.testmod(preemption).failed == 0
+
+
+def test_a_job_of_a_sweep_is_told_by_a_file(base: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is named by the environment; without it the run makes all its steps."""
+    settings = base | {"trainer.max_steps": 6, "callbacks": "audit"}
+    monkeypatch.setenv(stop_file.VARIABLE, str(tmp_path / ".stop"))
+    monkeypatch.setattr(stop_file, "LOOK_SECONDS", 0.0)
+    (tmp_path / ".stop").touch()
+    trainer = run_here(settings)
+    assert was_preempted(trainer)
+    assert trainer.global_step == 1
+    (tmp_path / ".stop").unlink()
+    assert run_here(settings | {"resume": "auto"}).global_step == 6

@@ -15,7 +15,9 @@ import pytest
 from hydra.utils import get_object
 
 from bert_lightning.settings.doors import MODULES
+from bert_lightning.settings.run_folder import RunFolder
 from tests.support.checkout import ROOT, torchrun
+from tests.support.settings import Settings, overrides
 
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 PACKAGES = ("bert_lightning", "data_pipeline")
@@ -117,6 +119,18 @@ def test_every_command_runs_however_the_project_is_installed(installation: Insta
     arguments = [f"data.path={prepared}", "num_batches=1", "data.seq_len=32", "data.num_workers=0"]
     assert "predicted share" in installation.run("python", "-m", "bert_lightning.inspect_stream", *arguments)
     assert "OptunaSweeper" in installation.run("python", "-m", "bert_lightning.pretrain", "--info", "plugins")
+
+
+@pytest.mark.slow
+def test_a_job_of_submitit_finds_the_plugins_however_the_project_is_installed(
+    installation: Installation, base: Settings, tmp_path: Path
+) -> None:
+    """The job is a process of its own, which reads what to run from a pickle."""
+    pytest.importorskip("submitit")
+    settings = base | {"hydra/launcher": "submitit_local", "hydra.launcher.timeout_min": 5, "trainer.max_steps": 1}
+    settings |= {"callbacks": "audit", "seed": "choice(3)", "run_name": "job"}
+    installation.run("python", "-m", "bert_lightning.pretrain", "--multirun", *overrides(settings))
+    assert RunFolder(tmp_path / "runs" / "job" / "seed=3").checkpoint(1).exists()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

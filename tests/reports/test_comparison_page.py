@@ -57,9 +57,6 @@ def test_one_run_has_no_comparison_and_other_folders_are_refused(tmp_path: Path)
 
 def test_what_is_damaged_is_named_before_any_page_is_written(tmp_path: Path) -> None:
     good, bad = write_run(tmp_path / "a", 0.5, 100), write_run(tmp_path / "b", 0.5, 100)
-    ablation = tmp_path / "masks"
-    ablation.mkdir()
-    (ablation / "ablation.md").touch()
     metrics = (bad / "metrics.csv").read_text()
 
     def refused(*words: str) -> str:
@@ -72,7 +69,6 @@ def test_what_is_damaged_is_named_before_any_page_is_written(tmp_path: Path) -> 
     assert refused(f"--output={tmp_path}") == (
         f"--output={tmp_path} is a folder; give a file, such as {tmp_path / 'comparison.html'}"
     )
-    assert refused(str(ablation)).endswith(f"; {ablation / 'ablation.md'} is the table of an ablation")
     (bad / "metrics.csv").write_text("step,train/loss\n")
     assert "has no metrics.csv with values" in refused()
     (bad / "metrics.csv").write_text(metrics.replace("9.0", "nine", 1))

@@ -164,6 +164,43 @@ def test_points_as_jobs_of_submitit(base: Settings, tmp_path: Path) -> None:
     assert "optimizer.lr=-1 failed: Invalid learning rate: -1\n" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("sweeper", ["points", "ablation"])
+def test_a_terminal_that_ends_jobs_of_submitit_has_them_save(
+    base: Settings, tmp_path: Path, sweeper: str, number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C and a lost terminal come to all processes; two runs train at a time."""
+    pytest.importorskip("submitit")
+    endless = {"trainer.max_steps": 100000, "callbacks": "audit", "trainer.val_check_interval": 100000}
+    settings = base | endless | {"callbacks.checkpoint.every_n_steps": 100000, "hydra/launcher": "submitit_local"}
+    settings |= (
+        {"resume": "auto", "optimizer.lr": "1e-3,2e-3"}
+        if sweeper == "points"
+        else {
+            "hydra/sweeper": "ablation",
+            "hydra.sweeper.seeds": 1,
+            "hydra.sweeper.variants": "{low:{optimizer.lr:1e-3},high:{optimizer.lr:2e-3}}",
+        }
+    )
+    log = (tmp_path / "sweep.log").open("w")
+    process = subprocess.Popen(
+        command_of(settings), cwd=tmp_path, env=checkout_environment(), stdout=log, stderr=log, start_new_session=True
+    )
+    folder = tmp_path / "runs" / "bert"
+    names = ["optimizer.lr=0.001", "optimizer.lr=0.002"] if sweeper == "points" else ["low/seed-0", "high/seed-0"]
+    try:
+        wait_until(lambda: all(steps_made(folder / name) > 3 for name in names), process)  # type: ignore[arg-type]
+        os.killpg(process.pid, number)
+        assert process.wait(120) == status, (tmp_path / "sweep.log").read_text()
+        for name in names:
+            assert len(RunFolder(folder / name).saved()) == 1
+            assert "told to stop: saved step" in (folder / name / "run.log").read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("launcher", ["torchrun", "srun"])
 def test_a_sweep_is_started_once(
     base: Settings, tmp_path: Path, launcher: str, monkeypatch: pytest.MonkeyPatch

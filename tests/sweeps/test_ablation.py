@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from bert_lightning.evaluate import evaluate
 from bert_lightning.settings.run_folder import RunFolder
+from bert_lightning.sweeps.ablation import Ablation
 from tests.support.runs import compose_here
 from tests.support.settings import NO_DROPOUT, Settings
 from tests.sweeps.tiny_ablation import HereLauncher, ablate
@@ -109,6 +110,27 @@ def test_a_failed_run_is_its_own_and_has_no_place_in_the_table(
     assert content["variants"]["few"]["runs"]["5"]["status"] == "was finished otherwise"
 
 
+def test_a_student_waits_for_its_teacher_and_is_not_trained_if_that_has_failed(tiny: Settings, tmp_path: Path) -> None:
+    """It would be finished for good, from whatever checkpoint the teacher has left; the others go on."""
+    folder = tmp_path / "runs" / "masks"
+    learning = {"objective": "layer_distillation", "objective.teacher": f"{folder}/few/seed-${{seed}}"}
+    variants = {"student": learning, "few": {}, "many": {"masking.mask_prob": 0.4}}
+
+    def kill(number: int) -> None:
+        if number == 1:
+            raise ValueError("killed by SIGKILL")
+
+    launcher = HereLauncher(kill)
+    with pytest.raises(SystemExit):
+        ablate(tiny, launcher, variants=variants, seeds=1)
+    assert launcher.launched == ["masks/few/seed-5", "masks/many/seed-5"]
+    table = (folder / "ablation.md").read_text()
+    assert "- student, seed 5: not started: waits for few, seed 5, whose run it reads, in" in table
+    launcher = HereLauncher()
+    ablate(tiny, launcher, variants=variants, seeds=1)
+    assert launcher.launched == ["masks/few/seed-5", "masks/student/seed-5"]
+
+
 def test_a_student_learns_from_another_variant_and_a_model_without_scores_of_tokens_is_measured_too(
     tiny: Settings, tmp_path: Path
 ) -> None:
@@ -151,6 +173,8 @@ def test_runs_are_fine_tuned_on_tasks(tiny: Settings, tmp_path: Path) -> None:
     assert f"| {reached['mean']:.3f} |" in table
     with pytest.raises(ValueError, match=r"hydra.sweeper.tasks.letters=.*'epochs': 2.*, but .* was fine-tuned with"):
         ablate(tiny, variants={"few": {}}, seeds=1, tasks={"letters": task | {"epochs": 2}})
+    content = ablate(tiny, variants={"few": {}}, seeds=1, tasks={"none": task})  # nothing was trained under this name
+    assert content["variants"]["few"]["metrics"]["none/validation/accuracy"]["values"] == reached["values"]
 
 
 def test_a_mean_that_is_not_finite_is_left_out(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +185,12 @@ def test_a_mean_that_is_not_finite_is_left_out(tiny: Settings, monkeypatch: pyte
         content = ablate(tiny, variants={"few": {}}, seeds=1)
         assert content["variants"]["few"]["metrics"]["held_out/nsp_loss"]["values"] == {"5": 0.5}
         assert "held_out/mlm_loss" not in content["variants"]["few"]["metrics"]
+
+
+def test_bert_finetune_is_told_what_it_has_instead() -> None:
+    make: Any = Ablation
+    with pytest.raises(ValueError, match="is for bert-pretrain; bert-finetune trains settings by name with variants"):
+        make(None, OmegaConf.create({"task": {"name": "sst2"}}), None, True, {})
 
 
 @pytest.mark.parametrize(

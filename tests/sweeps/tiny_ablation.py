@@ -69,7 +69,13 @@ def ablate(given: Settings, launcher: HereLauncher | None = None, **sweeper: Any
     held_out = _composed("data.path=x", "+pairs@held_out=doc_sentences").held_out
     settings = {"seeds": 2, "tasks": None, "held_out": held_out} | sweeper
     logging = {"version": 1, "disable_existing_loggers": False, "root": {"level": "INFO"}}
-    hydra = {"hydra_logging": logging, "verbose": False, "runtime": {"choices": {"logger": "csv"}}}
+    hydra: dict[str, Any] = {
+        "hydra_logging": logging,
+        "verbose": False,
+        "runtime": {"choices": {"logger": "csv"}, "config_sources": []},
+    }
+    hydra |= {"job": {"name": "pretrain", "config_name": "pretrain"}}
+    hydra |= {"overrides": {"hydra": ["hydra/sweeper=ablation", "hydra.mode=MULTIRUN"], "task": ["run_name=masks"]}}
     config = OmegaConf.create({"hydra": hydra})
     context: Any = HydraContext(None, None)  # type: ignore[arg-type]
     with (
