@@ -47,7 +47,7 @@ def test_one_run_has_no_comparison_and_other_folders_are_refused(tmp_path: Path)
     with pytest.raises(ValueError, match=r"--output=x\.html is for the comparison of several runs; got 1"):
         report([str(run), "--output", "x.html"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty is no run, search or fine-tuning"):
+    with pytest.raises(ValueError, match=r"empty is no run, search, ablation or fine-tuning"):
         report([str(run), str(tmp_path / "empty")])
     assert not (run / "report.html").exists()
     report([str(run), str(write_run(tmp_path / "b", 0.25, 100)), "--output", str(tmp_path / "pages" / "x.html")])
