@@ -74,6 +74,7 @@ class SearchFiles:
 
 @contextmanager
 def _search_goes_on(path: Path) -> Iterator[None]:
+    """Name a file that cannot be written, for whatever reason: no page is worth the trials of a search."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Sweepers and a launcher. Hydra looks for plugins in this folder only, and imports it for any command.
+"""Sweepers and a launcher. Hydra looks for plugins in folders of this name only, and imports them for any command.
 
 So nothing else of the project is imported before a sweep begins. `bert_lightning.sweeps` has the code.
 """
